@@ -1,0 +1,1 @@
+"""What runs an experiment: command line → experiment → stages → artefacts."""

@@ -1,0 +1,263 @@
+"""The command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 130 interrupted."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trainables.errors import RayScaleError
+from trainables.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Finds the best super-resolution transfer configuration for your kind of image, and says how it knows.",
+)
+shards_app = typer.Typer(no_args_is_help=True, help="Build, verify and show shards.")
+app.add_typer(shards_app, name="shards")
+
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting, e.g. targets.satellite.images=DIR."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
+
+
+@app.command(epilog="Example: rayscale demo")
+def demo(
+    storage: Annotated[str, typer.Option(help="Folder for samples and artefacts.")] = "runs",
+    size: Annotated[str, typer.Option(help="standard or smallest.")] = "standard",
+) -> None:
+    """The whole story on generated samples: minutes, no download, no account."""
+    from orchestrator.demo import prepare_demo
+
+    display = _display()
+    experiment = prepare_demo(storage, size, display.say)
+    _run(experiment, display)
+
+
+@app.command(epilog="Example: rayscale run experiments/four-domains.yaml --set search.trials=12")
+def run(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Runs everything, and goes on where an interrupted run was."""
+    from orchestrator.experiment import load_experiment
+
+    _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), as_json=as_json)
+
+
+@app.command(epilog="Example: rayscale plan experiments/four-domains.yaml")
+def plan(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Says what would run, how long it would take, what it would cost and what is missing; starts nothing."""
+    from orchestrator.experiment import load_experiment
+    from orchestrator.pipeline import preflight
+    from orchestrator.plan import make_plan
+
+    loaded = load_experiment(experiment, overrides or [])
+    told = make_plan(loaded, preflight(loaded))
+    if as_json:
+        _print_json(told.to_dict() | {"settings": loaded.dump()})
+    else:
+        _print_plan(loaded, told)
+
+
+@app.command(epilog="Example: rayscale pretrain experiments/four-domains.yaml")
+def pretrain(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Builds the shards and trains the source model, then stops."""
+    _run_until("pretrain", experiment, overrides)
+
+
+@app.command(epilog="Example: rayscale search experiments/four-domains.yaml")
+def search(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Runs all up to the search, then stops."""
+    _run_until("search", experiment, overrides)
+
+
+@app.command(epilog="Example: rayscale confirm experiments/four-domains.yaml")
+def confirm(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Runs all up to the confirmation, then stops."""
+    _run_until("confirm", experiment, overrides)
+
+
+@app.command(epilog="Example: rayscale report experiments/four-domains.yaml --json")
+def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Shows the report of a finished experiment."""
+    from orchestrator.experiment import load_experiment
+    from orchestrator.reporting import REPORT, read_report
+    from trainables.errors import UsageError
+
+    loaded = load_experiment(experiment, overrides or [])
+    if not loaded.home.child("report", REPORT).exists():
+        raise UsageError(f"'{loaded.home.uri}' has no report yet; run `rayscale run {experiment}` first.")
+    _print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
+
+
+@app.command(epilog="Example: rayscale evaluate --model runs/demo/models/satellite --images my/tiles")
+def evaluate(
+    model: Annotated[str, typer.Option(help="Folder or s3:// prefix of a model.")],
+    images: Annotated[str, typer.Option(help="Folder or s3:// prefix of HR images.")],
+    space: Annotated[
+        str | None, typer.Option(help="Search space whose degradation makes the LR images; the model's own by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scores a model against bicubic on HR images of your own, which it degrades itself."""
+    from orchestrator.evaluating import evaluate_model
+
+    told = evaluate_model(model, images, space)
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("", "PSNR (dB)", "SSIM", title=f"{told['images']} images, {told['degradation']}, x{told['scale']}")
+    for name in ("bicubic", "model"):
+        table.add_row(name, f"{told[name]['psnr']:.2f}", f"{told[name]['ssim']:.4f}")
+    gain = told["gain"]
+    Console().print(table)
+    print(f"model - bicubic: {gain['mean']:+.2f} dB, 95 % interval [{gain['low']:+.2f}, {gain['high']:+.2f}]")
+    for entry in told["skipped"]:
+        print(f"left out: {entry['file']}: {entry['reason']}")
+
+
+@shards_app.command("build", epilog="Example: rayscale shards build experiments/four-domains.yaml")
+def shards_build(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Packs the images of all domains into shards, then stops."""
+    _run_until("shards", experiment, overrides)
+
+
+@shards_app.command("verify", epilog="Example: rayscale shards verify runs/demo/shards/satellite")
+def shards_verify(place: str) -> None:
+    """Reads shards again and compares every byte with the manifest; exit 1 if anything differs."""
+    from orchestrator.shards import read_manifest, verify_shards
+    from orchestrator.storage import Storage
+
+    shards = Storage.at(place)
+    shards.check_readable()
+    problems = verify_shards(shards)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)
+    print(f"{sum(read_manifest(shards)['images'].values())} images in good order")
+
+
+@shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
+def shards_info(place: str, as_json: AsJson = False) -> None:
+    """Shows what shards hold."""
+    from orchestrator.shards import read_manifest
+    from orchestrator.storage import Storage
+
+    shards = Storage.at(place)
+    shards.check_readable()
+    manifest = read_manifest(shards)
+    if as_json:
+        _print_json(manifest)
+        return
+    table = Table("split", "images", "scenes", "megapixels", "files", title=shards.uri)
+    for split, count in manifest["images"].items():
+        files = sum(part["split"] == split for part in manifest["files"])
+        megapixels = manifest["pixels"][split] / 1e6
+        table.add_row(split, str(count), str(len(manifest["scenes"][split])), f"{megapixels:.1f}", str(files))
+    Console().print(table)
+    for entry in manifest["skipped"]:
+        print(f"left out: {entry['file']}: {entry['reason']}")
+
+
+@app.command()
+def version() -> None:
+    """Prints the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one sentence, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except RayScaleError as error:
+        code = _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        code = _fail("Interrupted. What had finished is kept; the same command goes on from there.", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run_until(stage: str, experiment: Path, overrides: list[str] | None) -> None:
+    from orchestrator.experiment import load_experiment
+    from orchestrator.pipeline import preflight, run_experiment
+
+    loaded, display = load_experiment(experiment, overrides or []), _display()
+    run_experiment(loaded, preflight(loaded), display, until=stage)
+
+
+def _run(experiment: Any, display: Any, as_json: bool = False) -> None:
+    from orchestrator.pipeline import preflight, run_experiment
+    from orchestrator.reporting import read_report
+
+    run_experiment(experiment, preflight(experiment), display)
+    _print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
+
+
+def _print_report(told: Any, place: str, as_json: bool) -> None:
+    from orchestrator.rendering import terminal_table
+
+    if as_json:
+        print(told.model_dump_json(indent=2))
+        return
+    console = Console()
+    console.print(terminal_table(told))
+    for domain in told.domains.values():
+        console.print(domain.verdict, markup=False, highlight=False)
+    print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
+    print("Next:")
+    for command in told.next_commands:
+        print(f"  {command}")
+
+
+def _print_plan(experiment: Any, told: Any) -> None:
+    table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
+    for stage in told.stages:
+        table.add_row(stage.stage, stage.work, _duration(stage.seconds))
+    console = Console()
+    console.print(table)
+    low, high = told.seconds_range
+    where = experiment.cluster.address or "a Ray of its own on this machine"
+    print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
+    print(f"On {where}, {told.slots} trials at once, {told.step_seconds * 1000:.0f} ms a step (measured here).")
+    print(f"Time: {_duration(low)} to {_duration(high)}.")
+    if told.cost_range is None:
+        print("Cost: set cluster.price_per_hour for an estimate.")
+    else:
+        print(f"Cost: {told.cost_range[0]:.2f} to {told.cost_range[1]:.2f} at {told.price_per_hour:g} an hour.")
+    print("Nothing is missing.")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _display(quiet: bool = False) -> Any:
+    from orchestrator.progress import Display
+
+    return Display(Console(stderr=quiet))
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"rayscale: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

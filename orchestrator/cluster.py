@@ -1,0 +1,121 @@
+"""One way to connect: a Ray of our own, or a cluster's address."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from orchestrator.experiment import Cluster, Experiment
+from trainables.errors import RunError, UsageError
+
+_QUIET = {
+    # Train polls its workers this often; the default of 2 s is a fifth of a short run.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Our own records are the log; Tune's CSV and TensorBoard files would be a second, slower one.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a cluster offers.
+
+    Attributes:
+        cpus: All CPUs.
+        gpus: All GPUs.
+        gpus_of_a_node: GPUs of its best node.
+    """
+
+    cpus: float
+    gpus: float
+    gpus_of_a_node: float
+
+
+def local_resources(cluster: Cluster) -> Resources:
+    """What a Ray of our own will have on this machine, without starting it."""
+    gpus = torch.cuda.device_count()
+    return Resources(cluster.cpus or len(os.sched_getaffinity(0)), gpus, gpus)
+
+
+@contextmanager
+def connect(cluster: Cluster) -> Iterator[Resources]:
+    """Starts or joins Ray and leaves it at the end.
+
+    Raises:
+        RunError: If no cluster answers at the address.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    joined = ray.is_initialized()
+    if not joined:
+        _start(cluster)
+    try:
+        yield _measured(cluster)
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def check_resources(experiment: Experiment, resources: Resources) -> None:
+    """Refuses what the cluster can never run; Ray itself would wait for ever.
+
+    Raises:
+        UsageError: If a trial or the pretraining needs more than there is.
+    """
+    search, pretraining = experiment.search, experiment.pretraining
+    if search.gpus_per_trial > resources.gpus_of_a_node:
+        raise UsageError(
+            f"search.gpus_per_trial is {search.gpus_per_trial:g}, but the best node of this cluster has "
+            f"{resources.gpus_of_a_node:g} GPUs; lower it or use another cluster."
+        )
+    if search.cpus_per_trial > resources.cpus:
+        raise UsageError(
+            f"search.cpus_per_trial is {search.cpus_per_trial:g}, but this cluster has {resources.cpus:g} CPUs."
+        )
+    gpus = pretraining.workers * pretraining.gpus_per_worker
+    if gpus > resources.gpus:
+        raise UsageError(
+            f"Pretraining asks for {pretraining.workers} workers × {pretraining.gpus_per_worker:g} GPUs, but this "
+            f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."
+        )
+
+
+def _start(cluster: Cluster) -> None:
+    environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ} | _QUIET
+    try:
+        if cluster.address is None:
+            ray.init(
+                address="local",
+                num_cpus=cluster.cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=400 * 2**20,
+                runtime_env={"env_vars": environment},
+            )
+        else:
+            ray.init(
+                address=cluster.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": environment},
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
+
+
+def _measured(cluster: Cluster) -> Resources:
+    total = ray.cluster_resources()
+    of_nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    if cluster.gpus is not None:
+        return Resources(max(total.get("CPU", 0.0), 1.0), cluster.gpus, max([*of_nodes, float(cluster.gpus)]))
+    return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0), max(of_nodes, default=0.0))

@@ -1,0 +1,144 @@
+"""One fine-tuning on a worker: data from the shards, the source model, a configuration, a seed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from orchestrator.progress import Tell
+from orchestrator.shards import read_manifest, read_split
+from orchestrator.storage import Storage
+from trainables.degradation import Degradation
+from trainables.errors import ImageSetError
+from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
+from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.models import CARD, WEIGHTS, unpack_model, weights_of
+from trainables.network import SuperResolutionNet
+from trainables.patches import PatchPool, Pixels
+
+_HELD_IMAGES = 500
+"""Training images that a worker process keeps decoded between trials; a larger split is streamed anew."""
+
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainJob:
+    """All that a worker needs to fine-tune to one domain. It does not say where the test split is.
+
+    Attributes:
+        domain: Name of the target.
+        shards: Where the domain's shards are.
+        shards_digest: Which version of them.
+        source: Folder of the source model.
+        degradation: The domain's degradation.
+        scale: Scale factor r.
+        budget: Steps, batch and evaluations.
+        lr_patch: Side of an LR patch in pixels.
+        validation_images: Most validation images that are scored.
+        validation_crop: HR pixels of their middle that count.
+        threads: torch threads of a worker.
+        on_gpu: Whether to use the GPU that Ray assigned.
+    """
+
+    domain: str
+    shards: Storage
+    shards_digest: str
+    source: Storage
+    degradation: Degradation
+    scale: int
+    budget: Budget
+    lr_patch: int
+    validation_images: int
+    validation_crop: int
+    threads: int
+    on_gpu: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the worker trains."""
+        return torch.device("cuda" if self.on_gpu else "cpu")
+
+
+def run_finetuning(
+    job: DomainJob, configuration: TransferConfiguration, seed: int, tell: Tell, from_scratch: bool = False
+) -> tuple[SuperResolutionNet, Curve]:
+    """Fine-tunes the source model, or trains a fresh network of the same shape on the same budget.
+
+    Returns:
+        The trained network and its (step, validation PSNR) curve.
+
+    Raises:
+        DivergedError: If training stops being finite.
+    """
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(seed)
+    source = load_source(job)
+    net = SuperResolutionNet(source.architecture) if from_scratch else source
+    net = net.to(job.device)
+    anchor = {} if from_scratch else weights_of(net)
+    pool = PatchPool(
+        lambda: _training_images(job),
+        scale=job.scale,
+        lr_patch=job.lr_patch,
+        degradation=job.degradation,
+        seed=seed,
+        device=job.device,
+    )
+
+    def report(step: int, value: float) -> None:
+        tell(step, job.budget.steps, f"{value:.2f} dB on validation")
+
+    curve = finetune(net, configuration, job.budget, pool, anchor, lambda n: validation_psnr(job, n), report)
+    return net.cpu(), curve
+
+
+def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
+    """Mean PSNR in dB on the domain's validation images."""
+    device = next(net.parameters()).device
+    return mean_psnr(lambda lr: net(lr.to(device)), validation_pairs(job), job.scale)
+
+
+def load_source(job: DomainJob) -> SuperResolutionNet:
+    """The source model, fresh from storage's bytes each time."""
+    files = dict(zip((WEIGHTS, CARD), _model_bytes(job.source), strict=True))
+    return unpack_model(files)[0]
+
+
+@lru_cache(maxsize=4)
+def validation_pairs(job: DomainJob) -> list[Pair]:
+    """The validation images that count: at most the wanted number, taken from all scenes in turn.
+
+    Raises:
+        ImageSetError: If the split is empty.
+    """
+    images = _in_turn(list(read_split(job.shards, "validation")))[: job.validation_images]
+    if not images:
+        raise ImageSetError(f"'{job.domain}' has no validation images.")
+    return make_pairs(images, job.degradation, job.scale, job.validation_crop)
+
+
+def _in_turn(images: list[NamedImage]) -> list[NamedImage]:
+    by_scene: dict[str, list[NamedImage]] = {}
+    for image in sorted(images, key=lambda image: image.name):
+        by_scene.setdefault(image.scene, []).append(image)
+    ranked = [(rank, scene, image) for scene, group in by_scene.items() for rank, image in enumerate(group)]
+    return [image for _, _, image in sorted(ranked, key=lambda entry: entry[:2])]
+
+
+def _training_images(job: DomainJob) -> Iterator[Pixels]:
+    if read_manifest(job.shards)["images"]["train"] <= _HELD_IMAGES:
+        return iter(_held_images(job.shards, job.shards_digest))
+    return (image.pixels for image in read_split(job.shards, "train"))
+
+
+@lru_cache(maxsize=4)
+def _held_images(shards: Storage, digest: str) -> list[Pixels]:
+    del digest  # part of the key: other shards at the same place are other images
+    return [image.pixels for image in read_split(shards, "train")]
+
+
+@lru_cache(maxsize=4)
+def _model_bytes(source: Storage) -> tuple[bytes, bytes]:
+    return source.child(WEIGHTS).read_bytes(), source.child(CARD).read_bytes()

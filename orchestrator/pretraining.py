@@ -1,0 +1,197 @@
+"""Pretraining the source model on a cluster: Ray Data streams the shards, Ray Train runs the loop on each worker."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from orchestrator.cluster import Resources
+from orchestrator.experiment import Experiment
+from orchestrator.progress import Tell, teller
+from orchestrator.shards import read_manifest, read_split, split_files
+from orchestrator.storage import Storage
+from trainables.degradation import Degradation
+from trainables.errors import RunError
+from trainables.evaluation import bicubic, make_pairs, mean_psnr
+from trainables.images import decode
+from trainables.models import pack_model
+from trainables.network import Architecture, SuperResolutionNet
+from trainables.patches import PatchPool, Pixels
+from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
+
+SOURCE_DEGRADATION = Degradation()
+"""The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainJob:
+    """What every pretraining worker is told."""
+
+    architecture: Architecture
+    settings: PretrainSettings
+    lr_patch: int
+    pool_images: int
+    threads: int
+    board: Any
+
+
+def pretrain_source(
+    experiment: Experiment, shards: Storage, out: Storage, resources: Resources, board: Any, inputs: str
+) -> dict[str, Any]:
+    """Trains the source model and writes it to ``out``; an interrupted run goes on from its last checkpoint.
+
+    Returns:
+        Steps, loss curve and validation PSNR beside bicubic's.
+
+    Raises:
+        RunError: If training failed on a worker.
+    """
+    section, settings = experiment.pretraining, _settings(experiment)
+    job = PretrainJob(experiment.architecture, settings, section.lr_patch, section.pool_images, 1, board)
+    trainer = TorchTrainer(
+        _train_on_worker,
+        train_loop_config={"job": job},
+        datasets={"train": _dataset(shards)},
+        scaling_config=_scaling(experiment, resources),
+        run_config=RunConfig(
+            name=f"run-{inputs}",
+            storage_path=out.child("ray").path,
+            storage_filesystem=out.filesystem,
+            failure_config=FailureConfig(max_failures=2),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    teller(board, "pretraining")(0, settings.steps, "starting workers")
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise RunError(f"Pretraining failed: {_innermost(error)}") from None
+    if result.checkpoint is None:
+        raise RunError("Pretraining ended without a checkpoint.")
+    net = SuperResolutionNet(experiment.architecture)
+    history = restore(_files(result.checkpoint), net)
+    return _publish(experiment, net.eval(), history, shards, out, inputs)
+
+
+def _publish(
+    experiment: Experiment, net: SuperResolutionNet, history: History, shards: Storage, out: Storage, inputs: str
+) -> dict[str, Any]:
+    search, manifest = experiment.search, read_manifest(shards)
+    images = list(read_split(shards, "validation"))
+    pairs = make_pairs(images, SOURCE_DEGRADATION, experiment.scale, search.validation_crop)
+    result = {
+        "steps": history.step,
+        "loss": history.losses,
+        "validation_psnr": mean_psnr(net, pairs, experiment.scale),
+        "validation_psnr_bicubic": mean_psnr(bicubic(experiment.scale), pairs, experiment.scale),
+    }
+    card = {
+        "name": "source",
+        "degradation": SOURCE_DEGRADATION.to_dict(),
+        "lineage": {"shards": manifest["digest"], "stage": inputs},
+        "data_licence": manifest["licence"],
+        "metrics": {k: result[k] for k in ("validation_psnr", "validation_psnr_bicubic")},
+        "training": asdict(_settings(experiment)),
+    }
+    for name, data in pack_model(net, card).items():
+        out.child(name).write_bytes(data)
+    return result
+
+
+def _settings(experiment: Experiment) -> PretrainSettings:
+    section = experiment.pretraining
+    return PretrainSettings(
+        steps=section.steps,
+        batch=section.batch,
+        learning_rate=section.learning_rate,
+        report_every=section.report_every,
+        checkpoint_every=section.checkpoint_every,
+        seed=experiment.seed,
+    )
+
+
+def _dataset(shards: Storage) -> "ray.data.Dataset":
+    files = split_files(shards, "train")
+    rows = ray.data.read_parquet(files, filesystem=shards.filesystem).select_columns(["image"])
+    return rows.map_batches(_decode_batch, batch_size=16)
+
+
+def _decode_batch(batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+    images = [decode(data).pixels for data in batch["image"]]
+    return {"pixels": [image.tobytes() for image in images], "shape": [list(image.shape) for image in images]}
+
+
+def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
+    section = experiment.pretraining
+    use_gpu = section.gpus_per_worker > 0
+    # Reading and decoding needs CPUs too: workers that took them all would wait for data for ever.
+    cpus = 1.0 if use_gpu else min(1.0, max(0.1, (resources.cpus - 1) / section.workers))
+    each = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
+    return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=each)
+
+
+def _train_on_worker(config: dict[str, Any]) -> None:
+    job: PretrainJob = config["job"]
+    torch.set_num_threads(job.threads)
+    context = ray.train.get_context()
+    rank, shard = context.get_world_rank(), ray.train.get_dataset_shard("train")
+    torch.manual_seed(job.settings.seed)
+    net = SuperResolutionNet(job.architecture)
+    parallel = ray.train.torch.prepare_model(net)
+    pool = PatchPool(
+        lambda: _images(shard),
+        scale=job.architecture.scale,
+        lr_patch=job.lr_patch,
+        degradation=SOURCE_DEGRADATION,
+        seed=job.settings.seed,
+        device=ray.train.torch.get_device(),
+        capacity=job.pool_images,
+    )
+    tell = teller(job.board, "pretraining")
+    checkpoint = ray.train.get_checkpoint()
+
+    def report(step: int, loss: float, files: Files | None) -> None:
+        if rank == 0:
+            tell(step, job.settings.steps, f"loss {loss:.4f}")
+        if files is not None:
+            _report_checkpoint(step, loss, files if rank == 0 else None)
+
+    resume = _files(checkpoint) if checkpoint else None
+    pretrain(net, job.settings, pool, report, resume=resume, parallel=parallel, rank=rank)
+
+
+def _report_checkpoint(step: int, loss: float, files: Files | None) -> None:
+    metrics = {"step": step, "loss": loss}
+    if files is None:
+        ray.train.report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+def _images(shard: Any) -> Iterator[Pixels]:
+    for batch in shard.iter_batches(batch_size=8, batch_format="pyarrow", prefetch_batches=2):
+        for row in batch.to_pylist():
+            yield np.frombuffer(row["pixels"], np.uint8).reshape(row["shape"])
+
+
+def _files(checkpoint: Checkpoint) -> Files:
+    with checkpoint.as_directory() as folder:
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def _innermost(error: BaseException) -> str:
+    failures = getattr(error, "worker_failures", None) or {}
+    cause = next(iter(failures.values()), error)
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause) else ''}"

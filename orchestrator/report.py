@@ -1,0 +1,152 @@
+"""What a report says: the typed contents of ``report.json``, the one source of every page and table.
+
+All PSNR values are in dB and all SSIM values in [0, 1], both higher-is-better. ``test`` numbers come from the
+confirmation on the test split; ``validation`` numbers only ever choose, they are never the result.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["better", "tie", "worse"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Configuration(_Record):
+    """A transfer configuration; ``None`` in its place means 'use the source model as it is'."""
+
+    learning_rate: float
+    lambda_: float
+    frozen_depth: int
+
+
+class CurvePoint(_Record):
+    """One point of a learning curve."""
+
+    step: int
+    value: float
+
+
+class Trial(_Record):
+    """One finished or failed trial of a domain's study. ``psnr`` is measured on validation images."""
+
+    number: int
+    origin: Literal["default", "start", "sampler"]
+    configuration: Configuration
+    sampled_lambda: float
+    status: Literal["finished", "diverged"]
+    psnr: float | None
+    seconds: float
+    curve: list[CurvePoint]
+
+
+class Arm(_Record):
+    """One way to upscale, scored on the test split: mean over images, and over seeds where it is trained."""
+
+    name: str
+    label: str
+    psnr: float
+    ssim: float
+    psnr_by_seed: list[float]
+
+
+class Difference(_Record):
+    """Mean paired difference ``arm - baseline`` over test images with its 95 % bootstrap interval."""
+
+    arm: str
+    baseline: str
+    metric: Literal["psnr", "ssim"]
+    mean: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+class Candidate(_Record):
+    """One configuration that stood for confirmation, with the validation scores of its fresh seeds."""
+
+    name: str
+    label: str
+    configuration: Configuration | None
+    validation_psnr: list[float]
+    search_psnr: float | None
+
+
+class Panel(_Record):
+    """One picture of a side-by-side comparison; ``file`` is a PNG beside the report."""
+
+    label: str
+    file: str
+    psnr: float | None
+
+
+class Comparison(_Record):
+    """Crops of one test image under several arms."""
+
+    image: str
+    panels: list[Panel]
+
+
+class SplitCounts(_Record):
+    """How many images and scenes of a domain went where."""
+
+    images: dict[str, int]
+    scenes: dict[str, int]
+    skipped: int
+
+
+class DomainReport(_Record):
+    """The answer for one target domain and all that backs it."""
+
+    space: str
+    degradation: str
+    counts: SplitCounts
+    verdict: str
+    configuration: Configuration | None
+    model: str
+    arms: list[Arm]
+    differences: list[Difference]
+    candidates: list[Candidate]
+    winner: str
+    trials: list[Trial]
+    lambda_floor: float
+    frozen_depth_limit: int
+    steps_per_trial: int
+    test_opened_at: str
+    comparisons: list[Comparison]
+
+
+class SourceReport(_Record):
+    """How the source model came to be."""
+
+    name: str
+    degradation: str
+    parameters: dict[str, int]
+    macs_per_lr_pixel: int
+    blocks: list[str]
+    steps: int
+    counts: SplitCounts
+    loss: list[CurvePoint]
+    validation_psnr: float
+    validation_psnr_bicubic: float
+
+
+class Report(_Record):
+    """A whole experiment's answer."""
+
+    rayscale: str
+    experiment: str
+    created: str
+    generated_samples: bool
+    scale: int
+    seeds: list[int]
+    protocol: list[str]
+    notes: list[str]
+    environment: dict[str, str]
+    stage_seconds: dict[str, float]
+    source: SourceReport
+    domains: dict[str, DomainReport]
+    next_commands: list[str]

@@ -1,0 +1,275 @@
+"""An invented report with everything that a real one may hold: a win, a tie, a loss and an abstention."""
+
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from orchestrator.report import (
+    Arm,
+    Candidate,
+    Comparison,
+    Configuration,
+    CurvePoint,
+    Difference,
+    DomainReport,
+    Panel,
+    Report,
+    SourceReport,
+    SplitCounts,
+    Trial,
+    Verdict,
+)
+
+LABELS = {
+    "bicubic": "Bicubic",
+    "zero-shot": "Source, zero-shot",
+    "scratch": "From scratch",
+    "default": "Default fine-tune",
+    "best": "Best configuration",
+}
+SEEDS = [11, 23, 47]
+DEFAULT = Configuration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
+FLOOR = 1e-5
+
+# Test PSNR of each arm, then mean and half width of best minus each baseline.
+_DOMAINS: dict[str, tuple[dict[str, float], dict[str, tuple[float, float]], str]] = {
+    "medical": (
+        {"bicubic": 29.214, "zero-shot": 29.871, "scratch": 29.402, "default": 30.318, "best": 30.642},
+        {
+            "bicubic": (1.428, 0.118),
+            "zero-shot": (0.771, 0.094),
+            "scratch": (1.24, 0.131),
+            "default": (0.324, 0.061),
+        },
+        "Fine-tune with the found configuration: better than zero-shot by 0.771 dB "
+        "and than the default by 0.324 dB.",
+    ),
+    "satellite": (
+        {"bicubic": 26.105, "zero-shot": 27.044, "scratch": 25.713, "default": 26.731},
+        {"bicubic": (0.939, 0.104), "scratch": (1.331, 0.12), "default": (0.313, 0.08)},
+        "Use the source model as it is: no configuration beat it on validation, "
+        "and the default fine-tune loses 0.313 dB on test.",
+    ),
+    "surveillance": (
+        {"bicubic": 24.883, "zero-shot": 25.012, "scratch": 24.94, "default": 25.561, "best": 25.598},
+        {
+            "bicubic": (0.715, 0.142),
+            "zero-shot": (0.586, 0.121),
+            "scratch": (0.658, 0.127),
+            "default": (0.037, 0.052),
+        },
+        "Fine-tuning helps by 0.586 dB over zero-shot; the found configuration is not "
+        "distinguishable from the default.",
+    ),
+    "art": (
+        {"bicubic": 27.334, "zero-shot": 28.209, "scratch": 26.871, "default": 28.02, "best": 28.117},
+        {
+            "bicubic": (0.783, 0.152),
+            "zero-shot": (-0.092, 0.071),
+            "scratch": (1.246, 0.188),
+            "default": (0.097, 0.083),
+        },
+        "Negative transfer: the configuration chosen on validation is worse than zero-shot "
+        "on test by 0.092 dB. Use the source model.",
+    ),
+}
+
+
+def example_report(folder: Path) -> Report:
+    """Builds the same report every time and writes its pictures into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(7)
+    return Report(
+        rayscale="0.1.0",
+        experiment="four-domains",
+        created="2025-11-22T18:40:12+00:00",
+        generated_samples=True,
+        scale=4,
+        seeds=SEEDS,
+        protocol=[
+            "Splits are made by scene, before any training; no scene is in two splits.",
+            "PSNR and SSIM are measured on the luma channel with a border of 4 pixels cut off.",
+            "Candidates are retrained with three fresh seeds; the best mean on validation is the winner.",
+            "The test split is opened once per domain, after the winner is fixed.",
+        ],
+        notes=[
+            "The images are generated samples: they show that the method runs, not that it helps on yours.",
+            "Intervals cover test images, not the choice of seeds.",
+        ],
+        environment={"python": "3.11.7", "torch": "2.11.0+cpu", "ray": "2.60.0", "device": "cpu, 8 cores"},
+        stage_seconds={"prepare": 12.4, "source": 318.0, "search": 4127.5, "confirm": 951.2, "report": 3.9},
+        source=SourceReport(
+            name="rrdb-mini",
+            degradation="bicubic ×4",
+            parameters={"F": 148_224, "G": 40_131},
+            macs_per_lr_pixel=1_523_712,
+            blocks=["stem", "block 1", "block 2", "block 3", "block 4", "fusion"],
+            steps=4000,
+            counts=SplitCounts(
+                images={"train": 640, "validation": 80}, scenes={"train": 160, "validation": 20}, skipped=0
+            ),
+            loss=[
+                CurvePoint(step=s, value=0.021 + 0.11 * math.exp(-s / 500) + 0.0015 * chance.random())
+                for s in range(50, 4001, 50)
+            ],
+            validation_psnr=28.914,
+            validation_psnr_bicubic=27.662,
+        ),
+        domains={name: _domain(name, folder, chance) for name in _DOMAINS},
+        next_commands=[
+            "rayscale apply runs/four-domains/best.yaml --domain medical --images your-images/",
+            "rayscale search experiments/four-domains.yaml --trials 48 --resume",
+        ],
+    )
+
+
+def _domain(name: str, folder: Path, chance: random.Random) -> DomainReport:
+    scores, gains, verdict = _DOMAINS[name]
+    top = max(scores.values()) + 0.4
+    trials = _trials(top, chance)
+    winner = max((t for t in trials if t.psnr is not None), key=lambda t: t.psnr or 0.0)
+    abstains = "best" not in scores
+    differences = [
+        Difference(
+            arm="zero-shot" if abstains else "best",
+            baseline=baseline,
+            metric=metric,
+            mean=round(mean * share, 4),
+            low=round((mean - half) * share, 4),
+            high=round((mean + half) * share, 4),
+            verdict=_verdict(mean, half),
+        )
+        for metric, share in (("psnr", 1.0), ("ssim", 0.021))
+        for baseline, (mean, half) in gains.items()
+    ]
+    lost = scores["default"] - scores["zero-shot"]
+    differences.append(
+        Difference(
+            arm="default",
+            baseline="zero-shot",
+            metric="psnr",
+            mean=round(lost, 3),
+            low=round(lost - 0.08, 3),
+            high=round(lost + 0.08, 3),
+            verdict=_verdict(lost, 0.08),
+        )
+    )
+    arms = [
+        Arm(
+            name=arm,
+            label=LABELS[arm],
+            psnr=psnr,
+            ssim=round(0.35 + psnr * 0.0162, 4),
+            psnr_by_seed=[psnr]
+            if arm in ("bicubic", "zero-shot")
+            else [psnr - 0.02, psnr + 0.005, psnr + 0.015],
+        )
+        for arm, psnr in scores.items()
+    ]
+    candidates = [
+        Candidate(
+            name="source",
+            label="Source as it is",
+            configuration=None,
+            validation_psnr=[top - (0.1 if abstains else 0.9)],
+            search_psnr=None,
+        ),
+        Candidate(
+            name="default",
+            label="Default fine-tune",
+            configuration=DEFAULT,
+            validation_psnr=[top - 0.41, top - 0.37, top - 0.44],
+            search_psnr=trials[0].psnr,
+        ),
+        Candidate(
+            name=f"trial-{winner.number}",
+            label=f"Trial {winner.number}",
+            configuration=winner.configuration,
+            validation_psnr=[top - 0.12, top - 0.05, top - 0.14],
+            search_psnr=winner.psnr,
+        ),
+    ]
+    return DomainReport(
+        space=f"{name}-v1",
+        degradation="blur σ 1.2, bicubic ×4, noise σ 4/255",
+        counts=SplitCounts(
+            images={"train": 96, "validation": 24, "test": 32},
+            scenes={"train": 24, "validation": 6, "test": 8},
+            skipped=1,
+        ),
+        verdict=verdict,
+        configuration=None if abstains else winner.configuration,
+        model=f"models/{name}.safetensors",
+        arms=arms,
+        differences=differences,
+        candidates=candidates,
+        winner="source" if abstains else f"trial-{winner.number}",
+        trials=trials,
+        lambda_floor=FLOOR,
+        frozen_depth_limit=6,
+        steps_per_trial=400,
+        test_opened_at="2025-11-22T18:21:07+00:00",
+        comparisons=[
+            _comparison(name, number, folder, {arm.label: arm.psnr for arm in arms}) for number in (1, 2)
+        ],
+    )
+
+
+def _trials(top: float, chance: random.Random) -> list[Trial]:
+    trials = []
+    for number in range(24):
+        sampled = 10 ** chance.uniform(-6.3, -1.5)
+        configuration = Configuration(
+            learning_rate=10 ** chance.uniform(-5.2, -2.4),
+            lambda_=0.0 if sampled < FLOOR else sampled,
+            frozen_depth=chance.randint(0, 6),
+        )
+        if number == 0:
+            configuration, sampled = DEFAULT, 0.0
+        if number == 9:
+            curve = [CurvePoint(step=50, value=21.3), CurvePoint(step=100, value=8.8)]
+            trials.append(_trial(number, configuration, sampled, None, curve))
+            continue
+        away = math.log10(configuration.learning_rate) + 3.6
+        end = top - 0.35 * away**2 - 0.02 * configuration.frozen_depth**2 - 0.08 * chance.random()
+        end -= 0.3 if number == 0 else 0.0
+        curve = [CurvePoint(step=s, value=end - 0.9 * math.exp(-s / 110)) for s in range(50, 401, 50)]
+        trials.append(_trial(number, configuration, sampled, end, curve))
+    return trials
+
+
+def _trial(
+    number: int, configuration: Configuration, sampled: float, psnr: float | None, curve: list[CurvePoint]
+) -> Trial:
+    return Trial(
+        number=number,
+        origin="default" if number == 0 else "start" if number < 4 else "sampler",
+        configuration=configuration,
+        sampled_lambda=sampled,
+        status="diverged" if psnr is None else "finished",
+        psnr=psnr,
+        seconds=38.25 + number / 4,
+        curve=curve,
+    )
+
+
+def _verdict(mean: float, half: float) -> Verdict:
+    return "better" if mean - half > 0 else "worse" if mean + half < 0 else "tie"
+
+
+def _comparison(domain: str, number: int, folder: Path, labels: dict[str, float]) -> Comparison:
+    across, down = np.meshgrid(np.arange(72), np.arange(72))
+    wave = np.sin((across - 36) ** 2 / (90.0 * number) + (down - 36) ** 2 / 140.0)
+    picture = Image.fromarray((127 + 90 * wave + 20 * (across > 40)).clip(0, 255).astype(np.uint8)).convert(
+        "RGB"
+    )
+    panels = []
+    for place, label in enumerate(["Original", *labels]):
+        file = f"{domain}-{number}-{place}.png"
+        radius = 0.0 if place == 0 else 1.9 - 0.3 * place
+        picture.filter(ImageFilter.GaussianBlur(radius)).save(folder / file)
+        panels.append(Panel(label=label, file=file, psnr=labels.get(label)))
+    return Comparison(image=f"{domain}_{number:03}.png", panels=panels)

@@ -1,0 +1,5 @@
+"""What runs on a worker: network, degradation, patches, objective, training loops and measures.
+
+Nothing here knows where it runs. A loop is a function of settings, data and a callback, so that a test, a
+laptop or a cluster drives the same code.
+"""

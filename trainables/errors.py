@@ -1,0 +1,49 @@
+"""Everything RayScale raises on purpose.
+
+    RayScaleError
+    ├── UsageError          a setting or argument is wrong: nothing was started
+    │   ├── StorageError    a folder or bucket cannot be reached, read or written
+    │   └── ImageSetError   an image collection cannot be used
+    └── RunError            something failed while running; finished work is kept
+        └── DivergedError   a loss or a weight stopped being finite
+
+A message is one sentence or two: what was expected, what was found, what to do.
+Each class takes that message alone, so that it survives the trip between Ray processes.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RayScaleError(Exception):
+    """Base of all errors that RayScale raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(RayScaleError):
+    """A setting or an argument is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class StorageError(UsageError):
+    """A folder or bucket cannot be reached, read or written."""
+
+
+class ImageSetError(UsageError):
+    """A collection of images cannot be used."""
+
+
+class RunError(RayScaleError):
+    """A stage failed; what had finished before is kept."""
+
+
+class DivergedError(RunError):
+    """A loss or a weight stopped being finite."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the closest of ``known``, or "" where none is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,151 @@
+"""Pretraining the source model; the same loop with one process or many."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.errors import DivergedError
+from trainables.finetune import descend, make_optimizer
+from trainables.network import SuperResolutionNet
+from trainables.patches import PatchPool
+
+STATE, HISTORY = "state.safetensors", "history.json"
+Files = dict[str, bytes]
+Report = Callable[[int, float, Files | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainSettings:
+    """How long and how the source model is trained.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Patches per step and worker.
+        learning_rate: Peak learning rate of Adam.
+        report_every: Steps between two points of the loss curve.
+        checkpoint_every: Steps between two checkpoints, a multiple of ``report_every``.
+        seed: Start of all randomness; each worker and each step derives its own.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    report_every: int
+    checkpoint_every: int
+    seed: int
+
+
+@dataclass(slots=True)
+class History:
+    """The loss curve so far: (step, mean loss over workers since the point before)."""
+
+    step: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+def pretrain(
+    net: SuperResolutionNet,
+    settings: PretrainSettings,
+    pool: PatchPool,
+    report: Report,
+    *,
+    resume: Files | None = None,
+    parallel: nn.Module | None = None,
+    rank: int = 0,
+) -> History:
+    """Minimises the mean absolute error with Adam and a cosine schedule.
+
+    Args:
+        net: The network, trained in place.
+        settings: Steps, batch, learning rate and rhythm.
+        pool: Where this worker's patches come from.
+        report: Called on every worker with (step, loss, files); files hold a checkpoint, or are None.
+        resume: A checkpoint's files to go on from.
+        parallel: ``net`` wrapped for several workers (DistributedDataParallel); None for one.
+        rank: This worker's number.
+
+    Returns:
+        The loss curve, the resumed part included.
+
+    Raises:
+        DivergedError: If the loss stops being finite.
+    """
+    model = parallel or net
+    optimizer, schedule = make_optimizer(net, settings.learning_rate, settings.steps)
+    history = restore(resume, net, optimizer, schedule) if resume else History()
+    total = torch.zeros((), device=pool.device)
+    net.train()
+    for step in range(history.step + 1, settings.steps + 1):
+        pool.reseed(_seed(settings.seed, rank, step))
+        lr, hr = pool.sample(settings.batch)
+        loss = functional.l1_loss(model(lr), hr)
+        descend(net, loss, optimizer, schedule)
+        total += loss.detach()
+        if step % settings.report_every == 0 or step == settings.steps:
+            mean = _mean_over_workers(total) / (step - (history.losses[-1][0] if history.losses else 0))
+            total.zero_()
+            if not math.isfinite(mean):
+                raise DivergedError(f"The pretraining loss was not finite at step {step}; lower the learning rate.")
+            history.losses.append((step, mean))
+            history.step = step
+            due = step % settings.checkpoint_every == 0 or step == settings.steps
+            report(step, mean, checkpoint(net, optimizer, history) if due else None)
+    net.eval()
+    return history
+
+
+def checkpoint(net: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> Files:
+    """Weights, Adam moments and the loss curve as files."""
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    packed = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+    return {STATE: packed, HISTORY: json.dumps({"step": history.step, "losses": history.losses}).encode()}
+
+
+def restore(
+    files: Files,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+) -> History:
+    """Puts a checkpoint's weights, moments and schedule back in place and returns its loss curve."""
+    tensors = load(files[STATE])
+    net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+    told = json.loads(files[HISTORY])
+    history = History(told["step"], [(int(step), float(loss)) for step, loss in told["losses"]])
+    if optimizer is not None and schedule is not None:
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("adam."):
+                _, index, moment = name.split(".")
+                moments.setdefault(int(index), {})[moment] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        _wind(schedule, history.step)
+    return history
+
+
+def _wind(schedule: torch.optim.lr_scheduler.LRScheduler, step: int) -> None:
+    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step})
+    for group, base, factor in zip(
+        schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True  # type: ignore[attr-defined]
+    ):
+        group["lr"] = base * factor(step)
+
+
+def _mean_over_workers(total: Tensor) -> float:
+    if torch.distributed.is_initialized():
+        total = total.clone()
+        torch.distributed.all_reduce(total)
+        total /= torch.distributed.get_world_size()
+    return float(total)
+
+
+def _seed(seed: int, rank: int, step: int) -> int:
+    return (seed * 1_000_003 + rank) * 10_000_019 + step
