@@ -103,7 +103,8 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Folder or s3:// prefix of a model.")],
     images: Annotated[str, typer.Option(help="Folder or s3:// prefix of HR images.")],
     space: Annotated[
-        str | None, typer.Option(help="Search space whose degradation makes the LR images; the model's own by default.")
+        str | None,
+        typer.Option(help="Search space whose degradation makes the LR images; the model's own by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -210,10 +211,9 @@ def _print_report(told: Any, place: str, as_json: bool) -> None:
     if as_json:
         print(told.model_dump_json(indent=2))
         return
-    console = Console()
+    # A log has no width of its own; the table needs 100 columns.
+    console = Console() if sys.stdout.isatty() else Console(width=100)
     console.print(terminal_table(told))
-    for domain in told.domains.values():
-        console.print(domain.verdict, markup=False, highlight=False)
     print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
     print("Next:")
     for command in told.next_commands:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import torch
@@ -114,8 +115,13 @@ def _start(cluster: Cluster) -> None:
 
 
 def _measured(cluster: Cluster) -> Resources:
-    total = ray.cluster_resources()
-    of_nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    of_nodes = [node["Resources"].get("GPU", 0.0) for node in _nodes() if node["Alive"]]
     if cluster.gpus is not None:
         return Resources(max(total.get("CPU", 0.0), 1.0), cluster.gpus, max([*of_nodes, float(cluster.gpus)]))
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0), max(of_nodes, default=0.0))
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes

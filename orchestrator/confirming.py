@@ -5,7 +5,6 @@ of the study's top configurations, the default fine-tune, or no fine-tuning at a
 and the moment is recorded. Every run leaves its weights and scores on storage and is not run again.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from trainables.errors import DivergedError, RunError
 from trainables.evaluation import Pair, Score, Upscaler, bicubic, make_pairs, run, score
 from trainables.finetune import TransferConfiguration
 from trainables.images import encode_png
+from trainables.metrics import comparable, psnr
 from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network import SuperResolutionNet
 from trainables.version import __version__
@@ -76,7 +76,7 @@ def candidates_of(records: Sequence[Record], top: int, default: TransferConfigur
     """The study's ``top`` best configurations, the default fine-tune and no fine-tuning."""
     best = sorted((r for r in records if r["status"] == "finished"), key=lambda r: -r["psnr"])
     found = {default: Candidate("default", "default fine-tune", default, None)}
-    chosen = []
+    chosen: list[Candidate] = []
     for record in best[:top]:
         configuration = TransferConfiguration(**record["configuration"])
         if configuration == default:
@@ -110,19 +110,21 @@ def run_confirmations(jobs: Sequence[ConfirmJob], done: Callable[[ConfirmJob, di
 @ray.remote(num_cpus=0, max_retries=2)
 def _drive(job: ConfirmJob) -> dict[str, Any]:
     on_worker = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_retries": 2}
-    trained = [c for c in job.candidates if c.configuration is not None]
-    training = [_train.options(**on_worker).remote(job, c.name, c.configuration, s) for s in job.seeds for c in trained]
-    training += [_train.options(**on_worker).remote(job, "scratch", job.scratch, seed) for seed in job.seeds]
-    told = _collect(job, training, "training")
-    validation = {c.name: [told[c.name, seed] for seed in job.seeds] for c in trained}
+    trained = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
+    wanted = [(seed, item) for seed in job.seeds for item in (trained | {"scratch": job.scratch}).items()]
+    training = [_train.options(**on_worker).remote(job, name, config, seed) for seed, (name, config) in wanted]
+    told = {(name, seed): value for name, seed, value in _collect(job, training, "training")}
+    validation = {name: [told[name, seed] for seed in job.seeds] for name in trained}
     validation["zero_shot"] = [ray.get(_validate_source.options(**on_worker).remote(job))]
     winner = max(validation, key=lambda name: (np.mean([_or_worst(v) for v in validation[name]]), name == "zero_shot"))
     opened = _open_test(job, winner)
 
     arms = _arms(job, winner)
-    scoring = [_score.options(**on_worker).remote(job, arm, run_name) for arm, runs in arms.items() for run_name in runs]
+    scoring = [
+        _score.options(**on_worker).remote(job, arm, run_name) for arm, runs in arms.items() for run_name in runs
+    ]
     scores: dict[str, list[list[Score]]] = {arm: [] for arm in arms}
-    for arm, values in _collect_list(job, scoring, "test"):
+    for arm, values in _collect(job, scoring, "test"):
         if values is not None:
             scores[arm].append([Score(*value) for value in values])
     pictures = ray.get(_pictures.options(**on_worker).remote(job, winner, _picture_choice(scores)))
@@ -163,7 +165,12 @@ def _train(
         tell = teller(job.board, f"confirm {job.domain.domain}: {run_name}")
         try:
             net, curve = run_finetuning(job.domain, configuration, seed, tell, from_scratch=name == "scratch")
-            facts = {"name": run_name, "configuration": asdict(configuration), "seed": seed, "lineage": job.lineage}
+            facts = {
+                "name": run_name,
+                "configuration": asdict(configuration),
+                "seed": seed,
+                "lineage": job.lineage,
+            }
             for file, data in pack_model(net, facts).items():
                 place.child(file).write_bytes(data)
             record = {"validation_psnr": curve[-1][1], "curve": curve, "finished_at": now()}
@@ -211,7 +218,8 @@ def _pictures(job: ConfirmJob, winner: str, choice: dict[str, str]) -> list[dict
             file = f"picture-{index}-{label}.png"
             pixels = (picture[:, top : top + _CROP, left : left + _CROP] * 255).round().byte().permute(1, 2, 0)
             job.runs.child("pictures", file).write_bytes(encode_png(pixels.numpy()))
-            panels.append({"label": label, "file": file})
+            planes = [comparable(image, pair.gray, job.domain.scale) for image in (picture, pair.hr)]
+            panels.append({"label": label, "file": file, "psnr": None if label == "HR" else psnr(*planes)})
         told.append({"image": f"{name} ({reason})", "name": name, "panels": panels})
     return told
 
@@ -279,11 +287,7 @@ def _test_pairs(job: ConfirmJob) -> list[Pair]:
     return _PAIRS[key]
 
 
-def _collect(job: ConfirmJob, tasks: list[Any], phase: str) -> dict[tuple[str, int], float | None]:
-    return {(name, seed): value for name, seed, value in _collect_list(job, tasks, phase)}
-
-
-def _collect_list(job: ConfirmJob, tasks: list[Any], phase: str) -> list[Any]:
+def _collect(job: ConfirmJob, tasks: list[Any], phase: str) -> list[Any]:
     tell, collected, pending = teller(job.board, f"confirm {job.domain.domain}"), [], list(tasks)
     tell(0, len(tasks), phase)
     while pending:
@@ -317,7 +321,13 @@ def _differences(scores: dict[str, list[list[Score]]], baseline: str) -> list[di
     for metric in ("psnr", "ssim"):
         interval = paired_interval(_per_image(scores, "best", metric) - _per_image(scores, baseline, metric), scenes)
         told.append(
-            {"arm": "best", "baseline": baseline, "metric": metric, **asdict(interval), "verdict": interval.verdict}
+            {
+                "arm": "best",
+                "baseline": baseline,
+                "metric": metric,
+                **asdict(interval),
+                "verdict": interval.verdict,
+            }
         )
     return told
 
@@ -342,9 +352,3 @@ def _liveliest(pair: Pair, side: int) -> tuple[int, int]:
         return 0, 0
     corners = [(t, x) for t in range(0, height - side + 1, 16) for x in range(0, width - side + 1, 16)]
     return max(corners, key=lambda corner: float(plane[corner[0] :, corner[1] :][:side, :side].std()))
-
-
-def load_confirmation(place: Storage) -> dict[str, Any]:
-    """A finished confirmation as it was written."""
-    told: dict[str, Any] = json.loads(place.read_bytes())
-    return told

@@ -28,7 +28,7 @@ class Size:
 
 
 SIZES = {
-    "standard": Size(24, 10, 2, {}),
+    "standard": Size(24, 20, 1, {}),
     "smallest": Size(
         8,
         6,

@@ -33,7 +33,7 @@ def evaluate_model(model: str, images: str, space: str | None = None) -> dict[st
         UsageError: If there is no model or no usable image.
     """
     net, card = load_model(Storage.at(model))
-    degradation = find_space(space).degradation if space else _degradation(card)
+    degradation = find_space(space).degradation if space else Degradation.from_dict(card["degradation"])
     scale = net.architecture.scale
     usable, skipped = _read(Storage.at(images), _LEAST_LR_SIDE * scale)
     pairs = make_pairs(usable, degradation, scale)
@@ -63,11 +63,6 @@ def load_model(place: Storage) -> tuple[SuperResolutionNet, dict[str, Any]]:
         raise UsageError(f"There is no model at '{place.uri}': expected {WEIGHTS} and {CARD}.") from None
 
 
-def _degradation(card: dict[str, Any]) -> Degradation:
-    told = dict(card["degradation"])
-    return Degradation(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
-
-
 def _read(place: Storage, least_side: int) -> tuple[list[NamedImage], list[dict[str, str]]]:
     place.check_readable()
     usable, skipped = [], []
@@ -90,4 +85,7 @@ def _read(place: Storage, least_side: int) -> tuple[list[NamedImage], list[dict[
 
 
 def _means(scores: list[Score]) -> dict[str, float]:
-    return {"psnr": float(np.mean([s.psnr for s in scores])), "ssim": float(np.mean([s.ssim for s in scores]))}
+    return {
+        "psnr": float(np.mean([s.psnr for s in scores])),
+        "ssim": float(np.mean([s.ssim for s in scores])),
+    }

@@ -58,12 +58,8 @@ class Target(ImageSet):
     test_images: str | None = Field(None, description="folder or prefix already set aside for test")
     test_share: Fraction = Field(0.2, description="share of scenes for test where `test_images` is absent")
     learning_rate: tuple[float, float] | None = Field(None, description="range instead of the space's")
-    lambda_: tuple[float, float] | None = Field(
-        None, description="λ floor and highest λ instead of the space's"
-    )
-    frozen_depth: tuple[int, int] | None = Field(
-        None, description="range in blocks instead of 0 to the deepest"
-    )
+    lambda_: tuple[float, float] | None = Field(None, description="λ floor and highest λ instead of the space's")
+    frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks instead of 0 to the deepest")
 
     @model_validator(mode="after")
     def _check(self) -> "Target":
@@ -74,14 +70,8 @@ class Target(ImageSet):
             lowest_ok = bounds[0] >= 0 if name == "frozen_depth" else bounds[0] > 0
             if not lowest_ok or bounds[0] > bounds[1] or (bounds[0] == bounds[1] and name != "frozen_depth"):
                 start = "0 <=" if name == "frozen_depth" else "0 <"
-                note = (
-                    " (λ = 0 itself is always reachable: below the floor it means 0)"
-                    if name == "lambda_"
-                    else ""
-                )
-                raise ValueError(
-                    f"{name} must be a range with {start} low < high, found {list(bounds)}{note}"
-                )
+                note = " (λ = 0 itself is always reachable: below the floor it means 0)" if name == "lambda_" else ""
+                raise ValueError(f"{name} must be a range with {start} low < high, found {list(bounds)}{note}")
         return self
 
 
@@ -93,9 +83,7 @@ class Pretraining(_Section):
     lr_patch: Annotated[int, Field(ge=8)] = Field(32, description="side of a patch in LR pixels")
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate of Adam")
     workers: Positive = Field(2, description="distributed workers")
-    gpus_per_worker: Annotated[float, Field(ge=0)] = Field(
-        0, description="GPUs of each worker; 0 trains on CPU"
-    )
+    gpus_per_worker: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each worker; 0 trains on CPU")
     report_every: Positive = Field(50, description="steps between two points of the loss curve")
     checkpoint_every: Positive = Field(500, description="steps between two checkpoints")
     pool_images: Positive = Field(2000, description="decoded images that each worker holds")
@@ -126,17 +114,11 @@ class Search(_Section):
     trials: Positive = Field(24, description="trials per domain")
     sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler")
     startup_trials: Positive = Field(5, description="trials before the sampler's model is used")
-    concurrent_trials: Positive = Field(
-        1, description="trials of one domain at once; 1 makes a study repeatable"
-    )
+    concurrent_trials: Positive = Field(1, description="trials of one domain at once; 1 makes a study repeatable")
     cpus_per_trial: Annotated[float, Field(gt=0)] = Field(1, description="CPUs of each trial")
-    gpus_per_trial: Annotated[float, Field(ge=0)] = Field(
-        0, description="GPUs of each trial, may be a fraction"
-    )
+    gpus_per_trial: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each trial, may be a fraction")
     validation_images: Positive = Field(16, description="validation images scored, spread over scenes")
-    validation_crop: Annotated[int, Field(ge=32)] = Field(
-        256, description="HR pixels of their middle that count"
-    )
+    validation_crop: Annotated[int, Field(ge=32)] = Field(256, description="HR pixels of their middle that count")
 
 
 class Confirmation(_Section):
@@ -154,17 +136,13 @@ class Cluster(_Section):
     gpus: Annotated[int, Field(ge=0)] | None = Field(
         None, description="GPUs that an autoscaled cluster can grow to; those it has now by default"
     )
-    price_per_hour: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="price of the cluster, any currency"
-    )
+    price_per_hour: Annotated[float, Field(ge=0)] | None = Field(None, description="price of the cluster, any currency")
 
 
 class Experiment(_Section):
     """A whole experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
-        description="folder of artefacts"
-    )
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="folder of artefacts")
     storage: str = Field("runs", description="folder or s3:// prefix that holds experiments")
     root: str = Field(".", description="folder or s3:// prefix that relative image paths start from")
     scale: int = Field(4, description="scale factor: 2, 3 or 4")
@@ -192,9 +170,7 @@ class Experiment(_Section):
     def space(self, domain: str) -> TransferSpace:
         """The search space of a target, with the ranges that the file sets instead."""
         target, space = self.targets[domain], find_space(self.targets[domain].space or domain)
-        changes = {
-            name: getattr(target, name) for name in ("learning_rate", "lambda_") if getattr(target, name)
-        }
+        changes = {name: getattr(target, name) for name in ("learning_rate", "lambda_") if getattr(target, name)}
         return dataclasses.replace(space, **changes)
 
     def frozen_depths(self, domain: str) -> tuple[int, int]:

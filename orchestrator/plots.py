@@ -195,9 +195,7 @@ def loss_curve(loss: Sequence[CurvePoint], name: str) -> str:
 
     def paint(axes: Axes) -> None:
         if points:
-            axes.plot(
-                *zip(*points, strict=True), color=_MARK, lw=1.3, marker="o" if len(points) == 1 else None
-            )
+            axes.plot(*zip(*points, strict=True), color=_MARK, lw=1.3, marker="o" if len(points) == 1 else None)
         axes.set_xlabel("Training step")
         axes.set_ylabel("Training loss (no unit)")
 
@@ -300,9 +298,7 @@ def _view(values: Iterable[float | None]) -> tuple[float, float]:
     return low - margin, top + margin
 
 
-def _svg(
-    name: str, title: str, described: str, paint: Callable[[Axes], None], size: tuple[float, float]
-) -> str:
+def _svg(name: str, title: str, described: str, paint: Callable[[Axes], None], size: tuple[float, float]) -> str:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.add_subplot())

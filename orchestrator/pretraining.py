@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
-from orchestrator.progress import Tell, teller
+from orchestrator.progress import teller
 from orchestrator.shards import read_manifest, read_split, split_files
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
@@ -83,7 +83,12 @@ def pretrain_source(
 
 
 def _publish(
-    experiment: Experiment, net: SuperResolutionNet, history: History, shards: Storage, out: Storage, inputs: str
+    experiment: Experiment,
+    net: SuperResolutionNet,
+    history: History,
+    shards: Storage,
+    out: Storage,
+    inputs: str,
 ) -> dict[str, Any]:
     search, manifest = experiment.search, read_manifest(shards)
     images = list(read_split(shards, "validation"))

@@ -19,7 +19,6 @@ Tell = Callable[[float, float, str], None]
 _LOG_SECONDS = 10.0
 
 
-@ray.remote(num_cpus=0)
 class Board:
     """Holds the latest news of every task."""
 
@@ -33,6 +32,11 @@ class Board:
     def read(self) -> dict[str, tuple[float, float, str]]:
         """All news."""
         return self._news
+
+
+def new_board() -> Any:
+    """Starts a board as a Ray actor."""
+    return ray.remote(num_cpus=0)(Board).remote()
 
 
 def teller(board: Any, task: str) -> Tell:

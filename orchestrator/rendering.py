@@ -140,8 +140,7 @@ def best_yaml(report: Report) -> str:
             "model": domain.model,
             "test_psnr": best.psnr if best else None,
             "gains": {
-                d.baseline: {"mean": d.mean, "low": d.low, "high": d.high, "verdict": d.verdict}
-                for d in _gains(domain)
+                d.baseline: {"mean": d.mean, "low": d.low, "high": d.high, "verdict": d.verdict} for d in _gains(domain)
             },
             "trials": {
                 "finished": sum(t.status == "finished" for t in domain.trials),
@@ -210,9 +209,7 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
         "interval_plot": Markup(plots.interval_plot(domain, drawn, f"{key}-intervals")) if drawn else None,
         "history": Markup(plots.search_history(domain, f"{key}-history")),
         "curves": Markup(plots.learning_curves(domain, f"{key}-curves")),
-        "settings": [
-            Markup(plots.setting_scatter(domain, setting, f"{key}-{setting}")) for setting in plots.SETTINGS
-        ],
+        "settings": [Markup(plots.setting_scatter(domain, setting, f"{key}-{setting}")) for setting in plots.SETTINGS],
     }
 
 

@@ -8,7 +8,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Verdict = Literal["better", "tie", "worse"]
+Verdict = Literal["better", "tie", "worse", "too few scenes"]
+"""What the interval of a difference says; ``tie`` where it holds zero, the last where it rests on too few scenes."""
+
+ArmName = Literal["bicubic", "zero_shot", "scratch", "default", "best"]
 
 
 class _Record(BaseModel):
@@ -46,7 +49,7 @@ class Trial(_Record):
 class Arm(_Record):
     """One way to upscale, scored on the test split: mean over images, and over seeds where it is trained."""
 
-    name: str
+    name: ArmName
     label: str
     psnr: float
     ssim: float
@@ -56,12 +59,13 @@ class Arm(_Record):
 class Difference(_Record):
     """Mean paired difference ``arm - baseline`` over test images with its 95 % bootstrap interval."""
 
-    arm: str
-    baseline: str
+    arm: ArmName
+    baseline: ArmName
     metric: Literal["psnr", "ssim"]
     mean: float
     low: float
     high: float
+    scenes: int
     verdict: Verdict
 
 
@@ -80,7 +84,7 @@ class Panel(_Record):
 
     label: str
     file: str
-    psnr: float | None
+    psnr: float | None  # of the whole image
 
 
 class Comparison(_Record):
@@ -129,7 +133,7 @@ class SourceReport(_Record):
     blocks: list[str]
     steps: int
     counts: SplitCounts
-    loss: list[CurvePoint]
+    loss: list[CurvePoint]  # mean absolute error on the [0, 1] scale
     validation_psnr: float
     validation_psnr_bicubic: float
 

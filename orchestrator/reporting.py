@@ -23,9 +23,10 @@ from orchestrator.report import (
     SplitCounts,
     Trial,
 )
-from orchestrator.searching import read_records
+from orchestrator.searching import Record
 from orchestrator.shards import read_manifest
 from orchestrator.stages import RECORD, now
+from orchestrator.statistics import FEWEST_SCENES
 from orchestrator.storage import Storage
 from trainables.models import CARD
 from trainables.version import __version__
@@ -41,16 +42,16 @@ LABELS = {
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 
 
-def write_report(experiment: Experiment, studies: dict[str, str], place: Storage) -> dict[str, Any]:
+def write_report(experiment: Experiment, records: dict[str, list[Record]], place: Storage) -> dict[str, Any]:
     """Writes ``report.json``, ``best.yaml``, ``table.md``, ``index.html`` and the pictures.
 
     Args:
         experiment: What was run, to its end.
-        studies: Fingerprint of each domain's study.
+        records: Each domain's trials.
         place: The report's folder.
     """
     pictures: dict[str, bytes] = {}
-    domains = {name: _domain(experiment, name, studies[name], pictures) for name in experiment.targets}
+    domains = {name: _domain(experiment, name, records[name], pictures) for name in experiment.targets}
     report = Report(
         rayscale=__version__,
         experiment=experiment.name,
@@ -83,10 +84,9 @@ def read_report(experiment: Experiment) -> Report:
     return Report.model_validate_json(experiment.home.child("report", REPORT).read_bytes())
 
 
-def _domain(experiment: Experiment, name: str, study: str, pictures: dict[str, bytes]) -> DomainReport:
+def _domain(experiment: Experiment, name: str, records: list[Record], pictures: dict[str, bytes]) -> DomainReport:
     home, space = experiment.home, experiment.space(name)
     told = home.child("confirm", name, RECORD).read_json()["result"]
-    records = read_records(home.child("search", name, f"study-{study}"))[: experiment.search.trials]
     candidates = [Candidate(**_without_none(c)) for c in told["candidates"]]
     differences = [Difference(**entry) for entry in told["differences"]]
     winner = next(c for c in candidates if c.name == told["winner"])
@@ -94,7 +94,7 @@ def _domain(experiment: Experiment, name: str, study: str, pictures: dict[str, b
         space=space.id,
         degradation=space.degradation.describe(),
         counts=_counts(home.child("shards", name)),
-        verdict=_verdict(name, winner, differences),
+        verdict=_verdict(winner, differences),
         configuration=winner.configuration,
         model=home.child("models", name).uri,
         arms=[_arm(arm, facts) for arm, facts in told["arms"].items()],
@@ -111,7 +111,10 @@ def _domain(experiment: Experiment, name: str, study: str, pictures: dict[str, b
 
 
 def _without_none(candidate: dict[str, Any]) -> dict[str, Any]:
-    return {**candidate, "validation_psnr": [value for value in candidate["validation_psnr"] if value is not None]}
+    return {
+        **candidate,
+        "validation_psnr": [value for value in candidate["validation_psnr"] if value is not None],
+    }
 
 
 def _comparison(runs: Storage, domain: str, entry: dict[str, Any], pictures: dict[str, bytes]) -> Comparison:
@@ -147,25 +150,32 @@ def _counts(shards: Storage) -> SplitCounts:
     return SplitCounts(images=manifest["images"], scenes=scenes, skipped=len(manifest["skipped"]))
 
 
-def _verdict(domain: str, winner: Candidate, differences: list[Difference]) -> str:
+def _verdict(winner: Candidate, differences: list[Difference]) -> str:
     gain = {d.baseline: d for d in differences if d.metric == "psnr"}
-    zero, default = gain["zero_shot"], gain.get("default")
+    zero, default, bicubic = gain["zero_shot"], gain.get("default"), gain["bicubic"]
+    below = " It is worse than bicubic." if bicubic.verdict == "worse" else ""
     if winner.configuration is None:
         return (
-            f"{domain}: no fine-tuning tried did better than the source model as it is on validation; use it "
-            f"({_said(gain['bicubic'])} over bicubic on test)."
+            "no fine-tuning tried did better on validation than the source model as it is: use that "
+            f"({_said(bicubic)} over bicubic on test).{below}"
         )
     said = {
-        "better": f"{domain}: fine-tuning wins, {_said(zero)} over zero-shot on test",
-        "tie": f"{domain}: fine-tuning ties with zero-shot on test, {_said(zero)}",
-        "worse": f"{domain}: negative transfer, fine-tuning harms on test, {_said(zero)} over zero-shot",
+        "better": f"fine-tuning wins over zero-shot on test, {_said(zero)}",
+        "tie": f"fine-tuning ties with zero-shot on test, {_said(zero)}",
+        "worse": f"negative transfer: fine-tuning harms on test, {_said(zero)} against zero-shot",
+        "too few scenes": f"{_said(zero)} against zero-shot, but {zero.scenes} test scenes are too few to say more",
     }[zero.verdict]
     if default is None:
-        return f"{said}."
+        return f"{said}.{below}"
     if winner.name == "default":
-        return f"{said}; the default fine-tune was the best configuration found."
-    tuned = {"better": "tuning wins over", "tie": "tuning ties with", "worse": "tuning loses to"}[default.verdict]
-    return f"{said}; {tuned} the default fine-tune, {_said(default)}."
+        return f"{said}; the default fine-tune was the best configuration found.{below}"
+    tuned = {
+        "better": "tuning wins over the default fine-tune",
+        "tie": "tuning ties with the default fine-tune",
+        "worse": "tuning loses to the default fine-tune",
+        "too few scenes": "against the default fine-tune",
+    }[default.verdict]
+    return f"{said}; {tuned}, {_said(default)}.{below}"
 
 
 def _said(d: Difference) -> str:
@@ -205,7 +215,7 @@ def _protocol(experiment: Experiment) -> list[str]:
         f"Candidates: the {confirmation.top} best trials by validation, the default fine-tune and the source model as "
         "it is; the best mean validation PSNR over fresh seeds wins.",
         "Differences are per image, averaged over seeds; intervals are 95 % bootstrap intervals over scenes. "
-        "'tie' means that the interval holds zero.",
+        f"'tie' means that the interval holds zero; with fewer than {FEWEST_SCENES} test scenes none can be trusted.",
         "R is L2-SP, half the squared distance of trainable weights from the source, added to the loss (so it passes "
         "through Adam's preconditioner).",
     ]
@@ -235,11 +245,10 @@ def _environment() -> dict[str, str]:
 
 def _stage_seconds(experiment: Experiment) -> dict[str, float]:
     home = experiment.home
-    seconds = {"pretrain": home.child("source", RECORD).read_json()["seconds"]}
-    for domain in experiment.targets:
-        told = home.child("search", domain, RECORD).read_json()
-        seconds[f"search {domain} (sum of trials)"] = round(told["result"]["seconds"], 1)
-    return seconds
+    places = {"pretrain": home.child("source")}
+    for stage in ("search", "confirm"):
+        places |= {f"{stage} {domain}": home.child(stage, domain) for domain in experiment.targets}
+    return {name: place.child(RECORD).read_json()["seconds"] for name, place in places.items()}
 
 
 def _next_commands(experiment: Experiment, domains: dict[str, DomainReport]) -> list[str]:

@@ -224,7 +224,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
     }
 
 
-class NumberedSearch(OptunaSearch):  # type: ignore[misc]
+class NumberedSearch(OptunaSearch):
     """Ray's OptunaSearch, which also gives each trial the next of the numbers that are missing."""
 
     def __init__(self, numbers: Sequence[int] = (), **settings: Any) -> None:
@@ -246,9 +246,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
         self._kind, self._seed, self._startup = kind, seed, startup_trials
         self._number, self._inner = -1, self._make(0)
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See Optuna."""
         return self._for(trial).infer_relative_search_space(study, trial)
 

@@ -140,9 +140,7 @@ def read_manifest(place: Storage) -> dict[str, Any]:
     """
     manifest = place.child(MANIFEST).read_json()
     if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        raise UsageError(
-            f"There are no shards at '{place.uri}' ({MANIFEST} is missing or of another format)."
-        )
+        raise UsageError(f"There are no shards at '{place.uri}' ({MANIFEST} is missing or of another format).")
     return manifest
 
 
@@ -212,9 +210,7 @@ class SceneFinder:
         if self._table is not None:
             name = PurePosixPath(path).name
             if name not in self._table:
-                raise ImageSetError(
-                    f"The scene table has no row for '{name}'.{suggestion(name, self._table)}"
-                )
+                raise ImageSetError(f"The scene table has no row for '{name}'.{suggestion(name, self._table)}")
             name = self._table[name]
         elif self._folder:
             return str(PurePosixPath(path).parent)
@@ -327,9 +323,7 @@ def _encode(rows: list[Row]) -> bytes:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, SCHEMA, compression="none") as writer:
         for group in _chunks(rows, GROUP_BYTES):
-            writer.write_table(
-                pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in group], SCHEMA)
-            )
+            writer.write_table(pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in group], SCHEMA))
     return bytes(sink.getvalue())
 
 
@@ -359,6 +353,4 @@ def check_sound(place: Storage) -> None:
         RunError: If a file is missing or has changed.
     """
     if problems := verify_shards(place):
-        raise RunError(
-            f"The shards at '{place.uri}' are damaged: {'; '.join(problems[:3])}. Build them again."
-        )
+        raise RunError(f"The shards at '{place.uri}' are damaged: {'; '.join(problems[:3])}. Build them again.")

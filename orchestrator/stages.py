@@ -52,16 +52,20 @@ def run_stage(
     started_before = place.child(RECORD).exists()
     say(f"{name}: its inputs changed, running again" if started_before else f"{name}: running")
     start = time.monotonic()
-    result = work()
-    seconds = round(time.monotonic() - start, 1)
+    record = finish_stage(name, place, inputs, start, work())
+    say(f"{name}: done in {record['seconds']:.0f} s")
+    return record
+
+
+def finish_stage(name: str, place: Storage, inputs: str, start: float, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes the record of a stage that began at ``start`` on the monotonic clock, and returns it."""
     record = {
         "stage": name,
         "inputs": inputs,
         "rayscale": __version__,
         "finished_at": now(),
-        "seconds": seconds,
+        "seconds": round(time.monotonic() - start, 1),
         "result": result,
     }
     place.child(RECORD).write_json(record)
-    say(f"{name}: done in {seconds:.0f} s")
     return record

@@ -6,24 +6,31 @@ Hinkley 1997, §3.8). The interval is the percentile interval of the mean over i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from orchestrator.report import Verdict
+
 _RESAMPLES = 10_000
+
+FEWEST_SCENES = 6
+"""With fewer scenes no claim at 5 % can be made: even if all of them agree, chance does that in 2 / 2^n of cases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean difference with its 95 % interval; positive favours the first arm."""
+    """A mean difference over ``scenes`` scenes with its 95 % interval; positive favours the first arm."""
 
     mean: float
     low: float
     high: float
+    scenes: int
 
     @property
-    def verdict(self) -> Literal["better", "tie", "worse"]:
-        """``tie`` where the interval holds zero."""
+    def verdict(self) -> Verdict:
+        """``tie`` where the interval holds zero, ``too few scenes`` where it cannot be trusted."""
+        if self.scenes < FEWEST_SCENES and not self.mean == self.low == self.high == 0:
+            return "too few scenes"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "tie"
 
 
@@ -46,4 +53,4 @@ def paired_interval(differences: Sequence[float], scenes: Sequence[str], seed: i
     picks = np.random.default_rng(seed).integers(len(sums), size=(_RESAMPLES, len(sums)))
     means = sums[picks].sum(1) / counts[picks].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
+    return Interval(float(values.mean()), float(low), float(high), len(sums))

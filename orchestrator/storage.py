@@ -75,7 +75,7 @@ class Storage:
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """pyarrow's filesystem for this place, as Ray takes it too."""
+        """Pyarrow's filesystem for this place, as Ray takes it too."""
         return _s3_filesystem(self.bucket, *_endpoint()) if self.remote else fs.LocalFileSystem()
 
     def child(self, *parts: str) -> "Storage":
@@ -137,9 +137,7 @@ class Storage:
         base = self.path.rstrip("/") + "/"
         for info in sorted(self.filesystem.get_file_info(selector), key=lambda info: info.path):
             relative = info.path.removeprefix(base)
-            if info.type == fs.FileType.File and not any(
-                part.startswith(".") for part in relative.split("/")
-            ):
+            if info.type == fs.FileType.File and not any(part.startswith(".") for part in relative.split("/")):
                 yield FileFacts(relative, info.size, info.mtime_ns / 1e9 if info.mtime_ns else 0.0)
 
     def delete(self) -> None:
@@ -173,9 +171,7 @@ class Storage:
             probe.delete()
         except OSError as error:
             reason = str(error).split("\n")[0]
-            raise StorageError(
-                f"Nothing can be written to '{self.uri}' ({reason}); choose another storage."
-            ) from None
+            raise StorageError(f"Nothing can be written to '{self.uri}' ({reason}); choose another storage.") from None
 
 
 def _endpoint() -> tuple[str, str]:
@@ -203,9 +199,7 @@ def _check_bucket(bucket: str) -> None:
             "a profile, or a role (the usual AWS credential chain)."
         )
     _endpoint()
-    patient = Config(
-        connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"}
-    )
+    patient = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
     client = boto3.client("s3", config=patient)
     try:
         client.head_bucket(Bucket=bucket)
@@ -214,7 +208,7 @@ def _check_bucket(bucket: str) -> None:
     except EndpointConnectionError:
         where = client.meta.endpoint_url
         raise StorageError(
-            f"No S3 server answers at {where}: check AWS_ENDPOINT_URL (found '{os.environ.get('AWS_ENDPOINT_URL', '')}')."
+            f"No S3 server answers at {where}; check AWS_ENDPOINT_URL and that the server is up."
         ) from None
     except (BotoCoreError, ValueError) as error:
         raise StorageError(f"s3://{bucket} cannot be reached: {error}.") from None

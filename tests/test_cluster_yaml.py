@@ -55,9 +55,7 @@ def test_head_and_workers_install_the_same_package(filled):
 def test_what_setup_installs_is_synced_and_exists(written):
     mounts = written["file_mounts"]
     assert {Path(remote).parent for remote in mounts} == {Path("/home/ubuntu/rayscale")}
-    assert {"pyproject.toml", "constraints.txt", "orchestrator", "trainables", "search_spaces"} <= set(
-        mounts.values()
-    )
+    assert {"pyproject.toml", "constraints.txt", "orchestrator", "trainables", "search_spaces"} <= set(mounts.values())
     assert [local for local in mounts.values() if not (PROJECT / local).exists()] == []
 
 

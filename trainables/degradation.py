@@ -40,7 +40,11 @@ class Degradation:
     jpeg: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, (low, high) in {"blur": self.blur, "noise": self.noise, "jpeg": self.jpeg or (1, 1)}.items():
+        for name, (low, high) in {
+            "blur": self.blur,
+            "noise": self.noise,
+            "jpeg": self.jpeg or (1, 1),
+        }.items():
             if not 0 <= low <= high:
                 raise UsageError(f"The range of {name} must be 0 <= low <= high, found ({low}, {high}).")
         if self.jpeg is not None and not 1 <= self.jpeg[0] <= self.jpeg[1] <= 100:
@@ -74,6 +78,12 @@ class Degradation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a model card stores them."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Degradation":
+        """The inverse of :meth:`to_dict`, also after a trip through JSON."""
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
 
     def describe(self) -> str:
         """One line for reports, with every range."""
@@ -153,7 +163,11 @@ def _truncation(size: int, scale: int) -> Tensor:
     return synthesis.T @ (weight * analysis)
 
 
-_DECIMATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {"bicubic": _bicubic, "area": _area, "fourier": _fourier}
+_DECIMATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "bicubic": _bicubic,
+    "area": _area,
+    "fourier": _fourier,
+}
 
 
 def _to_8_bits(lr: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def finetune(
 
 def make_optimizer(
     net: nn.Module, learning_rate: float, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """Adam over the trainable weights, warmed up over 5 % of the steps and decayed by a cosine to zero."""
     warm_up = max(1, steps // 20)
 
@@ -118,7 +118,7 @@ def descend(
     net: nn.Module,
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
 ) -> None:
     """One optimiser step, with gradients clipped to norm 1 so that one odd batch cannot wreck a run."""
     optimizer.zero_grad(set_to_none=True)

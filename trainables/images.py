@@ -69,7 +69,13 @@ def decode(data: bytes) -> DecodedImage:
                 pixels = np.asarray(image.convert("L" if mode in _TO_GRAY else "RGB"))
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image that can be decoded") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise UnreadableImageError(str(error).split("\n")[0] or type(error).__name__) from None
     return DecodedImage(pixels.reshape(*pixels.shape[:2], -1), kind)
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 def luma(image: Tensor) -> Tensor:
     """BT.601 studio-range luma of an RGB image: (3, H, W) in [0, 1] to (H, W) in [16, 235]."""
     red, green, blue = image.double()
-    return 16.0 + 65.481 * red + 128.553 * green + 24.966 * blue
+    plane: Tensor = 16.0 + 65.481 * red + 128.553 * green + 24.966 * blue
+    return plane
 
 
 def comparable(image: Tensor, gray: bool, border: int) -> Tensor:

@@ -88,8 +88,9 @@ class FeatureExtractor(nn.Module):
         if bare:
             # Without normalisation the variance would double with every sum.
             with torch.no_grad():
-                for block in self.layer1:
-                    block.conv2.weight.mul_(0.1)
+                for name, weight in self.layer1.named_parameters():
+                    if name.endswith("conv2.weight"):
+                        weight.mul_(0.1)
 
     def forward(self, lr: Tensor) -> Tensor:
         """Features of an LR image."""

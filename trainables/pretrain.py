@@ -113,7 +113,7 @@ def restore(
     files: Files,
     net: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
-    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    schedule: torch.optim.lr_scheduler.LambdaLR | None = None,
 ) -> History:
     """Puts a checkpoint's weights, moments and schedule back in place and returns its loss curve."""
     tensors = load(files[STATE])
@@ -131,10 +131,10 @@ def restore(
     return history
 
 
-def _wind(schedule: torch.optim.lr_scheduler.LRScheduler, step: int) -> None:
+def _wind(schedule: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
     schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step})
     for group, base, factor in zip(
-        schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True  # type: ignore[attr-defined]
+        schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
     ):
         group["lr"] = base * factor(step)
 

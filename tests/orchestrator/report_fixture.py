@@ -44,8 +44,7 @@ _DOMAINS: dict[str, tuple[dict[str, float], dict[str, tuple[float, float]], str]
             "scratch": (1.24, 0.131),
             "default": (0.324, 0.061),
         },
-        "Fine-tune with the found configuration: better than zero-shot by 0.771 dB "
-        "and than the default by 0.324 dB.",
+        "Fine-tune with the found configuration: better than zero-shot by 0.771 dB and than the default by 0.324 dB.",
     ),
     "satellite": (
         {"bicubic": 26.105, "zero-shot": 27.044, "scratch": 25.713, "default": 26.731},
@@ -163,9 +162,7 @@ def _domain(name: str, folder: Path, chance: random.Random) -> DomainReport:
             label=LABELS[arm],
             psnr=psnr,
             ssim=round(0.35 + psnr * 0.0162, 4),
-            psnr_by_seed=[psnr]
-            if arm in ("bicubic", "zero-shot")
-            else [psnr - 0.02, psnr + 0.005, psnr + 0.015],
+            psnr_by_seed=[psnr] if arm in ("bicubic", "zero-shot") else [psnr - 0.02, psnr + 0.005, psnr + 0.015],
         )
         for arm, psnr in scores.items()
     ]
@@ -212,9 +209,7 @@ def _domain(name: str, folder: Path, chance: random.Random) -> DomainReport:
         frozen_depth_limit=6,
         steps_per_trial=400,
         test_opened_at="2025-11-22T18:21:07+00:00",
-        comparisons=[
-            _comparison(name, number, folder, {arm.label: arm.psnr for arm in arms}) for number in (1, 2)
-        ],
+        comparisons=[_comparison(name, number, folder, {arm.label: arm.psnr for arm in arms}) for number in (1, 2)],
     )
 
 
@@ -263,9 +258,7 @@ def _verdict(mean: float, half: float) -> Verdict:
 def _comparison(domain: str, number: int, folder: Path, labels: dict[str, float]) -> Comparison:
     across, down = np.meshgrid(np.arange(72), np.arange(72))
     wave = np.sin((across - 36) ** 2 / (90.0 * number) + (down - 36) ** 2 / 140.0)
-    picture = Image.fromarray((127 + 90 * wave + 20 * (across > 40)).clip(0, 255).astype(np.uint8)).convert(
-        "RGB"
-    )
+    picture = Image.fromarray((127 + 90 * wave + 20 * (across > 40)).clip(0, 255).astype(np.uint8)).convert("RGB")
     panels = []
     for place, label in enumerate(["Original", *labels]):
         file = f"{domain}-{number}-{place}.png"

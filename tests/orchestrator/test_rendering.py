@@ -38,9 +38,7 @@ def changed(report: Report, domain: str, **fields: object) -> Report:
 
 
 def plain(html: str) -> str:
-    return " ".join(
-        re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|style|script).*?</\1>", " ", html, flags=re.S)).split()
-    )
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|style|script).*?</\1>", " ", html, flags=re.S)).split())
 
 
 def section(html: str, index: int) -> str:
@@ -169,9 +167,7 @@ def test_yaml_holds_the_configurations(report: Report) -> None:
         assert (entry["space"], entry["model"]) == (domain.space, domain.model)
         assert entry["test_psnr"] == best.psnr
         assert entry["trials"] == {"finished": 23, "diverged": 1}
-        expected = {
-            d.baseline: d.mean for d in domain.differences if d.arm == best.name and d.metric == "psnr"
-        }
+        expected = {d.baseline: d.mean for d in domain.differences if d.arm == best.name and d.metric == "psnr"}
         assert {baseline: g["mean"] for baseline, g in entry["gains"].items()} == expected
 
 

@@ -36,7 +36,7 @@ def test_same_seed_same_image_other_seed_other_image(domain):
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("size", [(16, 16), (33, 120)])
 def test_odd_sizes(domain, size):
-    for seed in range(4):
+    for seed in range(3):
         assert generate(domain, seed, size).shape == (*size, 3)
 
 
@@ -58,7 +58,7 @@ def test_natural_spectrum_falls_like_photographs():
 
 @pytest.mark.parametrize("domain", ["surveillance", "natural"])
 def test_images_of_a_scene_are_closest_to_each_other(tmp_path, domain):
-    paths = write_samples(tmp_path, domain, 4, 2, 0, (128, 128))
+    paths = write_samples(tmp_path, domain, 4, 2, 0, (96, 96))
     images = [np.asarray(Image.open(path)) for path in paths]
     if domain == "surveillance":  # one camera: the same background, pixel by pixel
         features = [image.astype(float).ravel() for image in images]

@@ -39,7 +39,8 @@ def generate(domain: str, seed: int, size: tuple[int, int] = (256, 256)) -> NDAr
 
     Args:
         domain: One of ``DOMAINS``.
-        seed: Non-negative; each seed gives another image, the same one every time.
+        seed: Non-negative; each gives another image, the same one every time. Seeds in a row cycle through
+            the kinds of a domain that has several.
         size: Height and width in pixels, each at least 16.
 
     Returns:

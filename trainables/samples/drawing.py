@@ -59,9 +59,7 @@ def look_up(tile: NDArray[Any], y: Array, x: Array) -> NDArray[Any]:
     return np.asarray(tile.ravel()[rows * tile.shape[1] + columns])
 
 
-def related_colours(
-    rng: Rng, count: int, saturation: tuple[float, float], value: tuple[float, float]
-) -> Array:
+def related_colours(rng: Rng, count: int, saturation: tuple[float, float], value: tuple[float, float]) -> Array:
     """(count, 3) colours, dark to light, around one earthy, green or blue hue, and one accent."""
     hue = rng.choice([0.07, 0.12, 0.24, 0.57]) + rng.normal(0, 0.06, count)
     hue[rng.integers(count)] += rng.uniform(0.3, 0.7)
@@ -166,9 +164,7 @@ def draw_polygon(pixels: Array, points: ArrayLike, colour: ArrayLike) -> None:
     _mix_box(pixels, corners.min(axis=0), corners.max(axis=0), cover, colour)
 
 
-def _mix_box(
-    pixels: Array, low: Array, high: Array, cover: Callable[[Array, Array], Array], colour: ArrayLike
-) -> None:
+def _mix_box(pixels: Array, low: Array, high: Array, cover: Callable[[Array, Array], Array], colour: ArrayLike) -> None:
     """``mix`` with ``cover(y, x)``, looking only at the box (x, y) low to high."""
     x0, y0 = (int(max(value - 1, 0)) for value in low)
     x1, y1 = (int(max(value + 2, 0)) for value in high)

@@ -27,9 +27,7 @@ class _Scan:
         self.slice_at = shot.frame.uniform(-1, 1)
         self.gray = np.zeros((*size, 1), np.float32)
 
-    def inside(
-        self, cx: float, cy: float, a: float, b: float, angle: float = 0.0, soft: float = 2.0
-    ) -> Array:
+    def inside(self, cx: float, cy: float, a: float, b: float, angle: float = 0.0, soft: float = 2.0) -> Array:
         """Coverage (H, W) of an ellipse whose outline the warp bends; its edge is ``soft`` pixels wide."""
         cos, sin = np.cos(angle), np.sin(angle)
         u, v = (self.x - cx) * cos + (self.y - cy) * sin, (self.y - cy) * cos - (self.x - cx) * sin
@@ -45,9 +43,7 @@ class _Scan:
         cover = np.zeros_like(self.gray)
         x, y = start[0] * self.half + self.centre[0], start[1] * self.half + self.centre[1]
         for heading in headings:
-            for x0, y0, x1, y1, radius in _tree(
-                rng, (x, y), heading, thick * self.half / 128, self.half / 28
-            ):
+            for x0, y0, x1, y1, radius in _tree(rng, (x, y), heading, thick * self.half / 128, self.half / 28):
                 draw_capsule(cover, (x0, y0), (x1, y1), radius, 1.0)
         return cover[..., 0]
 
@@ -81,9 +77,7 @@ def _chest(scan: _Scan, shot: Shot) -> None:
         scan.put(scan.inside(0, 0, scale * size, scale * size * 0.74), value)
     lungs, vessels = np.zeros_like(scan.x), np.zeros_like(scan.x)
     for sign in (-1, 1):
-        lungs += scan.inside(
-            sign * 0.4 * size, -0.06, (0.29 + 0.03 * slice_at) * size, 0.45 * size, -0.15 * sign
-        )
+        lungs += scan.inside(sign * 0.4 * size, -0.06, (0.29 + 0.03 * slice_at) * size, 0.45 * size, -0.15 * sign)
         headings = (0.0, 1.2, -1.2) if sign > 0 else (3.1, 2.0, 4.3)
         vessels = np.maximum(vessels, scan.vessels(shot.frame, (sign * 0.2, 0.0), headings, 2.6))
         for angle in np.linspace(-1.1, 1.1, 6) + 0.1 * slice_at:  # ribs around the lungs

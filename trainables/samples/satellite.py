@@ -137,9 +137,7 @@ def _trees(region: _Region, frame: Rng) -> Array:
     return np.stack([*region.on_picture(u, v), radius, radius, np.zeros(len(u))], axis=1)
 
 
-def _raise_objects(
-    region: _Region, ground: Array, wet: NDArray[np.bool_], houses: Array, trees: Array
-) -> Array:
+def _raise_objects(region: _Region, ground: Array, wet: NDArray[np.bool_], houses: Array, trees: Array) -> Array:
     """Sets houses and trees on dry ground, with their shadows."""
     shade, top = np.zeros(wet.shape, np.int32), np.zeros(wet.shape, np.int32)
     items = np.concatenate([np.ones((1, 5)), houses, trees])  # number 0 is the ground

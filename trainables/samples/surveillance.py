@@ -23,7 +23,7 @@ from trainables.samples.drawing import (
 
 _WALL_TONES = np.array([[0.5, 0.27, 0.2], [0.45, 0.4, 0.33], [0.36, 0.36, 0.38]])
 _WARM = np.array([1.1, 1.0, 0.82])
-_BOUNDS = 99.0  # period of a ruling that is to have one line only
+_ONCE = 99.0  # period of a ruling that is to have one line only
 
 
 class _Street:
@@ -55,13 +55,9 @@ class _Street:
     def spot(self, *place: ArrayLike) -> Array:
         """Pixel (x, y) of a place (x, y, z), or of several: (n, 2)."""
         x, y, z = np.broadcast_arrays(*place)
-        return np.stack(
-            [self.vanish_x + self.focal * x / z, self.vanish_y + self.focal * (self.eye - y) / z], axis=-1
-        )
+        return np.stack([self.vanish_x + self.focal * x / z, self.vanish_y + self.focal * (self.eye - y) / z], axis=-1)
 
-    def rod(
-        self, start: tuple[float, float], end: tuple[float, float], z: float, r: float, tone: ArrayLike
-    ) -> None:
+    def rod(self, start: tuple[float, float], end: tuple[float, float], z: float, r: float, tone: ArrayLike) -> None:
         """Draws a round bar of radius ``r`` between two (x, y) at depth ``z``; a ball where they coincide."""
         draw_capsule(self.pixels, self.spot(*start, z), self.spot(*end, z), r * self.focal / z, tone)
 
@@ -114,12 +110,12 @@ def _ground(street: _Street, rays: _Rays) -> Array:
     """Brightness (H, W) of asphalt with its markings, kerbs and paved sidewalks."""
     x, z, line = rays.x, rays.z, rays.ruling
     off_middle = np.abs(x - street.middle)
-    marking = line(x - street.middle, _BOUNDS, 0.14) * (z % 6 < 3)
-    marking = marking + line(off_middle - street.road + 0.2, _BOUNDS, 0.12)
+    marking = line(x - street.middle, _ONCE, 0.14) * (z % 6 < 3)
+    marking = marking + line(off_middle - street.road + 0.2, _ONCE, 0.12)
     asphalt = 0.3 * (1 + 0.1 * rays.tile * rays.sharp) + 0.5 * marking
     joints = np.maximum(line(x, 0.8, 0.05), line(z, 0.8, 0.06)) * rays.sharp
     paving = 0.42 * (1 + 0.07 * rays.tile) * (1 - 0.45 * joints)
-    kerb = line(off_middle - street.road - 0.1, _BOUNDS, 0.2)
+    kerb = line(off_middle - street.road - 0.1, _ONCE, 0.2)
     return np.asarray(np.where(off_middle < street.road, asphalt, paving) * (1 - kerb) + 0.55 * kerb)
 
 
@@ -167,11 +163,7 @@ def _movers(street: _Street, frame: Rng) -> list[_Mover]:
             z += frame.uniform(7, 22)
     for _ in range(frame.integers(3, 8)):
         on_left = frame.random() < 0.5
-        x = (
-            street.left + 0.8
-            if on_left
-            else frame.uniform(street.middle + street.road + 1, street.right - 0.7)
-        )
+        x = street.left + 0.8 if on_left else frame.uniform(street.middle + street.road + 1, street.right - 0.7)
         movers.append((frame.uniform(6, 22), _draw_person, x))
     return movers
 

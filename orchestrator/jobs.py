@@ -1,0 +1,163 @@
+"""What each stage of an experiment is told, and the fingerprint of all that determines its result."""
+
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.confirming import ConfirmJob, candidates_of
+from orchestrator.experiment import Experiment, ImageSet, Target
+from orchestrator.finetuning import DomainJob
+from orchestrator.pretraining import SOURCE_DEGRADATION
+from orchestrator.searching import Record, StudyJob, read_records
+from orchestrator.shards import SourceFile, listing_fingerprint, read_manifest
+from orchestrator.stages import fingerprint
+from orchestrator.storage import Storage
+from trainables.finetune import TransferConfiguration
+from trainables.models import CARD
+from trainables.patches import smallest_image
+
+SOURCE = "source"
+
+
+class Jobs:
+    """Derives folders, fingerprints and jobs from an experiment; it runs nothing."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def place(self, *parts: str) -> Storage:
+        """A folder of the experiment."""
+        return self.experiment.home.child(*parts)
+
+    def image_set(self, name: str) -> ImageSet:
+        """The source's or a target's images."""
+        return self.experiment.source if name == SOURCE else self.experiment.targets[name]
+
+    def shares(self, name: str) -> dict[str, float]:
+        """Shares of scenes that are set aside."""
+        images = self.image_set(name)
+        own_test = {"test": images.test_share} if isinstance(images, Target) and images.test_images is None else {}
+        return {"validation": images.validation_share} | own_test
+
+    def least_side(self, name: str) -> int:
+        """HR pixels that an image needs on each side."""
+        section = self.experiment.pretraining if name == SOURCE else self.experiment.finetuning
+        return smallest_image(section.lr_patch, self.experiment.scale)
+
+    def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
+        """Fingerprint of a set of shards."""
+        licence = self.image_set(name).licence
+        return fingerprint("shards-1", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
+
+    def source_inputs(self) -> str:
+        """Fingerprint of the pretraining. Workers count, because their number is part of the effective batch."""
+        experiment = self.experiment
+        return fingerprint(
+            "pretrain-1",
+            experiment.pretraining.model_dump(exclude={"gpus_per_worker", "pool_images"}),
+            self._shards_digest(SOURCE),
+            experiment.architecture.to_dict(),
+            SOURCE_DEGRADATION.to_dict(),
+            experiment.seed,
+        )
+
+    def study_inputs(self, domain: str) -> str:
+        """Fingerprint of a study without its number of trials: with more of them it is the same study, extended."""
+        experiment, space = self.experiment, self.experiment.space(domain)
+        where_it_runs = {"trials", "cpus_per_trial", "gpus_per_trial", "concurrent_trials"}
+        return fingerprint(
+            "search-1",
+            self.source_inputs(),
+            self._shards_digest(domain),
+            [space.id, space.degradation.to_dict(), space.learning_rate, space.lambda_, space.zero_share],
+            [str(start) for start in self._starts(domain)],
+            experiment.frozen_depths(domain),
+            experiment.finetuning.model_dump(exclude={"scratch_learning_rate"}),
+            experiment.search.model_dump(exclude=where_it_runs),
+            experiment.seed,
+        )
+
+    def search_inputs(self, domain: str) -> str:
+        """Fingerprint of a finished search."""
+        return fingerprint(self.study_inputs(domain), self.experiment.search.trials)
+
+    def confirm_inputs(self, domain: str) -> str:
+        """Fingerprint of a confirmation."""
+        rate = self.experiment.finetuning.scratch_learning_rate
+        return fingerprint("confirm-1", self.search_inputs(domain), self.experiment.confirmation.model_dump(), rate)
+
+    def report_inputs(self) -> str:
+        """Fingerprint of the report."""
+        confirmations = {domain: self.confirm_inputs(domain) for domain in self.experiment.targets}
+        return fingerprint("report-1", confirmations, self.experiment.generated_samples)
+
+    def records(self, domain: str) -> list[Record]:
+        """The finished trials of a study, at most as many as the experiment asks for."""
+        return read_records(self._records_place(domain))[: self.experiment.search.trials]
+
+    def study(self, domain: str, board: Any) -> StudyJob:
+        """What a domain's search is told."""
+        experiment, space = self.experiment, self.experiment.space(domain)
+        return StudyJob(
+            domain=self._domain_job(domain),
+            settings=experiment.search,
+            seed=experiment.seed,
+            learning_rate=space.learning_rate,
+            lambda_=space.lambda_range,
+            lambda_floor=space.lambda_[0],
+            frozen_depth=experiment.frozen_depths(domain),
+            starts=self._starts(domain),
+            records=self._records_place(domain),
+            scratch=self.place("search", domain, "ray"),
+            board=board,
+        )
+
+    def confirmation(self, domain: str, board: Any) -> ConfirmJob:
+        """What a domain's confirmation is told."""
+        experiment = self.experiment
+        return ConfirmJob(
+            domain=self._domain_job(domain),
+            candidates=candidates_of(self.records(domain), experiment.confirmation.top, self._default()),
+            scratch=replace(self._default(), learning_rate=experiment.finetuning.scratch_learning_rate),
+            seeds=tuple(experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)),
+            runs=self.place("confirm", domain, f"runs-{self.confirm_inputs(domain)}"),
+            model=self.place("models", domain),
+            lineage={
+                "shards": self._shards_digest(domain),
+                "source_shards": self._shards_digest(SOURCE),
+                "source_model": str((self.place("source", CARD).read_json() or {}).get("sha256")),
+                "study": self.study_inputs(domain),
+            },
+            cpus=experiment.search.cpus_per_trial,
+            gpus=experiment.search.gpus_per_trial,
+            board=board,
+        )
+
+    def _domain_job(self, domain: str) -> DomainJob:
+        experiment, search = self.experiment, self.experiment.search
+        return DomainJob(
+            domain=domain,
+            shards=self.place("shards", domain),
+            shards_digest=self._shards_digest(domain),
+            source=self.place("source"),
+            degradation=experiment.space(domain).degradation,
+            scale=experiment.scale,
+            budget=experiment.finetuning.budget(),
+            lr_patch=experiment.finetuning.lr_patch,
+            validation_images=search.validation_images,
+            validation_crop=search.validation_crop,
+            threads=max(1, int(search.cpus_per_trial)),
+            on_gpu=search.gpus_per_trial > 0,
+        )
+
+    def _records_place(self, domain: str) -> Storage:
+        return self.place("search", domain, f"study-{self.study_inputs(domain)}")
+
+    def _shards_digest(self, name: str) -> str:
+        return str(read_manifest(self.place("shards", name))["digest"])
+
+    def _default(self) -> TransferConfiguration:
+        rate = self.experiment.finetuning.default_learning_rate
+        return TransferConfiguration(learning_rate=rate, lambda_=0.0, frozen_depth=0)
+
+    def _starts(self, domain: str) -> tuple[TransferConfiguration, ...]:
+        return (self._default(), *self.experiment.space(domain).starts)
