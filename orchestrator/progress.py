@@ -1,6 +1,7 @@
 """Live progress: workers tell a board, the terminal shows it.
 
-On a terminal there is one moving line per task; in a log, one plain line per task every few seconds.
+On a terminal there is one moving line per task; in a log, one plain line per task every few seconds. A part of a task,
+named ``task: part``, has a line only while it moves.
 """
 
 import threading
@@ -80,17 +81,23 @@ class Display:
                 for task, (done, total, note) in news.items():
                     if task not in tasks:
                         tasks[task] = progress.add_task(task, note=note, total=total)
-                    progress.update(tasks[task], completed=done, total=total, note=note)
+                    visible = not (_is_part(task) and done >= total)
+                    progress.update(tasks[task], completed=done, total=total, note=note, visible=visible)
 
     def _show_lines(self, board: Any, stop: threading.Event) -> None:
         said: dict[str, tuple[float, tuple[float, float, str]]] = {}
         for news in _poll(board, stop, 1.0):
             for task, item in news.items():
                 at, before = said.get(task, (0.0, None))
-                finished = item[0] >= item[1] and before is not None and before[0] < before[1]
-                if item != before and (finished or time.monotonic() - at >= _LOG_SECONDS):
+                finished = item[0] >= item[1] and item != before
+                due = not _is_part(task) and item != before and time.monotonic() - at >= _LOG_SECONDS
+                if finished or due:
                     said[task] = (time.monotonic(), item)
                     self.say(f"  {task}: {item[0]:.0f}/{item[1]:.0f} {item[2]}")
+
+
+def _is_part(task: str) -> bool:
+    return ": " in task
 
 
 def _poll(board: Any, stop: threading.Event, seconds: float) -> Iterator[dict[str, tuple[float, float, str]]]:

@@ -165,10 +165,15 @@ class Storage:
         """
         if self.remote:
             _check_bucket(self.bucket)
-        probe = self.child("write-check")
         try:
-            probe.write_bytes(b"")
-            probe.delete()
+            if self.remote:
+                probe = self.child("write-check")
+                probe.write_bytes(b"")
+                probe.delete()
+            else:
+                # Checking creates nothing: the nearest folder that exists must take a file.
+                nearest = next(place for place in (Path(self.path), *Path(self.path).parents) if place.exists())
+                tempfile.TemporaryFile(dir=nearest).close()
         except OSError as error:
             reason = str(error).split("\n")[0]
             raise StorageError(f"Nothing can be written to '{self.uri}' ({reason}); choose another storage.") from None
