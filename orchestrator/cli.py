@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,8 +18,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Finds the best super-resolution transfer configuration for your kind of image, and says how it knows.",
+    epilog="Example: rayscale demo",
 )
-shards_app = typer.Typer(no_args_is_help=True, help="Build, verify and show shards.")
+_INTERRUPTED = 130
+"""What Typer returns where Ctrl-C was pressed."""
+
+shards_app = typer.Typer(
+    no_args_is_help=True,
+    help="Build, verify and show shards.",
+    epilog="Example: rayscale shards info runs/demo/shards/satellite",
+)
 app.add_typer(shards_app, name="shards")
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.")]
@@ -93,6 +100,8 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
     from trainables.errors import UsageError
 
     loaded = load_experiment(experiment, overrides or [])
+    if loaded.home.remote:
+        loaded.home.check_readable()
     if not loaded.home.child("report", REPORT).exists():
         raise UsageError(f"'{loaded.home.uri}' has no report yet; run `rayscale run {experiment}` first.")
     _print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
@@ -169,7 +178,7 @@ def shards_info(place: str, as_json: AsJson = False) -> None:
         print(f"left out: {entry['file']}: {entry['reason']}")
 
 
-@app.command()
+@app.command(epilog="Example: rayscale version")
 def version() -> None:
     """Prints the version."""
     print(__version__)
@@ -178,14 +187,18 @@ def version() -> None:
 def main() -> None:
     """Runs the command line; a user's mistake is one sentence, never a traceback."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="rayscale", standalone_mode=False)
     except RayScaleError as error:
         code = _fail(str(error), error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        code = _fail("Interrupted. What had finished is kept; the same command goes on from there.", 130)
+    except typer.TyperException as error:
+        message = error.format_message()
+        # There is none where no command was given and the help has been printed instead.
+        stop = "" if message.endswith((".", "?")) else "."
+        code = _fail(f"{message}{stop} See `rayscale --help`.", 2) if message else 2
+    except OSError as error:
+        code = _fail(str(error), 1)
+    if code == _INTERRUPTED:
+        _fail("Interrupted. What had finished is kept; the same command goes on from there.", code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -255,7 +268,7 @@ def _print_json(value: Any) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"rayscale: {message}", file=sys.stderr)
+    print(f"rayscale: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

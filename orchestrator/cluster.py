@@ -91,6 +91,8 @@ def check_resources(experiment: Experiment, resources: Resources) -> None:
 
 def _start(cluster: Cluster) -> None:
     environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ} | _QUIET
+    # Drivers and helpers of several stages at once are no leak; Ray warns about them from four times this number.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or os.cpu_count() or 1)))
     try:
         if cluster.address is None:
             ray.init(

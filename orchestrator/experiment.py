@@ -1,11 +1,22 @@
 """The experiment file: every setting, its unit and its default. Unknown keys are refused with a suggestion."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
@@ -18,10 +29,11 @@ FORMAT = 1
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SceneTable(_Section):
@@ -39,7 +51,25 @@ class ScenePattern(_Section):
     pattern: str = Field(description="regular expression; its first group is the scene")
 
 
-Scenes = Literal["file", "folder"] | SceneTable | ScenePattern
+_SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
+
+
+def _kind_of_scenes(value: Any) -> str:
+    """Which of the three is meant, so that an error speaks of that one alone."""
+    if isinstance(value, SceneTable | ScenePattern):
+        return "a table" if isinstance(value, SceneTable) else "a pattern"
+    if not isinstance(value, dict):
+        return "a word"
+    of_a_table = [key for key in value if suggestion(str(key), ("table", "file_column", "scene_column"))]
+    return "a table" if of_a_table else "a pattern"
+
+
+Scenes = Annotated[
+    Annotated[Literal["file", "folder"], Tag("a word")]
+    | Annotated[SceneTable, Tag("a table")]
+    | Annotated[ScenePattern, Tag("a pattern")],
+    Discriminator(_kind_of_scenes),
+]
 
 
 class ImageSet(_Section):
@@ -61,18 +91,20 @@ class Target(ImageSet):
     lambda_: tuple[float, float] | None = Field(None, description="λ floor and highest λ instead of the space's")
     frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks instead of 0 to the deepest")
 
-    @model_validator(mode="after")
-    def _check(self) -> "Target":
-        for name in ("learning_rate", "lambda_", "frozen_depth"):
-            bounds = getattr(self, name)
-            if bounds is None:
-                continue
-            lowest_ok = bounds[0] >= 0 if name == "frozen_depth" else bounds[0] > 0
-            if not lowest_ok or bounds[0] > bounds[1] or (bounds[0] == bounds[1] and name != "frozen_depth"):
-                start = "0 <=" if name == "frozen_depth" else "0 <"
-                note = " (λ = 0 itself is always reachable: below the floor it means 0)" if name == "lambda_" else ""
-                raise ValueError(f"{name} must be a range with {start} low < high, found {list(bounds)}{note}")
-        return self
+    @field_validator("learning_rate", "lambda_")
+    @classmethod
+    def _check_range(cls, bounds: tuple[float, float] | None, info: ValidationInfo) -> tuple[float, float] | None:
+        if bounds is not None and not 0 < bounds[0] < bounds[1]:
+            note = " (λ = 0 is always tried: it lies below the floor)" if info.field_name == "lambda_" else ""
+            raise ValueError(f"must be a range with 0 < low < high, found {list(bounds)}{note}")
+        return bounds
+
+    @field_validator("frozen_depth")
+    @classmethod
+    def _check_depths(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
+        if bounds is not None and not 0 <= bounds[0] <= bounds[1]:
+            raise ValueError(f"must be a range with 0 <= low <= high, found {list(bounds)}")
+        return bounds
 
 
 class Pretraining(_Section):
@@ -142,7 +174,7 @@ class Cluster(_Section):
 class Experiment(_Section):
     """A whole experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="folder of artefacts")
+    name: Name = Field(description="folder of artefacts")
     storage: str = Field("runs", description="folder or s3:// prefix that holds experiments")
     root: str = Field(".", description="folder or s3:// prefix that relative image paths start from")
     scale: int = Field(4, description="scale factor: 2, 3 or 4")
@@ -150,7 +182,7 @@ class Experiment(_Section):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="start of all randomness")
     generated_samples: bool = Field(False, description="whether the images are generated, for the report")
     source: ImageSet
-    targets: Annotated[dict[str, Target], Field(min_length=1)]
+    targets: Annotated[dict[Name, Target], Field(min_length=1)]
     pretraining: Pretraining = Pretraining()
     finetuning: Finetuning = Finetuning()
     search: Search = Search()
@@ -198,9 +230,10 @@ def load_experiment(path: Path, overrides: list[str]) -> Experiment:
     except FileNotFoundError:
         raise UsageError(f"There is no experiment file '{path}'.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"'{path}' cannot be read as YAML: {' '.join(str(error).split())}.") from None
+        raise UsageError(f"'{path}' cannot be read as YAML: {_reason(error)}.") from None
     if not isinstance(content, dict):
-        raise UsageError(f"'{path}' must hold settings such as `name: ...`, found {type(content).__name__}.")
+        found = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
+        raise UsageError(f"'{path}' must hold settings such as `name: ...`, found {found}.")
     for override in overrides:
         _override(content, override)
     return make_experiment(content, str(path))
@@ -215,19 +248,32 @@ def make_experiment(content: dict[str, Any], where: str) -> Experiment:
     try:
         experiment = Experiment.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"{where}: " + " ".join(_sentences(error))) from None
-    _check_meaning(experiment)
+        raise UsageError(f"{where}: {' '.join(_sentences(error))}") from None
+    with _naming(where):
+        _check_meaning(experiment)
     return experiment
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
 
 
 def _check_meaning(experiment: Experiment) -> None:
     architecture = experiment.architecture
     for domain, target in experiment.targets.items():
-        experiment.space(domain)
-        if target.frozen_depth is not None:
-            check_frozen_depth(target.frozen_depth[1], architecture)
-        for start in experiment.space(domain).starts:
-            check_frozen_depth(start.frozen_depth, architecture)
+        with _naming(f"targets.{domain}.space"):
+            space = experiment.space(domain)
+        with _naming(f"targets.{domain}"):
+            for depth in [*(target.frozen_depth or ()), *(start.frozen_depth for start in space.starts)]:
+                check_frozen_depth(depth, architecture)
+            if target.test_images is None and target.validation_share + target.test_share >= 1:
+                raise UsageError(
+                    "validation_share and test_share together must be below 1, to leave scenes to train on."
+                )
     pretraining = experiment.pretraining
     if pretraining.checkpoint_every % pretraining.report_every:
         raise UsageError(
@@ -236,11 +282,17 @@ def _check_meaning(experiment: Experiment) -> None:
         )
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem}, line {error.problem_mark.line + 1}"
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
+
+
 def _override(content: dict[str, Any], override: str) -> None:
     key, found, value = override.partition("=")
-    if not found or not key.strip():
-        raise UsageError(f"--set takes KEY=VALUE such as search.trials=12, found '{override}'.")
     *sections, last = key.strip().split(".")
+    if not found or not all([*sections, last]):
+        raise UsageError(f"--set takes KEY=VALUE such as search.trials=12, found '{override}'.")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
@@ -252,39 +304,59 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _sentences(error: ValidationError) -> list[str]:
-    problems = [_sentence(problem) for problem in error.errors()]
-    return list(dict.fromkeys(problem for problem in problems if problem))
+    return list(dict.fromkeys(_sentence(problem) for problem in error.errors()))
 
 
 def _sentence(problem: Any) -> str:
-    place = [str(part) for part in problem["loc"]]
-    # pydantic adds the name of each tried alternative of a union to the path.
-    path = ".".join(part for part in place if part.isidentifier() or part.replace("-", "").isalnum())
-    path = path.replace(".SceneTable", "").replace(".ScenePattern", "")
-    if problem["type"] == "extra_forbidden":
+    place, kind = [str(part) for part in problem["loc"]], problem["type"]
+    path = ".".join(part for part in place if part not in (*_SCENES, "[key]"))
+    if kind == "extra_forbidden":
         known = _keys_at(place[:-1])
-        return f"Unknown key '{path}'.{suggestion(place[-1], known) or _listing(known)}"
-    if problem["type"] == "missing":
+        return f"Unknown key '{path}'." + (suggestion(place[-1], known) or f" Known here: {', '.join(known)}.")
+    if kind == "missing" and not place[-1].isdigit():
         return f"'{path}' is missing."
-    message = problem["msg"].removeprefix("Value error, ")
-    found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
-    return f"'{path}': {message[0].lower()}{message[1:]}{found}."
+    if kind == "value_error":
+        return f"'{path}' {problem['ctx']['error']}."
+    expected = _EXPECTED[kind].format(**problem.get("ctx", {})) if kind in _EXPECTED else problem["msg"]
+    found = "nothing" if problem["input"] is None else f"{problem['input']!r:.80}"
+    return f"'{path}' {expected}, found {found}."
+
+
+_EXPECTED = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must have settings below it",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "invalid_key": "must be text",
+    "less_than": "must be below {lt:g}",
+    "literal_error": "must be {expected}",
+    "missing": "is missing: a range has two ends",
+    "model_type": "must have settings below it",
+    "string_pattern_mismatch": "must hold letters, digits and . _ - alone and begin with a letter or digit",
+    "string_type": "must be text",
+    "too_long": "must be a range with two ends",
+    "too_short": "must not be empty",
+    "tuple_type": "must be a range such as [0.001, 0.1]",
+}
+"""What pydantic's kinds of errors mean to the author of a file."""
 
 
 def _keys_at(place: list[str]) -> list[str]:
     section: Any = Experiment
-    for part in place:
-        if section is None:
-            break
-        if part in ("SceneTable", "ScenePattern"):
-            section = {"SceneTable": SceneTable, "ScenePattern": ScenePattern}[part]
-        elif part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-            section = Target if part == "targets" else annotation
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            section = None
-    return list(section.model_fields) if section is not None else []
-
-
-def _listing(known: list[str]) -> str:
-    return f" Known here: {', '.join(known)}." if known else ""
+    parts = iter(place)
+    for part in parts:
+        if part == "targets":
+            section = Target
+            next(parts, None)
+        elif part == "scenes":
+            section = _SCENES[next(parts)]
+        else:
+            section = section.model_fields[part].annotation
+    return list(section.model_fields)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.cluster import Resources, check_resources, connect, local_resources
 from orchestrator.confirming import ConfirmJob, run_confirmations
-from orchestrator.experiment import FORMAT, Experiment
+from orchestrator.experiment import FORMAT, Experiment, Target
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
@@ -17,7 +17,7 @@ from orchestrator.searching import Record, StudyJob, run_studies
 from orchestrator.shards import SourceFile, build_shards, check_sound, list_files, read_manifest
 from orchestrator.stages import finish_stage, finished, now, run_stage
 from orchestrator.storage import Storage
-from trainables.errors import UsageError
+from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__
 
 STAGES = ("shards", "pretrain", "search", "confirm", "report")
@@ -44,10 +44,7 @@ def preflight(experiment: Experiment) -> Inputs:
     _check_version(experiment)
     if SOURCE in experiment.targets:
         raise UsageError(f"A target cannot be called '{SOURCE}'; that is the source domain's folder.")
-    root = Storage.at(experiment.root)
-    files = {SOURCE: list_files(experiment.source, root)}
-    for name, target in experiment.targets.items():
-        files[name] = list_files(target, root, target.test_images)
+    files = _list_all(experiment)
     resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
     if resources is not None:
         check_resources(experiment, resources)
@@ -176,14 +173,33 @@ class _Run:
             )
 
 
+def _list_all(experiment: Experiment) -> dict[str, list[SourceFile]]:
+    """Lists every image set, so that all that is missing is said at once."""
+    root = Storage.at(experiment.root)
+    root.check_readable()
+    files, problems = {}, []
+    for name, images in {SOURCE: experiment.source, **experiment.targets}.items():
+        try:
+            files[name] = list_files(images, root, images.test_images if isinstance(images, Target) else None)
+        except UsageError as problem:
+            problems.append(str(problem))
+    if problems:
+        distinct = list(dict.fromkeys(problems))
+        numbered = (f"({number}) {problem}" for number, problem in enumerate(distinct, 1))
+        raise ImageSetError(distinct[0] if len(distinct) == 1 else f"{len(distinct)} problems: {' '.join(numbered)}")
+    return files
+
+
 def _check_version(experiment: Experiment) -> None:
     place = experiment.home.child("experiment.json")
     if not place.exists():
         return
     told = place.read_json()
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        found = f"rayscale {told.get('rayscale')}, format {told.get('format')}" if isinstance(told, dict) else "unknown"
+    if not isinstance(told, dict):
+        raise UsageError(f"'{place.uri}' is damaged or cut short: restore it, or set another `name`.")
+    if told.get("format") != FORMAT:
         raise UsageError(
-            f"'{experiment.home.uri}' holds an experiment of another version ({found}; this is {__version__}, format "
-            f"{FORMAT}): finish it with that version, or set another `name`."
+            f"'{experiment.home.uri}' holds an experiment of another version (rayscale {told.get('rayscale')}, format "
+            f"{told.get('format')}; this is {__version__}, format {FORMAT}): finish it with that version, or set "
+            "another `name`."
         )

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.report import Configuration, CurvePoint, Difference, DomainReport, Trial
+from orchestrator.report import Configuration, CurvePoint, Difference, DomainReport, Trial, Verdict
 
 Setting = Literal["learning_rate", "lambda_", "frozen_depth"]
 SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")
@@ -37,7 +37,12 @@ _VARIABLES = {
     _TIE: "--tie",
     _WORSE: "--worse",
 }
-_VERDICT = {"better": (_BETTER, "o"), "tie": (_TIE, "s"), "worse": (_WORSE, "D")}
+_VERDICT: dict[Verdict, tuple[str, str]] = {
+    "better": (_BETTER, "o"),
+    "tie": (_TIE, "s"),
+    "worse": (_WORSE, "D"),
+    "too few scenes": (_MUTED, "^"),
+}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rayscale",

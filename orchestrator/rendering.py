@@ -17,14 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator import plots
-from orchestrator.report import Arm, Configuration, Difference, DomainReport, Report
+from orchestrator.report import Arm, ArmName, Configuration, Difference, DomainReport, Report
 
 AS_IT_IS = "use the source model as it is"
-_BASELINES = ("bicubic", "zero-shot", "scratch", "default")
-_SHADES = {"better": "green", "tie": "dim", "worse": "red"}
+_ARMS: tuple[ArmName, ...] = ("bicubic", "zero_shot", "scratch", "default", "best")
+_COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")
+_SHADES = {"better": "green", "tie": "dim", "worse": "red", "too few scenes": "yellow"}
 _YAML_HEADER = """\
 # The best transfer configuration found for each domain, confirmed once on its locked test split.
-# PSNR in dB; a gain is best minus baseline, mean over test images with its 95 % bootstrap interval.
+# PSNR in dB; a gain is best minus baseline, mean over test images with its 95 % bootstrap interval over scenes.
 """
 
 
@@ -58,6 +59,7 @@ def render_html(report: Report, pictures: Path) -> str:
         report=report,
         domains=[_view(index, *item) for index, item in enumerate(report.domains.items(), 1)],
         arm_rows=_arm_rows(report),
+        compared=_COMPARED,
         picture=lambda file: _data_uri(pictures, file),
         loss_plot=Markup(plots.loss_curve(report.source.loss, "source-loss")),
         best_yaml=best_yaml(report),
@@ -87,20 +89,19 @@ def terminal_table(report: Report) -> Table:
     table.add_column("best\nsetting", overflow="fold", min_width=10, max_width=12)
     for heading in ("bicubic", "zero-\nshot", "scratch", "default", "best"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for baseline in ("zero-shot", "default"):
-        table.add_column(f"best −\n{baseline}", justify="right", no_wrap=True)
+    for heading in ("zero-shot", "default"):
+        table.add_column(f"best −\n{heading}", justify="right", no_wrap=True)
     verdicts = Text()
     for name, domain in report.domains.items():
-        best = best_arm(domain)
-        baselines = (_arm(domain, baseline) for baseline in _BASELINES)
+        arms = (_arm(domain, arm) for arm in _ARMS)
         table.add_row(
             Text(name),
             "\n".join(_settings(domain.configuration)),
-            *(_psnr(arm.psnr) if arm else "–" for arm in (*baselines, best)),
-            *(_gain_cell(domain, baseline) for baseline in ("zero-shot", "default")),
+            *(_psnr(arm.psnr) if arm else "–" for arm in arms),
+            *(_gain_cell(gain(domain, baseline)) for baseline in _COMPARED),
         )
         verdicts.append(f"{name}: ", "bold").append(f"{domain.verdict}\n")
-    verdicts.append("[ , ] is the 95 % bootstrap interval of the mean paired difference over test images.")
+    verdicts.append("[ , ] is the 95 % bootstrap interval over scenes of the mean paired difference over test images.")
     table.caption = verdicts
     return table
 
@@ -112,11 +113,10 @@ def markdown_table(report: Report) -> str:
         "| :--- | :--- | ---: | ---: | ---: | :---: | :--- |",
     ]
     for name, domain in report.domains.items():
-        best = best_arm(domain)
         for arm in domain.arms:
             difference = gain(domain, arm.name)
             label = arm.label
-            if arm is best:
+            if arm.name == "best":
                 label = f"**{label}** ({', '.join(_settings(domain.configuration))})"
             compared = ["", "", ""]
             if difference:
@@ -130,7 +130,6 @@ def best_yaml(report: Report) -> str:
     """Writes the configuration to use for each domain, with what backs it, as YAML."""
     domains = {}
     for name, domain in report.domains.items():
-        best = best_arm(domain)
         found = domain.configuration
         entry: dict[str, Any] = {"fine_tune": found is not None}
         if found:
@@ -138,9 +137,10 @@ def best_yaml(report: Report) -> str:
         entry |= {
             "space": domain.space,
             "model": domain.model,
-            "test_psnr": best.psnr if best else None,
+            "test_psnr": best_arm(domain).psnr,
             "gains": {
-                d.baseline: {"mean": d.mean, "low": d.low, "high": d.high, "verdict": d.verdict} for d in _gains(domain)
+                d.baseline: {"mean": d.mean, "low": d.low, "high": d.high, "scenes": d.scenes, "verdict": d.verdict}
+                for d in _gains(domain)
             },
             "trials": {
                 "finished": sum(t.status == "finished" for t in domain.trials),
@@ -160,30 +160,22 @@ def best_yaml(report: Report) -> str:
     return _YAML_HEADER + yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=110)
 
 
-def best_arm(domain: DomainReport) -> Arm | None:
-    """Returns the arm that the domain's answer stands for: 'best', else the winner by its own name."""
-    wanted = ["best", domain.winner, *([] if domain.configuration else ["zero-shot"])]
-    return next((arm for name in wanted if (arm := _arm(domain, name))), None)
+def best_arm(domain: DomainReport) -> Arm:
+    """Returns the arm that the domain's answer stands for; every report has it."""
+    return next(arm for arm in domain.arms if arm.name == "best")
 
 
-def gain(domain: DomainReport, baseline: str, metric: str = "psnr") -> Difference | None:
+def gain(domain: DomainReport, baseline: ArmName, metric: str = "psnr") -> Difference | None:
     """Returns the difference of the domain's best arm and a baseline, or None where none was taken."""
-    return next((d for d in _gains(domain, metric) if _plain(d.baseline) == _plain(baseline)), None)
+    return next((d for d in _gains(domain, metric) if d.baseline == baseline), None)
 
 
 def _gains(domain: DomainReport, metric: str = "psnr") -> Iterator[Difference]:
-    best = best_arm(domain)
-    names = {"best", _plain(domain.winner), _plain(best.name) if best else "best"}
-    return (d for d in domain.differences if _plain(d.arm) in names and d.metric == metric)
+    return (d for d in domain.differences if d.arm == "best" and d.metric == metric)
 
 
-def _arm(domain: DomainReport, name: str) -> Arm | None:
-    return next((arm for arm in domain.arms if _plain(arm.name) == _plain(name)), None)
-
-
-def _plain(name: str) -> str:
-    """Makes ``zero_shot``, ``zero-shot`` and ``Zero shot`` one name."""
-    return name.lower().replace("_", "-").replace(" ", "-")
+def _arm(domain: DomainReport, name: ArmName) -> Arm | None:
+    return next((arm for arm in domain.arms if arm.name == name), None)
 
 
 def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
@@ -200,7 +192,6 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
         "key": key,
         "name": name,
         "report": domain,
-        "best": best_arm(domain),
         "gains": list(_gains(domain)),
         "differences": list(rows.values()),
         "winner": plots.winning_trial(domain),
@@ -215,14 +206,13 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
 
 def _arm_rows(report: Report) -> list[dict[str, Any]]:
     """Lines up the arms of all domains: per arm its label and, for each domain, the arm and best's gain."""
-    labels: dict[str, str] = {}
+    labels: dict[ArmName, str] = {}
     for domain in report.domains.values():
         for arm in domain.arms:
-            labels.setdefault(_plain(arm.name), arm.label)
+            labels.setdefault(arm.name, arm.label)
     domains = report.domains.values()
     return [
         {
-            "name": name,
             "label": label,
             "arms": [_arm(d, name) for d in domains],
             "gains": [gain(d, name) for d in domains],
@@ -238,14 +228,12 @@ def _data_uri(folder: Path, file: str) -> str | None:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _gain_cell(domain: DomainReport, baseline: str) -> Text:
-    difference = gain(domain, baseline)
-    best, other = best_arm(domain), _arm(domain, baseline)
-    if difference:
-        shade = _SHADES[difference.verdict]
-        text = Text(f"{_signed(difference.mean)} ").append(difference.verdict, shade)
-        return text.append(f"\n{_interval(difference)}")
-    return Text("same model" if best and best is other else "–")
+def _gain_cell(difference: Difference | None) -> Text:
+    """Three lines, because the longest verdict beside a number would not fit the table's width."""
+    if difference is None:
+        return Text("–")
+    text = Text(f"{_signed(difference.mean)}\n").append(difference.verdict, _SHADES[difference.verdict])
+    return text.append(f"\n{_interval(difference)}")
 
 
 def _settings(configuration: Configuration | None) -> list[str]:

@@ -211,13 +211,15 @@ class SceneFinder:
             name = PurePosixPath(path).name
             if name not in self._table:
                 raise ImageSetError(f"The scene table has no row for '{name}'.{suggestion(name, self._table)}")
+            if not self._table[name]:
+                raise ImageSetError(f"The scene table's row for '{name}' names no scene.")
             name = self._table[name]
         elif self._folder:
             return str(PurePosixPath(path).parent)
         if self._pattern is None:
             return name
         match = self._pattern.search(name)
-        if match is None or not match.groups():
+        if match is None or not match.groups() or match.group(1) is None:
             raise ImageSetError(f"The scene pattern '{self._pattern.pattern}' finds no scene in '{name}'.")
         return match.group(1)
 
@@ -235,10 +237,12 @@ def _scene_finder(scenes: Scenes, root: Storage) -> SceneFinder:
 def _read_table(scenes: SceneTable, root: Storage) -> dict[str, str]:
     place = root.resolve(scenes.table)
     try:
-        rows = list(csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8"))))
-    except (FileNotFoundError, IsADirectoryError, OSError):
+        reader = csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8-sig")), restval="")
+        columns, rows = list(reader.fieldnames or []), list(reader)
+    except OSError:
         raise ImageSetError(f"There is no scene table '{place.uri}'.") from None
-    columns = list(rows[0]) if rows else []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImageSetError(f"The scene table '{place.uri}' is no CSV file in UTF-8: {error}.") from None
     for column in (scenes.file_column, scenes.scene_column):
         if column not in columns:
             raise ImageSetError(

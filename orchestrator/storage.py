@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 from pyarrow import fs
 
 from trainables.errors import StorageError
@@ -53,7 +53,7 @@ class Storage:
         if scheme == "s3":
             if not rest:
                 raise StorageError(f"An S3 location looks like s3://bucket/prefix, found '{uri}'.")
-            return cls(uri.rstrip("/"))
+            return cls(f"s3://{uri[5:].rstrip('/')}")
         if scheme and "://" in uri:
             raise StorageError(f"A location must be a folder or s3://bucket/prefix, found '{uri}'.")
         return cls(str(Path(uri).expanduser().absolute()))
@@ -124,7 +124,7 @@ class Storage:
         """The JSON file that is here; None if there is none or it is cut short."""
         try:
             return json.loads(self.read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
             return None
 
     def write_json(self, value: Any) -> None:
@@ -152,7 +152,7 @@ class Storage:
         """
         if self.remote:
             _check_bucket(self.bucket)
-        elif not Path(self.path).exists():
+        elif not Path(self.path).is_dir():
             raise StorageError(f"There is no folder '{self.path}'; create it or correct the path.")
         elif not os.access(self.path, os.R_OK):
             raise StorageError(f"'{self.path}' cannot be read; check its permissions.")
@@ -175,7 +175,7 @@ class Storage:
                 nearest = next(place for place in (Path(self.path), *Path(self.path).parents) if place.exists())
                 tempfile.TemporaryFile(dir=nearest).close()
         except OSError as error:
-            reason = str(error).split("\n")[0]
+            reason = error.strerror or str(error).split("\n")[0]
             raise StorageError(f"Nothing can be written to '{self.uri}' ({reason}); choose another storage.") from None
 
 
@@ -198,25 +198,29 @@ def _s3_filesystem(bucket: str, scheme: str, host: str) -> fs.FileSystem:
 @cache
 def _check_bucket(bucket: str) -> None:
     """Asks boto3, whose errors tell a wrong key from a wrong bucket from a wrong endpoint."""
-    if boto3.Session().get_credentials() is None:
-        raise StorageError(
-            f"No S3 credentials were found for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "a profile, or a role (the usual AWS credential chain)."
-        )
     _endpoint()
     patient = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
-    client = boto3.client("s3", config=patient)
     try:
-        client.head_bucket(Bucket=bucket)
+        session = boto3.Session()
+        if session.get_credentials() is None:
+            raise StorageError(
+                f"No S3 credentials were found for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "a profile, or a role (the usual AWS credential chain)."
+            )
+        session.client("s3", config=patient).head_bucket(Bucket=bucket)
     except ClientError as error:
         raise StorageError(_explain(bucket, error)) from None
-    except EndpointConnectionError:
-        where = client.meta.endpoint_url
+    except EndpointConnectionError as error:
+        scheme, host = urlsplit(error.kwargs["endpoint_url"])[:2]
         raise StorageError(
-            f"No S3 server answers at {where}; check AWS_ENDPOINT_URL and that the server is up."
+            f"No S3 server answers at {scheme}://{host}; check AWS_ENDPOINT_URL and that the server is up."
+        ) from None
+    except ParamValidationError:
+        raise StorageError(
+            f"'{bucket}' cannot be the name of a bucket; an S3 location is s3://bucket/prefix."
         ) from None
     except (BotoCoreError, ValueError) as error:
-        raise StorageError(f"s3://{bucket} cannot be reached: {error}.") from None
+        raise StorageError(f"s3://{bucket} cannot be reached: {str(error).rstrip('.')}.") from None
 
 
 def _explain(bucket: str, error: ClientError) -> str:

@@ -88,4 +88,5 @@ def checked(space: object, where: str) -> TransferSpace:
 def _inside(start: TransferConfiguration, space: TransferSpace) -> bool:
     in_rate = space.learning_rate[0] <= start.learning_rate <= space.learning_rate[1]
     in_lambda = start.lambda_ == 0 or space.lambda_[0] <= start.lambda_ <= space.lambda_[1]
-    return in_rate and in_lambda and (space.deepest is None or start.frozen_depth <= space.deepest)
+    in_depth = start.frozen_depth >= 0 and (space.deepest is None or start.frozen_depth <= space.deepest)
+    return in_rate and in_lambda and in_depth

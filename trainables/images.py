@@ -1,6 +1,7 @@
 """Encoded image bytes to pixels, with one stated rule for each kind of file."""
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from trainables.errors import RayScaleError
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _TO_GRAY = {"1", "L", "LA"}
 _TO_RGB = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
+_DEEP = re.compile(r";16[BLN]")
+"""In the raw mode of 16-bit colour, which Pillow opens as 8-bit by dropping the low bytes."""
 
 
 class UnreadableImageError(RayScaleError):
@@ -66,6 +69,8 @@ def decode(data: bytes) -> DecodedImage:
                 mode, kind = image.mode, image.format or "unknown"
                 if mode not in _TO_GRAY and mode not in _TO_RGB:
                     raise UnreadableImageError(f"pixel mode {mode} is not 8-bit gray or colour")
+                if any(_DEEP.search(str(tile)) for tile in image.tile):
+                    raise UnreadableImageError("16 bits a channel are not 8-bit gray or colour")
                 pixels = np.asarray(image.convert("L" if mode in _TO_GRAY else "RGB"))
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image that can be decoded") from None

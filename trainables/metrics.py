@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+HIGHEST_PSNR = 100.0
+"""What equal planes count as: one blank image that is upscaled exactly must not make a mean infinite."""
+
 
 def luma(image: Tensor) -> Tensor:
     """BT.601 studio-range luma of an RGB image: (3, H, W) in [0, 1] to (H, W) in [16, 235]."""
@@ -32,9 +35,9 @@ def comparable(image: Tensor, gray: bool, border: int) -> Tensor:
 
 
 def psnr(first: Tensor, second: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two (H, W) planes on [0, 255]; infinite for equal planes."""
+    """Peak signal-to-noise ratio in dB of two (H, W) planes on [0, 255], at most :data:`HIGHEST_PSNR`."""
     error = (first - second).square().mean().item()
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+    return HIGHEST_PSNR if error == 0 else min(10 * math.log10(255**2 / error), HIGHEST_PSNR)
 
 
 def ssim(first: Tensor, second: Tensor) -> float:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -51,8 +52,9 @@ def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, dict[str,
             raise UsageError(f"{WEIGHTS} is not the file that {CARD} describes (the digests differ); copy both again.")
         net = SuperResolutionNet(Architecture(**card["architecture"]))
         net.load_state_dict(load(files[WEIGHTS]))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"This is not a RayScale model: {error!s:.200}. Expected {WEIGHTS} and {CARD}.") from None
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"This is not a RayScale model: {reason:.200}. Expected {WEIGHTS} and {CARD}.") from None
     return net.eval(), card
 
 

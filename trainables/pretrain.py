@@ -148,4 +148,4 @@ def _mean_over_workers(total: Tensor) -> float:
 
 
 def _seed(seed: int, rank: int, step: int) -> int:
-    return (seed * 1_000_003 + rank) * 10_000_019 + step
+    return ((seed * 1_000_003 + rank) * 10_000_019 + step) % 2**63  # the most that torch's generators take

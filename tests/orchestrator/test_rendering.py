@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from report_fixture import example_report
 from rich.console import Console
 
 from orchestrator.rendering import best_arm, best_yaml, gain, markdown_table, render_html, terminal_table
-from orchestrator.report import Report
+from orchestrator.report import Report, Verdict
 
 HOSTILE = "<script>alert(1)</script>|[red]$\\frac{$"
 
@@ -94,6 +95,16 @@ def test_first_screen_lines_up_all_arms(report: Report, html: str) -> None:
             assert f"{arm.psnr:.2f} {arm.ssim:.4f}" in text
 
 
+def test_each_verdict_has_a_word_a_style_and_a_mark(report: Report, html: str) -> None:
+    verdicts = {d.verdict for domain in report.domains.values() for d in domain.differences}
+    assert verdicts == set(get_args(Verdict))
+    for verdict in verdicts:
+        word = verdict.replace(" ", "-")
+        assert f'<span class="verdict {word}">{verdict}</span>' in html
+        assert verdict == "tie" or f".verdict.{word} {{" in html
+    assert "too few scenes" in re.findall(r'<desc id="domain-3-intervals-desc">(.*?)</desc>', html)[0]
+
+
 def test_page_says_nothing_of_generated_samples_where_there_are_none(report: Report, folder: Path) -> None:
     real = report.model_copy(update={"generated_samples": False, "notes": []})
     assert "generated samples" not in plain(render_html(real, folder))
@@ -163,12 +174,13 @@ def test_yaml_holds_the_configurations(report: Report) -> None:
         else:
             assert "configuration" not in entry
         best = best_arm(domain)
-        assert best is not None
+        assert best.name == "best"
         assert (entry["space"], entry["model"]) == (domain.space, domain.model)
         assert entry["test_psnr"] == best.psnr
         assert entry["trials"] == {"finished": 23, "diverged": 1}
-        expected = {d.baseline: d.mean for d in domain.differences if d.arm == best.name and d.metric == "psnr"}
-        assert {baseline: g["mean"] for baseline, g in entry["gains"].items()} == expected
+        taken = [d for d in domain.differences if d.arm == "best" and d.metric == "psnr"]
+        kept = ("mean", "low", "high", "scenes", "verdict")
+        assert entry["gains"] == {d.baseline: {key: getattr(d, key) for key in kept} for d in taken}
 
 
 def test_markdown_has_a_line_per_domain_and_arm(report: Report) -> None:
@@ -183,21 +195,24 @@ def test_terminal_table_cuts_no_number_at_100_columns(report: Report) -> None:
     assert max(map(len, text.splitlines())) <= 100
     assert "…" not in text
     joined = " ".join(text.split())
-    for domain in report.domains.values():
-        assert domain.verdict in joined
-        for baseline in ("zero-shot", "default"):
+    for name, domain in report.domains.items():
+        assert f"{name}: {domain.verdict}" in joined
+        for baseline in ("zero_shot", "default"):
             difference = gain(domain, baseline)
-            if difference:
-                assert f"{signed(difference.mean, 3)} {difference.verdict}" in text
-                assert f"[{signed(difference.low, 3)}, {signed(difference.high, 3)}]" in text
+            assert difference is not None
+            assert signed(difference.mean, 3) in text
+            assert f"[{signed(difference.low, 3)}, {signed(difference.high, 3)}]" in text
+            assert difference.verdict in text
         assert all(f"{arm.psnr:.2f}" in text for arm in domain.arms)
     assert "surveillance" in text
 
 
 def test_terminal_table_survives_large_differences(report: Report) -> None:
     domain = report.domains["surveillance"]
-    large = [d.model_copy(update={"low": -12.3456, "high": -10.1234}) for d in domain.differences]
+    large = [d.model_copy(update={"mean": -11.5, "low": -12.3456, "high": -10.1234}) for d in domain.differences]
     text = terminal(changed(report, "surveillance", differences=large))
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("too few scenes") == 2
     assert text.count("[−12.346, −10.123]") == 2
 
 
@@ -224,8 +239,10 @@ def test_a_far_too_low_trial_is_marked_and_does_not_flatten_the_plot(report: Rep
     assert "below the range" in section(page, 1)
 
 
-def test_a_domain_may_lack_arms_and_differences(report: Report, folder: Path) -> None:
-    bare = changed(report, "satellite", differences=[], candidates=[], comparisons=[])
+def test_a_domain_may_lack_diverged_arms_and_differences(report: Report, folder: Path) -> None:
+    arms = [arm for arm in report.domains["satellite"].arms if arm.name not in ("scratch", "default")]
+    bare = changed(report, "satellite", arms=arms, differences=[], candidates=[], comparisons=[])
     assert bare.domains["satellite"].verdict in plain(render_html(bare, folder))
     assert yaml.safe_load(best_yaml(bare))["domains"]["satellite"]["gains"] == {}
-    assert "27.04" in terminal(bare)
+    assert "27.04 – – 27.04 – –" in " ".join(terminal(bare).split())
+    assert len(markdown_table(bare).splitlines()) == 5

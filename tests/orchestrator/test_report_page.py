@@ -69,7 +69,7 @@ def test_page_is_whole_and_fits(browser: "webdriver.Chrome", address: str, width
     assert browser.get_log("browser") == []
     assert len(browser.find_elements("css selector", "section.domain")) == 4
     pictures = browser.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth)")
-    assert len(pictures) == 46
+    assert len(pictures) == 48
     assert all(pictures)
     page, window = browser.execute_script(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"

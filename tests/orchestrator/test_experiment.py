@@ -1,0 +1,248 @@
+"""The experiment file: every mistake is named in one plain message."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import orchestrator
+from orchestrator import experiment as module
+from orchestrator.experiment import Experiment, load_experiment, make_experiment
+from trainables.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = [Path(orchestrator.__file__).parent / "demo.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
+JARGON = re.compile(r"\n|pydantic|http|validation error|Input should|type=|NoneType|valid dictionary|\bctx\b")
+
+LEAST = {
+    "name": "least",
+    "source": {"images": "natural"},
+    "targets": {"satellite": {"images": "tiles"}, "my-scans": {"images": "scans", "space": "medical"}},
+}
+
+TABLE, PATTERN = {"table": "scenes.csv"}, {"pattern": "(.*)"}
+SECTIONS = {
+    "": (module.Experiment, []),
+    "source": (module.ImageSet, []),
+    "source.scenes": (module.SceneTable, [f"source.scenes={TABLE}"]),
+    "targets.satellite": (module.Target, []),
+    "targets.my-scans": (module.Target, []),
+    "targets.satellite.scenes": (module.SceneTable, [f"targets.satellite.scenes={TABLE}"]),
+    "targets.my-scans.scenes": (module.ScenePattern, [f"targets.my-scans.scenes={PATTERN}"]),
+    "pretraining": (module.Pretraining, []),
+    "finetuning": (module.Finetuning, []),
+    "search": (module.Search, []),
+    "confirmation": (module.Confirmation, []),
+    "cluster": (module.Cluster, []),
+}
+KEYS = [(path, key) for path, (section, _) in SECTIONS.items() for key in section.model_fields]
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_with(*overrides, content=LEAST):
+        file = tmp_path / "mine.yaml"
+        file.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+        return load_experiment(file, list(overrides))
+
+    return load_with
+
+
+@pytest.fixture
+def refused(load):
+    """The message that refuses a file or settings; it must be one plain line."""
+
+    def refuse(*overrides, **content):
+        with pytest.raises(UsageError) as caught:
+            load(*overrides, **content)
+        message = str(caught.value)
+        assert not JARGON.search(message), message
+        assert message.endswith((".", "?"))
+        assert len(message) < 300
+        return message
+
+    return refuse
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_shipped_experiments_load(file):
+    experiment = load_experiment(file, [])
+    assert set(experiment.targets) == {"medical", "satellite", "surveillance", "art"}
+    for domain in experiment.targets:
+        assert experiment.space(domain).domain == domain
+
+
+def test_a_least_file_is_complete(load, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    experiment = load()
+    assert experiment.home.uri == str(tmp_path / "runs" / "least")
+    assert experiment.space("my-scans").domain == "medical"
+    assert experiment.frozen_depths("satellite") == (0, experiment.architecture.depth + 1)
+    assert experiment.search.concurrent_trials == 1
+    assert make_experiment(experiment.dump(), "again") == experiment
+
+
+def test_target_ranges_replace_the_space_s(load):
+    ranges = ["learning_rate=[1e-4, 2e-3]", "lambda_=[1e-3, 0.5]", "frozen_depth=[2, 2]"]
+    experiment = load(*[f"targets.satellite.{setting}" for setting in ranges])
+    space = experiment.space("satellite")
+    assert space.learning_rate == (1e-4, 2e-3)
+    assert space.lambda_ == (1e-3, 0.5)
+    assert experiment.frozen_depths("satellite") == (2, 2)
+    assert experiment.space("my-scans").lambda_ != (1e-3, 0.5)
+
+
+def test_every_kind_of_scenes_loads_and_survives_a_dump(load):
+    for scenes in ("folder", TABLE | {"pattern": "^(a)"}, PATTERN):
+        experiment = load(f"source.scenes={scenes}")
+        assert make_experiment(experiment.dump(), "again").source.scenes == experiment.source.scenes
+    assert load(f"source.scenes={TABLE}").source.scenes == module.SceneTable(table="scenes.csv")
+
+
+def test_no_section_is_left_out_of_this_file():
+    assert {section for section, _ in SECTIONS.values()} == {
+        value for value in vars(module).values() if isinstance(value, type) and hasattr(value, "model_fields")
+    } - {module._Section, module.BaseModel}
+
+
+@pytest.mark.parametrize(("path", "key"), KEYS, ids=lambda part: part or "top")
+def test_a_misspelt_key_is_named_with_the_right_one(refused, path, key):
+    dotted = f"{path}.{key}z".removeprefix(".")
+    told = refused(*SECTIONS[path][1], f"{dotted}=1")
+    assert told.endswith(f"mine.yaml: Unknown key '{dotted}'. Did you mean '{key}'?")
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("source.scenes={tabel: x}", "Unknown key 'source.scenes.tabel'. Did you mean 'table'?"),
+        ("source.scenes={patern: x}", "Unknown key 'source.scenes.patern'. Did you mean 'pattern'?"),
+        ("confirmation.quux=1", "Unknown key 'confirmation.quux'. Known here: top, seeds."),
+        ("source.test_share=0.2", "Unknown key 'source.test_share'. Known here: images, scenes, validation_share"),
+    ],
+)
+def test_other_unknown_keys(refused, override, told):
+    assert told in refused(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("scale=5", "scale factor must be one of (2, 3, 4), found 5"),
+        ("scale=four", "'scale' must be a whole number, found 'four'"),
+        ("search.trials=0", "'search.trials' must be at least 1, found 0"),
+        ("search.trials=1.5", "'search.trials' must be a whole number, found 1.5"),
+        ("search.trials=null", "'search.trials' must be a whole number, found nothing"),
+        ("search.sampler=gpp", "'search.sampler' must be 'gp', 'tpe' or 'random', found 'gpp'"),
+        ("search.gpus_per_trial=-1", "'search.gpus_per_trial' must be at least 0, found -1"),
+        ("seed=-1", "'seed' must be at least 0, found -1"),
+        ("name=../elsewhere", "'name' must hold letters, digits"),
+        ("targets.../elsewhere={images: x, space: art}", "--set takes KEY=VALUE"),
+        ("targets.a/b={images: x, space: art}", "'targets.a/b' must hold letters, digits"),
+        ("network=tinny", "No network is called 'tinny'; there are tiny, base"),
+        ("targets={}", "'targets' must not be empty"),
+        ("targets=null", "'targets' must have settings below it, found nothing"),
+        ("cluster=null", "'cluster' must have settings below it, found nothing"),
+        ("source.images=null", "'source.images' must be text, found nothing"),
+        ("source.scenes=flie", "'source.scenes' must be 'file' or 'folder', found 'flie'"),
+        ("source.scenes={scene_column: place}", "'source.scenes.table' is missing"),
+        ("source.validation_share=1", "'source.validation_share' must be below 1, found 1"),
+        ("cluster.price_per_hour=.inf", "'cluster.price_per_hour' must be a finite number, found inf"),
+        ("finetuning.default_learning_rate=.nan", "'finetuning.default_learning_rate' must be a finite number"),
+        ("targets.satellite.test_share=0.8", "targets.satellite: validation_share and test_share together"),
+        ("targets.satellite.space=satelite", "targets.satellite.space: No search space is called 'satelite'"),
+        ("targets.satelite.images=x", "Did you mean 'satellite'?"),
+        ("targets.satellite.lambda_=[-1.0, 0.1]", "'targets.satellite.lambda_' must be a range with 0 < low < high"),
+        ("targets.satellite.lambda_=[0, 0.1]", "(λ = 0 is always tried"),
+        ("targets.satellite.lambda_=[0.1, 0.1]", "found [0.1, 0.1]"),
+        (
+            "targets.satellite.lambda_=0.1",
+            "'targets.satellite.lambda_' must be a range such as [0.001, 0.1], found 0.1",
+        ),
+        ("targets.satellite.learning_rate=[0.1, 0.01]", "must be a range with 0 < low < high, found [0.1, 0.01]"),
+        ("targets.satellite.learning_rate=[0.1]", "'targets.satellite.learning_rate.1' is missing"),
+        ("targets.satellite.learning_rate=[0.1, .inf]", "must be a finite number, found inf"),
+        ("targets.satellite.frozen_depth=[3, 1]", "must be a range with 0 <= low <= high, found [3, 1]"),
+        ("targets.satellite.frozen_depth=[-1, 1]", "must be a range with 0 <= low <= high, found [-1, 1]"),
+        ("targets.satellite.frozen_depth=[0, 9]", "targets.satellite: frozen_depth must lie between 0 and 8"),
+        (
+            "pretraining.checkpoint_every=75",
+            "checkpoint_every (75) must be a multiple of pretraining.report_every (50)",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(refused, override, told):
+    assert told in refused(override)
+
+
+def test_several_mistakes_are_told_at_once(refused):
+    told = refused("serach.trials=3", "search.trials=0", "source.image=x")
+    assert [word in told for word in ("'serach'", "'search.trials'", "'source.image'")] == [True] * 3
+
+
+def test_overrides_reach_any_depth_with_any_value(load):
+    experiment = load(
+        "search.trials=12",
+        "targets.satellite.lambda_=[1e-4, 1e-1]",
+        "targets.satellite.images=s3://bucket/a=b",
+        " name = other",
+        "targets.art.images=paintings",
+        "cluster.cpus=null",
+        "storage=/tmp/x",
+    )
+    assert experiment.search.trials == 12
+    assert experiment.targets["satellite"].lambda_ == (1e-4, 0.1)
+    assert experiment.targets["satellite"].images == "s3://bucket/a=b"
+    assert experiment.name == "other"
+    assert list(experiment.targets) == ["my-scans", "satellite", "art"]
+    assert experiment.cluster.cpus is None
+
+
+def test_the_last_override_wins_and_the_file_is_untouched(load, tmp_path):
+    assert load("seed=1", "seed=2").seed == 2
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text()) == LEAST
+
+
+@pytest.mark.parametrize("override", ["search.trials", "", "=3", ".trials=3", "search.=3", "search..trials=3"])
+def test_malformed_overrides(refused, override):
+    assert refused(override) == f"--set takes KEY=VALUE such as search.trials=12, found '{override}'."
+
+
+def test_an_override_below_a_single_value(refused):
+    assert "'name' is a single value" in refused("name.first=x")
+    assert "cannot be read as YAML" in refused("search.trials=[")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "must hold settings such as `name: ...`, found nothing"),
+        ("# only a comment\n", "found nothing"),
+        ("- name\n", "found a list"),
+        ("name", "found a single value"),
+        ("name: [", "cannot be read as YAML: expected the node content"),
+        ("name: x\n\tscale: 3", "line 2"),
+        ("name: x", "'source' is missing. 'targets' is missing."),
+        ("1: x", "'1' must be text"),
+    ],
+)
+def test_files_that_are_no_experiment(refused, content, told):
+    assert told in refused(content=content)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name, told in {
+        "missing.yaml": "There is no experiment file",
+        "binary.yaml": "cannot be read as YAML",
+        ".": "cannot be read as YAML: Is a directory",
+    }.items():
+        with pytest.raises(UsageError, match=told):
+            load_experiment(tmp_path / name, [])
+
+
+def test_an_experiment_cannot_be_changed_after_it_was_checked(load):
+    with pytest.raises(ValueError, match="frozen"):
+        load().seed = 3
+    assert Experiment.model_config["extra"] == "forbid"

@@ -1,0 +1,101 @@
+"""Real kills of a real run: nothing finished is lost and nothing finished is run twice."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_experiment import DOMAINS, settings, write_experiment, write_images
+
+pytestmark = pytest.mark.kill
+
+_LIMIT_SECONDS = 240.0
+
+
+def start(file: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "orchestrator.cli", "run", str(file)]
+    # A shell that runs the tests in the background makes them ignore Ctrl-C; the run must not inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
+
+
+def finish(file: Path) -> str:
+    process = start(file)
+    told, _ = process.communicate(timeout=_LIMIT_SECONDS)
+    assert process.returncode == 0, told
+    return told
+
+
+def stop_when(file: Path, reached: Callable[[], bool], how: signal.Signals = signal.SIGKILL) -> int:
+    process = start(file)
+    end = time.monotonic() + _LIMIT_SECONDS
+    while not reached():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < end, "the run never got to the point where it was to be killed"
+        time.sleep(0.02)
+    os.kill(process.pid, how)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def found(home: Path, pattern: str) -> dict[str, bytes]:
+    return {str(path.relative_to(home)): path.read_bytes() for path in home.glob(pattern)}
+
+
+TRIALS, RUNS = "search/*/study-*/*.json", "confirm/*/runs-*/*/run.json"
+
+
+def trials(home: Path, domain: str) -> list[dict[str, object]]:
+    told = [json.loads(data) for _, data in sorted(found(home, f"search/{domain}/study-*/*.json").items())]
+    return [{key: record[key] for key in ("number", "configuration", "psnr", "curve")} for record in told]
+
+
+def test_killed_in_pretraining_search_and_confirmation(tmp_path: Path) -> None:
+    images, storage = write_images(tmp_path / "images"), tmp_path / "runs"
+    changes = {"pretraining": {"steps": 400, "checkpoint_every": 40, "pool_images": 1}, "search": {"trials": 4}}
+    content = settings(str(images), str(storage), **changes)
+    file, home = write_experiment(tmp_path / "tiny.yaml", content), storage / "tiny"
+
+    stop_when(file, lambda: bool(found(home, "source/ray/run-*/checkpoint_*/state.safetensors")))
+    assert not (home / "source" / "stage.json").exists()
+
+    stop_when(file, lambda: len(found(home, TRIALS)) >= 2)
+    finished_trials = found(home, TRIALS)
+    losses = json.loads((home / "source" / "stage.json").read_bytes())["result"]["loss"]
+    assert [step for step, _ in losses] == list(range(4, 401, 4))
+
+    stop_when(file, lambda: len(found(home, RUNS)) >= 2)
+    finished_runs = found(home, RUNS)
+    assert {name: found(home, TRIALS)[name] for name in finished_trials} == finished_trials
+    finished_trials = found(home, TRIALS)
+
+    told = finish(file)
+    assert "pretrain: finished" in told
+    assert found(home, TRIALS) == finished_trials, "a finished trial changed, vanished or was run again"
+    assert {name: found(home, RUNS)[name] for name in finished_runs} == finished_runs
+    assert {domain: len(trials(home, domain)) for domain in DOMAINS} == dict.fromkeys(DOMAINS, 4)
+
+    # The same search without a kill, from the same source model, has exactly these trials.
+    calm = tmp_path / "calm" / "tiny"
+    for part in ("shards", "source"):
+        shutil.copytree(home / part, calm / part)
+    told = finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}))
+    assert "pretrain: finished" in told
+    for domain in DOMAINS:
+        assert trials(calm, domain) == trials(home, domain)
+
+
+def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
+    images, storage = write_images(tmp_path / "images"), tmp_path / "runs"
+    file = write_experiment(tmp_path / "tiny.yaml", settings(str(images), str(storage)))
+    code = stop_when(file, lambda: bool(found(storage / "tiny", TRIALS)), signal.SIGINT)
+    assert code == 130
+    before = found(storage / "tiny", TRIALS)
+    finish(file)
+    assert {name: found(storage / "tiny", TRIALS)[name] for name in before} == before

@@ -1,0 +1,214 @@
+"""What a study is made of, without a cluster: repeatable suggestions, start points, numbers, candidates."""
+
+import math
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator.confirming import candidates_of
+from orchestrator.experiment import Search
+from orchestrator.searching import NumberedSearch, RepeatableSampler, StudyJob, _study_with, read_records
+from orchestrator.storage import Storage
+from trainables.finetune import TransferConfiguration
+from trainables.objective import effective_lambda
+
+KINDS = ("gp", "tpe", "random")
+DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
+START = TransferConfiguration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=2)
+
+
+def study_job(**changes):
+    settings = {
+        "domain": SimpleNamespace(domain="satellite"),
+        "settings": Search(trials=8, startup_trials=3),
+        "seed": 5,
+        "learning_rate": (3e-5, 3e-3),
+        "lambda_": (1e-6, 1e-1),
+        "lambda_floor": 1e-5,
+        "frozen_depth": (0, 6),
+        "starts": (DEFAULT, START),
+        "records": Storage("/nowhere"),
+        "scratch": Storage("/nowhere"),
+        "board": None,
+    }
+    return StudyJob(**settings | changes)
+
+
+def score(params):
+    return 30 - (math.log10(params["learning_rate"]) + 3.2) ** 2 - 0.1 * params["frozen_depth"]
+
+
+def record(number, params):
+    return {"number": number, "sampled": params, "objective": score(params)}
+
+
+def take(job, records, sampler, count):
+    """Goes on with a study after ``records``, as a search does: asks, scores, tells."""
+    made = _study_with(job, records)
+    study = optuna.load_study(sampler=sampler, **made)
+    records = list(records)
+    for _ in range(count):
+        trial = study.ask(fixed_distributions=job.distributions())
+        study.tell(trial, score(trial.params))
+        records.append(record(trial.number, trial.params))
+    return records
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_study_suggests_what_an_unbroken_one_would(kind):
+    job = study_job()
+
+    def sampler():
+        return RepeatableSampler(kind, job.seed, 3)
+
+    unbroken = take(job, [], sampler(), 7)
+    for stop in (1, 4):
+        assert take(job, unbroken[:stop], sampler(), 7 - stop) == unbroken, f"stopped after {stop}"
+    shared = sampler()
+    assert take(job, take(job, [], shared, 4), shared, 3) == unbroken
+    assert [entry["number"] for entry in unbroken] == list(range(7))
+    assert len({str(entry["sampled"]) for entry in unbroken}) == 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_seed_or_history_suggests_otherwise(kind):
+    job = study_job()
+    history, other = (take(job, [], RepeatableSampler(kind, seed, 3), 6) for seed in (5, 6))
+    assert history[:2] == other[:2]  # the starts
+    assert history[2] != other[2]
+    if kind != "random":
+        mirrored = [entry | {"objective": -entry["objective"]} for entry in history[:5]]
+        assert take(job, mirrored, RepeatableSampler(kind, 5, 3), 1)[-1]["sampled"] != history[5]["sampled"]
+
+
+@pytest.mark.parametrize("done", [(), (0,), (1,), (0, 1)])
+def test_a_study_tries_the_remaining_starts_and_holds_the_finished_trials(done):
+    job = study_job()
+    records = [record(number, job.start_points()[number]) for number in done]
+    study = optuna.load_study(**_study_with(job, records))
+    finished = study.get_trials(states=[TrialState.COMPLETE])
+    assert [(trial.params, trial.value) for trial in finished] == [(r["sampled"], r["objective"]) for r in records]
+    waiting = [trial.system_attrs["fixed_params"] for trial in study.get_trials(states=[TrialState.WAITING])]
+    assert waiting == [point for number, point in enumerate(job.start_points()) if number not in done]
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    asked = [study.ask(fixed_distributions=job.distributions()).params for _ in waiting]
+    assert asked == waiting
+
+
+def test_no_more_starts_than_trials():
+    job = study_job(settings=Search(trials=1))
+    study = optuna.load_study(**_study_with(job, []))
+    assert len(study.get_trials(states=[TrialState.WAITING])) == 1
+
+
+def test_start_points_encode_no_regularizer_below_the_floor():
+    job = study_job()
+    default, start = job.start_points()
+    assert default == {"learning_rate": 1e-4, "lambda_": 1e-6, "frozen_depth": 0}
+    assert effective_lambda(default["lambda_"], job.lambda_floor) == 0.0
+    assert start == {"learning_rate": 1e-3, "lambda_": 1e-4, "frozen_depth": 2}
+    assert effective_lambda(start["lambda_"], job.lambda_floor) == START.lambda_
+
+
+def test_start_points_are_moved_into_narrower_ranges():
+    job = study_job(learning_rate=(5e-4, 8e-4), lambda_=(1e-3, 1e-1), lambda_floor=1e-2, frozen_depth=(1, 1))
+    assert job.start_points() == [
+        {"learning_rate": 5e-4, "lambda_": 1e-3, "frozen_depth": 1},
+        {"learning_rate": 8e-4, "lambda_": 1e-3, "frozen_depth": 1},
+    ]
+    for point in job.start_points():
+        assert all(space._contains(space.to_internal_repr(point[name])) for name, space in job.distributions().items())
+
+
+def test_exactly_three_settings_are_searched():
+    spaces = study_job().distributions()
+    assert list(spaces) == ["learning_rate", "lambda_", "frozen_depth"]
+    assert [spaces[name].log for name in spaces] == [True, True, False]
+
+
+def test_each_suggestion_takes_the_next_missing_number():
+    job = study_job()
+    search = NumberedSearch(
+        [3, 5, 6],
+        space=job.distributions(),
+        metric="psnr",
+        mode="max",
+        sampler=RepeatableSampler("random", 0, 3),
+        **_study_with(job, []),
+    )
+    suggested = [search.suggest(f"trial{i}") for i in range(4)]
+    assert [config and config["number"] for config in suggested] == [3, 5, 6, None]
+    assert {name: suggested[0][name] for name in job.distributions()} == job.start_points()[0]
+    assert {name: suggested[1][name] for name in job.distributions()} == job.start_points()[1]
+
+
+def test_records_come_by_number_and_broken_ones_are_left_out(tmp_path):
+    place = Storage.at(str(tmp_path))
+    for number in (10, 2, 0):
+        place.child(f"{number}.json").write_json({"number": number})
+    place.child("1.json").write_bytes(b'{"number": 1')
+    assert [entry["number"] for entry in read_records(place)] == [0, 2, 10]
+
+
+def trial(number, psnr, configuration, status="finished"):
+    settings = {name: getattr(configuration, name) for name in ("learning_rate", "lambda_", "frozen_depth")}
+    return {"number": number, "status": status, "psnr": psnr, "configuration": settings}
+
+
+def rate(value):
+    return TransferConfiguration(learning_rate=value, lambda_=0.0, frozen_depth=1)
+
+
+class TestCandidates:
+    """What stands for confirmation."""
+
+    RECORDS = (
+        trial(0, 30.0, DEFAULT),
+        trial(1, 29.0, rate(1e-3)),
+        trial(2, 31.0, rate(2e-3)),
+        trial(3, None, rate(3e-3), status="diverged"),
+        trial(4, 32.0, rate(4e-3)),
+    )
+
+    def told(self, records, top):
+        found = candidates_of(records, top, DEFAULT)
+        configurations = [candidate.configuration for candidate in found]
+        assert len(set(configurations)) == len(configurations)
+        return [(candidate.name, candidate.search_psnr) for candidate in found]
+
+    def test_best_first_then_the_default_then_the_source(self):
+        assert self.told(self.RECORDS, 2) == [
+            ("trial-4", 32.0),
+            ("trial-2", 31.0),
+            ("default", None),
+            ("zero_shot", None),
+        ]
+
+    def test_the_default_among_the_best_stands_once(self):
+        assert self.told(self.RECORDS, 3) == [
+            ("trial-4", 32.0),
+            ("trial-2", 31.0),
+            ("default", 30.0),
+            ("zero_shot", None),
+        ]
+
+    def test_a_configuration_stands_once(self):
+        again = (*self.RECORDS, trial(5, 31.5, rate(4e-3)))
+        assert self.told(again, 3)[:2] == [("trial-4", 32.0), ("trial-2", 31.0)]
+
+    def test_diverged_trials_never_stand(self):
+        assert [name for name, _ in self.told(self.RECORDS, 99)] == [
+            "trial-4",
+            "trial-2",
+            "trial-1",
+            "default",
+            "zero_shot",
+        ]
+
+    def test_without_any_finished_trial_default_and_source_remain(self):
+        assert self.told((trial(0, None, DEFAULT, status="diverged"),), 2) == [("default", None), ("zero_shot", None)]
+
+    def test_the_source_has_no_configuration(self):
+        assert candidates_of(self.RECORDS, 1, DEFAULT)[-1].configuration is None

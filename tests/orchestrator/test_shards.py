@@ -1,0 +1,395 @@
+"""Shards: split by scene, complete, verified, and the same whatever the order of files."""
+
+import hashlib
+import io
+import tempfile
+from pathlib import Path
+
+import noise_images
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from orchestrator import shards
+from orchestrator.experiment import ImageSet
+from orchestrator.shards import (
+    build_shards,
+    check_sound,
+    list_files,
+    listing_fingerprint,
+    read_manifest,
+    read_split,
+    split_files,
+    verify_shards,
+)
+from orchestrator.storage import Storage
+from trainables.errors import ImageSetError, RunError, UsageError
+from trainables.images import decode
+
+SHARES = {"validation": 0.2, "test": 0.2}
+SIDE = 32
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return Storage.at(str(tmp_path / "shards"))
+
+
+def listed(root, test_images=None, **settings):
+    return list_files(ImageSet(images="images", **settings), Storage.at(str(root)), test_images)
+
+
+def build(files, out, shares=SHARES, least_side=SIDE):
+    return build_shards(files, shares, least_side, out, "CC0")
+
+
+def write(root, names, size=(SIDE, SIDE), channels=3):
+    return noise_images.write(root / "images", names, size, channels)
+
+
+def scenes_of_folders(root, sizes=(3, 1, 2, 4, 1, 2)):
+    write(root, [f"scene{scene}/{image}.png" for scene, size in enumerate(sizes) for image in range(size)])
+    return listed(root, scenes="folder")
+
+
+def rows_of(out, split):
+    return [row for path in split_files(out, split) for row in pq.read_table(path).to_pylist()]
+
+
+def test_manifest_counts_what_the_files_hold(root, out):
+    manifest = build(scenes_of_folders(root), out)
+    assert manifest == read_manifest(out)
+    assert sum(manifest["images"].values()) == 13
+    assert manifest["licence"] == "CC0"
+    assert manifest["skipped"] == []
+    for split in ("train", "validation", "test"):
+        rows = rows_of(out, split)
+        assert len(rows) == manifest["images"][split] == sum(1 for _ in read_split(out, split))
+        assert sorted({row["scene_id"] for row in rows}) == manifest["scenes"][split]
+        assert manifest["pixels"][split] == len(rows) * SIDE * SIDE
+    assert sum(part["rows"] for part in manifest["files"]) == 13
+    assert verify_shards(out) == []
+
+
+def test_columns_describe_the_image_as_it_came(root, out):
+    write(root, ["a.png", "b.png"])
+    write(root, ["gray.png"], (SIDE, SIDE + 5), channels=1)
+    build(listed(root), out)
+    rows = [row for split in ("train", "validation", "test") for row in rows_of(out, split)]
+    (gray,) = [row for row in rows if row["origin"] == "images/gray.png"]
+    data = (root / "images" / "gray.png").read_bytes()
+    assert list(gray) == shards.SCHEMA.names
+    assert gray == {
+        "scene_id": "gray.png",
+        "image": data,
+        "format": "PNG",
+        "height": SIDE,
+        "width": SIDE + 5,
+        "channels": 1,
+        "bit_depth": 8,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "origin": "images/gray.png",
+    }
+    (image,) = [
+        image for split in ("train", "validation", "test") for image in read_split(out, split) if "gray" in image.name
+    ]
+    np.testing.assert_array_equal(image.pixels, decode(data).pixels)
+
+
+def test_readers_stream_row_groups_of_several_files(root, out, monkeypatch):
+    monkeypatch.setattr(shards, "GROUP_BYTES", 8_000)  # an image is about 3 kB
+    monkeypatch.setattr(shards, "FILE_BYTES", 20_000)
+    write(root, [f"{i}.png" for i in range(20)])
+    manifest = build(listed(root), out)
+    paths = split_files(out, "train")
+    assert len(paths) == 2
+    assert [pq.ParquetFile(paths[0]).metadata.row_group(i).num_rows for i in range(3)] == [2, 2, 2]
+    digests = [row["sha256"] for row in rows_of(out, "train")]
+    assert digests == sorted(digests)  # one order for all files: shuffled by content
+    names = [row["origin"] for row in rows_of(out, "train")]
+    assert names != sorted(names)
+    assert len(names) == manifest["images"]["train"] == 12
+
+
+def test_no_scene_is_in_two_splits(root, out):
+    scenes = build(scenes_of_folders(root), out)["scenes"]
+    assert len(set().union(*scenes.values())) == sum(map(len, scenes.values())) == 6
+    assert all(scenes.values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=3, max_size=12),
+    validation=st.floats(0.01, 0.99),
+    test=st.floats(0.01, 0.99),
+)
+def test_splits_are_disjoint_and_complete_for_any_scenes_and_shares(sizes, validation, test):
+    with tempfile.TemporaryDirectory() as folder:
+        root, out = Path(folder) / "data", Storage.at(f"{folder}/out")
+        names = [f"{scene}/{image}.png" for scene, size in enumerate(sizes) for image in range(size)]
+        write(root, names, size=(8, 8))
+        manifest = build(listed(root, scenes="folder"), out, {"validation": validation, "test": test}, least_side=8)
+        found = {split: {row["origin"] for row in rows_of(out, split)} for split in manifest["images"]}
+        assert list(found) == ["train", "validation", "test"]
+        assert sorted(origin for origins in found.values() for origin in origins) == sorted(
+            f"images/{n}" for n in names
+        )
+        of_scene = [{Path(origin).parent.name for origin in origins} for origins in found.values()]
+        assert all(of_scene)
+        assert sum(map(len, of_scene)) == len(sizes)
+
+
+def test_shares_are_kept_where_scenes_allow(root, out):
+    write(root, [f"{i}.png" for i in range(20)], size=(8, 8))
+    images = build(listed(root), out, {"validation": 0.1, "test": 0.3}, least_side=8)["images"]
+    assert images == {"train": 12, "validation": 2, "test": 6}
+
+
+def test_result_does_not_depend_on_the_order_of_files(root, tmp_path):
+    files = scenes_of_folders(root)
+    one = build(files, Storage.at(str(tmp_path / "one")))
+    other = build(files[::-1], Storage.at(str(tmp_path / "other")))
+    assert one["digest"] == other["digest"]
+    assert one["files"] == other["files"]
+
+
+def test_digest_changes_with_content_and_with_scenes(root, tmp_path):
+    digests = {build(scenes_of_folders(root), Storage.at(str(tmp_path / "1")))["digest"]}
+    digests.add(build(listed(root, scenes={"pattern": "(.*)"}), Storage.at(str(tmp_path / "2")))["digest"])
+    write(root, ["scene0/more.png"])
+    digests.add(build(listed(root, scenes="folder"), Storage.at(str(tmp_path / "3")))["digest"])
+    assert len(digests) == 3
+
+
+def test_fingerprint_of_a_listing_sees_a_touched_file(root):
+    before = listing_fingerprint(scenes_of_folders(root))
+    assert listing_fingerprint(listed(root, scenes="folder")) == before
+    assert listing_fingerprint(listed(root)) != before
+    path = root / "images" / "scene0" / "0.png"
+    path.write_bytes(path.read_bytes() + b" ")
+    assert listing_fingerprint(listed(root, scenes="folder")) != before
+
+
+def test_test_images_of_their_own_stay_apart(root, out):
+    write(root, ["a1.png", "a2.png", "b1.png", "c1.png"])
+    noise_images.write(root / "held-out", ["d1.png", "e1.png"], (SIDE, SIDE))
+    files = listed(root, "held-out", scenes={"pattern": "^(.)"})
+    manifest = build(files, out, {"validation": 0.2})
+    assert manifest["scenes"]["test"] == ["d", "e"]
+    assert manifest["images"]["train"] + manifest["images"]["validation"] == 4
+    assert {row["origin"] for row in rows_of(out, "test")} == {"held-out/d1.png", "held-out/e1.png"}
+
+
+def test_a_scene_in_both_folders_is_refused(root):
+    write(root, ["a1.png", "b1.png"])
+    noise_images.write(root / "held-out", ["b2.png"], (SIDE, SIDE))
+    with pytest.raises(ImageSetError, match=r"in both 'images' and 'held-out', such as 'b'"):
+        listed(root, "held-out", scenes={"pattern": "^(.)"})
+
+
+def test_a_training_image_that_is_in_the_test_folder_too_is_not_tested(root, out):
+    write(root, ["a.png", "b.png", "c.png"])
+    noise_images.write(root / "held-out", ["d.png"], (SIDE, SIDE))
+    (root / "held-out" / "copy.png").write_bytes((root / "images" / "a.png").read_bytes())
+    manifest = build(listed(root, "held-out"), out, {"validation": 0.2})
+    assert manifest["scenes"]["test"] == ["d.png"]
+    assert manifest["skipped"] == [{"file": "held-out/copy.png", "reason": "the same image as images/a.png"}]
+
+
+def test_a_test_folder_without_usable_images_is_refused(root, out):
+    write(root, ["a.png", "b.png"])
+    noise_images.write(root / "held-out", ["d.png"], (4, 4))
+    with pytest.raises(ImageSetError, match="held-out' has no usable images"):
+        build(listed(root, "held-out"), out, {"validation": 0.2})
+
+
+def test_unusable_files_are_counted_and_named(root, out):
+    write(root, ["a.png", "b.png", "c.png"])
+    write(root, ["tiny.png"], (SIDE, SIDE - 1))
+    good = (root / "images" / "a.png").read_bytes()
+    for name, data in {
+        "again.png": good,
+        "cut.png": good[: len(good) // 2],
+        "deep.png": noise_images.sixteen_bit_png(),
+        "empty.png": b"",
+        "text.jpg": b"not an image",
+        "notes.txt": b"not even called one",
+    }.items():
+        (root / "images" / name).write_bytes(data)
+    manifest = build(listed(root), out)
+    reasons = {entry["file"].removeprefix("images/"): entry["reason"] for entry in manifest["skipped"]}
+    assert sum(manifest["images"].values()) == 3
+    assert sorted(reasons) == ["again.png", "cut.png", "deep.png", "empty.png", "text.jpg", "tiny.png"]
+    assert reasons["again.png"] == "the same image as images/a.png"
+    assert reasons["tiny.png"] == f"{SIDE - 1}×{SIDE} pixels, smaller than one patch of {SIDE}×{SIDE}"
+    assert "16" in reasons["deep.png"]
+    assert reasons["text.jpg"] == reasons["empty.png"] == "not an image that can be decoded"
+
+
+def test_too_few_scenes_say_how_many_are_needed_and_what_was_left_out(root, out):
+    write(root, [f"one/{i}.png" for i in range(9)])
+    with pytest.raises(ImageSetError, match="usable images of 1 scenes; at least 3 scenes are needed"):
+        build(listed(root, scenes="folder"), out)
+    write(root, ["two/a.png", "three/b.png"], (4, 5))
+    with pytest.raises(ImageSetError, match=rf"\(left out: 2 × smaller than one patch of {SIDE}×{SIDE}\)"):
+        build(listed(root, scenes="folder"), out)
+    assert not out.child("manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "words"), [([], "is empty; expected images"), (["a.txt", "b.pdf"], "holds 2 files but no images")]
+)
+def test_folders_without_images(root, files, words):
+    (root / "images").mkdir(parents=True)
+    for name in files:
+        (root / "images" / name).write_text("x")
+    with pytest.raises(ImageSetError, match=words):
+        listed(root)
+
+
+class TestScenes:
+    """The rules that name an image's scene."""
+
+    NAMES = ("north/a-1.png", "north/a-2.png", "south/deep/b-1.png", "c.PNG")
+
+    def scenes(self, root, rule):
+        write(root, self.NAMES)
+        return {file.facts.path: file.scene for file in listed(root, scenes=rule)}
+
+    def table(self, root, text):
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "scenes.csv").write_bytes(text.encode())
+        return {"table": "scenes.csv"}
+
+    def test_each_file_its_own(self, root):
+        assert self.scenes(root, "file") == {name: name for name in self.NAMES}
+
+    def test_folders(self, root):
+        assert list(self.scenes(root, "folder").values()) == [".", "north", "north", "south/deep"]
+
+    def test_pattern(self, root):
+        found = self.scenes(root, {"pattern": r"(?:^|/)([a-z])"})
+        assert list(found.values()) == ["c", "n", "n", "s"]
+
+    @pytest.mark.parametrize("pattern", ["-(\\d)", "c|-1|-2", "^(north)|c|south"])
+    def test_pattern_that_finds_nothing(self, root, pattern):
+        with pytest.raises(ImageSetError, match=r"The scene pattern '.*' finds no scene in 'c.PNG'"):
+            self.scenes(root, {"pattern": pattern})
+
+    @pytest.mark.parametrize("rule", [{"pattern": "(a"}, {"table": "scenes.csv", "pattern": "(a"}])
+    def test_bad_pattern(self, root, rule):
+        self.table(root, "file,scene\n")
+        with pytest.raises(UsageError, match=r"The scene pattern '\(a' is no regular expression: missing \)"):
+            self.scenes(root, rule)
+
+    def test_table_by_file_name(self, root):
+        rule = self.table(root, "\ufefffile,scene,more\nx/a-1.png,Ann,1\na-2.png,Ann,2\nb-1.png,Bob,3\nc.PNG,Cid,4\n")
+        assert list(self.scenes(root, rule).values()) == ["Cid", "Ann", "Ann", "Bob"]
+
+    def test_table_with_other_columns_and_a_pattern(self, root):
+        rows = "name;x,who\na-1.png,Ann (1999)\na-2.png,Ann (2001)\nb-1.png,Bob\nc.PNG,Cid\n"
+        rule = self.table(root, rows) | {"file_column": "name;x", "scene_column": "who", "pattern": r"^(\w+)"}
+        assert list(self.scenes(root, rule).values()) == ["Cid", "Ann", "Ann", "Bob"]
+
+    def test_missing_row_suggests_the_closest(self, root):
+        rule = self.table(root, "file,scene\na-1.png,x\na-2.png,x\nb_1.png,y\nc.PNG,z\n")
+        with pytest.raises(ImageSetError, match=r"no row for 'b-1.png'. Did you mean 'b_1.png'\?"):
+            self.scenes(root, rule)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("file,place\nc.PNG,x\n", "has no column 'scene'; it has file, place"),
+            ("file,scene\n", "no row for 'c.PNG'"),
+            ("", "has no column 'file'; it has none"),
+        ],
+    )
+    def test_unusable_table(self, root, text, words):
+        with pytest.raises(ImageSetError, match=words):
+            self.scenes(root, self.table(root, text))
+
+    def test_rows_that_are_too_long_or_too_short(self, root):
+        rule = self.table(root, "file,scene\na-1.png,x,y,z\na-2.png,x\nb-1.png,y\nc.PNG\n")
+        with pytest.raises(ImageSetError, match=r"row for 'c\.PNG' names no scene"):
+            self.scenes(root, rule)
+
+    def test_tables_that_cannot_be_read(self, root):
+        with pytest.raises(ImageSetError, match=r"There is no scene table '.*scenes.csv'"):
+            self.scenes(root, {"table": "scenes.csv"})
+        (root / "scenes.csv").write_bytes(b"file,scene\nc.PNG,\xe9\xff\n")
+        with pytest.raises(ImageSetError, match="is no CSV file in UTF-8"):
+            self.scenes(root, {"table": "scenes.csv"})
+
+
+class TestDamage:
+    """What verification finds."""
+
+    @pytest.fixture(autouse=True)
+    def built(self, root, out):
+        self.manifest = build(scenes_of_folders(root), out)
+        self.part = self.manifest["files"][0]["path"]
+
+    def test_flipped_byte(self, out):
+        data = bytearray(out.child(self.part).read_bytes())
+        data[len(data) // 2] ^= 1
+        out.child(self.part).write_bytes(bytes(data))
+        assert verify_shards(out) == [f"{self.part} has changed since it was written"]
+        with pytest.raises(RunError, match=r"are damaged: .* has changed since it was written\. Build them again"):
+            check_sound(out)
+
+    def test_missing_file(self, out):
+        out.child(self.part).delete()
+        assert verify_shards(out) == [f"{self.part} is missing"]
+
+    def test_image_that_does_not_match_its_own_digest(self, out):
+        rows = pq.read_table(out.child(self.part).path).to_pylist()
+        rows[0]["image"] = noise_images.png("another")
+        self.replace_part(out, rows)
+        assert verify_shards(out) == [f"{rows[0]['origin']} in {self.part} has changed"]
+
+    def test_scene_in_two_splits(self, out):
+        rows = pq.read_table(out.child(self.part).path).to_pylist()
+        shared = self.manifest["scenes"]["test"][0]
+        rows[0]["scene_id"] = shared
+        self.replace_part(out, rows)
+        assert verify_shards(out) == [f"scene '{shared}' is in both train and test"]
+
+    def replace_part(self, out, rows):
+        data = shards._encode(rows)
+        out.child(self.part).write_bytes(data)
+        self.manifest["files"][0]["sha256"] = hashlib.sha256(data).hexdigest()
+        out.child("manifest.json").write_json(self.manifest)
+
+    @pytest.mark.parametrize("content", [b'{"format": 1, "files"', b'{"format": 2}', b"[]"])
+    def test_no_manifest(self, out, content):
+        out.child("manifest.json").write_bytes(content)
+        with pytest.raises(UsageError, match="There are no shards at"):
+            verify_shards(out)
+
+    def test_building_again_sweeps_old_parts_alone(self, root, out):
+        out.child("notes.md").write_bytes(b"mine")
+        write(root, ["scene0/more.png", "scene9/new.png"])
+        manifest = build(listed(root, scenes="folder"), out)
+        parts = {part["path"] for part in manifest["files"]}
+        assert {facts.path for facts in out.files()} == {"manifest.json", "notes.md", *parts}
+        assert verify_shards(out) == []
+
+
+def test_wide_formats_are_read(root, out):
+    write(root, ["a.png"])
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    for number, (name, kind) in enumerate(
+        [("b.JPG", "JPEG"), ("c.bmp", "BMP"), ("d.tiff", "TIFF"), ("e.webp", "WEBP")]
+    ):
+        buffer = io.BytesIO()
+        Image.fromarray(np.roll(pixels, number)).save(buffer, kind)
+        (root / "images" / name).write_bytes(buffer.getvalue())
+    assert sum(build(listed(root), out)["images"].values()) == 5

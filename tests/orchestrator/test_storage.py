@@ -1,0 +1,169 @@
+"""One storage layer for a folder and for a bucket: whole files, plain errors."""
+
+import os
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from orchestrator.storage import Storage
+from trainables.errors import StorageError
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.s3)])
+def place(request, tmp_path):
+    base = str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_bucket")
+    return Storage.at(f"{base}/{uuid.uuid4().hex}")
+
+
+def test_bytes_come_back_and_are_replaced_whole(place):
+    file = place.child("deep", "down", "file.bin")
+    assert not file.exists()
+    file.write_bytes(b"a long first content")
+    file.write_bytes(b"\x00second")
+    assert file.read_bytes() == b"\x00second"
+    assert file.exists()
+    with file.filesystem.open_input_file(file.path) as stream:  # as readers of shards open it
+        assert stream.read() == b"\x00second"
+    file.delete()
+    assert not file.exists()
+    with pytest.raises(FileNotFoundError):
+        file.read_bytes()
+
+
+def test_json_comes_back_and_half_a_file_is_none(place):
+    value = {"λ": [1e-5, None, True], "name": "×4"}
+    file = place.child("a.json")
+    assert file.read_json() is None
+    file.write_json(value)
+    assert file.read_json() == value
+    whole = file.read_bytes()
+    assert "λ" in whole.decode()
+    for cut in (0, 1, len(whole) // 2, len(whole) - 1, whole.index("×".encode()) + 1):
+        file.write_bytes(whole[:cut])
+        assert file.read_json() is None, whole[:cut]
+
+
+def test_files_are_sorted_without_hidden_ones(place):
+    assert list(place.files()) == []
+    for name in ("b/2.png", "b/10.png", "a.png", "c/d/e.png", ".hidden", "b/.a.png.tmp", ".git/config"):
+        place.child(name).write_bytes(name.encode())
+    found = list(place.files())
+    assert [facts.path for facts in found] == ["a.png", "b/10.png", "b/2.png", "c/d/e.png"]
+    assert [facts.size for facts in found] == [5, 8, 7, 9]
+    assert all(abs(facts.modified - time.time()) < 600 for facts in found)
+    assert [facts.path for facts in place.child("b").files()] == ["10.png", "2.png"]
+
+
+def test_writable_and_readable_places_pass_and_stay_clean(place):
+    place.check_writable()
+    place.child("x").write_bytes(b"1")
+    place.check_readable()
+    assert [facts.path for facts in place.files()] == ["x"]
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
+    file = Storage.at(str(tmp_path)).child("file")
+    file.write_bytes(b"old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        file.write_bytes(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert file.read_bytes() == b"old"
+
+
+def test_write_onto_a_folder_leaves_no_temporary(tmp_path):
+    (tmp_path / "taken" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError):
+        Storage.at(str(tmp_path)).child("taken").write_bytes(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_files_can_be_read_by_other_accounts(tmp_path):
+    file = Storage.at(str(tmp_path)).child("file")
+    file.write_bytes(b"x")
+    assert Path(file.path).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "meant"),
+    [
+        ("/data", "tiles", "/data/tiles"),
+        ("/data", "/tiles", "/tiles"),
+        ("/data", "~/tiles", str(Path("~/tiles").expanduser())),
+        ("/data", "s3://bucket/tiles/", "s3://bucket/tiles"),
+        ("s3://bucket/data", "tiles", "s3://bucket/data/tiles"),
+        ("s3://bucket/data", "/tiles", "/tiles"),
+        ("s3://bucket/data", "s3://other/tiles", "s3://other/tiles"),
+        ("S3://bucket/data", "tiles", "s3://bucket/data/tiles"),
+    ],
+)
+def test_resolve(base, path, meant):
+    assert Storage.at(base).resolve(path).uri == meant
+
+
+def test_relative_folders_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Storage.at("runs") == Storage.at("./runs") == Storage(str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "file:///tmp", "hdfs://host/x"])
+def test_other_schemes_are_refused(uri):
+    with pytest.raises(StorageError, match=rf"must be a folder or s3://bucket/prefix, found '{uri}'"):
+        Storage.at(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x", "s3:bucket"])
+def test_s3_without_a_bucket_is_refused(uri):
+    with pytest.raises(StorageError, match="looks like s3://bucket/prefix"):
+        Storage.at(uri)
+
+
+@pytest.mark.parametrize("below", ["a file", "a file/deeper", "/proc"])
+def test_places_that_cannot_be_written(tmp_path, below):
+    (tmp_path / "a file").write_text("in the way")
+    with pytest.raises(
+        StorageError, match=r"^Nothing can be written to '[^']*' \([A-Z][a-z ]+\); choose another storage"
+    ):
+        Storage.at(str(tmp_path)).resolve(below).child("home").check_writable()
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_only_a_folder_can_be_read_from(tmp_path, name):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match=f"There is no folder '{tmp_path / name}'"):
+        Storage.at(str(tmp_path / name)).check_readable()
+
+
+def test_json_below_a_file_is_none(tmp_path):
+    (tmp_path / "file").write_text("{}")
+    assert Storage.at(str(tmp_path / "file")).child("x.json").read_json() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "must look like http://host:port, found 'localhost:9000'"),
+        ({"AWS_ENDPOINT_URL": "http://localhost:port"}, "`http://localhost:port` was not a valid URI"),
+        ({"AWS_PROFILE": "nobody"}, r"profile \(nobody\) could not be found"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "(?i)partial credentials|No S3 credentials"),
+    ],
+)
+def test_wrong_s3_settings_are_named(monkeypatch, settings, words):
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in (keys | settings).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageError, match=words):
+        Storage.at("s3://a-bucket/x").check_readable()
+
+
+def test_a_name_that_no_bucket_can_have(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with pytest.raises(StorageError, match="'my_bucket!' cannot be the name of a bucket"):
+        Storage.at("s3://my_bucket!/x").check_readable()

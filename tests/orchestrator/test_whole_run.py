@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from tiny_experiment import DOMAINS, settings, write_images
+
+from orchestrator.evaluating import evaluate_model, load_model
+from orchestrator.experiment import Experiment, make_experiment
+from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.progress import Display
+from orchestrator.reporting import read_report
+from orchestrator.storage import Storage
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def run(experiment: Experiment) -> str:
+    console = Console(record=True, width=100, force_terminal=False)
+    run_experiment(experiment, preflight(experiment), Display(console))
+    return console.export_text()
+
+
+def records(storage: Path, domain: str) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in storage.glob(f"tiny/search/{domain}/study-*/*.json")}
+
+
+@pytest.fixture(scope="module")
+def first_run(images: Path, storage: Path, ray_session: None) -> tuple[Experiment, str]:
+    experiment = make_experiment(settings(str(images), str(storage)), "tiny")
+    return experiment, run(experiment)
+
+
+def test_every_artefact_is_there(first_run: tuple[Experiment, str]) -> None:
+    home = Path(first_run[0].home.path)
+    wanted = ["source/model.safetensors", "source/card.json", "report/report.json", "report/best.yaml"]
+    wanted += ["report/index.html", "report/table.md", "experiment.json"]
+    wanted += [
+        f"{place}/{d}/{f}" for d in DOMAINS for place, f in (("shards", "manifest.json"), ("models", "card.json"))
+    ]
+    assert [path for path in wanted if not (home / path).is_file()] == []
+
+
+def test_report_is_of_test_images_and_of_every_arm(first_run: tuple[Experiment, str]) -> None:
+    report = read_report(first_run[0])
+    for domain in DOMAINS:
+        told = report.domains[domain]
+        assert [arm.name for arm in told.arms] == ["bicubic", "zero_shot", "scratch", "default", "best"]
+        assert len(told.trials) == 3
+        assert {d.scenes for d in told.differences} == {6}
+        opened = told.test_opened_at
+        searched = json.loads(first_run[0].home.child("search", domain, "stage.json").read_bytes())["finished_at"]
+        assert opened >= searched
+        assert all(arm.psnr != candidate.search_psnr for arm in told.arms for candidate in told.candidates)
+
+
+def test_pretraining_took_all_its_steps_on_two_workers(first_run: tuple[Experiment, str]) -> None:
+    report = read_report(first_run[0])
+    assert report.source.steps == 24
+    assert [point.step for point in report.source.loss] == [4, 8, 12, 16, 20, 24]
+    _, card = load_model(first_run[0].home.child("source"))
+    assert card["parameters"]["F_theta"] > 0
+    assert card["parameters"]["G_phi"] > 0
+
+
+def test_best_configuration_is_the_report_s(first_run: tuple[Experiment, str]) -> None:
+    report = read_report(first_run[0])
+    best = yaml.safe_load(first_run[0].home.child("report", "best.yaml").read_bytes())
+    assert set(best["domains"]) == set(report.domains)
+
+
+def test_model_of_a_domain_can_be_used(first_run: tuple[Experiment, str], images: Path) -> None:
+    told = evaluate_model(first_run[0].home.child("models", "satellite").uri, str(images / "satellite"))
+    assert told["images"] == 9
+
+
+def test_second_run_skips_every_stage(first_run: tuple[Experiment, str]) -> None:
+    told = run(first_run[0])
+    stages = ["shards source", "pretrain", "search medical", "search satellite", "confirm medical", "report"]
+    for stage in stages:
+        assert any(line.startswith(f"{stage}: finished") and line.endswith("skipped") for line in told.splitlines())
+    assert "running" not in told
+
+
+def test_more_trials_extend_the_study(first_run: tuple[Experiment, str], images: Path, storage: Path) -> None:
+    before = {domain: records(storage, domain) for domain in DOMAINS}
+    told = run(make_experiment(settings(str(images), str(storage), search={"trials": 4}), "tiny"))
+    assert "pretrain: finished" in told
+    for domain in DOMAINS:
+        after = records(storage, domain)
+        assert set(after) - set(before[domain]) == {"0003.json"}
+        assert {name: after[name] for name in before[domain]} == before[domain]
+
+
+def test_changed_images_rebuild_only_what_depends_on_them(
+    first_run: tuple[Experiment, str], images: Path, storage: Path
+) -> None:
+    experiment = make_experiment(settings(str(images), str(storage), search={"trials": 4}), "tiny")
+    run(experiment)
+    (images / "medical" / "medical-000-0.png").unlink()
+    told = run(experiment)
+    assert "search satellite: finished" in told
+    assert "search medical: finished" not in told
+    assert "pretrain: finished" in told
+
+
+def test_storage_is_free_of_pickles(first_run: tuple[Experiment, str]) -> None:
+    ours = [f.path for f in Storage.at(first_run[0].home.uri).files() if "/ray/" not in f.path]
+    allowed = {".json", ".yaml", ".parquet", ".safetensors", ".png", ".html", ".md"}
+    assert [path for path in ours if Path(path).suffix not in allowed] == []

@@ -1,0 +1,176 @@
+"""The network's shape, its blocks, what freezing keeps, and the numbers it states about itself."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trainables.errors import UsageError
+from trainables.network import PRESETS, SCALES, Architecture, SuperResolutionNet, frozen_depth_limit, preset
+
+SMALL = {
+    "none": Architecture(scale=2, width=4, depth=2),
+    "batch": Architecture(scale=2, width=4, depth=2, norm="batch", stem=7),
+}
+
+
+def random_net(architecture, seed=0):
+    """A network whose head is not zero."""
+    torch.manual_seed(seed)
+    net = SuperResolutionNet(architecture)
+    nn.init.normal_(net.generator.conv2.weight, std=0.3)
+    return net
+
+
+def train_steps(net, steps):
+    torch.manual_seed(1)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-2)
+    net.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        lr, hr = torch.rand(4, 3, 9, 9), torch.rand(4, 3, 18, 18)
+        functional.l1_loss(net(lr), hr).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", PRESETS)
+def test_untrained_network_is_bicubic_of_exactly_r_times_the_size(name, scale):
+    net = SuperResolutionNet(preset(name, scale)).eval()
+    for height, width in [(1, 1), (1, 4), (2, 1), (3, 2), (7, 5)]:
+        lr = torch.rand(2, 3, height, width)
+        with torch.inference_mode():
+            output = net(lr)
+        size = (scale * height, scale * width)
+        assert torch.equal(output, functional.interpolate(lr, size=size, mode="bicubic", antialias=True))
+
+
+def test_interpolation_reproduces_a_ramp():
+    """Cubic convolution is exact on straight lines away from the border."""
+    ramp = torch.arange(12.0).expand(1, 3, 12, 12) / 12
+    up = SuperResolutionNet(SMALL["none"])(ramp)[0, 0, 0, 6:-6]
+    torch.testing.assert_close(up, ((torch.arange(24) + 0.5) / 2 - 0.5)[6:-6] / 12)
+
+
+@pytest.mark.parametrize("norm", SMALL)
+def test_all_of_it_trains(norm):
+    """The head starts at zero, so what is before it has a gradient from the second step on."""
+    net = SuperResolutionNet(SMALL[norm])
+    train_steps(net, 2)
+    without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert without == []
+
+
+@pytest.mark.parametrize("norm", SMALL)
+@pytest.mark.parametrize("depth", range(4))
+def test_frozen_blocks_keep_weights_and_statistics_and_all_others_change(norm, depth):
+    net = random_net(SMALL[norm])
+    names = [name for name, _ in net.blocks()]
+    assert names == ["stem", "block1", "block2", "generator"]
+    block_of = {
+        id(value): names.index(name)
+        for name, modules in net.blocks()
+        for module in modules
+        for value in [*module.parameters(), *module.buffers()]
+    }
+    values = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    assert {id(value) for value in values.values()} == set(block_of)
+    before = {name: value.detach().clone() for name, value in values.items()}
+    net.freeze(depth)
+    train_steps(net, 2)
+    changed = {name for name, value in values.items() if not torch.equal(value, before[name])}
+    assert changed == {name for name, value in values.items() if block_of[id(value)] >= depth}
+
+
+def test_freezing_less_again_lets_blocks_train():
+    net = SuperResolutionNet(SMALL["batch"])
+    net.train()
+    net.freeze(3)
+    assert not net.features.layer1[0].bn1.training
+    net.freeze(1)
+    assert [all(p.requires_grad for m in modules for p in m.parameters()) for _, modules in net.blocks()] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert not net.features.bn1.training
+    assert net.features.layer1[0].bn1.training
+
+
+@pytest.mark.parametrize("depth", [-1, 4])
+def test_impossible_frozen_depth_is_refused_with_the_limit(depth):
+    with pytest.raises(UsageError, match=f"between 0 and 3 .*found {depth}"):
+        SuperResolutionNet(SMALL["none"]).freeze(depth)
+    assert frozen_depth_limit(SMALL["none"]) == 3
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(scale=3, width=4, depth=1),
+        Architecture(scale=2, width=4, depth=2, stem=7),
+        Architecture(scale=4, width=4, depth=1, stem=1),
+    ],
+)
+def test_receptive_radius_is_exact(architecture):
+    net, scale = random_net(architecture).double().eval(), architecture.scale
+    # Without rectifiers no path is cut off, and every weight that can reach an output does.
+    for module in [m for m in net.modules() if isinstance(m, nn.ReLU)]:
+        module.forward = lambda features: features
+    radius = net.receptive_radius()
+    side = 2 * radius + 5
+    lr = torch.rand(1, 3, side, side, dtype=torch.float64)
+    poked = lr.clone()
+    poked[..., side // 2, side // 2] += 1
+    with torch.inference_mode():
+        change = (net(poked) - net(lr)).abs().amax((0, 1))
+    # One row per LR pixel: within it, whether any of its r outputs changed.
+    reached = (change > 1e-12).view(side, scale, side, scale).any(3).any(1)
+    distance = (torch.arange(side) - side // 2).abs()
+    expected = torch.maximum(distance[:, None], distance[None]) <= radius
+    assert torch.equal(reached, expected)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_macs_and_parameters_match_a_count_by_hand(name):
+    a = preset(name, 3)
+    norms = 1 + 2 * a.depth if a.norm == "batch" else 0
+    trunk_weights = 3 * a.width * a.stem**2 + 2 * a.depth * 9 * a.width**2
+    head_weights = 9 * a.width**2 + 9 * a.width * 27
+    stem_bias = 0 if norms else a.width
+    net = SuperResolutionNet(a)
+    assert net.macs_per_lr_pixel() == trunk_weights + head_weights
+    assert net.parameter_counts() == {
+        "F_theta": trunk_weights + stem_bias + norms * 2 * a.width,
+        "G_phi": head_weights + a.width + 27,
+    }
+
+
+def test_macs_match_what_the_convolutions_do():
+    net, done = SuperResolutionNet(preset("tiny", 4)), []
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(
+                lambda conv, _, output: done.append(output.numel() * conv.in_channels * conv.kernel_size[0] ** 2)
+            )
+    with torch.inference_mode():
+        net(torch.rand(1, 3, 6, 5))
+    assert sum(done) == net.macs_per_lr_pixel() * 30
+
+
+def test_presets_grow():
+    counts = [
+        sum(SuperResolutionNet(preset(name, 4)).parameter_counts().values()) for name in ("tiny", "base", "large")
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < 60_000
+
+
+def test_unknown_scale_and_preset_are_refused():
+    with pytest.raises(UsageError, match=r"one of \(2, 3, 4\), found 5"):
+        preset("tiny", 5)
+    with pytest.raises(UsageError, match=r"tiny, base, large, resnet18\. Did you mean 'large'"):
+        preset("larg", 4)
+    with pytest.raises(UsageError, match="stem odd"):
+        Architecture(scale=2, width=4, depth=1, stem=4)
