@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the experiment file's own types: python docs/make_settings.py"""
+"""Writes docs/settings.md from the types of the experiment file; run it as `python docs/make_settings.py`."""
 
 from pathlib import Path
 from typing import Any

@@ -96,14 +96,11 @@ def confirm(experiment: ExperimentFile, overrides: Overrides = None) -> None:
 def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Shows the report of a finished experiment."""
     from orchestrator.experiment import load_experiment
-    from orchestrator.reporting import REPORT, read_report
-    from trainables.errors import UsageError
+    from orchestrator.reporting import read_report
 
     loaded = load_experiment(experiment, overrides or [])
     if loaded.home.remote:
         loaded.home.check_readable()
-    if not loaded.home.child("report", REPORT).exists():
-        raise UsageError(f"'{loaded.home.uri}' has no report yet; run `rayscale run {experiment}` first.")
     _print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
 
 

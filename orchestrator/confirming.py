@@ -24,7 +24,8 @@ from trainables.errors import DivergedError, RunError
 from trainables.evaluation import Pair, Score, Upscaler, bicubic, make_pairs, run, score
 from trainables.finetune import TransferConfiguration
 from trainables.images import encode_png
-from trainables.metrics import comparable, psnr
+from trainables.metrics import comparable
+from trainables.metrics import psnr as psnr_of
 from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network import SuperResolutionNet
 from trainables.version import __version__
@@ -75,16 +76,18 @@ class ConfirmJob:
 def candidates_of(records: Sequence[Record], top: int, default: TransferConfiguration) -> tuple[Candidate, ...]:
     """The study's ``top`` best configurations, the default fine-tune and no fine-tuning."""
     best = sorted((r for r in records if r["status"] == "finished"), key=lambda r: -r["psnr"])
-    found = {default: Candidate("default", "default fine-tune", default, None)}
+    by_configuration: dict[TransferConfiguration, Record] = {}
+    for record in best:
+        by_configuration.setdefault(TransferConfiguration(**record["configuration"]), record)
+    untuned = Candidate("default", "default fine-tune", default, None)
     chosen: list[Candidate] = []
-    for record in best[:top]:
-        configuration = TransferConfiguration(**record["configuration"])
+    for configuration, record in list(by_configuration.items())[:top]:
+        number, psnr = record["number"], record["psnr"]
         if configuration == default:
-            found[default] = Candidate("default", "default fine-tune", default, record["psnr"])
-        elif configuration not in {c.configuration for c in chosen}:
-            number = record["number"]
-            chosen.append(Candidate(f"trial-{number}", f"trial {number}", configuration, record["psnr"]))
-    return (*chosen, found[default], Candidate("zero_shot", "source model as it is", None, None))
+            untuned = Candidate("default", "default fine-tune", default, psnr)
+        else:
+            chosen.append(Candidate(f"trial-{number}", f"trial {number}", configuration, psnr))
+    return (*chosen, untuned, Candidate("zero_shot", "source model as it is", None, None))
 
 
 def run_confirmations(jobs: Sequence[ConfirmJob], done: Callable[[ConfirmJob, dict[str, Any]], None]) -> None:
@@ -219,7 +222,7 @@ def _pictures(job: ConfirmJob, winner: str, choice: dict[str, str]) -> list[dict
             pixels = (picture[:, top : top + _CROP, left : left + _CROP] * 255).round().byte().permute(1, 2, 0)
             job.runs.child("pictures", file).write_bytes(encode_png(pixels.numpy()))
             planes = [comparable(image, pair.gray, job.domain.scale) for image in (picture, pair.hr)]
-            panels.append({"label": label, "file": file, "psnr": None if label == "HR" else psnr(*planes)})
+            panels.append({"label": label, "file": file, "psnr": None if label == "HR" else psnr_of(*planes)})
         told.append({"image": f"{name} ({reason})", "name": name, "panels": panels})
     return told
 

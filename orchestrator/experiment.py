@@ -215,6 +215,20 @@ class Experiment(_Section):
         return self.model_dump(mode="json")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_experiment(path: Path, overrides: list[str]) -> Experiment:
     """Reads an experiment file.
 
@@ -226,7 +240,7 @@ def load_experiment(path: Path, overrides: list[str]) -> Experiment:
         UsageError: If the file or a setting is wrong, in one sentence each.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise UsageError(f"There is no experiment file '{path}'.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

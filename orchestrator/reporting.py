@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.experiment import Experiment
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.rendering import best_yaml, markdown_table, render_html
@@ -28,6 +30,7 @@ from orchestrator.shards import read_manifest
 from orchestrator.stages import RECORD, now
 from orchestrator.statistics import FEWEST_SCENES
 from orchestrator.storage import Storage
+from trainables.errors import UsageError
 from trainables.models import CARD
 from trainables.version import __version__
 
@@ -80,8 +83,19 @@ def write_report(experiment: Experiment, records: dict[str, list[Record]], place
 
 
 def read_report(experiment: Experiment) -> Report:
-    """The report of a finished experiment."""
-    return Report.model_validate_json(experiment.home.child("report", REPORT).read_bytes())
+    """The report of a finished experiment.
+
+    Raises:
+        UsageError: If there is none, or it is damaged or of another version.
+    """
+    place = experiment.home.child("report", REPORT)
+    try:
+        return Report.model_validate_json(place.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"'{experiment.home.uri}' has no report yet; `rayscale run` makes one.") from None
+    except ValidationError:
+        folder = experiment.home.child("report").uri
+        raise UsageError(f"'{place.uri}' is damaged or of another version; delete '{folder}' and run again.") from None
 
 
 def _domain(experiment: Experiment, name: str, records: list[Record], pictures: dict[str, bytes]) -> DomainReport:

@@ -191,7 +191,9 @@ def _list_one(place: Storage, scene_of: "SceneFinder", test: bool) -> list[Sourc
         raise ImageSetError(
             f"'{place.uri}' holds {len(everything)} files but no images ({', '.join(sorted(EXTENSIONS))})."
         )
-    return [SourceFile(place, facts, scene_of(facts.path), test) for facts in found]
+    # Where every file is its own scene, files of the same name in both folders are two scenes.
+    own = "test/" if test and scene_of.every_file else ""
+    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in found]
 
 
 class SceneFinder:
@@ -199,6 +201,11 @@ class SceneFinder:
 
     def __init__(self, pattern: str | None, table: dict[str, str] | None, folder: bool) -> None:
         self._pattern, self._table, self._folder = re.compile(pattern) if pattern else None, table, folder
+
+    @property
+    def every_file(self) -> bool:
+        """Whether each file is its own scene."""
+        return self._pattern is None and self._table is None and not self._folder
 
     def __call__(self, path: str) -> str:
         """The scene's name.

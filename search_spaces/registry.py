@@ -26,7 +26,12 @@ def known_spaces() -> dict[str, TransferSpace]:
             name = f"search_spaces.{module.name}"
             _add(found, getattr(importlib.import_module(name), "SPACE", None), f"SPACE of {name}")
     for point in entry_points(group=ENTRY_POINTS):
-        _add(found, point.load(), f"Entry point {point.name} = {point.value}")
+        where = f"Entry point {point.name} = {point.value}"
+        try:
+            space = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(f"{where} cannot be loaded: {error}.") from None
+        _add(found, space, where)
     return found
 
 

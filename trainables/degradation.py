@@ -5,15 +5,18 @@ Blur, decimation and noise run batched on the images' device and are differentia
 and is not. LR values are rounded to 8 bits, as a stored image's are.
 """
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as codec
 
 from trainables.errors import UsageError
 
@@ -47,6 +50,8 @@ class Degradation:
         }.items():
             if not 0 <= low <= high:
                 raise UsageError(f"The range of {name} must be 0 <= low <= high, found ({low}, {high}).")
+        if self.decimation not in _DECIMATIONS or self.noise_kind not in ("gaussian", "rician"):
+            raise UsageError(f"There is no decimation '{self.decimation}' or noise '{self.noise_kind}'.")
         if self.jpeg is not None and not 1 <= self.jpeg[0] <= self.jpeg[1] <= 100:
             raise UsageError(f"JPEG quality must lie between 1 and 100, found {self.jpeg}.")
 
@@ -178,6 +183,12 @@ def _to_8_bits(lr: Tensor) -> Tensor:
 
 def _jpeg(lr: Tensor, quality: tuple[int, int], generator: torch.Generator) -> Tensor:
     qualities = torch.randint(quality[0], quality[1] + 1, (len(lr),), generator=generator, device=generator.device)
-    pixels = (lr.detach() * 255).round().to(torch.uint8).cpu()
-    coded = [codec.jpeg(image, quality=q) for image, q in zip(pixels, qualities.tolist(), strict=True)]
-    return (torch.stack(coded).float() / 255).to(lr.device)
+    pixels = (lr.detach() * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+    coded = np.stack([_jpeg_round_trip(image, q) for image, q in zip(pixels, qualities.tolist(), strict=True)])
+    return (torch.from_numpy(coded).permute(0, 3, 1, 2).float() / 255).to(lr.device)
+
+
+def _jpeg_round_trip(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))

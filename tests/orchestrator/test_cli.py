@@ -222,7 +222,7 @@ def test_an_experiment_that_this_version_cannot_go_on_with(refused, file, tmp_pa
 
 
 def test_report_before_a_run(refused, file):
-    refused("has no report yet; run `rayscale run .*mine.yaml` first", "report", file)
+    refused("has no report yet; `rayscale run` makes one", "report", file)
 
 
 class TestS3Settings:

@@ -246,3 +246,12 @@ def test_an_experiment_cannot_be_changed_after_it_was_checked(load):
     with pytest.raises(ValueError, match="frozen"):
         load().seed = 3
     assert Experiment.model_config["extra"] == "forbid"
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text(
+        "name: a\nsource: {images: x}\ntargets:\n  art: {images: a}\n  art: {images: b}\n", encoding="utf-8"
+    )
+    with pytest.raises(UsageError, match="'art' is given twice, line 5"):
+        load_experiment(file, [])

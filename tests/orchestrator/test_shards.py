@@ -200,7 +200,7 @@ def test_a_training_image_that_is_in_the_test_folder_too_is_not_tested(root, out
     noise_images.write(root / "held-out", ["d.png"], (SIDE, SIDE))
     (root / "held-out" / "copy.png").write_bytes((root / "images" / "a.png").read_bytes())
     manifest = build(listed(root, "held-out"), out, {"validation": 0.2})
-    assert manifest["scenes"]["test"] == ["d.png"]
+    assert manifest["scenes"]["test"] == ["test/d.png"]
     assert manifest["skipped"] == [{"file": "held-out/copy.png", "reason": "the same image as images/a.png"}]
 
 
@@ -393,3 +393,11 @@ def test_wide_formats_are_read(root, out):
         Image.fromarray(np.roll(pixels, number)).save(buffer, kind)
         (root / "images" / name).write_bytes(buffer.getvalue())
     assert sum(build(listed(root), out)["images"].values()) == 5
+
+
+def test_files_of_one_name_in_both_folders_are_two_scenes_where_each_file_is_one(root, out):
+    write(root, ["a.png", "b.png", "c.png"])
+    (root / "held-out").mkdir()
+    noise_images.write(root / "held-out", ["a.png"], (SIDE + 4, SIDE))
+    manifest = build(listed(root, "held-out"), out, {"validation": 0.2})
+    assert manifest["images"]["test"] == 1

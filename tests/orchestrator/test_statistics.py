@@ -7,25 +7,29 @@ from orchestrator import statistics
 from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval
 
 
-def simulated(rng):
-    """Differences of mean 0 over 20 scenes of 2 to 5 images, which share most of their value within a scene."""
-    counts = rng.integers(2, 6, size=20)
-    scenes = np.repeat(np.arange(20), counts)
-    return rng.normal(0, 1, 20)[scenes] + rng.normal(0, 0.5, len(scenes)), [f"scene{i}" for i in scenes]
+def simulated(rng, count=20):
+    """Differences of mean 0 over scenes of 2 to 5 images, which share most of their value within a scene."""
+    counts = rng.integers(2, 6, size=count)
+    scenes = np.repeat(np.arange(count), counts)
+    return rng.normal(0, 1, count)[scenes] + rng.normal(0, 0.5, len(scenes)), [f"scene{i}" for i in scenes]
 
 
-def test_it_covers_95_percent_where_single_images_would_not(monkeypatch):
+@pytest.mark.parametrize("scenes_of_a_set", [6, 10, 20, 40])
+def test_it_covers_95_percent(monkeypatch, scenes_of_a_set):
+    monkeypatch.setattr(statistics, "_RESAMPLES", 2000)
+    rng, sets = np.random.default_rng(0), 1000
+    intervals = [paired_interval(*simulated(rng, scenes_of_a_set)) for _ in range(sets)]
+    covered = sum(interval.low <= 0 <= interval.high for interval in intervals) / sets
+    # Two standard errors of the simulation itself are 0.014.
+    assert 0.93 - 0.014 <= covered <= 0.97 + 0.014
+
+
+def test_resampling_single_images_would_not_cover(monkeypatch):
     monkeypatch.setattr(statistics, "_RESAMPLES", 800)
-    rng, sets = np.random.default_rng(0), 600
-    covered = covered_by_images = 0
-    for _ in range(sets):
-        values, scenes = simulated(rng)
-        interval = paired_interval(values, scenes)
-        covered += interval.low <= 0 <= interval.high
-        naive = paired_interval(values, [str(i) for i in range(len(values))])
-        covered_by_images += naive.low <= 0 <= naive.high
-    assert 0.90 <= covered / sets <= 0.98
-    assert covered_by_images / sets < 0.85
+    rng, sets = np.random.default_rng(0), 400
+    drawn = [simulated(rng)[0] for _ in range(sets)]
+    naive = [paired_interval(values, [str(i) for i in range(len(values))]) for values in drawn]
+    assert sum(interval.low <= 0 <= interval.high for interval in naive) / sets < 0.85
 
 
 def test_mean_is_over_images_and_the_interval_holds_it():
