@@ -54,7 +54,7 @@ def demo(
 @app.command(epilog="Example: rayscale run experiments/four-domains.yaml --set search.trials=12")
 def run(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Runs everything, and goes on where an interrupted run was."""
-    from orchestrator.experiment import load_experiment
+    from orchestrator.reading import load_experiment
 
     _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), as_json=as_json)
 
@@ -62,9 +62,9 @@ def run(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson
 @app.command(epilog="Example: rayscale plan experiments/four-domains.yaml")
 def plan(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Says what would run, how long it would take, what it would cost and what is missing; starts nothing."""
-    from orchestrator.experiment import load_experiment
     from orchestrator.pipeline import preflight
     from orchestrator.plan import make_plan
+    from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
     told = make_plan(loaded, preflight(loaded))
@@ -95,7 +95,7 @@ def confirm(experiment: ExperimentFile, overrides: Overrides = None) -> None:
 @app.command(epilog="Example: rayscale report experiments/four-domains.yaml --json")
 def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Shows the report of a finished experiment."""
-    from orchestrator.experiment import load_experiment
+    from orchestrator.reading import load_experiment
     from orchestrator.reporting import read_report
 
     loaded = load_experiment(experiment, overrides or [])
@@ -200,8 +200,8 @@ def main() -> None:
 
 
 def _run_until(stage: str, experiment: Path, overrides: list[str] | None) -> None:
-    from orchestrator.experiment import load_experiment
     from orchestrator.pipeline import preflight, run_experiment
+    from orchestrator.reading import load_experiment
 
     loaded, display = load_experiment(experiment, overrides or []), _display()
     run_experiment(loaded, preflight(loaded), display, until=stage)

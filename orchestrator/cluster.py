@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +87,32 @@ def check_resources(experiment: Experiment, resources: Resources) -> None:
             f"Pretraining asks for {pretraining.workers} workers × {pretraining.gpus_per_worker:g} GPUs, but this "
             f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."
         )
+
+
+def drive_all(stage: str, drive: Any, jobs: Mapping[str, Any], done: Callable[[str, Any], None]) -> None:
+    """Runs one driver task per domain, all at once, and calls ``done`` with a domain's result as soon as it is there.
+
+    Args:
+        stage: What a failure is said of.
+        drive: A remote function of one job.
+        jobs: A job for each domain.
+        done: Called with the domain and what its driver returned.
+
+    Raises:
+        RunError: If a driver failed; the others are finished first.
+    """
+    pending = {drive.remote(job): domain for domain, job in jobs.items()}
+    failures = []
+    while pending:
+        ready, _ = ray.wait(list(pending), num_returns=1)
+        domain = pending.pop(ready[0])
+        try:
+            done(domain, ray.get(ready[0]))
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            failures.append(f"{domain}: {str(cause).strip().splitlines()[-1]}")
+    if failures:
+        raise RunError(f"{stage} failed for {'; '.join(failures)}. What had finished is kept.")
 
 
 def _start(cluster: Cluster) -> None:

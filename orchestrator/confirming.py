@@ -5,72 +5,31 @@ of the study's top configurations, the default fine-tune, or no fine-tuning at a
 and the moment is recorded. Every run leaves its weights and scores on storage and is not run again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import ray
-import torch
 
-from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_psnr
+from orchestrator.confirmation_runs import (
+    Candidate,
+    ConfirmJob,
+    make_pictures,
+    publish_model,
+    score_run,
+    train_run,
+    validate_source,
+)
 from orchestrator.progress import teller
 from orchestrator.searching import Record
-from orchestrator.shards import read_split
-from orchestrator.stages import fingerprint, now
+from orchestrator.stages import now
 from orchestrator.statistics import paired_interval
-from orchestrator.storage import Storage
-from trainables.errors import DivergedError, RunError
-from trainables.evaluation import Pair, Score, Upscaler, bicubic, make_pairs, run, score
+from trainables.evaluation import Score
 from trainables.finetune import TransferConfiguration
-from trainables.images import encode_png
-from trainables.metrics import comparable
-from trainables.metrics import psnr as psnr_of
-from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
-from trainables.network import SuperResolutionNet
 from trainables.version import __version__
 
 BASELINES = ("bicubic", "zero_shot", "scratch", "default")
-_CROP = 96
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One configuration that stands for confirmation; None is the source model as it is."""
-
-    name: str
-    label: str
-    configuration: TransferConfiguration | None
-    search_psnr: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmJob:
-    """One domain's confirmation.
-
-    Attributes:
-        domain: What every run trains on.
-        candidates: What can win.
-        scratch: Configuration of training from scratch.
-        seeds: Fresh seeds, the same for every arm.
-        runs: Folder of this confirmation's runs.
-        model: Folder of the domain's best model.
-        lineage: Digests for the model's card.
-        cpus: CPUs of each run.
-        gpus: GPUs of each run.
-        board: Where progress is told.
-    """
-
-    domain: DomainJob
-    candidates: tuple[Candidate, ...]
-    scratch: TransferConfiguration
-    seeds: tuple[int, ...]
-    runs: Storage
-    model: Storage
-    lineage: dict[str, str]
-    cpus: float
-    gpus: float
-    board: Any
 
 
 def candidates_of(records: Sequence[Record], top: int, default: TransferConfiguration) -> tuple[Candidate, ...]:
@@ -90,48 +49,28 @@ def candidates_of(records: Sequence[Record], top: int, default: TransferConfigur
     return (*chosen, untuned, Candidate("zero_shot", "source model as it is", None, None))
 
 
-def run_confirmations(jobs: Sequence[ConfirmJob], done: Callable[[ConfirmJob, dict[str, Any]], None]) -> None:
-    """Confirms all domains at once and calls ``done`` with each one's confirmation.
-
-    Raises:
-        RunError: If one could not be finished; the others are finished first.
-    """
-    pending = {_drive.remote(job): job for job in jobs}
-    failures = []
-    while pending:
-        ready, _ = ray.wait(list(pending), num_returns=1)
-        job = pending.pop(ready[0])
-        try:
-            done(job, ray.get(ready[0]))
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            failures.append(f"{job.domain.domain}: {str(cause).strip().splitlines()[-1]}")
-    if failures:
-        raise RunError(f"Confirmation failed for {'; '.join(failures)}. Finished runs are kept.")
-
-
 @ray.remote(num_cpus=0, max_retries=2)
-def _drive(job: ConfirmJob) -> dict[str, Any]:
+def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
+    """Confirms one domain, as a driver of its own: trains, chooses, opens the test split, scores, publishes."""
     on_worker = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_retries": 2}
     trained = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
     wanted = [(seed, item) for seed in job.seeds for item in (trained | {"scratch": job.scratch}).items()]
-    training = [_train.options(**on_worker).remote(job, name, config, seed) for seed, (name, config) in wanted]
+    training = [train_run.options(**on_worker).remote(job, name, config, seed) for seed, (name, config) in wanted]
     told = {(name, seed): value for name, seed, value in _collect(job, training, "training")}
     validation = {name: [told[name, seed] for seed in job.seeds] for name in trained}
-    validation["zero_shot"] = [ray.get(_validate_source.options(**on_worker).remote(job))]
+    validation["zero_shot"] = [ray.get(validate_source.options(**on_worker).remote(job))]
     winner = max(validation, key=lambda name: (np.mean([_or_worst(v) for v in validation[name]]), name == "zero_shot"))
     opened = _open_test(job, winner)
 
     arms = _arms(job, winner)
-    scoring = [
-        _score.options(**on_worker).remote(job, arm, run_name) for arm, runs in arms.items() for run_name in runs
-    ]
+    listed = [(arm, run_name) for arm, runs in arms.items() for run_name in runs]
+    scoring = [score_run.options(**on_worker).remote(job, arm, run_name) for arm, run_name in listed]
     scores: dict[str, list[list[Score]]] = {arm: [] for arm in arms}
     for arm, values in _collect(job, scoring, "test"):
         if values is not None:
             scores[arm].append([Score(*value) for value in values])
-    pictures = ray.get(_pictures.options(**on_worker).remote(job, winner, _picture_choice(scores)))
-    ray.get(_publish.options(**on_worker).remote(job, winner, _summary(scores)))
+    pictures = ray.get(make_pictures.options(**on_worker).remote(job, winner, _picture_choice(scores)))
+    ray.get(publish_model.options(**on_worker).remote(job, winner, _summary(scores)))
     return {
         "winner": winner,
         "validation": validation,
@@ -156,120 +95,6 @@ def _arms(job: ConfirmJob, winner: str) -> dict[str, list[str]]:
     }
 
 
-@ray.remote
-def _train(
-    job: ConfirmJob, name: str, configuration: TransferConfiguration, seed: int
-) -> tuple[str, int, float | None]:
-    """Trains one run unless its record stands; returns its validation PSNR, None if it diverged."""
-    run_name = f"{name}-seed{seed}"
-    place = job.runs.child(run_name)
-    record = place.child("run.json").read_json()
-    if record is None:
-        tell = teller(job.board, f"confirm {job.domain.domain}: {run_name}")
-        try:
-            net, curve = run_finetuning(job.domain, configuration, seed, tell, from_scratch=name == "scratch")
-            facts = {
-                "name": run_name,
-                "configuration": asdict(configuration),
-                "seed": seed,
-                "lineage": job.lineage,
-            }
-            for file, data in pack_model(net, facts).items():
-                place.child(file).write_bytes(data)
-            record = {"validation_psnr": curve[-1][1], "curve": curve, "finished_at": now()}
-        except DivergedError:
-            record = {"validation_psnr": None, "curve": [], "finished_at": now()}
-        place.child("run.json").write_json(record)
-    return name, seed, record["validation_psnr"]
-
-
-@ray.remote
-def _validate_source(job: ConfirmJob) -> float:
-    torch.set_num_threads(job.domain.threads)
-    return validation_psnr(job.domain, load_source(job.domain).to(job.domain.device))
-
-
-@ray.remote
-def _score(job: ConfirmJob, arm: str, run_name: str) -> tuple[str, list[tuple[str, str, float, float]] | None]:
-    """Scores one run on the test split unless its scores stand; None if the run diverged."""
-    place = job.runs.child(f"test-{run_name}.json")
-    told = place.read_json()
-    if told is None:
-        torch.set_num_threads(job.domain.threads)
-        upscale = _upscaler(job, run_name)
-        if upscale is None:
-            return arm, None
-        values = score(upscale, _test_pairs(job), job.domain.scale)
-        told = [[v.name, v.scene, v.psnr, v.ssim] for v in values]
-        place.write_json(told)
-    return arm, [(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in told]
-
-
-@ray.remote
-def _pictures(job: ConfirmJob, winner: str, choice: dict[str, str]) -> list[dict[str, Any]]:
-    """Crops of the chosen test images under each arm, as PNG files beside the runs."""
-    torch.set_num_threads(job.domain.threads)
-    seed = job.seeds[0]
-    best = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
-    runs = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default-seed{seed}", "best": best}
-    told = []
-    for index, (reason, name) in enumerate(choice.items()):
-        pair = next(pair for pair in _test_pairs(job) if pair.name == name)
-        top, left = _liveliest(pair, _CROP)
-        panels = []
-        for label, picture in [("HR", pair.hr), *_outputs(job, runs, pair)]:
-            file = f"picture-{index}-{label}.png"
-            pixels = (picture[:, top : top + _CROP, left : left + _CROP] * 255).round().byte().permute(1, 2, 0)
-            job.runs.child("pictures", file).write_bytes(encode_png(pixels.numpy()))
-            planes = [comparable(image, pair.gray, job.domain.scale) for image in (picture, pair.hr)]
-            panels.append({"label": label, "file": file, "psnr": None if label == "HR" else psnr_of(*planes)})
-        told.append({"image": f"{name} ({reason})", "name": name, "panels": panels})
-    return told
-
-
-def _outputs(job: ConfirmJob, runs: dict[str, str], pair: Pair) -> Iterable[tuple[str, torch.Tensor]]:
-    for label, run_name in runs.items():
-        upscale = _upscaler(job, run_name)
-        if upscale is not None:
-            yield label, run(upscale, pair)
-
-
-@ray.remote
-def _publish(job: ConfirmJob, winner: str, summary: dict[str, Any]) -> None:
-    net = load_source(job.domain) if winner == "zero_shot" else _load_run(job, f"{winner}-seed{job.seeds[0]}")
-    if net is None:
-        raise RunError(f"The weights of {winner} are missing.")
-    configuration = next(c.configuration for c in job.candidates if c.name == winner)
-    facts = {
-        "name": job.domain.domain,
-        "degradation": job.domain.degradation.to_dict(),
-        "configuration": asdict(configuration) if configuration else None,
-        "seed": job.seeds[0],
-        "lineage": job.lineage,
-        "metrics": {"test": summary["best"], "test_bicubic": summary["bicubic"]},
-    }
-    for name, data in pack_model(net, facts).items():
-        job.model.child(name).write_bytes(data)
-
-
-def _upscaler(job: ConfirmJob, run_name: str) -> Upscaler | None:
-    if run_name == "bicubic":
-        return bicubic(job.domain.scale)
-    net = load_source(job.domain) if run_name == "zero_shot" else _load_run(job, run_name)
-    if net is None:
-        return None
-    device = job.domain.device
-    net = net.to(device)
-    return lambda lr: net(lr.to(device))
-
-
-def _load_run(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:
-    place = job.runs.child(run_name)
-    if not place.child(WEIGHTS).exists():
-        return None
-    return unpack_model({name: place.child(name).read_bytes() for name in (WEIGHTS, CARD)})[0]
-
-
 def _open_test(job: ConfirmJob, winner: str) -> dict[str, str]:
     place = job.runs.child("test-opened.json")
     opened: dict[str, str] | None = place.read_json()
@@ -277,17 +102,6 @@ def _open_test(job: ConfirmJob, winner: str) -> dict[str, str]:
         opened = {"at": now(), "by": f"rayscale {__version__}, confirmation", "after_choosing": winner}
         place.write_json(opened)
     return opened
-
-
-_PAIRS: dict[str, list[Pair]] = {}
-
-
-def _test_pairs(job: ConfirmJob) -> list[Pair]:
-    key = fingerprint(job.domain.shards.uri, job.domain.shards_digest, job.domain.scale)
-    if key not in _PAIRS:
-        _PAIRS.clear()
-        _PAIRS[key] = make_pairs(read_split(job.domain.shards, "test"), job.domain.degradation, job.domain.scale)
-    return _PAIRS[key]
 
 
 def _collect(job: ConfirmJob, tasks: list[Any], phase: str) -> list[Any]:
@@ -345,13 +159,3 @@ def _picture_choice(scores: dict[str, list[list[Score]]]) -> dict[str, str]:
     order, names = np.argsort(gains, kind="stable"), [s.name for s in scores["best"][0]]
     picks = {"largest gain": order[-1], "median gain": order[len(order) // 2], "smallest gain": order[0]}
     return {f"{reason}, {gains[i]:+.2f} dB over zero-shot": names[i] for reason, i in picks.items()}
-
-
-def _liveliest(pair: Pair, side: int) -> tuple[int, int]:
-    """Top left corner of the window with the most contrast."""
-    plane = pair.hr.mean(0)
-    height, width = plane.shape
-    if height <= side or width <= side:
-        return 0, 0
-    corners = [(t, x) for t in range(0, height - side + 1, 16) for x in range(0, width - side + 1, 16)]
-    return max(corners, key=lambda corner: float(plane[corner[0] :, corner[1] :][:side, :side].std()))

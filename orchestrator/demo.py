@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from orchestrator.experiment import Experiment, make_experiment
+from orchestrator.experiment import Experiment
+from orchestrator.reading import make_experiment
 from trainables import samples
 from trainables.errors import UsageError, suggestion
 

@@ -1,28 +1,23 @@
-"""The experiment file: every setting, its unit and its default. Unknown keys are refused with a suggestion."""
+"""An experiment: every setting, its unit and its default."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
-from trainables.errors import UsageError, suggestion
+from trainables.errors import suggestion
 from trainables.finetune import Budget
-from trainables.network import Architecture, check_frozen_depth, frozen_depth_limit, preset
+from trainables.network import Architecture, frozen_depth_limit, preset
 
 FORMAT = 1
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
@@ -51,7 +46,7 @@ class ScenePattern(_Section):
     pattern: str = Field(description="regular expression; its first group is the scene")
 
 
-_SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
+SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
 
 
 def _kind_of_scenes(value: Any) -> str:
@@ -213,164 +208,3 @@ class Experiment(_Section):
     def dump(self) -> dict[str, Any]:
         """Plain values of every setting, defaults included."""
         return self.model_dump(mode="json")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def load_experiment(path: Path, overrides: list[str]) -> Experiment:
-    """Reads an experiment file.
-
-    Args:
-        path: A YAML file.
-        overrides: ``dotted.key=value`` settings that replace the file's, values written as in YAML.
-
-    Raises:
-        UsageError: If the file or a setting is wrong, in one sentence each.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        raise UsageError(f"There is no experiment file '{path}'.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"'{path}' cannot be read as YAML: {_reason(error)}.") from None
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
-        raise UsageError(f"'{path}' must hold settings such as `name: ...`, found {found}.")
-    for override in overrides:
-        _override(content, override)
-    return make_experiment(content, str(path))
-
-
-def make_experiment(content: dict[str, Any], where: str) -> Experiment:
-    """Checks plain settings and what they mean together.
-
-    Raises:
-        UsageError: If any setting is wrong.
-    """
-    try:
-        experiment = Experiment.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{where}: {' '.join(_sentences(error))}") from None
-    with _naming(where):
-        _check_meaning(experiment)
-    return experiment
-
-
-@contextmanager
-def _naming(place: str) -> Iterator[None]:
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{place}: {error}") from None
-
-
-def _check_meaning(experiment: Experiment) -> None:
-    architecture = experiment.architecture
-    for domain, target in experiment.targets.items():
-        with _naming(f"targets.{domain}.space"):
-            space = experiment.space(domain)
-        with _naming(f"targets.{domain}"):
-            for depth in [*(target.frozen_depth or ()), *(start.frozen_depth for start in space.starts)]:
-                check_frozen_depth(depth, architecture)
-            if target.test_images is None and target.validation_share + target.test_share >= 1:
-                raise UsageError(
-                    "validation_share and test_share together must be below 1, to leave scenes to train on."
-                )
-    pretraining = experiment.pretraining
-    if pretraining.checkpoint_every % pretraining.report_every:
-        raise UsageError(
-            f"pretraining.checkpoint_every ({pretraining.checkpoint_every}) must be a multiple of "
-            f"pretraining.report_every ({pretraining.report_every})."
-        )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem}, line {error.problem_mark.line + 1}"
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, found, value = override.partition("=")
-    *sections, last = key.strip().split(".")
-    if not found or not all([*sections, last]):
-        raise UsageError(f"--set takes KEY=VALUE such as search.trials=12, found '{override}'.")
-    for section in sections:
-        content = content.setdefault(section, {})
-        if not isinstance(content, dict):
-            raise UsageError(f"--set {override}: '{section}' is a single value, it has no settings below it.")
-    try:
-        content[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override}: the value cannot be read as YAML.") from None
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    return list(dict.fromkeys(_sentence(problem) for problem in error.errors()))
-
-
-def _sentence(problem: Any) -> str:
-    place, kind = [str(part) for part in problem["loc"]], problem["type"]
-    path = ".".join(part for part in place if part not in (*_SCENES, "[key]"))
-    if kind == "extra_forbidden":
-        known = _keys_at(place[:-1])
-        return f"Unknown key '{path}'." + (suggestion(place[-1], known) or f" Known here: {', '.join(known)}.")
-    if kind == "missing" and not place[-1].isdigit():
-        return f"'{path}' is missing."
-    if kind == "value_error":
-        return f"'{path}' {problem['ctx']['error']}."
-    expected = _EXPECTED[kind].format(**problem.get("ctx", {})) if kind in _EXPECTED else problem["msg"]
-    found = "nothing" if problem["input"] is None else f"{problem['input']!r:.80}"
-    return f"'{path}' {expected}, found {found}."
-
-
-_EXPECTED = {
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "dict_type": "must have settings below it",
-    "finite_number": "must be a finite number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "greater_than": "must be above {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "invalid_key": "must be text",
-    "less_than": "must be below {lt:g}",
-    "literal_error": "must be {expected}",
-    "missing": "is missing: a range has two ends",
-    "model_type": "must have settings below it",
-    "string_pattern_mismatch": "must hold letters, digits and . _ - alone and begin with a letter or digit",
-    "string_type": "must be text",
-    "too_long": "must be a range with two ends",
-    "too_short": "must not be empty",
-    "tuple_type": "must be a range such as [0.001, 0.1]",
-}
-"""What pydantic's kinds of errors mean to the author of a file."""
-
-
-def _keys_at(place: list[str]) -> list[str]:
-    section: Any = Experiment
-    parts = iter(place)
-    for part in parts:
-        if part == "targets":
-            section = Target
-            next(parts, None)
-        elif part == "scenes":
-            section = _SCENES[next(parts)]
-        else:
-            section = section.model_fields[part].annotation
-    return list(section.model_fields)

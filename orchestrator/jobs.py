@@ -3,12 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.confirming import ConfirmJob, candidates_of
+from orchestrator.confirmation_runs import ConfirmJob
+from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Experiment, ImageSet, Target
 from orchestrator.finetuning import DomainJob
+from orchestrator.image_sets import SourceFile, listing_fingerprint
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.searching import Record, StudyJob, read_records
-from orchestrator.shards import SourceFile, listing_fingerprint, read_manifest
+from orchestrator.shards import read_manifest
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.finetune import TransferConfiguration

@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.cluster import Resources, check_resources, connect, local_resources
-from orchestrator.confirming import ConfirmJob, run_confirmations
+from orchestrator.cluster import Resources, check_resources, connect, drive_all, local_resources
+from orchestrator.confirming import drive_confirmation
 from orchestrator.experiment import FORMAT, Experiment, Target
+from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
 from orchestrator.reporting import write_report
-from orchestrator.searching import Record, StudyJob, run_studies
-from orchestrator.shards import SourceFile, build_shards, check_sound, list_files, read_manifest
+from orchestrator.searching import Record, drive_study
+from orchestrator.shards import build_shards, check_sound, read_manifest
 from orchestrator.stages import finish_stage, finished, now, run_stage
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, UsageError
@@ -111,14 +112,13 @@ class _Run:
         self.say(f"search: {self.experiment.search.trials} trials each for {', '.join(domains)}")
         start = time.monotonic()
 
-        def done(job: StudyJob, records: list[Record]) -> None:
-            domain = job.domain.domain
+        def done(domain: str, records: list[Record]) -> None:
             result = {"trials": len(records), "trial_seconds": sum(record["seconds"] for record in records)}
             place, inputs = self.jobs.place("search", domain), self.jobs.search_inputs(domain)
             finish_stage(f"search {domain}", place, inputs, start, result)
             self.say(f"search {domain}: done, {len(records)} trials")
 
-        run_studies([self.jobs.study(domain, self._cluster[1]) for domain in domains], done)
+        drive_all("Search", drive_study, {d: self.jobs.study(d, self._cluster[1]) for d in domains}, done)
 
     def confirm(self) -> None:
         domains = self._unfinished("confirm", self.jobs.confirm_inputs)
@@ -127,15 +127,16 @@ class _Run:
         self.say(f"confirm: {self.experiment.confirmation.seeds} fresh seeds each for {', '.join(domains)}")
         start = time.monotonic()
 
-        def done(job: ConfirmJob, told: dict[str, Any]) -> None:
-            domain = job.domain.domain
-            candidates = [asdict(c) | {"validation_psnr": told["validation"][c.name]} for c in job.candidates]
-            runs = job.runs.uri.removeprefix(self.experiment.home.uri + "/")
+        jobs = {domain: self.jobs.confirmation(domain, self._cluster[1]) for domain in domains}
+
+        def done(domain: str, told: dict[str, Any]) -> None:
+            candidates = [asdict(c) | {"validation_psnr": told["validation"][c.name]} for c in jobs[domain].candidates]
+            runs = jobs[domain].runs.uri.removeprefix(self.experiment.home.uri + "/")
             place, inputs = self.jobs.place("confirm", domain), self.jobs.confirm_inputs(domain)
             finish_stage(f"confirm {domain}", place, inputs, start, {**told, "candidates": candidates, "runs": runs})
             self.say(f"confirm {domain}: done, the winner is {told['winner']}")
 
-        run_confirmations([self.jobs.confirmation(domain, self._cluster[1]) for domain in domains], done)
+        drive_all("Confirmation", drive_confirmation, jobs, done)
 
     def report(self) -> None:
         records = {domain: self.jobs.records(domain) for domain in self.experiment.targets}

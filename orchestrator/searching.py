@@ -7,7 +7,7 @@ study suggests what an unbroken one would have.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,26 +89,6 @@ class StudyJob:
         }
 
 
-def run_studies(jobs: Sequence[StudyJob], done: Callable[[StudyJob, list[Record]], None]) -> None:
-    """Runs all studies at once, one driver process each, and calls ``done`` as each one ends.
-
-    Raises:
-        RunError: If a study could not be finished; the others are finished first.
-    """
-    pending = {_drive.remote(job): job for job in jobs}
-    failures = []
-    while pending:
-        ready, _ = ray.wait(list(pending), num_returns=1)
-        job = pending.pop(ready[0])
-        try:
-            done(job, ray.get(ready[0]))
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            failures.append(f"{job.domain.domain}: {str(cause).strip().splitlines()[-1]}")
-    if failures:
-        raise RunError(f"Search failed for {'; '.join(failures)}. Finished trials are kept.")
-
-
 def read_records(records: Storage) -> list[Record]:
     """All whole trial records of a study, by number."""
     found = [records.child(facts.path).read_json() for facts in records.files()]
@@ -116,7 +96,12 @@ def read_records(records: Storage) -> list[Record]:
 
 
 @ray.remote(num_cpus=0, max_retries=2)
-def _drive(job: StudyJob) -> list[Record]:
+def drive_study(job: StudyJob) -> list[Record]:
+    """Runs one domain's study to its end, as a driver of its own, and returns its records.
+
+    Raises:
+        RunError: If trials keep getting lost.
+    """
     for round_number in range(_ROUNDS):
         records = read_records(job.records)
         missing = sorted(set(range(job.settings.trials)) - {record["number"] for record in records})

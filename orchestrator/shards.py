@@ -5,7 +5,6 @@ content digest, which shuffles them once and for all. Files carry their digest i
 written last, so a reader never sees half a build.
 """
 
-import csv
 import hashlib
 import io
 import re
@@ -19,12 +18,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.experiment import ImageSet, ScenePattern, Scenes, SceneTable
+from orchestrator.image_sets import SourceFile
 from orchestrator.stages import fingerprint
-from orchestrator.storage import FileFacts, Storage
-from trainables.errors import ImageSetError, RunError, UsageError, suggestion
+from orchestrator.storage import Storage
+from trainables.errors import ImageSetError, RunError, UsageError
 from trainables.evaluation import NamedImage
-from trainables.images import EXTENSIONS, UnreadableImageError, decode
+from trainables.images import UnreadableImageError, decode
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
@@ -46,16 +45,6 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One file of an image set: where it is, what it is called and which scene it shows."""
-
-    place: Storage
-    facts: FileFacts
-    scene: str
-    test: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Skipped:
     """A file that was left out, and why."""
 
@@ -64,31 +53,6 @@ class Skipped:
 
 
 Row = dict[str, Any]
-
-
-def list_files(images: ImageSet, root: Storage, test_images: str | None = None) -> list[SourceFile]:
-    """Lists an image set without opening its images.
-
-    Raises:
-        StorageError: If a folder or bucket cannot be read.
-        ImageSetError: If a folder is empty or holds no images, or if a scene is unknown or in both folders.
-    """
-    scene_of = _scene_finder(images.scenes, root)
-    files = _list_one(root.resolve(images.images), scene_of, test=False)
-    if test_images is not None:
-        files += _list_one(root.resolve(test_images), scene_of, test=True)
-        shared = {f.scene for f in files if f.test} & {f.scene for f in files if not f.test}
-        if shared:
-            raise ImageSetError(
-                f"{len(shared)} scenes are in both '{images.images}' and '{test_images}', such as "
-                f"'{min(shared)}'; a test scene must not be trained on."
-            )
-    return files
-
-
-def listing_fingerprint(files: Iterable[SourceFile]) -> str:
-    """Changes when a file is added, removed, resized, touched or moved to another scene."""
-    return fingerprint([(f.facts.path, f.facts.size, f.facts.modified, f.scene, f.test) for f in files])
 
 
 def build_shards(
@@ -179,83 +143,6 @@ def verify_shards(place: Storage) -> list[str]:
         shared = scenes[first] & scenes[second]
         problems += [f"scene '{scene}' is in both {first} and {second}" for scene in sorted(shared)]
     return problems
-
-
-def _list_one(place: Storage, scene_of: "SceneFinder", test: bool) -> list[SourceFile]:
-    place.check_readable()
-    everything = list(place.files())
-    found = [facts for facts in everything if PurePosixPath(facts.path).suffix.lower() in EXTENSIONS]
-    if not everything:
-        raise ImageSetError(f"'{place.uri}' is empty; expected images ({', '.join(sorted(EXTENSIONS))}).")
-    if not found:
-        raise ImageSetError(
-            f"'{place.uri}' holds {len(everything)} files but no images ({', '.join(sorted(EXTENSIONS))})."
-        )
-    # Where every file is its own scene, files of the same name in both folders are two scenes.
-    own = "test/" if test and scene_of.every_file else ""
-    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in found]
-
-
-class SceneFinder:
-    """Finds the scene of an image from its relative path."""
-
-    def __init__(self, pattern: str | None, table: dict[str, str] | None, folder: bool) -> None:
-        self._pattern, self._table, self._folder = re.compile(pattern) if pattern else None, table, folder
-
-    @property
-    def every_file(self) -> bool:
-        """Whether each file is its own scene."""
-        return self._pattern is None and self._table is None and not self._folder
-
-    def __call__(self, path: str) -> str:
-        """The scene's name.
-
-        Raises:
-            ImageSetError: If the table lacks the file or the pattern does not match.
-        """
-        name = path
-        if self._table is not None:
-            name = PurePosixPath(path).name
-            if name not in self._table:
-                raise ImageSetError(f"The scene table has no row for '{name}'.{suggestion(name, self._table)}")
-            if not self._table[name]:
-                raise ImageSetError(f"The scene table's row for '{name}' names no scene.")
-            name = self._table[name]
-        elif self._folder:
-            return str(PurePosixPath(path).parent)
-        if self._pattern is None:
-            return name
-        match = self._pattern.search(name)
-        if match is None or not match.groups() or match.group(1) is None:
-            raise ImageSetError(f"The scene pattern '{self._pattern.pattern}' finds no scene in '{name}'.")
-        return match.group(1)
-
-
-def _scene_finder(scenes: Scenes, root: Storage) -> SceneFinder:
-    pattern = scenes.pattern if isinstance(scenes, SceneTable | ScenePattern) else None
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise UsageError(f"The scene pattern '{pattern}' is no regular expression: {error}.") from None
-    table = _read_table(scenes, root) if isinstance(scenes, SceneTable) else None
-    return SceneFinder(pattern, table, folder=scenes == "folder")
-
-
-def _read_table(scenes: SceneTable, root: Storage) -> dict[str, str]:
-    place = root.resolve(scenes.table)
-    try:
-        reader = csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8-sig")), restval="")
-        columns, rows = list(reader.fieldnames or []), list(reader)
-    except OSError:
-        raise ImageSetError(f"There is no scene table '{place.uri}'.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ImageSetError(f"The scene table '{place.uri}' is no CSV file in UTF-8: {error}.") from None
-    for column in (scenes.file_column, scenes.scene_column):
-        if column not in columns:
-            raise ImageSetError(
-                f"The scene table '{place.uri}' has no column '{column}'; it has {', '.join(columns) or 'none'}."
-            )
-    return {PurePosixPath(row[scenes.file_column]).name: row[scenes.scene_column] for row in rows}
 
 
 def _read_all(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], list[Skipped]]:

@@ -8,7 +8,8 @@ import yaml
 
 import orchestrator
 from orchestrator import experiment as module
-from orchestrator.experiment import Experiment, load_experiment, make_experiment
+from orchestrator.experiment import Experiment
+from orchestrator.reading import load_experiment, make_experiment
 from trainables.errors import UsageError
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from tiny_experiment import settings
 
 from orchestrator import plan
 from orchestrator.cluster import Resources
-from orchestrator.experiment import make_experiment
 from orchestrator.pipeline import Inputs, preflight
 from orchestrator.plan import make_plan
+from orchestrator.reading import make_experiment
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}
 

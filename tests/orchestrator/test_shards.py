@@ -15,11 +15,10 @@ from PIL import Image
 
 from orchestrator import shards
 from orchestrator.experiment import ImageSet
+from orchestrator.image_sets import list_files, listing_fingerprint
 from orchestrator.shards import (
     build_shards,
     check_sound,
-    list_files,
-    listing_fingerprint,
     read_manifest,
     read_split,
     split_files,

@@ -7,9 +7,10 @@ from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
 from orchestrator.evaluating import evaluate_model, load_model
-from orchestrator.experiment import Experiment, make_experiment
+from orchestrator.experiment import Experiment
 from orchestrator.pipeline import preflight, run_experiment
 from orchestrator.progress import Display
+from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
 from orchestrator.storage import Storage
 

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from tiny_experiment import settings, write_experiment, write_images
 
-from orchestrator.experiment import make_experiment
+from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
 from orchestrator.shards import verify_shards
 
