@@ -7,13 +7,15 @@ manifest.csv. Every further argument goes to `rayscale run`, such as --set searc
 """
 
 import argparse
-import json
 import platform
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+from orchestrator.rendering import markdown_table
+from orchestrator.report import Report
 
 HERE = Path(__file__).parent
 EXPERIMENT = HERE.parent / "experiments" / "four-domains.yaml"
@@ -28,32 +30,33 @@ def main() -> None:
     settings = ["--set", f"root={known.root}", "--set", f"storage={known.storage}", *further]
     command = [sys.executable, "-m", "orchestrator.cli", "run", str(EXPERIMENT), *settings, "--json"]
     start = time.monotonic()
-    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    report = Report.model_validate_json(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     minutes = (time.monotonic() - start) / 60
-    storage = Path(known.storage) / told["experiment"] / "report" / "table.md"
     known.out.mkdir(exist_ok=True)
-    day = datetime.now(UTC).date().isoformat()
-    file = known.out / f"four-domains_{platform.machine()}-{told['environment']['driver'].split()[0]}cpu_{day}.md"
-    file.write_text(describe(told, minutes, further, storage.read_text(encoding="utf-8")), encoding="utf-8")
+    cpus, day = report.environment["driver"].split()[0], datetime.now(UTC).date().isoformat()
+    file = known.out / f"four-domains_{platform.machine()}-{cpus}cpu_{day}.md"
+    file.write_text(describe(report, minutes, further), encoding="utf-8")
     print(file)
 
 
-def describe(told: dict, minutes: float, further: list[str], table: str) -> str:
+def describe(report: Report, minutes: float, further: list[str]) -> str:
     """The table with hardware, versions, seeds, times and command."""
-    stages = "\n".join(f"| {name} | {seconds:.0f} |" for name, seconds in told["stage_seconds"].items())
-    return f"""# Four domains, {told["created"][:10]}
+    stages = "\n".join(f"| {name} | {seconds:.0f} |" for name, seconds in report.stage_seconds.items())
+    versions = ", ".join(f"{name} {value}" for name, value in report.environment.items() if name != "driver")
+    trials = {name: len(domain.trials) for name, domain in report.domains.items()}
+    verdicts = "\n".join(f"- {name}: {domain.verdict}" for name, domain in report.domains.items())
+    return f"""# Four domains, {report.created[:10]}
 
 Command: `python benchmarks/four_domains.py --root DATA --storage DIR {" ".join(further)}`
 
 - whole run: {minutes:.1f} minutes of wall-clock time
-- hardware: {told["environment"]["driver"]}, {_cpu_model()}; other work may have shared the cores
-- versions: {", ".join(f"{name} {value}" for name, value in told["environment"].items() if name != "driver")}
-- confirmation seeds: {told["seeds"]}; trials per domain: {[len(d["trials"]) for d in told["domains"].values()]}
+- hardware: {report.environment["driver"]}, {_cpu_model()}; other work may have shared the cores
+- versions: {versions}
+- seeds of the confirmation: {report.seeds}; trials: {trials}
 - commit: {_commit()}
 
-{table}
-
-{chr(10).join(f"- {name}: {domain['verdict']}" for name, domain in told["domains"].items())}
+{markdown_table(report)}
+{verdicts}
 
 | stage | seconds |
 |---|---|
