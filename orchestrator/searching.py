@@ -169,8 +169,10 @@ def _study_with(job: StudyJob, records: list[Record]) -> dict[str, Any]:
 def run_trial(config: dict[str, Any], job: StudyJob) -> None:
     """One trial: fine-tunes, scores on validation, writes its record, reports to Tune."""
     place = job.records.child(f"{config['number']:04d}.json")
-    record = place.read_json() or _new_record(config, job)
-    place.write_json(record)
+    record = place.read_json()
+    if record is None:
+        record = _new_record(config, job)
+        place.write_json(record)
     tune.report({"psnr": record["objective"]})
 
 
