@@ -102,20 +102,19 @@ def drive_study(job: StudyJob) -> list[Record]:
     Raises:
         RunError: If trials keep getting lost.
     """
-    for round_number in range(_ROUNDS):
+    reason = ""
+    for round_number in range(_ROUNDS + 1):
         records = read_records(job.records)
         missing = sorted(set(range(job.settings.trials)) - {record["number"] for record in records})
         if not missing:
             return records[: job.settings.trials]
-        _fit(job, records, missing, round_number)
-    records = read_records(job.records)
-    if len(records) < job.settings.trials:
-        lost = job.settings.trials - len(records)
-        raise RunError(f"{lost} of {job.settings.trials} trials could not be finished in {_ROUNDS} rounds")
-    return records
+        if round_number < _ROUNDS:
+            reason = _fit(job, records, missing, round_number)
+    raise RunError(f"{len(missing)} of {job.settings.trials} trials were lost in each of {_ROUNDS} rounds ({reason})")
 
 
-def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number: int) -> None:
+def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number: int) -> str:
+    """Runs the missing trials; returns why the last of those that were lost was lost."""
     # Tune's registry of trainables is one for the cluster: a name of our own keeps domains apart.
     name = f"finetune-{job.domain.domain}-{job.records.uri.rpartition('-')[2]}"
     resources = {"cpu": job.settings.cpus_per_trial, "gpu": job.settings.gpus_per_trial}
@@ -143,7 +142,8 @@ def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number:
             verbose=0,
         ),
     )
-    tuner.fit()
+    errors = tuner.fit().errors
+    return str(errors[-1]).strip().splitlines()[-1] if errors else "no error was reported"
 
 
 def _study_with(job: StudyJob, records: list[Record]) -> dict[str, Any]:

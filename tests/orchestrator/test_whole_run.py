@@ -1,17 +1,21 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
 from orchestrator.evaluating import evaluate_model, load_model
 from orchestrator.experiment import Experiment
+from orchestrator.jobs import Jobs
 from orchestrator.pipeline import preflight, run_experiment
-from orchestrator.progress import Display
+from orchestrator.progress import Display, new_board
 from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
+from orchestrator.searching import drive_study
 from orchestrator.storage import Storage
 
 pytestmark = pytest.mark.cluster
@@ -120,3 +124,11 @@ def test_storage_is_free_of_pickles(first_run: tuple[Experiment, str]) -> None:
     ours = [f.path for f in Storage.at(first_run[0].home.uri).files() if "/ray/" not in f.path]
     allowed = {".json", ".yaml", ".parquet", ".safetensors", ".png", ".html", ".md"}
     assert [path for path in ours if Path(path).suffix not in allowed] == []
+
+
+def test_trials_that_keep_failing_are_said_with_their_reason(first_run: tuple[Experiment, str], tmp_path: Path) -> None:
+    job = Jobs(first_run[0]).study("satellite", new_board())
+    nowhere = replace(job.domain, source=Storage.at(str(tmp_path / "no-model")))
+    job = replace(job, domain=nowhere, records=Storage.at(str(tmp_path / "r")), scratch=Storage.at(str(tmp_path / "s")))
+    with pytest.raises(ray.exceptions.RayTaskError, match=r"3 of 3 trials were lost .*FileNotFoundError"):
+        ray.get(drive_study.remote(job))
