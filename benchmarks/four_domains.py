@@ -2,8 +2,9 @@
 
     python benchmarks/four_domains.py --root DATA --storage runs/benchmark
 
-DATA holds natural/, medical/, satellite/, surveillance/ and art/ as experiments/four-domains.yaml names them, with
-manifest.csv. Every further argument goes to `rayscale run`, such as --set search.trials=24.
+DATA holds natural/train, and train/ and val/ of medical/, satellite/, surveillance/ and art/, whose val/ is the test
+split. Its manifest.csv has a row for each file, with columns `file` and `scene_group`.
+Every further argument goes to `rayscale run`, such as --set search.trials=24.
 """
 
 import argparse
@@ -20,6 +21,14 @@ from orchestrator.report import Report
 HERE = Path(__file__).parent
 EXPERIMENT = HERE.parent / "experiments" / "four-domains.yaml"
 
+BY_TABLE = "{table: manifest.csv, scene_column: scene_group%s}"
+# A painting's scene is its painter: the year behind the name is cut off.
+WITHOUT_YEAR = r', pattern: "^(.*?)(?: \\(\\d+\\))?$"'
+SPLITS = ["source.images=natural/train", "source.scenes=" + BY_TABLE % ""]
+for domain in ("medical", "satellite", "surveillance", "art"):
+    SPLITS += [f"targets.{domain}.images={domain}/train", f"targets.{domain}.test_images={domain}/val"]
+    SPLITS += [f"targets.{domain}.scenes=" + BY_TABLE % (WITHOUT_YEAR if domain == "art" else "")]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,8 +36,10 @@ def main() -> None:
     parser.add_argument("--storage", required=True, help="folder or bucket of the artefacts")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the written table")
     known, further = parser.parse_known_args()
-    settings = ["--set", f"root={known.root}", "--set", f"storage={known.storage}", *further]
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(EXPERIMENT), *settings, "--json"]
+    command = [sys.executable, "-m", "orchestrator.cli", "run", str(EXPERIMENT), "--json"]
+    for setting in (f"root={known.root}", f"storage={known.storage}", *SPLITS):
+        command += ["--set", setting]
+    command += further
     start = time.monotonic()
     report = Report.model_validate_json(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     minutes = (time.monotonic() - start) / 60
@@ -47,7 +58,7 @@ def describe(report: Report, minutes: float, further: list[str]) -> str:
     verdicts = "\n".join(f"- {name}: {domain.verdict}" for name, domain in report.domains.items())
     return f"""# Four domains, {report.created[:10]}
 
-Command: `python benchmarks/four_domains.py --root DATA --storage DIR {" ".join(further)}`
+Command: `python benchmarks/four_domains.py --root DATA {" ".join(["--storage DIR", *further])}`
 
 - whole run: {minutes:.1f} minutes of wall-clock time
 - hardware: {report.environment["driver"]}, {_cpu_model()}; other work may have shared the cores

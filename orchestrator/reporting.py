@@ -268,7 +268,7 @@ def _stage_seconds(experiment: Experiment) -> dict[str, float]:
 def _next_commands(experiment: Experiment, domains: dict[str, DomainReport]) -> list[str]:
     if experiment.generated_samples:
         return [
-            "rayscale plan experiments/four-domains.yaml --set root=YOUR_IMAGES",
-            "rayscale run experiments/four-domains.yaml --set root=YOUR_IMAGES",
+            "rayscale plan experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
+            "rayscale run experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
         ]
     return [f"rayscale evaluate --model {told.model} --images YOUR_IMAGES" for told in domains.values()]
