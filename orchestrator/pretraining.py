@@ -1,7 +1,10 @@
 """Pretraining the source model on a cluster: Ray Data streams the shards, Ray Train runs the loop on each worker."""
 
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +75,8 @@ def pretrain_source(
     )
     teller(board, "pretraining")(0, settings.steps, "starting workers")
     try:
-        result = trainer.fit()
+        with _ctrl_c_kept():
+            result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise RunError(f"Pretraining failed: {_innermost(error)}") from None
     if result.checkpoint is None:
@@ -80,6 +84,21 @@ def pretrain_source(
     net = SuperResolutionNet(experiment.architecture)
     history = restore(_files(result.checkpoint), net)
     return _publish(experiment, net.eval(), history, shards, out, inputs)
+
+
+@contextmanager
+def _ctrl_c_kept() -> Iterator[None]:
+    """Ray Train takes Ctrl-C over, ends the process with 0 on it, and never gives it back; this does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _publish(

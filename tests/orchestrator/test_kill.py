@@ -32,7 +32,7 @@ def finish(file: Path) -> str:
     return told
 
 
-def stop_when(file: Path, reached: Callable[[], bool], how: signal.Signals = signal.SIGKILL) -> int:
+def stop_when(file: Path, reached: Callable[[], bool], how: signal.Signals = signal.SIGKILL) -> tuple[int, str]:
     process = start(file)
     end = time.monotonic() + _LIMIT_SECONDS
     while not reached():
@@ -40,8 +40,8 @@ def stop_when(file: Path, reached: Callable[[], bool], how: signal.Signals = sig
         assert time.monotonic() < end, "the run never got to the point where it was to be killed"
         time.sleep(0.02)
     os.kill(process.pid, how)
-    process.communicate(timeout=60)
-    return process.returncode
+    told, _ = process.communicate(timeout=60)
+    return process.returncode, told
 
 
 def found(home: Path, pattern: str) -> dict[str, bytes]:
@@ -93,9 +93,13 @@ def test_killed_in_pretraining_search_and_confirmation(tmp_path: Path) -> None:
 
 def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
     images, storage = write_images(tmp_path / "images"), tmp_path / "runs"
-    file = write_experiment(tmp_path / "tiny.yaml", settings(str(images), str(storage)))
-    code = stop_when(file, lambda: bool(found(storage / "tiny", TRIALS)), signal.SIGINT)
-    assert code == 130
-    before = found(storage / "tiny", TRIALS)
-    finish(file)
-    assert {name: found(storage / "tiny", TRIALS)[name] for name in before} == before
+    content = settings(str(images), str(storage), pretraining={"steps": 400, "checkpoint_every": 40})
+    file, home = write_experiment(tmp_path / "tiny.yaml", content), storage / "tiny"
+    checkpoints = "source/ray/run-*/checkpoint_*/state.safetensors"
+    for pattern, stage in ((checkpoints, "source/stage.json"), (TRIALS, "search/medical/stage.json")):
+        code, told = stop_when(file, lambda pattern=pattern: bool(found(home, pattern)), signal.SIGINT)
+        assert code == 130, told
+        assert told.splitlines()[-1] == (
+            "rayscale: Interrupted. What had finished is kept; the same command goes on from there."
+        )
+        assert not (home / stage).exists()
