@@ -22,7 +22,8 @@ def main() -> None:
         command = [sys.executable, "-m", "orchestrator.cli", "demo", "--size", size, "--storage", storage]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         seconds = time.monotonic() - start
-    table = told[told.index("PSNR in dB") - 10 :].partition("\nReport:")[0]
+    begin = told.rindex("\n", 0, told.index("PSNR in dB"))
+    table = told[begin:].partition("\nReport:")[0]
     OUT.mkdir(exist_ok=True)
     cpus = len(os.sched_getaffinity(0))
     file = OUT / f"demo-{size}_{platform.machine()}-{cpus}cpu_{datetime.now(UTC).date().isoformat()}.md"
