@@ -13,7 +13,7 @@ import torch
 
 from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_psnr
 from orchestrator.progress import teller
-from orchestrator.shards import read_split
+from orchestrator.shards import read_manifest, read_split
 from orchestrator.stages import fingerprint, now
 from orchestrator.storage import Storage
 from trainables.errors import DivergedError, RunError
@@ -159,6 +159,7 @@ def publish_model(job: ConfirmJob, winner: str, summary: dict[str, Any]) -> None
         "configuration": asdict(configuration) if configuration else None,
         "seed": job.seeds[0],
         "lineage": job.lineage,
+        "data_licence": read_manifest(job.domain.shards)["licence"],
         "metrics": {"test": summary["best"], "test_bicubic": summary["bicubic"]},
     }
     for name, data in pack_model(net, facts).items():
