@@ -6,15 +6,17 @@ else, by tasks that the confirmation starts once its winner is chosen.
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import ray
 import torch
 
 from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_psnr
+from orchestrator.model_files import read_model, write_model
 from orchestrator.progress import teller
 from orchestrator.shards import read_manifest, read_split
-from orchestrator.stages import fingerprint, now
+from orchestrator.stages import now
 from orchestrator.storage import Storage
 from trainables.errors import DivergedError, RunError
 from trainables.evaluation import Pair, Upscaler, bicubic, make_pairs, run, score
@@ -22,7 +24,7 @@ from trainables.finetune import TransferConfiguration
 from trainables.images import encode_png
 from trainables.metrics import comparable
 from trainables.metrics import psnr as psnr_of
-from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
+from trainables.models import WEIGHTS
 from trainables.network import SuperResolutionNet
 
 _CROP = 96
@@ -85,8 +87,7 @@ def train_run(
                 "seed": seed,
                 "lineage": job.lineage,
             }
-            for file, data in pack_model(net, facts).items():
-                place.child(file).write_bytes(data)
+            write_model(place, net, facts)
             record = {"validation_psnr": curve[-1][1], "curve": curve, "finished_at": now()}
         except DivergedError:
             record = {"validation_psnr": None, "curve": [], "finished_at": now()}
@@ -102,7 +103,7 @@ def validate_source(job: ConfirmJob) -> float:
 
 
 @ray.remote
-def score_run(job: ConfirmJob, arm: str, run_name: str) -> tuple[str, list[tuple[str, str, float, float]] | None]:
+def score_run(job: ConfirmJob, run_name: str) -> tuple[str, list[tuple[str, str, float, float]] | None]:
     """Scores one run on the test split unless its scores stand; None if the run diverged."""
     place = job.runs.child(f"test-{run_name}.json")
     told = place.read_json()
@@ -110,11 +111,11 @@ def score_run(job: ConfirmJob, arm: str, run_name: str) -> tuple[str, list[tuple
         torch.set_num_threads(job.domain.threads)
         upscale = _upscaler(job, run_name)
         if upscale is None:
-            return arm, None
-        values = score(upscale, _test_pairs(job), job.domain.scale)
+            return run_name, None
+        values = score(upscale, _test_pairs(job.domain), job.domain.scale)
         told = [[v.name, v.scene, v.psnr, v.ssim] for v in values]
         place.write_json(told)
-    return arm, [(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in told]
+    return run_name, [(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in told]
 
 
 @ray.remote
@@ -126,7 +127,7 @@ def make_pictures(job: ConfirmJob, winner: str, choice: dict[str, str]) -> list[
     runs = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default-seed{seed}", "best": best}
     told = []
     for index, (reason, name) in enumerate(choice.items()):
-        pair = next(pair for pair in _test_pairs(job) if pair.name == name)
+        pair = next(pair for pair in _test_pairs(job.domain) if pair.name == name)
         top, left = _liveliest(pair, _CROP)
         panels = []
         for label, picture in [("HR", pair.hr), *_outputs(job, runs, pair)]:
@@ -162,8 +163,7 @@ def publish_model(job: ConfirmJob, winner: str, summary: dict[str, Any]) -> None
         "data_licence": read_manifest(job.domain.shards)["licence"],
         "metrics": {"test": summary["best"], "test_bicubic": summary["bicubic"]},
     }
-    for name, data in pack_model(net, facts).items():
-        job.model.child(name).write_bytes(data)
+    write_model(job.model, net, facts)
 
 
 def _upscaler(job: ConfirmJob, run_name: str) -> Upscaler | None:
@@ -181,18 +181,12 @@ def _load_run(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:
     place = job.runs.child(run_name)
     if not place.child(WEIGHTS).exists():
         return None
-    return unpack_model({name: place.child(name).read_bytes() for name in (WEIGHTS, CARD)})[0]
+    return read_model(place)[0]
 
 
-_PAIRS: dict[str, list[Pair]] = {}
-
-
-def _test_pairs(job: ConfirmJob) -> list[Pair]:
-    key = fingerprint(job.domain.shards.uri, job.domain.shards_digest, job.domain.scale)
-    if key not in _PAIRS:
-        _PAIRS.clear()
-        _PAIRS[key] = make_pairs(read_split(job.domain.shards, "test"), job.domain.degradation, job.domain.scale)
-    return _PAIRS[key]
+@lru_cache(maxsize=1)
+def _test_pairs(domain: DomainJob) -> list[Pair]:
+    return make_pairs(read_split(domain.shards, "test"), domain.degradation, domain.scale)
 
 
 def _liveliest(pair: Pair, side: int) -> tuple[int, int]:

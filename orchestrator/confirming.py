@@ -63,12 +63,10 @@ def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
     opened = _open_test(job, winner)
 
     arms = _arms(job, winner)
-    listed = [(arm, run_name) for arm, runs in arms.items() for run_name in runs]
-    scoring = [score_run.options(**on_worker).remote(job, arm, run_name) for arm, run_name in listed]
-    scores: dict[str, list[list[Score]]] = {arm: [] for arm in arms}
-    for arm, values in _collect(job, scoring, "test"):
-        if values is not None:
-            scores[arm].append([Score(*value) for value in values])
+    # A run may stand for two arms, when the default fine-tune or the source model wins.
+    distinct = dict.fromkeys(run_name for runs in arms.values() for run_name in runs)
+    scored = dict(_collect(job, [score_run.options(**on_worker).remote(job, name) for name in distinct], "test"))
+    scores = {arm: [[Score(*v) for v in scored[name]] for name in runs if scored[name]] for arm, runs in arms.items()}
     pictures = ray.get(make_pictures.options(**on_worker).remote(job, winner, _picture_choice(scores)))
     ray.get(publish_model.options(**on_worker).remote(job, winner, _summary(scores)))
     return {

@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.model_files import read_model
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError, UsageError
+from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage, Score, bicubic, make_pairs, score
 from trainables.images import EXTENSIONS, UnreadableImageError, decode
-from trainables.models import CARD, WEIGHTS, unpack_model
-from trainables.network import SuperResolutionNet
 
 _LEAST_LR_SIDE = 16
 
@@ -32,7 +31,9 @@ def evaluate_model(model: str, images: str, space: str | None = None) -> dict[st
     Raises:
         UsageError: If there is no model or no usable image.
     """
-    net, card = load_model(Storage.at(model))
+    place = Storage.at(model)
+    place.check_readable()
+    net, card = read_model(place)
     degradation = find_space(space).degradation if space else Degradation.from_dict(card["degradation"])
     scale = net.architecture.scale
     usable, skipped = _read(Storage.at(images), _LEAST_LR_SIDE * scale)
@@ -48,19 +49,6 @@ def evaluate_model(model: str, images: str, space: str | None = None) -> dict[st
         "gain": asdict(paired_interval(gains, [pair.name for pair in pairs])),
         "skipped": skipped,
     }
-
-
-def load_model(place: Storage) -> tuple[SuperResolutionNet, dict[str, Any]]:
-    """Reads a model and its card.
-
-    Raises:
-        UsageError: If there is none.
-    """
-    place.check_readable()
-    try:
-        return unpack_model({name: place.child(name).read_bytes() for name in (WEIGHTS, CARD)})
-    except FileNotFoundError:
-        raise UsageError(f"There is no model at '{place.uri}': expected {WEIGHTS} and {CARD}.") from None
 
 
 def _read(place: Storage, least_side: int) -> tuple[list[NamedImage], list[dict[str, str]]]:

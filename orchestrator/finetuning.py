@@ -1,11 +1,13 @@
 """One fine-tuning on a worker: data from the shards, the source model, a configuration, a seed."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
+from orchestrator.model_files import read_model
 from orchestrator.progress import Tell
 from orchestrator.shards import read_manifest, read_split
 from orchestrator.storage import Storage
@@ -13,7 +15,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.finetune import Budget, TransferConfiguration, finetune
-from trainables.models import CARD, WEIGHTS, unpack_model, weights_of
+from trainables.models import weights_of
 from trainables.network import SuperResolutionNet
 from trainables.patches import PatchPool, Pixels
 
@@ -32,6 +34,7 @@ class DomainJob:
         shards: Where the domain's shards are.
         shards_digest: Which version of them.
         source: Folder of the source model.
+        source_digest: Which version of it.
         degradation: The domain's degradation.
         scale: Scale factor r.
         budget: Steps, batch and evaluations.
@@ -46,6 +49,7 @@ class DomainJob:
     shards: Storage
     shards_digest: str
     source: Storage
+    source_digest: str
     degradation: Degradation
     scale: int
     budget: Budget
@@ -101,9 +105,8 @@ def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
 
 
 def load_source(job: DomainJob) -> SuperResolutionNet:
-    """The source model, fresh from storage's bytes each time."""
-    files = dict(zip((WEIGHTS, CARD), _model_bytes(job.source), strict=True))
-    return unpack_model(files)[0]
+    """The source model; the caller may train it, so that each call gives a copy of its own."""
+    return copy.deepcopy(_held_source(job.source, job.source_digest))
 
 
 @lru_cache(maxsize=4)
@@ -140,5 +143,6 @@ def _held_images(shards: Storage, digest: str) -> list[Pixels]:
 
 
 @lru_cache(maxsize=4)
-def _model_bytes(source: Storage) -> tuple[bytes, bytes]:
-    return source.child(WEIGHTS).read_bytes(), source.child(CARD).read_bytes()
+def _held_source(source: Storage, digest: str) -> SuperResolutionNet:
+    del digest  # part of the key, as above
+    return read_model(source)[0]

@@ -126,7 +126,7 @@ class Jobs:
             lineage={
                 "shards": self._shards_digest(domain),
                 "source_shards": self._shards_digest(SOURCE),
-                "source_model": str((self.place("source", CARD).read_json() or {}).get("sha256")),
+                "source_model": self._source_digest(),
                 "study": self.study_inputs(domain),
             },
             cpus=experiment.search.cpus_per_trial,
@@ -141,6 +141,7 @@ class Jobs:
             shards=self.place("shards", domain),
             shards_digest=self._shards_digest(domain),
             source=self.place("source"),
+            source_digest=self._source_digest(),
             degradation=experiment.space(domain).degradation,
             scale=experiment.scale,
             budget=experiment.finetuning.budget(),
@@ -156,6 +157,9 @@ class Jobs:
 
     def _shards_digest(self, name: str) -> str:
         return str(read_manifest(self.place("shards", name))["digest"])
+
+    def _source_digest(self) -> str:
+        return str((self.place("source", CARD).read_json() or {}).get("sha256"))
 
     def _default(self) -> TransferConfiguration:
         rate = self.experiment.finetuning.default_learning_rate

@@ -19,6 +19,7 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
+from orchestrator.model_files import write_model
 from orchestrator.progress import teller
 from orchestrator.shards import read_manifest, read_split, split_files
 from orchestrator.storage import Storage
@@ -26,7 +27,6 @@ from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.images import decode
-from trainables.models import pack_model
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool, Pixels
 from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
@@ -126,8 +126,7 @@ def _publish(
         "metrics": {k: result[k] for k in ("validation_psnr", "validation_psnr_bicubic")},
         "training": asdict(_settings(experiment)),
     }
-    for name, data in pack_model(net, card).items():
-        out.child(name).write_bytes(data)
+    write_model(out, net, card)
     return result
 
 
