@@ -7,7 +7,6 @@ and is not. LR values are rounded to 8 bits, as a stored image's are.
 
 import io
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.degradation.resampling import DECIMATIONS, Decimation, decimate
 from trainables.errors import UsageError
 
 Range = tuple[float, float]
@@ -37,7 +37,7 @@ class Degradation:
     """
 
     blur: Range = (0.0, 0.0)
-    decimation: Literal["bicubic", "area", "fourier"] = "bicubic"
+    decimation: Decimation = "bicubic"
     noise: Range = (0.0, 0.0)
     noise_kind: Literal["gaussian", "rician"] = "gaussian"
     jpeg: tuple[int, int] | None = None
@@ -50,7 +50,7 @@ class Degradation:
         }.items():
             if not 0 <= low <= high:
                 raise UsageError(f"The range of {name} must be 0 <= low <= high, found ({low}, {high}).")
-        if self.decimation not in _DECIMATIONS or self.noise_kind not in ("gaussian", "rician"):
+        if self.decimation not in DECIMATIONS or self.noise_kind not in ("gaussian", "rician"):
             raise UsageError(f"There is no decimation '{self.decimation}' or noise '{self.noise_kind}'.")
         if self.jpeg is not None and not 1 <= self.jpeg[0] <= self.jpeg[1] <= 100:
             raise UsageError(f"JPEG quality must lie between 1 and 100, found {self.jpeg}.")
@@ -74,7 +74,7 @@ class Degradation:
             raise UsageError(f"An HR size must be a multiple of {scale}, found {tuple(hr.shape[-2:])}.")
         if self.blur[1] > 0:
             hr = _gaussian_blur(hr, _uniform(self.blur, len(hr), generator) * scale, self.blur[1] * scale)
-        lr = _DECIMATIONS[self.decimation](hr, scale)
+        lr = decimate(hr, scale, self.decimation)
         if self.noise[1] > 0:
             lr = self._add_noise(lr, gray, generator)
         lr = _to_8_bits(lr)
@@ -136,43 +136,6 @@ def _gaussian_blur(images: Tensor, sigmas: Tensor, largest: float) -> Tensor:
 
 def _grown(images: Tensor, radius: int) -> tuple[int, int]:
     return images.shape[-2] + 2 * radius, images.shape[-1] + 2 * radius
-
-
-def _bicubic(hr: Tensor, scale: int) -> Tensor:
-    size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
-    return functional.interpolate(hr, size=size, mode="bicubic", antialias=True)
-
-
-def _area(hr: Tensor, scale: int) -> Tensor:
-    return functional.avg_pool2d(hr, scale)
-
-
-def _fourier(hr: Tensor, scale: int) -> Tensor:
-    """Keeps the lowest 1/r of the frequencies of the mirrored image.
-
-    On the half-sample symmetric extension the Fourier series is the DCT-II, whose basis lies on pixel centres at both
-    resolutions: cropping it moves nothing, where cropping an ordinary k-space moves the image by (r-1)/2 HR pixels.
-    """
-    rows = _truncation(hr.shape[-2], scale).to(hr)
-    columns = _truncation(hr.shape[-1], scale).to(hr)
-    return rows @ hr @ columns.T
-
-
-def _truncation(size: int, scale: int) -> Tensor:
-    small = size // scale
-    frequency = torch.arange(small, dtype=torch.float64).unsqueeze(1)
-    analysis = torch.cos(math.pi / size * frequency * (torch.arange(size, dtype=torch.float64) + 0.5))
-    synthesis = torch.cos(math.pi / small * frequency * (torch.arange(small, dtype=torch.float64) + 0.5))
-    weight = torch.full((small, 1), 2.0 / size, dtype=torch.float64)
-    weight[0] = 1.0 / size
-    return synthesis.T @ (weight * analysis)
-
-
-_DECIMATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "bicubic": _bicubic,
-    "area": _area,
-    "fourier": _fourier,
-}
 
 
 def _to_8_bits(lr: Tensor) -> Tensor:

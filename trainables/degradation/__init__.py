@@ -1,0 +1,5 @@
+"""HR to LR: what a domain's camera, scanner or codec does to an image."""
+
+from trainables.degradation.chain import Degradation, Range
+
+__all__ = ["Degradation", "Range"]
