@@ -205,8 +205,8 @@ def _report_checkpoint(step: int, loss: float, files: Files | None) -> None:
 
 def _images(shard: Any) -> Iterator[Pixels]:
     for batch in shard.iter_batches(batch_size=8, batch_format="pyarrow", prefetch_batches=2):
-        for row in batch.to_pylist():
-            yield np.frombuffer(row["pixels"], np.uint8).reshape(row["shape"])
+        for pixels, shape in zip(batch["pixels"], batch["shape"], strict=True):
+            yield np.frombuffer(pixels.as_buffer(), np.uint8).reshape(shape.as_py())
 
 
 def _files(checkpoint: Checkpoint) -> Files:

@@ -1,11 +1,13 @@
 """A pool of decoded images that yields many random aligned patches per decode.
 
 Decoding is the slow part of training a small network, so each image that arrives stays in the pool, on the training
-device, until newer ones push it out; every batch mixes patches of all images in the pool.
+device, until newer ones push it out; every batch mixes patches of all images in the pool. A thread reads and decodes
+ahead of the pool. When an image enters depends on how many patches were drawn, never on how fast it was read, so a
+seeded run draws the same patches on any machine.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
+from trainables.image_buffer import ImageBuffer, to_device
+from trainables.prefetch import Prefetch
 
 Pixels = NDArray[np.uint8]
 
@@ -31,7 +35,8 @@ class PatchPool:
 
     Args:
         read_images: Starts one pass over the images, each a uint8 array (H, W, C) with C of 1 or 3. A pool that is
-            larger than the whole pass reads it once; a smaller one keeps reading passes.
+            large enough for the whole pass reads it once; a smaller one keeps reading passes. Called and iterated on
+            the pool's reading thread only.
         scale: Scale factor r.
         lr_patch: Side of an LR patch in pixels.
         degradation: How LR patches are made.
@@ -40,9 +45,15 @@ class PatchPool:
         capacity: Images that the pool may hold. It is a count, not bytes, so that distributed workers read their
             streams in step: one that read ahead would wait for the others, and they for its gradients.
         patches_per_image: How many patches are drawn per image decoded, once the pool is full.
+        read_ahead: Images that may be decoded and wait to enter; at most ``capacity`` of them are kept.
+
+    Attributes:
+        taken: Images that were read and had their turn, those too small for a patch included.
+        skipped: How many of them were too small for a patch.
 
     Raises:
-        ImageSetError: If the first pass has no image of at least one patch.
+        ImageSetError: If a whole pass has no image of at least one patch.
+        Exception: What ``read_images`` raised, here or in :meth:`sample`, at the turn of the image that it concerns.
     """
 
     def __init__(
@@ -56,21 +67,46 @@ class PatchPool:
         device: torch.device | str = "cpu",
         capacity: int = 2000,
         patches_per_image: int = 64,
+        read_ahead: int = 64,
     ) -> None:
         self.scale, self.lr_patch, self.degradation = scale, lr_patch, degradation
         self.device = torch.device(device)
-        self._read_images, self._capacity = read_images, capacity
-        self._patches_per_image, self._owed = patches_per_image, 0.0
-        self._images: deque[tuple[Tensor, bool]] = deque()
-        self._taken = 0
+        self.taken, self.skipped = 0, 0
+        self._capacity, self._patches_per_image, self._owed = capacity, patches_per_image, 0.0
+        self._images = ImageBuffer(self.device)
         self._places = np.random.default_rng(seed)
         self._noise = torch.Generator(self.device)
         self.reseed(seed)
-        self._stream: Iterator[Pixels] | None = read_images()
+        passes = _passes(read_images, smallest_image(lr_patch, scale), capacity)
+        self._reader = Prefetch(passes, min(read_ahead, capacity))
+        self._exhausted = False
         self._fill()
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def __enter__(self) -> "PatchPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def waits(self) -> int:
+        """How often :meth:`sample` had to wait for an image to be read; 0 is as it should be."""
+        return self._reader.waits
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that :meth:`sample` waited for images in all."""
+        return self._reader.waited_s
+
+    def close(self) -> None:
+        """Ends the reading thread; the pool goes on drawing from the images that it holds."""
+        self._exhausted = True
+        self._reader.close()
 
     def reseed(self, seed: int) -> None:
         """Restarts the randomness; a resumed run reseeds by step and so draws what an unbroken one would."""
@@ -81,46 +117,57 @@ class PatchPool:
         """Draws a batch: LR (N, 3, P, P) and HR (N, 3, r·P, r·P), float in [0, 1]."""
         self._refill(batch)
         side = smallest_image(self.lr_patch, self.scale)
-        chosen = [self._images[i] for i in self._places.integers(len(self._images), size=batch)]
-        hr = torch.stack([self._crop(image, side) for image, _ in chosen]).float() / 255
-        gray = torch.tensor([is_gray for _, is_gray in chosen], device=self.device)
-        lr = self.degradation(hr, self.scale, gray, self._noise)
+        numbers = self._places.integers(len(self._images), size=batch)
+        bands, heights, widths = self._images.shapes(numbers).T
+        # Patch by patch: its row, its column, its quarter turns, whether it is mirrored.
+        choices = [heights - side + 1, widths - side + 1, np.full(batch, 4), np.full(batch, 2)]
+        rows, columns, turns, mirrored = self._places.integers(np.stack(choices, axis=1)).T
+        hr = self._images.crops(numbers, rows, columns, turns + 4 * mirrored, side).float().div_(255)
+        lr = self.degradation(hr, self.scale, to_device(bands == 1, self.device), self._noise)
         inner = MARGIN * self.scale
         return lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN], hr[..., inner:-inner, inner:-inner]
 
-    def _crop(self, image: Tensor, side: int) -> Tensor:
-        row = int(self._places.integers(image.shape[1] - side + 1))
-        column = int(self._places.integers(image.shape[2] - side + 1))
-        quarter_turns, mirrored = int(self._places.integers(4)), bool(self._places.integers(2))
-        crop = torch.rot90(image[:, row : row + side, column : column + side], quarter_turns, (1, 2))
-        return (crop.flip(2) if mirrored else crop).expand(3, -1, -1)
-
     def _fill(self) -> None:
-        while self._stream is not None and self._taken < self._capacity:
+        while not self._exhausted and (self.taken < self._capacity or not self._images):
             self._take_one()
         if not self._images:
             side = smallest_image(self.lr_patch, self.scale)
             raise ImageSetError(f"No image has the {side}×{side} pixels that one training patch needs.")
+        self._reader.waits, self._reader.waited_s = 0, 0.0
 
     def _refill(self, batch: int) -> None:
-        if self._stream is None:
-            return
         self._owed += batch / self._patches_per_image
-        while self._owed >= 1:
+        while not self._exhausted and self._owed >= 1:
             self._owed -= 1
             self._take_one()
 
     def _take_one(self) -> None:
-        assert self._stream is not None
-        pixels = next(self._stream, None)
-        if pixels is None:
-            holds_everything = self._taken < self._capacity
-            self._stream = None if holds_everything else self._read_images()
+        try:
+            image = next(self._reader)
+        except StopIteration:
+            self._exhausted = True
             return
-        self._taken += 1
-        if min(pixels.shape[:2]) < smallest_image(self.lr_patch, self.scale):
+        self.taken += 1
+        if image is None:
+            self.skipped += 1
             return
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(self.device)
-        self._images.append((image, image.shape[0] == 1))
-        if len(self._images) > self._capacity:
-            self._images.popleft()
+        if len(self._images) == self._capacity:
+            self._images.drop_oldest()
+        self._images.append(image)
+
+
+def _passes(read_images: Callable[[], Iterator[Pixels]], side: int, capacity: int) -> Iterator[Tensor | None]:
+    """Images as uint8 (C, H, W), None in place of one that is too small, until a pool of ``capacity`` has them all.
+
+    Only images are counted, usable or not: distributed workers, whose passes have equally many, end alike.
+    """
+    usable, small = 1, capacity
+    while usable and usable + small > capacity:
+        usable, small = 0, 0
+        for pixels in read_images():
+            if min(pixels.shape[:2]) < side:
+                small += 1
+                yield None
+            else:
+                usable += 1
+                yield torch.from_numpy(pixels.transpose(2, 0, 1).copy())

@@ -1,5 +1,10 @@
 """The pool of images that training patches come from."""
 
+import gc
+import random
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -97,19 +102,20 @@ def test_no_usable_image_is_an_error_that_states_the_size(images):
         make_pool(images)
 
 
-def test_a_pool_that_holds_everything_reads_one_pass():
+@pytest.mark.parametrize("capacity", [3, 4])
+def test_a_pool_that_holds_everything_reads_one_pass(capacity):
     counter = []
-    pool = make_pool([flat(i) for i in range(3)], counter=counter, capacity=4, patches_per_image=1)
+    pool = make_pool([flat(i) for i in range(3)], counter=counter, capacity=capacity, patches_per_image=1)
     assert levels(pool, draws=5) == {0, 1, 2}
-    assert (counter, len(pool)) == ([3], 3)
+    assert (counter, len(pool), pool.taken) == ([3], 3, 3)
 
 
 def test_a_smaller_pool_evicts_the_oldest_and_keeps_rereading():
     counter = []
     pool = make_pool([flat(i) for i in range(5)], counter=counter, capacity=2, patches_per_image=8)
-    assert counter == [2]
+    assert pool.taken == 2
     assert levels(pool, batch=8) <= {1, 2}
-    assert counter == [3]
+    assert pool.taken == 3
     assert levels(pool, batch=16) <= {3, 4}
     assert levels(pool, draws=20) == {0, 1, 2, 3, 4}
     assert len(counter) > 5
@@ -118,11 +124,149 @@ def test_a_smaller_pool_evicts_the_oldest_and_keeps_rereading():
 
 
 @pytest.mark.parametrize(("batch", "draws", "read"), [(4, 7, 3), (4, 8, 4), (64, 1, 4)])
-def test_one_image_is_read_per_so_many_patches(batch, draws, read):
+def test_one_image_enters_per_so_many_patches(batch, draws, read):
+    images = [flat(i) for i in range(50)]
+    for capacity in (10, 40):
+        pool = make_pool(images, capacity=capacity, patches_per_image=16 if batch > 4 else 8)
+        for _ in range(draws):
+            pool.sample(batch)
+        assert pool.taken == capacity + read
+
+
+def test_patches_equal_those_of_one_draw_after_another():
+    images = [generate("natural", i, (48 + 4 * i, 60)) for i in range(3)] + [flat(7, 30, channels=1)]
+    _, hr = make_pool(images, seed=11).sample(64)
+    draw, side = np.random.default_rng(11), smallest_image(8, 2)
+    for patch, number in zip(hr, draw.integers(len(images), size=64), strict=True):
+        image = torch.from_numpy(images[number]).permute(2, 0, 1)
+        row, column = (int(draw.integers(image.shape[axis] - side + 1)) for axis in (1, 2))
+        crop = torch.rot90(image[:, row : row + side, column : column + side], int(draw.integers(4)), (1, 2))
+        crop = crop.flip(2) if draw.integers(2) else crop
+        assert torch.equal(patch, (crop.float() / 255)[:, 4:-4, 4:-4].expand(3, -1, -1))
+
+
+def test_black_images_are_images():
+    lr, hr = make_pool([flat(0), flat(0, channels=1)], capacity=1).sample(8)
+    assert (lr.abs().max(), hr.abs().max()) == (0, 0)
+
+
+def slowly(images, seed):
+    """Passes over ``images`` by a reader that dawdles at random."""
+    dawdle = random.Random(seed)
+
+    def read():
+        for image in images:
+            if dawdle.random() < 0.3:
+                time.sleep(dawdle.random() * 0.01)
+            yield image
+
+    return read
+
+
+def test_patches_do_not_depend_on_how_fast_images_are_read():
+    images = [generate("natural", i, (32, 40)) for i in range(4)] + [flat(9, 20), flat(0), flat(80, channels=1)]
+    settings = {"scale": 2, "lr_patch": 8, "degradation": NOISY, "seed": 3, "capacity": 3, "patches_per_image": 6}
+    drawn = []
+    for delays, ahead in ((0, 1), (1, 2), (2, 64)):
+        with PatchPool(slowly(images, delays), read_ahead=ahead, **settings) as pool:
+            drawn.append([pool.sample(5) for _ in range(25)])
+            assert (pool.taken, pool.skipped) == (3 + 125 // 6, 3)
+    for other in drawn[1:]:
+        for first, second in zip(drawn[0], other, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_resumed_run_draws_what_an_unbroken_one_would():
+    images = [generate("natural", i, (48, 48)) for i in range(3)]
+    unbroken, resumed = make_pool(images, degradation=NOISY), make_pool(images, degradation=NOISY)
+    for step in range(6):
+        unbroken.reseed(step)
+        expected = unbroken.sample(4)
+    resumed.reseed(5)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.sample(4), expected, strict=True))
+
+
+def test_small_images_at_the_start_are_counted_and_passed_over():
+    small, usable = [flat(1, 20)] * 7, [flat(i, 24) for i in (2, 3)]
+    pool = make_pool(small + usable, capacity=4)
+    assert (len(pool), pool.skipped, pool.taken) == (1, 7, 8)
+    assert levels(pool, batch=16) == {2}
+    assert levels(pool, draws=2) == {2, 3}
+
+
+def test_a_stream_of_small_images_alone_is_read_once_and_refused():
     counter = []
-    pool = make_pool(
-        [flat(i) for i in range(50)], counter=counter, capacity=10, patches_per_image=16 if batch > 4 else 8
-    )
-    for _ in range(draws):
-        pool.sample(batch)
-    assert counter == [10 + read]
+    with pytest.raises(ImageSetError, match="24×24"):
+        make_pool([flat(1, 20)] * 9, counter=counter, capacity=4)
+    assert counter == [9]
+
+
+def test_waits_are_counted_in_sampling_alone():
+    gate = threading.Semaphore(3)
+
+    def read():
+        for level in range(100):
+            gate.acquire()
+            yield flat(level)
+
+    settings = {"scale": 2, "lr_patch": 8, "degradation": Degradation(), "seed": 0, "capacity": 2}
+    with PatchPool(read, patches_per_image=4, **settings) as pool:
+        assert (pool.waits, pool.waited_s) == (0, 0.0)
+        while not pool._reader._shelf.items:
+            time.sleep(0.001)
+        pool.sample(4)
+        assert (pool.waits, pool.waited_s) == (0, 0.0)
+        threading.Timer(0.1, gate.release).start()
+        pool.sample(4)
+        assert pool.waits == 1
+        assert pool.waited_s > 0.05
+        gate.release(200)
+
+
+class ReadError(Exception):
+    """As a file system may raise one."""
+
+
+def test_an_error_of_the_reader_is_raised_at_its_turn():
+    def read(good):
+        yield from [flat(1)] * good
+        raise ReadError("part-00003 is cut short")
+
+    settings = {"scale": 2, "lr_patch": 8, "degradation": Degradation(), "seed": 0, "capacity": 4}
+    with pytest.raises(ReadError, match="cut short"):
+        PatchPool(lambda: read(3), **settings)
+    pool = PatchPool(lambda: read(6), patches_per_image=4, **settings)
+    for _ in range(2):
+        pool.sample(4)
+    with pytest.raises(ReadError, match="cut short"):
+        pool.sample(4)
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
+def gone(seconds=5.0):
+    end = time.monotonic() + seconds
+    while readers() and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.005)
+    return not readers()
+
+
+def test_no_thread_outlives_its_pool():
+    assert gone()
+    images = [flat(i) for i in range(9)]
+    with make_pool(images, capacity=2) as pool:
+        assert len(readers()) == 1
+        pool.sample(4)
+    assert readers() == []
+    assert pool.sample(200)[0].shape[0] == 200
+    pool = make_pool(images, capacity=2)
+    del pool
+    assert gone()
+    make_pool(images, capacity=100)
+    assert gone()
+    with pytest.raises(ImageSetError):
+        make_pool([flat(1, 20)])
+    assert gone()

@@ -1,0 +1,54 @@
+"""Reading shards in one process."""
+
+import io
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from trainables.images import UnreadableImageError, encode_png
+from trainables.parquet import read_parquet_images
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (20 + i, 30, 1 if i % 3 == 0 else 3), np.uint8) for i in range(50)]
+
+
+def write(path, rows):
+    pq.write_table(pa.table({"origin": ["x"] * len(rows), "image": rows}), path, row_group_size=7)
+    return str(path)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_come_in_the_order_of_files_and_rows(tmp_path, images, threads):
+    rows = [encode_png(image) for image in images]
+    files = [write(tmp_path / "a", rows[:31]), write(tmp_path / "b", rows[31:])]
+    read = list(read_parquet_images(files, fs.LocalFileSystem(), threads=threads))
+    assert all(np.array_equal(a, b) for a, b in zip(read, images, strict=True))
+
+
+def test_an_unreadable_image_is_an_error_and_stopping_early_ends_the_threads(tmp_path, images):
+    rows = [encode_png(image) for image in images[:20]]
+    file = write(tmp_path / "a", [*rows, b"no image"])
+    before = threading.active_count()
+    stream = read_parquet_images([file], fs.LocalFileSystem())
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+    with pytest.raises(UnreadableImageError):
+        list(read_parquet_images([file], fs.LocalFileSystem()))
+    with pytest.raises(pa.ArrowInvalid):
+        list(read_parquet_images([str(tmp_path / "c")], _Broken()))
+    assert threading.active_count() == before
+
+
+class _Broken:
+    """A file system whose files are no Parquet."""
+
+    def open_input_file(self, path):
+        return pa.PythonFile(io.BytesIO(b"not parquet, but long enough"), mode="r")
