@@ -5,7 +5,7 @@ from trainables.degradation import Degradation
 from trainables.finetune import TransferConfiguration
 
 SPACE = TransferSpace(
-    id="art-v1",
+    id="art-v2",
     title="Paintings",
     degradation=Degradation(blur=(0.0, 0.25), jpeg=(60, 95)),
     starts=(TransferConfiguration(learning_rate=3e-4, lambda_=1e-3, frozen_depth=0),),

@@ -1,7 +1,7 @@
-"""Satellite images: a sensor's blur, its detectors' aperture and noise.
+"""Satellite images: a sensor's blur, its detectors' aperture, photon and read-out noise.
 
-A Gaussian with modulation m at the LR Nyquist frequency has σ/r = √(-2 ln m)/π. The aperture of r×r pixels passes 0.64
-there, so that the blur range below gives a sensor MTF at Nyquist of 0.1 to 0.3.
+The MTF is the whole sensor's at the LR grid's Nyquist frequency; optical missions specify 0.1 to 0.4 there. Noise
+grows with the signal, and each band has its own: at full scale a signal-to-noise ratio of 30 to 185.
 """
 
 from search_spaces.space import TransferSpace
@@ -9,8 +9,8 @@ from trainables.degradation import Degradation
 from trainables.finetune import TransferConfiguration
 
 SPACE = TransferSpace(
-    id="satellite-v1",
+    id="satellite-v2",
     title="Satellite images",
-    degradation=Degradation(blur=(0.39, 0.61), decimation="area", noise=(0.005, 0.02)),
+    degradation=Degradation(mtf=(0.1, 0.4), decimation="area", noise=(0.002, 0.01), shot=(0.005, 0.03)),
     starts=(TransferConfiguration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=0),),
 )

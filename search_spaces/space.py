@@ -15,7 +15,7 @@ class TransferSpace:
     """One target domain.
 
     Attributes:
-        id: Versioned id such as ``satellite-v1``. Any change that can change a result needs a new version.
+        id: Versioned id such as ``satellite-v2``. Any change that can change a result needs a new version.
         title: A few words for reports.
         degradation: How the domain's LR images come about.
         learning_rate: Lowest and highest learning rate, searched on a log scale.

@@ -2,14 +2,18 @@
 
 import pytest
 
-from search_spaces import art, known_spaces, medical, satellite, surveillance
+from search_spaces import art, ct, known_spaces, medical, satellite, surveillance
 from search_spaces.testing import DomainContract
 
-SHIPPED = (medical, satellite, surveillance, art)
+SHIPPED = (medical, ct, satellite, surveillance, art)
 
 
 class TestMedical(DomainContract):
     space = medical.SPACE
+
+
+class TestCt(DomainContract):
+    space = ct.SPACE
 
 
 class TestSatellite(DomainContract):

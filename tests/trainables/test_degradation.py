@@ -18,6 +18,10 @@ CHAINS = {
     "area": Degradation(blur=(0.2, 0.5), decimation="area", noise=(0.01, 0.05)),
     "fourier": Degradation(decimation="fourier", noise=(0.01, 0.05), noise_kind="rician"),
     "jpeg": Degradation(blur=(0.0, 0.3), jpeg=(40, 90)),
+    "satellite": Degradation(mtf=(0.1, 0.4), jitter=0.2, decimation="area", noise=(0.0, 0.01), shot=(0.01, 0.03)),
+    "ct": Degradation(decimation="area", photons=(1e3, 1e5), attenuation=(2.0, 4.0), window=400.0),
+    "h264": Degradation(noise=(0.0, 0.01), h264=(24, 40)),
+    "codecs": Degradation(jpeg=(40, 90), h264=(24, 40)),
 }
 
 
@@ -121,7 +125,7 @@ def test_seeded_8_bit_and_in_range(chain):
     assert 0 <= first.min() <= first.max() <= 1
 
 
-@pytest.mark.parametrize("name", ["bicubic", "area", "fourier"])
+@pytest.mark.parametrize("name", CHAINS)
 def test_the_gradient_reaches_every_hr_pixel(name):
     hr = picture(16, 24).requires_grad_()
     degrade(CHAINS[name], hr, 4).square().sum().backward()
@@ -150,6 +154,45 @@ def test_lower_jpeg_quality_is_further_from_the_original():
     assert 0 < errors[0] < 0.5 * errors[1] < 0.5 * errors[2]
 
 
+def test_of_two_codecs_each_image_draws_one():
+    hr = picture(32, 32).expand(200, -1, -1, -1)
+    both = degrade(Degradation(jpeg=(50, 50), h264=(32, 32)), hr, 2)
+    jpeg, h264 = (degrade(Degradation(**{codec: (q, q)}), hr[:1], 2)[0] for codec, q in (("jpeg", 50), ("h264", 32)))
+    of_jpeg, of_h264 = ((both == coded).flatten(1).all(1) for coded in (jpeg, h264))
+    assert (of_jpeg ^ of_h264).all()
+    assert 60 < of_jpeg.sum() < 140
+
+
+@pytest.mark.parametrize("name", ["area", "fourier", "satellite", "ct", "codecs"])
+def test_each_image_of_a_batch_draws_its_own_parameters(name):
+    """Flat images, so that the spread inside each tells its noise; for codecs, one busy image many times."""
+    if name == "codecs":
+        lr = degrade(CHAINS[name], picture(32, 32).expand(12, -1, -1, -1), 2)
+        assert len({image.numpy().tobytes() for image in lr}) > 8
+    else:
+        lr = degrade(CHAINS[name], torch.full((12, 3, 128, 128), 0.5), 2)
+        assert lr.std((1, 2, 3)).unique().numel() == 12
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.full((1, 3, 8, 8), math.nan), r"must lie in \[0, 1\], found values from nan to nan"),
+        (torch.full((1, 3, 8, 8), 255.0), "found values from 255 to 255"),
+        (torch.full((1, 3, 8, 8), -0.1), "found values from -0.1 to -0.1"),
+        (torch.full((2, 3, 8, 8), 255, dtype=torch.uint8), "must be float in .*, found torch.uint8"),
+    ],
+)
+def test_images_of_another_kind_are_refused(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        degrade(CHAINS["bicubic"], wrong, 4)
+
+
+def test_codecs_need_three_channels():
+    with pytest.raises(UsageError, match="need three channels, found 1"):
+        degrade(CHAINS["jpeg"], torch.zeros(1, 1, 8, 8), 4)
+
+
 def test_sizes_must_be_multiples_of_the_scale():
     with pytest.raises(UsageError, match=r"multiple of 4, found \(16, 18\)"):
         degrade(CHAINS["bicubic"], picture(16, 18), 4)
@@ -161,9 +204,25 @@ def test_sizes_must_be_multiples_of_the_scale():
         ({"blur": (0.5, 0.1)}, "range of blur"),
         ({"noise": (-0.1, 0.1)}, "range of noise"),
         ({"noise": (math.nan, 0.1)}, "range of noise"),
+        ({"blur": (0.0, math.inf)}, "range of blur"),
+        ({"mtf": (0.0, 0.3)}, r"range of mtf must be 0.001 <= low <= high <= 0.5, found \(0.0, 0.3\)"),
+        ({"mtf": (0.1, 0.8)}, "range of mtf"),
+        ({"mtf": (0.1, 0.3), "blur": (0.1, 0.2)}, "blur or mtf, not both"),
+        ({"jitter": 0.7}, "between 0 and 0.5 LR pixels, found 0.7"),
+        ({"jitter": math.nan}, "jitter"),
+        ({"decimation": "nearest"}, "no decimation 'nearest'"),
+        ({"noise_kind": "salt"}, "or noise 'salt'"),
+        ({"shot": (0.2, 0.1)}, "range of shot"),
+        ({"shot": (0.0, 0.1), "noise_kind": "rician"}, "Shot noise needs noise_kind 'gaussian'"),
+        ({"photons": (0.0, 1e4)}, "range of photons must be 1 <= low <= high, found"),
+        ({"attenuation": (0.0, 20.0)}, "range of attenuation"),
+        ({"window": 0.0}, "window must be a positive number of HU, found 0"),
         ({"jpeg": (90, 60)}, "range of jpeg"),
-        ({"jpeg": (0, 60)}, "between 1 and 100"),
-        ({"jpeg": (60, 101)}, "between 1 and 100"),
+        ({"jpeg": (0, 60)}, "range of jpeg must be 1 <= low <= high <= 100"),
+        ({"jpeg": (60, 101)}, "range of jpeg"),
+        ({"jpeg": (60.5, 90)}, "jpeg must be two integers"),
+        ({"h264": (24, 52)}, r"range of h264 must be 0 <= low <= high <= 51, found \(24, 52\)"),
+        ({"h264": (20,)}, "range of h264"),
     ],
 )
 def test_impossible_ranges_are_refused(wrong, message):
@@ -178,9 +237,30 @@ def test_survives_json(chain):
     assert hash(again) == hash(chain)
 
 
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"blur": [0.39, 0.61], "decimation": "area", "noise": [0.005, 0.02], "noise_kind": "gaussian", "jpeg": None},
+        {"blur": [0.0, 0.25], "decimation": "bicubic", "noise": [0.0, 0.0], "noise_kind": "gaussian", "jpeg": [60, 95]},
+    ],
+)
+def test_a_card_from_before_the_newer_fields_still_loads(old):
+    again = Degradation.from_dict(old).to_dict()
+    assert {name: list(v) if isinstance(v, tuple) else v for name, v in again.items() if name in old} == old
+    assert (again["mtf"], again["photons"], again["h264"], again["shot"]) == (None, None, None, (0.0, 0.0))
+
+
 def test_description_states_every_range():
     chain = Degradation(blur=(0.2, 0.5), decimation="area", noise=(0.01, 0.05), noise_kind="rician", jpeg=(40, 90))
     assert chain.describe() == (
         "Gaussian blur σ 0.2–0.5 × scale, area-average, Rician noise σ 0.01–0.05, JPEG quality 40–90"
     )
     assert Degradation().describe() == "bicubic"
+    assert CHAINS["satellite"].describe() == (
+        "system MTF at Nyquist 0.1–0.4, displacement up to ±0.2 LR pixels, area-average, "
+        "Gaussian noise σ 0–0.01, shot noise σ 0.01–0.03 at full scale"
+    )
+    assert CHAINS["ct"].describe() == (
+        "area-average, CT dose of 1000–100000 photons per detector pixel behind attenuation 2–4, window 400 HU"
+    )
+    assert CHAINS["codecs"].describe() == "bicubic, JPEG quality 40–90 or H.264-like intra QP 24–40"

@@ -1,65 +1,93 @@
-"""HR to LR: what a domain's camera, scanner or codec does to an image.
+"""The chain from HR to LR: optics → decimation → noise → 8 bits → compression.
 
-Shapes: hr (N, C, H, W) and lr (N, C, H/r, W/r), float in [0, 1]. Every image of a batch draws its own parameters.
-Blur, decimation and noise run batched on the images' device and are differentiable; JPEG is a real codec round trip
-and is not. LR values are rounded to 8 bits, as a stored image's are.
+Shapes: hr (N, C, H, W) and lr (N, C, H/r, W/r), float in [0, 1]. Every image of a batch draws its own parameters. All
+of it runs batched on the images' device, without waiting for it, and is differentiable: rounding passes gradients
+straight through.
 """
 
-import io
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
-from trainables.degradation.resampling import DECIMATIONS, Decimation, decimate
+from trainables.degradation.draws import Range, integers, rounded, uniform
+from trainables.degradation.h264 import HIGHEST_QP, h264
+from trainables.degradation.jpeg import jpeg
+from trainables.degradation.noise import add_dose_noise, add_rician_noise, add_sensor_noise
+from trainables.degradation.resampling import DECIMATIONS, Decimation, decimate, gaussian_weights
 from trainables.errors import UsageError
 
-Range = tuple[float, float]
+HIGHEST_MTF = 0.5
+"""A square detector alone passes 2/π at its Nyquist frequency; up to here the blur is wide enough to be sampled at
+HR pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Degradation:
-    """A chain blur → decimation → noise → JPEG with ranges to draw from.
+    """Ranges to draw from; (low, high), both included, and (0, 0) or None for none of it.
 
     Attributes:
-        blur: Standard deviation of a Gaussian blur, in units of the scale factor (0.5 at r = 4 is 2 HR pixels).
+        blur: Optics: standard deviation of a Gaussian blur, in units of the scale factor (0.5 at r = 4 is 2 HR
+            pixels), 0 or more.
+        mtf: Optics, instead of ``blur``: modulation transfer of the whole system, Gaussian blur and decimation, at
+            the LR grid's Nyquist frequency, 0.001 to 0.5. A Gaussian alone that passes m there has
+            σ = r/π·√(-2 ln m) HR pixels.
+        jitter: Largest displacement along each axis in LR pixels, 0 to 0.5, from a resampling onto a map's grid; each
+            image draws from ±jitter, so that the mean is none, but HR and LR of one image no longer align exactly.
         decimation: ``bicubic``: antialiased, MATLAB's; ``area``: mean over r×r pixels, a detector's aperture;
             ``fourier``: truncation of k-space, aligned to pixel centres.
-        noise: Standard deviation on the [0, 1] scale.
-        noise_kind: ``gaussian``, or ``rician`` as in magnitude images (Gudbjartsson and Patz 1995).
-        jpeg: Quality range, 1 to 100, or None for no compression.
+        noise: Standard deviation on the [0, 1] scale, 0 or more.
+        noise_kind: ``gaussian``, or ``rician`` as in magnitude images.
+        shot: Standard deviation at full scale of the noise that photon counting adds to Gaussian ``noise``; it grows
+            with the square root of the signal, and each band draws its own; 0 or more.
+        photons: CT dose: photons per detector pixel without a patient, 1 or more, drawn on a log scale.
+        attenuation: CT: line integral of the attenuation along the rays, 0 to 12, no unit; only with ``photons``.
+        window: CT: width of the gray scale in HU, that is how many of them [0, 1] stands for; only with ``photons``.
+        jpeg: JPEG quality, integers from 1 to 100.
+        h264: QP of an H.264-like intra frame, integers from 0 to 51. Given both, each image draws one codec.
     """
 
     blur: Range = (0.0, 0.0)
+    mtf: Range | None = None
+    jitter: float = 0.0
     decimation: Decimation = "bicubic"
     noise: Range = (0.0, 0.0)
     noise_kind: Literal["gaussian", "rician"] = "gaussian"
+    shot: Range = (0.0, 0.0)
+    photons: Range | None = None
+    attenuation: Range = (2.0, 4.0)
+    window: float = 1500.0
     jpeg: tuple[int, int] | None = None
+    h264: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, (low, high) in {
-            "blur": self.blur,
-            "noise": self.noise,
-            "jpeg": self.jpeg or (1, 1),
-        }.items():
-            if not 0 <= low <= high:
-                raise UsageError(f"The range of {name} must be 0 <= low <= high, found ({low}, {high}).")
+        _check_range("blur", self.blur, 0, math.inf)
+        _check_range("mtf", self.mtf, 1e-3, HIGHEST_MTF)
+        _check_range("noise", self.noise, 0, math.inf)
+        _check_range("shot", self.shot, 0, math.inf)
+        _check_range("photons", self.photons, 1, math.inf)
+        _check_range("attenuation", self.attenuation, 0, 12)
+        _check_range("jpeg", self.jpeg, 1, 100, whole=True)
+        _check_range("h264", self.h264, 0, HIGHEST_QP, whole=True)
+        if not 0 <= self.jitter <= 0.5:
+            raise UsageError(f"jitter must lie between 0 and 0.5 LR pixels, found {self.jitter}.")
+        if not 0 < self.window < math.inf:
+            raise UsageError(f"window must be a positive number of HU, found {self.window}.")
         if self.decimation not in DECIMATIONS or self.noise_kind not in ("gaussian", "rician"):
             raise UsageError(f"There is no decimation '{self.decimation}' or noise '{self.noise_kind}'.")
-        if self.jpeg is not None and not 1 <= self.jpeg[0] <= self.jpeg[1] <= 100:
-            raise UsageError(f"JPEG quality must lie between 1 and 100, found {self.jpeg}.")
+        if self.mtf is not None and self.blur[1] > 0:
+            raise UsageError(f"Give blur or mtf, not both, found blur {self.blur} and mtf {self.mtf}.")
+        if self.shot[1] > 0 and self.noise_kind == "rician":
+            raise UsageError(f"Shot noise needs noise_kind 'gaussian', found 'rician' and shot {self.shot}.")
 
     def __call__(self, hr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
         """Degrades a batch.
 
         Args:
-            hr: (N, C, H, W) in [0, 1]; H and W must be multiples of ``scale``.
+            hr: (N, C, H, W) in [0, 1]; H and W must be multiples of ``scale``. Values are checked only for a single
+                image on the CPU, where looking at them costs nothing that matters.
             scale: Scale factor r.
             gray: (N,) bool; where true, all channels get the same noise, because they are one channel.
             generator: Source of randomness on ``hr``'s device.
@@ -68,17 +96,13 @@ class Degradation:
             (N, C, H/r, W/r) in [0, 1], multiples of 1/255.
 
         Raises:
-            UsageError: If H or W is not a multiple of ``scale``.
+            UsageError: If H or W is not a multiple of ``scale``, if ``hr`` is no float tensor or not in [0, 1], or if
+                a codec gets other than three channels.
         """
-        if hr.shape[-2] % scale or hr.shape[-1] % scale:
-            raise UsageError(f"An HR size must be a multiple of {scale}, found {tuple(hr.shape[-2:])}.")
-        if self.blur[1] > 0:
-            hr = _gaussian_blur(hr, _uniform(self.blur, len(hr), generator) * scale, self.blur[1] * scale)
-        lr = decimate(hr, scale, self.decimation)
-        if self.noise[1] > 0:
-            lr = self._add_noise(lr, gray, generator)
-        lr = _to_8_bits(lr)
-        return lr if self.jpeg is None else _jpeg(lr, self.jpeg, generator)
+        self._check_images(hr, scale)
+        lr = decimate(hr, scale, self.decimation, self._draw_blur(hr, scale, generator))
+        lr = self._add_noise(lr, scale, gray, generator)
+        return self._compress(rounded(lr.clamp(0, 1) * 255) / 255, generator)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a model card stores them."""
@@ -86,7 +110,7 @@ class Degradation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Degradation":
-        """The inverse of :meth:`to_dict`, also after a trip through JSON."""
+        """The inverse of :meth:`to_dict`, also after a trip through JSON; what a card lacks is off."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)
 
@@ -94,64 +118,93 @@ class Degradation:
         """One line for reports, with every range."""
         parts = []
         if self.blur[1] > 0:
-            parts.append(f"Gaussian blur σ {self.blur[0]:g}–{self.blur[1]:g} × scale")
+            parts.append(f"Gaussian blur σ {_said(self.blur)} × scale")
+        if self.mtf is not None:
+            parts.append(f"system MTF at Nyquist {_said(self.mtf)}")
+        if self.jitter > 0:
+            parts.append(f"displacement up to ±{self.jitter:g} LR pixels")
         parts.append({"bicubic": "bicubic", "area": "area-average", "fourier": "k-space truncation"}[self.decimation])
+        if self.photons is not None:
+            parts.append(
+                f"CT dose of {_said(self.photons)} photons per detector pixel behind attenuation "
+                f"{_said(self.attenuation)}, window {self.window:g} HU"
+            )
         if self.noise[1] > 0:
             kind = self.noise_kind.replace("rician", "Rician").replace("gaussian", "Gaussian")
-            parts.append(f"{kind} noise σ {self.noise[0]:g}–{self.noise[1]:g}")
-        if self.jpeg is not None:
-            parts.append(f"JPEG quality {self.jpeg[0]}–{self.jpeg[1]}")
-        return ", ".join(parts)
+            parts.append(f"{kind} noise σ {_said(self.noise)}")
+        if self.shot[1] > 0:
+            parts.append(f"shot noise σ {_said(self.shot)} at full scale")
+        codecs = [f"JPEG quality {_said(self.jpeg)}"] if self.jpeg is not None else []
+        codecs += [f"H.264-like intra QP {_said(self.h264)}"] if self.h264 is not None else []
+        return ", ".join([*parts, " or ".join(codecs)] if codecs else parts)
 
-    def _add_noise(self, lr: Tensor, gray: Tensor, generator: torch.Generator) -> Tensor:
-        deviation = _uniform(self.noise, len(lr), generator).view(-1, 1, 1, 1)
-        noisy = lr + deviation * _normal(lr, gray, generator)
-        if self.noise_kind == "gaussian":
-            return noisy
-        # The small constant keeps the square root's gradient finite where the magnitude is zero.
-        return (noisy.square() + (deviation * _normal(lr, gray, generator)).square() + 1e-12).sqrt()
+    def _check_images(self, hr: Tensor, scale: int) -> None:
+        if hr.shape[-2] % scale or hr.shape[-1] % scale:
+            raise UsageError(f"An HR size must be a multiple of {scale}, found {tuple(hr.shape[-2:])}.")
+        if not hr.is_floating_point():
+            raise UsageError(f"HR images must be float in [0, 1], found {hr.dtype}.")
+        if (self.jpeg is not None or self.h264 is not None) and hr.shape[1] != 3:
+            raise UsageError(f"JPEG and H.264 need three channels, found {hr.shape[1]}.")
+        if len(hr) == 1 and hr.device.type == "cpu":
+            low, high = (float(end) for end in hr.detach().aminmax())
+            if not -1e-3 <= low <= high <= 1.001:
+                raise UsageError(f"HR images must lie in [0, 1], found values from {low:g} to {high:g}.")
+
+    def _draw_blur(self, hr: Tensor, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+        """Weights along rows and columns, in HR pixels."""
+        sigmas, largest = None, 0.0
+        if self.mtf is not None:
+            sigmas = self._sigma(uniform(self.mtf, len(hr), generator), scale)
+            largest = float(self._sigma(torch.tensor(self.mtf[0]), scale))
+        elif self.blur[1] > 0:
+            sigmas, largest = uniform(self.blur, len(hr), generator) * scale, self.blur[1] * scale
+        if sigmas is None and self.jitter == 0:
+            return None
+        if sigmas is None:
+            sigmas = torch.zeros(len(hr), device=generator.device)
+        radius = min(math.ceil(3 * largest) + math.ceil(self.jitter * scale), *(side - 1 for side in hr.shape[-2:]))
+        if self.jitter == 0:
+            weights = gaussian_weights(sigmas, None, radius).to(hr.dtype)
+            return weights, weights
+        shifts = uniform((-self.jitter * scale, self.jitter * scale), 2 * len(hr), generator).view(2, -1)
+        down, across = (gaussian_weights(sigmas, shift, radius).to(hr.dtype) for shift in shifts)
+        return down, across
+
+    def _sigma(self, mtf: Tensor, scale: int) -> Tensor:
+        """Standard deviation in HR pixels of the Gaussian that, with the decimation, has this MTF at Nyquist."""
+        aperture = 1 / (scale * math.sin(math.pi / (2 * scale))) if self.decimation == "area" else 1.0
+        return scale / math.pi * (-2 * torch.log((mtf / aperture).clamp_max(1))).sqrt()
+
+    def _add_noise(self, lr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
+        if self.photons is not None:
+            lr = add_dose_noise(lr, scale, self.photons, self.attenuation, self.window, gray, generator)
+        if self.noise[1] == 0 and self.shot[1] == 0:
+            return lr
+        deviations = uniform(self.noise, len(lr), generator)
+        if self.noise_kind == "rician":
+            return add_rician_noise(lr, deviations, gray, generator)
+        return add_sensor_noise(lr, deviations, self.shot, gray, generator)
+
+    def _compress(self, lr: Tensor, generator: torch.Generator) -> Tensor:
+        by_jpeg = None if self.jpeg is None else jpeg(lr, integers(self.jpeg, len(lr), generator))
+        if self.h264 is None:
+            return lr if by_jpeg is None else by_jpeg
+        by_h264 = h264(lr, integers(self.h264, len(lr), generator))
+        if by_jpeg is None:
+            return by_h264
+        first = integers((0, 1), len(lr), generator).bool().view(-1, 1, 1, 1)
+        return torch.where(first, by_jpeg, by_h264)
 
 
-def _uniform(bounds: Range, count: int, generator: torch.Generator) -> Tensor:
-    draw = torch.rand(count, generator=generator, device=generator.device)
-    return bounds[0] + (bounds[1] - bounds[0]) * draw
+def _check_range(name: str, bounds: Range | None, least: float, most: float, whole: bool = False) -> None:
+    if bounds is None:
+        return
+    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most or not math.isfinite(bounds[1]):
+        limits = f"{least:g} <= low <= high" + (f" <= {most:g}" if math.isfinite(most) else "")
+        raise UsageError(f"The range of {name} must be {limits}, found {tuple(bounds)}.")
+    if whole and not all(isinstance(bound, int) for bound in bounds):
+        raise UsageError(f"The range of {name} must be two integers, found {tuple(bounds)}.")
 
 
-def _normal(like: Tensor, gray: Tensor, generator: torch.Generator) -> Tensor:
-    draw = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-    return torch.where(gray.to(like.device).view(-1, 1, 1, 1), draw[:, :1], draw)
-
-
-def _gaussian_blur(images: Tensor, sigmas: Tensor, largest: float) -> Tensor:
-    count, channels, height, width = images.shape
-    radius = min(math.ceil(3 * largest), height - 1, width - 1)
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    weights = torch.exp(-0.5 * (offsets / sigmas.clamp_min(1e-3).unsqueeze(1)).square())
-    weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)
-    flat = functional.pad(images, (radius,) * 4, mode="reflect").view(1, count * channels, *_grown(images, radius))
-    flat = functional.conv2d(flat, weights.view(-1, 1, 1, 2 * radius + 1), groups=count * channels)
-    flat = functional.conv2d(flat, weights.view(-1, 1, 2 * radius + 1, 1), groups=count * channels)
-    return flat.view(count, channels, height, width)
-
-
-def _grown(images: Tensor, radius: int) -> tuple[int, int]:
-    return images.shape[-2] + 2 * radius, images.shape[-1] + 2 * radius
-
-
-def _to_8_bits(lr: Tensor) -> Tensor:
-    clipped = lr.clamp(0, 1)
-    # Rounding has no gradient; passing it straight through keeps the chain differentiable.
-    return clipped + ((clipped * 255).round() / 255 - clipped).detach()
-
-
-def _jpeg(lr: Tensor, quality: tuple[int, int], generator: torch.Generator) -> Tensor:
-    qualities = torch.randint(quality[0], quality[1] + 1, (len(lr),), generator=generator, device=generator.device)
-    pixels = (lr.detach() * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
-    coded = np.stack([_jpeg_round_trip(image, q) for image, q in zip(pixels, qualities.tolist(), strict=True)])
-    return (torch.from_numpy(coded).permute(0, 3, 1, 2).float() / 255).to(lr.device)
-
-
-def _jpeg_round_trip(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+def _said(bounds: Range) -> str:
+    return f"{bounds[0]:g}–{bounds[1]:g}"

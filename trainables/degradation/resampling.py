@@ -1,8 +1,9 @@
-"""Decimation by an integer factor: MATLAB's bicubic, a detector's aperture, truncation of k-space.
+"""Blur and decimation by an integer factor: MATLAB's bicubic, a detector's aperture, truncation of k-space.
 
-Each is linear along rows and along columns, so that LR = R · HR · Cᵀ with two small matrices, made once per size and
-kept on the device; for patches two matrix products are the fastest form. A dense matrix is wasteful beyond
-:data:`LARGEST_DENSE` pixels a side, where bicubic and area work window by window.
+All are linear along rows and along columns, so that LR = R · HR · Cᵀ with two small matrices, kept on the device; for
+patches two matrix products are the fastest form. Blurred with weights b, R is Σ b_k R_k, where R_k decimates the image
+shifted by k pixels. Dense matrices are wasteful beyond :data:`LARGEST_DENSE` pixels a side, where blur, bicubic and
+area work window by window.
 """
 
 import math
@@ -16,27 +17,50 @@ from torch.nn import functional
 
 Decimation = Literal["bicubic", "area", "fourier"]
 
-LARGEST_DENSE = 1024
+LARGEST_DENSE = 640
 """Largest side in HR pixels that is decimated by a dense matrix."""
 
 _SUPPORT = 2
 """Half the width of the bicubic kernel in LR pixels."""
 
 
-def decimate(hr: Tensor, scale: int, kind: Decimation) -> Tensor:
-    """Makes images smaller: (N, C, H, W) to (N, C, H/r, W/r).
+def decimate(hr: Tensor, scale: int, kind: Decimation, blur: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Blurs images and makes them smaller: (N, C, H, W) to (N, C, H/r, W/r).
 
     Args:
         hr: Images whose sides are multiples of ``scale``.
         scale: Scale factor r.
         kind: ``bicubic``: antialiased, a = -0.5, borders mirrored with the edge pixel doubled: MATLAB's ``imresize``;
             ``area``: mean over r×r pixels; ``fourier``: lowest 1/r of the frequencies, aligned to pixel centres.
+        blur: Weights of each image's blur along rows and along columns, two (N, 2R + 1); borders are mirrored about
+            the edge pixel. None for no blur.
     """
-    if max(hr.shape[-2:]) > LARGEST_DENSE and kind in _WINDOWED:
-        return _WINDOWED[kind](hr, scale)
-    rows = _matrix(kind, hr.shape[-2], scale, hr.device, hr.dtype)
-    columns = _matrix(kind, hr.shape[-1], scale, hr.device, hr.dtype)
-    return rows @ hr @ columns.T
+    if max(hr.shape[-2:]) > LARGEST_DENSE:
+        return _decimate_large(hr if blur is None else _blurred(hr, *blur), scale, kind)
+    if blur is None:
+        rows, columns = (_matrix(kind, size, scale, hr.device, hr.dtype) for size in hr.shape[-2:])
+        return rows @ hr @ columns.T
+    down, across = (
+        _blurring_matrices(weights, kind, size, scale) for weights, size in zip(blur, hr.shape[-2:], strict=True)
+    )
+    narrow = hr.flatten(1, 2) @ across.mT
+    return down.unsqueeze(1) @ narrow.view(*hr.shape[:3], -1)
+
+
+def gaussian_weights(sigmas: Tensor, shifts: Tensor | None, radius: int) -> Tensor:
+    """Weights (N, 2R + 1) of Gaussian blurs.
+
+    Args:
+        sigmas: (N,) standard deviations in HR pixels.
+        shifts: (N,) displacements in HR pixels, linearly interpolated, or None.
+        radius: R in HR pixels.
+    """
+    offsets = torch.arange(-radius, radius + 1, device=sigmas.device, dtype=sigmas.dtype)
+    if shifts is None:
+        return _gaussian(offsets, sigmas)
+    whole = shifts.floor().unsqueeze(1)
+    rest = shifts.unsqueeze(1) - whole
+    return (1 - rest) * _gaussian(offsets - whole, sigmas) + rest * _gaussian(offsets - whole - 1, sigmas)
 
 
 def decimation_matrix(kind: Decimation, size: int, scale: int) -> Tensor:
@@ -44,7 +68,34 @@ def decimation_matrix(kind: Decimation, size: int, scale: int) -> Tensor:
     return _MATRICES[kind](size, scale)
 
 
-@lru_cache(maxsize=64)
+def _gaussian(distances: Tensor, sigmas: Tensor) -> Tensor:
+    weights = torch.exp(-0.5 * (distances / sigmas.clamp_min(1e-3).unsqueeze(1)).square())
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _blurring_matrices(weights: Tensor, kind: Decimation, size: int, scale: int) -> Tensor:
+    shifted = _shifted_matrices(kind, size, scale, weights.shape[1] // 2, weights.device, weights.dtype)
+    return (weights @ shifted.flatten(1)).view(-1, *shifted.shape[1:])
+
+
+@lru_cache(maxsize=8)
+def _shifted_matrices(
+    kind: Decimation, size: int, scale: int, radius: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The matrices (2R + 1, size/r, size) that decimate an image shifted by -R to R pixels."""
+    with torch.inference_mode(False):
+        plain, places = decimation_matrix(kind, size, scale), torch.arange(size)
+        shifted = torch.zeros(2 * radius + 1, *plain.shape, dtype=plain.dtype)
+        for matrix, shift in zip(shifted, range(-radius, radius + 1), strict=True):
+            matrix.index_add_(1, _mirrored_about_edge(places + shift, size), plain)
+        return shifted.to(device=device, dtype=dtype)
+
+
+def _mirrored_about_edge(places: Tensor, size: int) -> Tensor:
+    return size - 1 - (places.remainder(max(2 * size - 2, 1)) - (size - 1)).abs()
+
+
+@lru_cache(maxsize=16)
 def _matrix(kind: Decimation, size: int, scale: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     # Inference mode would mark the cached tensor as unfit for training later on.
     with torch.inference_mode(False):
@@ -94,19 +145,31 @@ def _fourier_matrix(size: int, scale: int) -> Tensor:
     return synthesis.T @ (weight * analysis)
 
 
-def _windowed_bicubic(hr: Tensor, scale: int) -> Tensor:
-    """The same numbers as the matrix: PyTorch's kernel is Keys's too, but at a border it drops what lies outside."""
-    reach = _SUPPORT * scale
+def _decimate_large(hr: Tensor, scale: int, kind: Decimation) -> Tensor:
+    if kind == "area":
+        return functional.avg_pool2d(hr, scale)
+    if kind == "fourier":
+        rows, columns = (_matrix(kind, size, scale, hr.device, hr.dtype) for size in hr.shape[-2:])
+        return rows @ hr @ columns.T
+    # PyTorch's kernel is Keys's too, but at a border it drops what MATLAB mirrors.
     for axis in (-2, -1):
-        places = torch.arange(-reach, hr.shape[axis] + reach, device=hr.device)
+        places = torch.arange(-_SUPPORT * scale, hr.shape[axis] + _SUPPORT * scale, device=hr.device)
         hr = hr.index_select(axis, mirrored(places, hr.shape[axis]))
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
     lr = functional.interpolate(hr, size=size, mode="bicubic", antialias=True)
     return lr[..., _SUPPORT:-_SUPPORT, _SUPPORT:-_SUPPORT]
 
 
-def _windowed_area(hr: Tensor, scale: int) -> Tensor:
-    return functional.avg_pool2d(hr, scale)
+def _blurred(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    count, channels, height, width = images.shape
+    flat = images.reshape(1, count * channels, height, width)
+    for weights, axis in ((down, -2), (across, -1)):
+        size, radius = flat.shape[axis], weights.shape[1] // 2
+        places = torch.arange(-radius, size + radius, device=images.device)
+        flat = flat.index_select(axis, _mirrored_about_edge(places, size))
+        kernel = weights.repeat_interleave(channels, dim=0)[:, None, None]
+        flat = functional.conv2d(flat, kernel.mT if axis == -2 else kernel, groups=count * channels)
+    return flat.view(count, channels, height, width)
 
 
 _MATRICES: dict[str, Callable[[int, int], Tensor]] = {
@@ -114,5 +177,4 @@ _MATRICES: dict[str, Callable[[int, int], Tensor]] = {
     "area": _area_matrix,
     "fourier": _fourier_matrix,
 }
-_WINDOWED: dict[str, Callable[[Tensor, int], Tensor]] = {"bicubic": _windowed_bicubic, "area": _windowed_area}
 DECIMATIONS = tuple(_MATRICES)
