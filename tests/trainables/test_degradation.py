@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
@@ -193,6 +194,23 @@ def test_codecs_need_three_channels():
         degrade(CHAINS["jpeg"], torch.zeros(1, 1, 8, 8), 4)
 
 
+class NothingReadBack(TorchDispatchMode):
+    """Fails at what a GPU would have to be waited for: a value that Python reads."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "equal", "unique", "masked_select", "bincount"), name
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_a_batch_is_degraded_without_waiting_for_the_device(chain):
+    hr, gray, generator = picture(24, 36, count=3), torch.zeros(3, dtype=torch.bool), torch.Generator()
+    chain(hr, 3, gray, generator)  # fills the caches of constants
+    with NothingReadBack():
+        chain(hr, 3, gray, generator)
+
+
 def test_sizes_must_be_multiples_of_the_scale():
     with pytest.raises(UsageError, match=r"multiple of 4, found \(16, 18\)"):
         degrade(CHAINS["bicubic"], picture(16, 18), 4)
@@ -222,7 +240,10 @@ def test_sizes_must_be_multiples_of_the_scale():
         ({"jpeg": (60, 101)}, "range of jpeg"),
         ({"jpeg": (60.5, 90)}, "jpeg must be two integers"),
         ({"h264": (24, 52)}, r"range of h264 must be 0 <= low <= high <= 51, found \(24, 52\)"),
-        ({"h264": (20,)}, "range of h264"),
+        ({"h264": (20,)}, r"range of h264 must be two numbers, found \(20,\)"),
+        ({"blur": "much"}, "range of blur must be two numbers, found 'much'"),
+        ({"noise": ("a", 1.0)}, "range of noise must be two numbers"),
+        ({"shot": 0.1}, "range of shot must be two numbers, found 0.1"),
     ],
 )
 def test_impossible_ranges_are_refused(wrong, message):

@@ -154,8 +154,10 @@ class Degradation:
         """Weights along rows and columns, in HR pixels."""
         sigmas, largest = None, 0.0
         if self.mtf is not None:
-            sigmas = self._sigma(uniform(self.mtf, len(hr), generator), scale)
-            largest = float(self._sigma(torch.tensor(self.mtf[0]), scale))
+            # Decimation passes this much at Nyquist; the Gaussian has to do the rest.
+            aperture = 1 / (scale * math.sin(math.pi / (2 * scale))) if self.decimation == "area" else 1.0
+            sigmas = scale / math.pi * (-2 * torch.log(uniform(self.mtf, len(hr), generator) / aperture)).sqrt()
+            largest = scale / math.pi * math.sqrt(-2 * math.log(self.mtf[0] / aperture))
         elif self.blur[1] > 0:
             sigmas, largest = uniform(self.blur, len(hr), generator) * scale, self.blur[1] * scale
         if sigmas is None and self.jitter == 0:
@@ -169,11 +171,6 @@ class Degradation:
         shifts = uniform((-self.jitter * scale, self.jitter * scale), 2 * len(hr), generator).view(2, -1)
         down, across = (gaussian_weights(sigmas, shift, radius).to(hr.dtype) for shift in shifts)
         return down, across
-
-    def _sigma(self, mtf: Tensor, scale: int) -> Tensor:
-        """Standard deviation in HR pixels of the Gaussian that, with the decimation, has this MTF at Nyquist."""
-        aperture = 1 / (scale * math.sin(math.pi / (2 * scale))) if self.decimation == "area" else 1.0
-        return scale / math.pi * (-2 * torch.log((mtf / aperture).clamp_max(1))).sqrt()
 
     def _add_noise(self, lr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
         if self.photons is not None:
@@ -199,11 +196,13 @@ class Degradation:
 def _check_range(name: str, bounds: Range | None, least: float, most: float, whole: bool = False) -> None:
     if bounds is None:
         return
-    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most or not math.isfinite(bounds[1]):
+    if not isinstance(bounds, tuple) or len(bounds) != 2 or not all(isinstance(bound, int | float) for bound in bounds):
+        raise UsageError(f"The range of {name} must be two numbers, found {bounds!r}.")
+    if not least <= bounds[0] <= bounds[1] <= most or not math.isfinite(bounds[1]):
         limits = f"{least:g} <= low <= high" + (f" <= {most:g}" if math.isfinite(most) else "")
-        raise UsageError(f"The range of {name} must be {limits}, found {tuple(bounds)}.")
+        raise UsageError(f"The range of {name} must be {limits}, found {bounds}.")
     if whole and not all(isinstance(bound, int) for bound in bounds):
-        raise UsageError(f"The range of {name} must be two integers, found {tuple(bounds)}.")
+        raise UsageError(f"The range of {name} must be two integers, found {bounds}.")
 
 
 def _said(bounds: Range) -> str:
