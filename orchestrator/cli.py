@@ -2,11 +2,15 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from trainables.errors import RayScaleError
@@ -23,6 +27,8 @@ app = typer.Typer(
 _INTERRUPTED = 130
 """What Typer returns where Ctrl-C was pressed."""
 
+_LOG_SECONDS = 30
+
 shards_app = typer.Typer(
     no_args_is_help=True,
     help="Build, verify and show shards.",
@@ -34,6 +40,16 @@ ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help=
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting, e.g. targets.satellite.images=DIR."),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix. A folder that is called like a "
+        "packaged model is meant only where written with a slash: ./base-x4"
+    ),
+]
+SelfEnsemble = Annotated[
+    bool, typer.Option("--self-ensemble", help="Average the model's eight flips and rotations; takes 8 × as long.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
@@ -104,31 +120,71 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
     _print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
 
 
-@app.command(epilog="Example: rayscale evaluate --model runs/demo/models/satellite --images my/tiles")
+@app.command(epilog="Example: rayscale upscale photos upscaled --model base-x4")
+def upscale(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="An image file, a folder or an s3:// prefix of 8-bit images.")
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="A folder or s3:// prefix, which mirrors INPUT's names as PNG; for one file also a .png or .jpg path.",
+        ),
+    ],
+    model: Model,
+    tile: Annotated[
+        int, typer.Option(min=16, help="Largest side of a tile in LR pixels; less takes less memory.")
+    ] = 256,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
+    self_ensemble: SelfEnsemble = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Upscales images with a model. Files that cannot be upscaled are named, stop nothing, and make the exit code 1.
+
+    Gray stays gray, transparency is kept in PNG, palette and CMYK images become RGB.
+
+    Outputs that are there already are skipped, so the same command goes on after an interruption.
+    """
+    from orchestrator.upscaling import Settings, upscale_images
+
+    settings = Settings(tile=tile, threads=threads, device=device, overwrite=overwrite, ensemble=self_ensemble)
+    with _counter("upscaled") as tell:
+        told = upscale_images(model, source, target, settings, tell)
+    if as_json:
+        _print_json(told)
+    else:
+        _print_upscaled(told)
+    if told["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: rayscale evaluate --model base-x4 --images Set5 --images Set14")
 def evaluate(
-    model: Annotated[str, typer.Option(help="Folder or s3:// prefix of a model.")],
-    images: Annotated[str, typer.Option(help="Folder or s3:// prefix of HR images.")],
+    model: Model,
+    images: Annotated[
+        list[str], typer.Option(help="Folder or s3:// prefix of HR images; give it again for further sets.")
+    ],
     space: Annotated[
         str | None,
         typer.Option(help="Search space whose degradation makes the LR images; the model's own by default."),
     ] = None,
+    self_ensemble: SelfEnsemble = False,
     as_json: AsJson = False,
 ) -> None:
-    """Scores a model against bicubic on HR images of your own, which it degrades itself."""
+    """Scores a model against bicubic on HR images of your own, which it degrades itself.
+
+    PSNR and SSIM are on luma (BT.601, studio range), on the one channel of gray images, without a border of r pixels.
+    """
     from orchestrator.evaluating import evaluate_model
 
-    told = evaluate_model(model, images, space)
+    told = evaluate_model(model, images, space, self_ensemble)
     if as_json:
         _print_json(told)
-        return
-    table = Table("", "PSNR (dB)", "SSIM", title=f"{told['images']} images, {told['degradation']}, x{told['scale']}")
-    for name in ("bicubic", "model"):
-        table.add_row(name, f"{told[name]['psnr']:.2f}", f"{told[name]['ssim']:.4f}")
-    gain = told["gain"]
-    Console().print(table)
-    print(f"model - bicubic: {gain['mean']:+.2f} dB, 95 % interval [{gain['low']:+.2f}, {gain['high']:+.2f}]")
-    for entry in told["skipped"]:
-        print(f"left out: {entry['file']}: {entry['reason']}")
+    else:
+        _print_evaluation(told)
 
 
 @shards_app.command("build", epilog="Example: rayscale shards build experiments/four-domains.yaml")
@@ -228,6 +284,60 @@ def _print_report(told: Any, place: str, as_json: bool) -> None:
     print("Next:")
     for command in told.next_commands:
         print(f"  {command}")
+
+
+def _print_upscaled(told: Any) -> None:
+    print(f"{_images(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}")
+    if told["skipped"]:
+        print(f"{_images(told['skipped'])} skipped: already there (--overwrite makes them again)")
+    for entry in told["notes"]:
+        print(f"{entry['file']}: {entry['note']}")
+    for entry in told["failed"]:
+        print(f"failed: {entry['file']}: {entry['reason']}")
+    if told["failed"]:
+        print(f"{_images(len(told['failed']))} failed")
+
+
+def _print_evaluation(told: Any) -> None:
+    title = f"{told['model']}, x{told['scale']}, {told['degradation']}"
+    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
+    table = Table("set", title=title + (", self-ensemble" if told["self_ensemble"] else ""), title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in told["sets"]:
+        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
+        gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
+        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), gain]
+        table.add_row(one["name"], str(one["images"]), *cells)
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console.print(table)
+    for one in told["sets"]:
+        for entry in one["skipped"]:
+            print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+@contextmanager
+def _counter(word: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said = time.monotonic()
+
+        def tell_line(done: int, of: int) -> None:
+            nonlocal said
+            if time.monotonic() - said >= _LOG_SECONDS:
+                said = time.monotonic()
+                print(f"{done} of {_images(of)} {word}", file=sys.stderr)
+
+        yield tell_line
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(word, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
 def _print_plan(experiment: Any, told: Any) -> None:

@@ -1,75 +1,119 @@
-"""Scoring a model on a folder of HR images, beside bicubic."""
+"""Scoring a model on folders of HR images, beside bicubic."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
 
-from orchestrator.model_files import read_model
+from orchestrator.image_sets import Skipped, left_out, read_image
+from orchestrator.model_files import FoundModel, find_model
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError
-from trainables.evaluation import NamedImage, Score, bicubic, make_pairs, score
-from trainables.images import EXTENSIONS, UnreadableImageError, decode
+from trainables.errors import ImageSetError, UsageError
+from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, make_pairs, score
+from trainables.images import EXTENSIONS
+from trainables.upscaling import prepare, upscale
 
 _LEAST_LR_SIDE = 16
 
 
-def evaluate_model(model: str, images: str, space: str | None = None) -> dict[str, Any]:
-    """Degrades, upscales and compares every image.
+def evaluate_model(
+    model: str, images: Sequence[str], space: str | None = None, ensemble: bool = False
+) -> dict[str, Any]:
+    """Degrades, upscales and compares every image of every set.
 
     Args:
-        model: Folder or prefix with a model's two files.
-        images: Folder or prefix with HR images.
+        model: Packaged name, folder or prefix of the model.
+        images: Folders or prefixes with HR images, each a set.
         space: Search space whose degradation is used; the one in the model's card by default.
+        ensemble: Whether the model's eight flips and rotations are averaged.
 
     Returns:
-        PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files that were left out.
+        For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out.
 
     Raises:
         UsageError: If there is no model or no usable image.
     """
-    place = Storage.at(model)
-    place.check_readable()
-    net, card = read_model(place)
-    degradation = find_space(space).degradation if space else Degradation.from_dict(card["degradation"])
-    scale = net.architecture.scale
-    usable, skipped = _read(Storage.at(images), _LEAST_LR_SIDE * scale)
-    pairs = make_pairs(usable, degradation, scale)
-    plain, ours = score(bicubic(scale), pairs, scale), score(net, pairs, scale)
-    gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
+    found = find_model(model)
+    prepare(found.net)
+    degradation = find_space(space).degradation if space else found.degradation
+    if degradation is None:
+        raise UsageError(f"The card of model '{found.where}' says no degradation: name a search space with --space.")
+    places = [Storage.at(place) for place in images]
+    listed = [_list(place) for place in places]
     return {
-        "scale": scale,
+        "model": found.where,
+        "scale": found.net.architecture.scale,
         "degradation": degradation.describe(),
-        "images": len(pairs),
-        "bicubic": _means(plain),
-        "model": _means(ours),
-        "gain": asdict(paired_interval(gains, [pair.name for pair in pairs])),
-        "skipped": skipped,
+        "self_ensemble": ensemble,
+        "sets": [
+            _evaluate_set(name, place, files, found, degradation, ensemble)
+            for name, place, files in zip(_names(places), places, listed, strict=True)
+        ],
     }
 
 
-def _read(place: Storage, least_side: int) -> tuple[list[NamedImage], list[dict[str, str]]]:
+def _evaluate_set(
+    name: str, place: Storage, files: list[str], found: FoundModel, degradation: Degradation, ensemble: bool
+) -> dict[str, Any]:
+    scale = found.net.architecture.scale
+    skipped: list[Skipped] = []
+    plain: list[Score] = []
+    ours: list[Score] = []
+    for image in _read(place, files, _LEAST_LR_SIDE * scale):
+        if isinstance(image, Skipped):
+            skipped.append(image)
+            continue
+        pair = make_pairs([image], degradation, scale)
+        plain += score(bicubic(scale), pair, scale)
+        ours += score(_as_stored(found, ensemble), pair, scale)
+    if not ours:
+        raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
+    gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
+    return {
+        "name": name,
+        "images": len(ours),
+        "bicubic": _means(plain),
+        "model": _means(ours),
+        "gain": asdict(paired_interval(gains, [one.name for one in ours])),
+        "skipped": [asdict(one) for one in skipped],
+    }
+
+
+def _as_stored(found: FoundModel, ensemble: bool) -> Upscaler:
+    """What ``rayscale upscale`` would write, for LR images of 8 bits."""
+
+    def run(lr: torch.Tensor) -> torch.Tensor:
+        pixels = (lr[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        hr = torch.from_numpy(upscale(found.net, pixels, ensemble=ensemble))
+        return hr.permute(2, 0, 1)[None].float() / 255
+
+    return run
+
+
+def _list(place: Storage) -> list[str]:
     place.check_readable()
-    usable, skipped = [], []
-    for facts in place.files():
-        if not facts.path.lower().endswith(tuple(EXTENSIONS)):
-            continue
-        try:
-            image = decode(place.child(facts.path).read_bytes())
-        except UnreadableImageError as error:
-            skipped.append({"file": facts.path, "reason": str(error)})
-            continue
-        if min(image.height, image.width) < least_side:
-            reason = f"{image.width}×{image.height} pixels, fewer than {least_side}×{least_side}"
-            skipped.append({"file": facts.path, "reason": reason})
-            continue
-        usable.append(NamedImage(facts.path, facts.path, image.pixels))
-    if not usable:
-        raise ImageSetError(f"'{place.uri}' has no usable images ({len(skipped)} were left out).")
-    return usable, skipped
+    files = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(EXTENSIONS))]
+    if not files:
+        raise ImageSetError(f"'{place.uri}' has no usable images: expected {', '.join(sorted(EXTENSIONS))}.")
+    return files
+
+
+def _read(place: Storage, files: list[str], least_side: int) -> Iterator[NamedImage | Skipped]:
+    for path in files:
+        read = read_image(place, path, least_side)
+        yield read if isinstance(read, Skipped) else NamedImage(path, path, read[1].pixels)
+
+
+def _names(places: list[Storage]) -> list[str]:
+    """The last part of each path, or all of it where two sets would be called the same."""
+    short = [PurePosixPath(place.uri).name or place.uri for place in places]
+    return [name if short.count(name) == 1 else place.uri for name, place in zip(short, places, strict=True)]
 
 
 def _means(scores: list[Score]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,7 +12,7 @@ from orchestrator.experiment import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.stages import fingerprint
 from orchestrator.storage import FileFacts, Storage
 from trainables.errors import ImageSetError, UsageError, suggestion
-from trainables.images import EXTENSIONS
+from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,14 @@ class SourceFile:
     facts: FileFacts
     scene: str
     test: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    file: str
+    reason: str
 
 
 class SceneFinder:
@@ -82,6 +91,28 @@ def list_files(images: ImageSet, root: Storage, test_images: str | None = None) 
 def listing_fingerprint(files: Iterable[SourceFile]) -> str:
     """Changes when a file is added, removed, resized, touched or moved to another scene."""
     return fingerprint([(f.facts.path, f.facts.size, f.facts.modified, f.scene, f.test) for f in files])
+
+
+def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, DecodedImage] | Skipped:
+    """One file's bytes and its pixels, or why it is left out.
+
+    Args:
+        place: The folder that the file is in.
+        path: Its path below that.
+        least_side: Least height and width in pixels.
+    """
+    data = place.child(path).read_bytes()
+    try:
+        return data, decode(data, least_side)
+    except UnreadableImageError as error:
+        return Skipped(path, str(error))
+
+
+def left_out(skipped: Iterable[Skipped]) -> str:
+    """The commonest reasons in brackets, such as " (left out: 9 × smaller than the 80×80 needed)"; "" without any."""
+    reasons = Counter(re.sub(r"^\d+×\d+ pixels, ", "", one.reason) for one in skipped)
+    told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+    return f" (left out: {told})" if told else ""
 
 
 def _list_one(place: Storage, scene_of: SceneFinder, test: bool) -> list[SourceFile]:

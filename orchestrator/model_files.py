@@ -1,11 +1,68 @@
-"""Models on storage: a folder with the two files that :mod:`trainables.models` packs."""
+"""Models by name: a packaged one, or a folder or prefix with the two files that :mod:`trainables.models` packs."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.storage import Storage
-from trainables.errors import UsageError
+from trainables import pretrained
+from trainables.degradation import Degradation
+from trainables.errors import UsageError, suggestion
 from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network import SuperResolutionNet
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model as a user named it.
+
+    Attributes:
+        where: The packaged name, or the folder or prefix.
+        files: Its two files, by name.
+        net: The network, ready to evaluate.
+        card: What its card says.
+    """
+
+    where: str
+    files: dict[str, bytes]
+    net: SuperResolutionNet
+    card: dict[str, Any]
+
+    @property
+    def licence(self) -> str:
+        """Terms of the model, or of the images that it learnt from."""
+        return str(self.card.get("licence") or self.card.get("data_licence") or "not stated")
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """What the model learnt to undo; None where its card does not say."""
+        try:
+            return Degradation.from_dict(self.card["degradation"])
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError):
+            return None
+
+
+def find_model(named: str) -> FoundModel:
+    """Reads the model that a user names.
+
+    Args:
+        named: A packaged name such as ``base-x4``, a folder, or an ``s3://`` prefix. A folder that is called like a
+            packaged model is meant only where it is written with a slash (``./base-x4``).
+
+    Raises:
+        UsageError: If there is none, or it is damaged.
+    """
+    if "/" not in named and named in pretrained.names():
+        return _unpacked(named, pretrained.files(named))
+    place = Storage.at(named)
+    if "/" not in named and not Path(place.path).is_dir():
+        known = pretrained.names()
+        raise UsageError(
+            f"There is no model '{named}': no folder is called so, and the packaged models are "
+            f"{', '.join(known) or 'none'}.{suggestion(named, known)}"
+        )
+    place.check_readable()
+    return _unpacked(place.uri, _files(place))
 
 
 def write_model(place: Storage, net: SuperResolutionNet, facts: dict[str, Any]) -> None:
@@ -20,7 +77,23 @@ def read_model(place: Storage) -> tuple[SuperResolutionNet, dict[str, Any]]:
     Raises:
         UsageError: If there is none, or it is damaged.
     """
+    return unpack_model(_files(place))
+
+
+def _files(place: Storage) -> dict[str, bytes]:
     try:
-        return unpack_model({name: place.child(name).read_bytes() for name in (WEIGHTS, CARD)})
-    except FileNotFoundError:
+        return {name: place.child(name).read_bytes() for name in (WEIGHTS, CARD)}
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"There is no model at '{place.uri}': expected {WEIGHTS} and {CARD}.") from None
+
+
+def _unpacked(where: str, files: dict[str, bytes]) -> FoundModel:
+    try:
+        net, card = unpack_model(files)
+    except UsageError as error:
+        raise UsageError(f"Model '{where}': {error}") from None
+    if net.architecture.channels != 3:
+        raise UsageError(
+            f"Model '{where}' takes {net.architecture.channels} bands; gray and colour images need one that takes 3."
+        )
+    return FoundModel(where, files, net, card)

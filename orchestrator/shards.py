@@ -7,23 +7,21 @@ written last, so a reader never sees half a build.
 
 import hashlib
 import io
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.image_sets import SourceFile
+from orchestrator.image_sets import Skipped, SourceFile, left_out, read_image
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, RunError, UsageError
 from trainables.evaluation import NamedImage
-from trainables.images import UnreadableImageError, decode
+from trainables.images import decode
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
@@ -42,14 +40,6 @@ SCHEMA = pa.schema(
         ("origin", pa.string()),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that was left out, and why."""
-
-    file: str
-    reason: str
 
 
 Row = dict[str, Any]
@@ -78,7 +68,7 @@ def build_shards(
     wanted = [split for split in SPLITS if split in {"train", *shares} or (split == "test" and test_folders)]
     splits = _split(rows, shares, skipped, files[0].place.uri)
     if test_folders and not splits["test"]:
-        raise ImageSetError(f"'{min(test_folders)}' has no usable images ({len(skipped)} files were left out).")
+        raise ImageSetError(f"'{min(test_folders)}' has no usable images{left_out(skipped)}.")
     parts = [part for split in wanted for part in _write_split(split, splits[split], out)]
     manifest = {
         "format": 1,
@@ -159,15 +149,10 @@ def _read_all(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], 
 
 
 def _read_one(file: SourceFile, least_side: int) -> Row | Skipped:
-    place = file.place.child(file.facts.path)
-    data = place.read_bytes()
-    try:
-        image = decode(data)
-    except UnreadableImageError as error:
-        return Skipped(file.facts.path, str(error))
-    if min(image.height, image.width) < least_side:
-        size = f"{image.width}×{image.height}"
-        return Skipped(file.facts.path, f"{size} pixels, smaller than one patch of {least_side}×{least_side}")
+    read = read_image(file.place, file.facts.path, least_side)
+    if isinstance(read, Skipped):
+        return read
+    data, image = read
     return {
         "scene_id": file.scene,
         "image": data,
@@ -187,10 +172,9 @@ def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], wh
     scenes = sorted(own, key=lambda scene: hashlib.sha256(scene.encode()).hexdigest())
     needed = 1 + len(shares)
     if len(scenes) < needed:
-        reasons = "; ".join(f"{count} × {reason}" for reason, count in _reasons(skipped).most_common(3))
         raise ImageSetError(
             f"'{where}' has usable images of {len(scenes)} scenes; at least {needed} scenes are needed, one for each "
-            f"split{f' (left out: {reasons})' if reasons else ''}."
+            f"split{left_out(skipped)}."
         )
     assigned: dict[str, str] = {}
     for split, share in sorted(shares.items()):
@@ -202,10 +186,6 @@ def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], wh
     for row in rows:
         splits["test" if row["test"] else assigned.get(row["scene_id"], "train")].append(row)
     return splits
-
-
-def _reasons(skipped: Iterable[Skipped]) -> Counter[str]:
-    return Counter(re.sub(r"^\d+×\d+ pixels, ", "", s.reason) for s in skipped)
 
 
 def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[dict[str, Any]]:

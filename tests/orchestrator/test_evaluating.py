@@ -1,50 +1,73 @@
 """Scoring a model on one's own images, beside bicubic."""
 
+from dataclasses import replace
+
 import noise_images
 import pytest
+import tiny_models
 
 from orchestrator.evaluating import evaluate_model
 from orchestrator.statistics import Interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import ImageSetError, StorageError, UsageError
-from trainables.models import pack_model
 from trainables.network import SuperResolutionNet, preset
 
 
 @pytest.fixture
 def model(tmp_path):
     """An untrained network, which is bicubic interpolation."""
-    net = SuperResolutionNet(preset("tiny", 2))
-    facts = {"name": "satellite", "degradation": find_space("satellite").degradation.to_dict()}
-    for name, data in pack_model(net, facts).items():
-        Storage.at(str(tmp_path / "model")).child(name).write_bytes(data)
-    return str(tmp_path / "model")
+    degradation = find_space("satellite").degradation.to_dict()
+    return tiny_models.write(tmp_path / "model", SuperResolutionNet(preset("tiny", 2)), degradation=degradation)
 
 
 @pytest.fixture
 def images(tmp_path):
-    noise_images.write(tmp_path / "images", [f"{i}.png" for i in range(3)], (48, 50))
+    noise_images.write(tmp_path / "images", [f"{i}.png" for i in range(3)], (64, 66))
     return tmp_path / "images"
 
 
 def test_an_untrained_network_ties_with_bicubic(model, images):
-    told = evaluate_model(model, str(images))
-    assert told["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "scenes": 3}
-    assert Interval(**told["gain"]).verdict == "tie"
-    assert told["model"] == told["bicubic"]
-    assert told["images"] == 3
-    assert told["scale"] == 2
+    told = evaluate_model(model, [str(images)])
+    (only,) = told["sets"]
+    assert only["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "scenes": 3}
+    assert Interval(**only["gain"]).verdict == "tie"
+    assert only["model"] == only["bicubic"]
+    assert (only["name"], only["images"], only["skipped"]) == ("images", 3, [])
+    assert (told["scale"], told["model"], told["self_ensemble"]) == (2, model, False)
     assert told["degradation"] == find_space("satellite").degradation.describe()
-    assert told["skipped"] == []
+
+
+def test_several_sets_have_a_row_each(model, images, tmp_path):
+    other = noise_images.write(tmp_path / "more" / "images", ["a.png", "b.png"], (40, 40), channels=1)
+    third = noise_images.write(tmp_path / "third", ["a.png"], (40, 40))
+    told = evaluate_model(model, [str(images), str(other), str(third) + "/"])
+    assert [(one["name"], one["images"]) for one in told["sets"]] == [(str(images), 3), (str(other), 2), ("third", 1)]
+    assert told["sets"][0] == evaluate_model(model, [str(images)])["sets"][0] | {"name": str(images)}
+
+
+def test_self_ensemble_changes_the_model_and_not_bicubic(tmp_path, images):
+    model = tiny_models.write(tmp_path / "trained", tiny_models.net(2))
+    plain, mean = (evaluate_model(model, [str(images)], ensemble=ensemble)["sets"][0] for ensemble in (False, True))
+    assert plain["bicubic"] == mean["bicubic"]
+    # On average over eight, what the network adds of its own to noise is smaller, and so is the error.
+    assert mean["model"]["psnr"] > plain["model"]["psnr"]
 
 
 def test_another_space_degrades_otherwise(model, images):
-    own, other = (evaluate_model(model, str(images), space) for space in (None, "art"))
+    own, other = (evaluate_model(model, [str(images)], space) for space in (None, "art"))
     assert other["degradation"] == find_space("art").degradation.describe()
-    assert own["bicubic"] != other["bicubic"]
+    assert own["sets"][0]["bicubic"] != other["sets"][0]["bicubic"]
     with pytest.raises(UsageError, match="Did you mean 'satellite'"):
-        evaluate_model(model, str(images), "sattelite")
+        evaluate_model(model, [str(images)], "sattelite")
+
+
+@pytest.mark.parametrize("degradation", [None, {"blur": "much"}, {"fog": [0, 1]}, 3])
+def test_a_card_without_a_degradation(tmp_path, images, degradation):
+    model = tiny_models.write(tmp_path / "mute", tiny_models.net(2), degradation=degradation)
+    with pytest.raises(UsageError, match="says no degradation: name a search space with --space"):
+        evaluate_model(model, [str(images)])
+    assert evaluate_model(model, [str(images)], "art")["sets"][0]["images"] == 3
 
 
 def test_files_that_were_left_out_are_named(model, images):
@@ -52,27 +75,66 @@ def test_files_that_were_left_out_are_named(model, images):
     (images / "broken.png").write_bytes(b"x")
     (images / "deep.png").write_bytes(noise_images.sixteen_bit_png())
     (images / "notes.txt").write_text("ignored")
-    told = evaluate_model(model, str(images))
+    (told,) = evaluate_model(model, [str(images)])["sets"]
     assert told["images"] == 3
     reasons = {entry["file"]: entry["reason"] for entry in told["skipped"]}
     assert sorted(reasons) == ["broken.png", "deep.png", "small.png"]
-    assert reasons["small.png"] == "64×31 pixels, fewer than 32×32"
+    assert reasons["small.png"] == "64×31 pixels, smaller than the 32×32 needed"
 
 
-def test_no_usable_image(model, tmp_path):
+def test_no_usable_image_in_one_of_the_sets(model, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageSetError, match="no usable images"):
-        evaluate_model(model, str(tmp_path / "empty"))
+    noise_images.write(tmp_path / "small", ["a.png"], (31, 64))
+    for name, words in {
+        "empty": "no usable images: expected .bmp",
+        "small": r"no usable images \(left out: 1 × smaller than the 32×32 needed\)",
+    }.items():
+        with pytest.raises(ImageSetError, match=words):
+            evaluate_model(model, [str(images), str(tmp_path / name)])
     with pytest.raises(StorageError, match="There is no folder"):
-        evaluate_model(model, str(tmp_path / "nowhere"))
+        evaluate_model(model, [str(images), str(tmp_path / "nowhere")])
 
 
 def test_no_model(tmp_path, model, images):
     with pytest.raises(UsageError, match=r"There is no model at '.*images': expected model.safetensors and card.json"):
-        evaluate_model(str(images), str(images))
+        evaluate_model(str(images), [str(images)])
     with pytest.raises(StorageError, match="There is no folder"):
-        evaluate_model(str(tmp_path / "nowhere"), str(images))
+        evaluate_model(str(tmp_path / "nowhere"), [str(images)])
     weights = Storage.at(model).child("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(UsageError, match="digests differ"):
-        evaluate_model(model, str(images))
+    with pytest.raises(UsageError, match=r"Model '.*model': .*digests differ"):
+        evaluate_model(model, [str(images)])
+
+
+class TestNames:
+    """What a word after --model means."""
+
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path, monkeypatch):
+        tiny_models.packaged(tmp_path, monkeypatch)
+        monkeypatch.chdir(tmp_path)
+
+    def told(self, named):
+        return evaluate_model(named, ["images"])["model"]
+
+    def test_a_packaged_name(self, images):
+        assert self.told("base-x4") == "base-x4"
+
+    def test_a_folder_of_that_name_is_meant_only_with_a_slash(self, images, tmp_path):
+        tiny_models.write(tmp_path / "base-x4", tiny_models.net(2))
+        assert self.told("base-x4") == "base-x4"
+        assert self.told("./base-x4") == self.told("base-x4/") == str(tmp_path / "base-x4")
+
+    def test_any_other_folder_needs_no_slash(self, images, tmp_path):
+        tiny_models.write(tmp_path / "mine", tiny_models.net(2))
+        assert self.told("mine") == str(tmp_path / "mine")
+
+    def test_an_unknown_name(self, images):
+        with pytest.raises(UsageError, match=r"no model 'bse-x4'.* are base-x2, base-x4\. Did you mean 'base-x4'\?"):
+            self.told("bse-x4")
+
+    def test_a_model_of_other_bands(self, images, tmp_path):
+        gray = SuperResolutionNet(replace(preset("tiny", 2), channels=1))
+        tiny_models.write(tmp_path / "gray", gray)
+        with pytest.raises(UsageError, match="takes 1 bands; gray and colour images need one that takes 3"):
+            self.told("gray")

@@ -228,7 +228,7 @@ def test_unusable_files_are_counted_and_named(root, out):
     assert sum(manifest["images"].values()) == 3
     assert sorted(reasons) == ["again.png", "cut.png", "deep.png", "empty.png", "text.jpg", "tiny.png"]
     assert reasons["again.png"] == "the same image as images/a.png"
-    assert reasons["tiny.png"] == f"{SIDE - 1}×{SIDE} pixels, smaller than one patch of {SIDE}×{SIDE}"
+    assert reasons["tiny.png"] == f"{SIDE - 1}×{SIDE} pixels, smaller than the {SIDE}×{SIDE} needed"
     assert "16" in reasons["deep.png"]
     assert reasons["text.jpg"] == reasons["empty.png"] == "not an image that can be decoded"
 
@@ -238,7 +238,7 @@ def test_too_few_scenes_say_how_many_are_needed_and_what_was_left_out(root, out)
     with pytest.raises(ImageSetError, match="usable images of 1 scenes; at least 3 scenes are needed"):
         build(listed(root, scenes="folder"), out)
     write(root, ["two/a.png", "three/b.png"], (4, 5))
-    with pytest.raises(ImageSetError, match=rf"\(left out: 2 × smaller than one patch of {SIDE}×{SIDE}\)"):
+    with pytest.raises(ImageSetError, match=rf"\(left out: 2 × smaller than the {SIDE}×{SIDE} needed\)"):
         build(listed(root, scenes="folder"), out)
     assert not out.child("manifest.json").exists()
 

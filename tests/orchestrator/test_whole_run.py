@@ -87,8 +87,8 @@ def test_best_configuration_is_the_report_s(first_run: tuple[Experiment, str]) -
 
 
 def test_model_of_a_domain_can_be_used(first_run: tuple[Experiment, str], images: Path) -> None:
-    told = evaluate_model(first_run[0].home.child("models", "satellite").uri, str(images / "satellite"))
-    assert told["images"] == 9
+    told = evaluate_model(first_run[0].home.child("models", "satellite").uri, [str(images / "satellite")])
+    assert told["sets"][0]["images"] == 9
 
 
 def test_second_run_skips_every_stage(first_run: tuple[Experiment, str]) -> None:

@@ -1,0 +1,221 @@
+"""Upscaling files with a model, without a cluster: one image, a folder or a prefix.
+
+Outputs are written whole or not at all, and those that are there already are left alone, so the same command goes on
+after any interruption. A file that cannot be upscaled is counted with its reason and stops nothing.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any
+
+import torch
+from pyarrow import fs
+
+from orchestrator.model_files import find_model
+from orchestrator.storage import Storage
+from trainables.errors import ImageSetError, StorageError, UsageError, suggestion
+from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode, encode_jpeg, encode_png
+from trainables.network import SuperResolutionNet
+from trainables.upscaling import TILE, prepare, upscale, upscale_alpha
+
+DEVICES = ("auto", "cpu", "cuda")
+_JPEG = (".jpg", ".jpeg")
+_FILES_AT_ONCE = 2
+"""One in the network while another is decoded or written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How images are upscaled.
+
+    Attributes:
+        tile: Largest side of a tile in LR pixels.
+        threads: CPU threads of the network; None for all cores.
+        device: One of :data:`DEVICES`.
+        overwrite: Whether outputs that are there already are made again.
+        ensemble: Whether eight flips and rotations are averaged.
+    """
+
+    tile: int = TILE
+    threads: int | None = None
+    device: str = "auto"
+    overwrite: bool = False
+    ensemble: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    name: str
+    source: Storage
+    target: Storage
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    name: str
+    failure: str | None = None
+    note: str | None = None
+    pixels: int = 0
+
+
+def upscale_images(
+    model: str, source: str, target: str, settings: Settings, tell: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Upscales all images of a place.
+
+    Args:
+        model: Packaged name, folder or prefix of the model.
+        source: An image file, a folder or an ``s3://`` prefix.
+        target: A folder or prefix; for one file also a path that ends in .png or .jpg.
+        settings: How.
+        tell: Called with the files done and the files to do.
+
+    Returns:
+        Counts of written and skipped outputs, and each failure and note with its file.
+
+    Raises:
+        UsageError: If nothing can be started: no model, no image, no place to write to, or a wrong setting.
+    """
+    device = _device(settings.device)
+    works = _works(source, target)
+    found = find_model(model)
+    to_do = works if settings.overwrite else _missing(works, target)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    net = prepare(found.net, device)
+    start, lock, outcomes = time.monotonic(), Lock(), []
+    tell(0, len(to_do))
+    for outcome in _all(lambda work: _upscale_file(net, work, settings, lock), to_do):
+        outcomes.append(outcome)
+        tell(len(outcomes), len(to_do))
+    return {
+        "model": found.where,
+        "scale": net.architecture.scale,
+        "output": Storage.at(target).uri,
+        "written": sum(outcome.failure is None for outcome in outcomes),
+        "skipped": len(works) - len(to_do),
+        "failed": [{"file": o.name, "reason": o.failure} for o in outcomes if o.failure is not None],
+        "notes": [{"file": o.name, "note": o.note} for o in outcomes if o.note is not None],
+        "megapixels": round(sum(outcome.pixels for outcome in outcomes) / 1e6, 3),
+        "seconds": round(time.monotonic() - start, 1),
+        "device": device.type,
+    }
+
+
+def _all(function: Callable[[_Work], _Outcome], works: list[_Work]) -> Iterator[_Outcome]:
+    pool = ThreadPoolExecutor(_FILES_AT_ONCE)
+    try:
+        yield from pool.map(function, works)
+    finally:
+        # Ctrl-C lets the files at hand finish and starts no other.
+        pool.shutdown(cancel_futures=True)
+
+
+def _upscale_file(net: SuperResolutionNet, work: _Work, settings: Settings, lock: Lock) -> _Outcome:
+    try:
+        image = decode(work.source.read_bytes(), keep_alpha=True)
+        _check_nothing_lost(image)
+        with lock:
+            pixels = upscale(net, image.pixels, settings.tile, settings.ensemble)
+        note = None
+        if work.target.uri.lower().endswith(_JPEG):
+            note = None if image.alpha is None else "its transparency was dropped, since JPEG has none"
+            data = encode_jpeg(pixels, image.profile)
+        else:
+            scale = net.architecture.scale
+            alpha = None if image.alpha is None else upscale_alpha(image.alpha, scale, settings.tile)
+            data = encode_png(pixels, alpha, image.profile)
+        work.target.write_bytes(data)
+    except UnreadableImageError as error:
+        return _Outcome(work.name, failure=str(error))
+    except OSError as error:
+        return _Outcome(work.name, failure=error.strerror or str(error).split("\n")[0])
+    except (MemoryError, RuntimeError, ValueError) as error:
+        return _Outcome(work.name, failure=f"{type(error).__name__}: {str(error).split(chr(10))[0]}")
+    return _Outcome(work.name, note=note, pixels=pixels.shape[0] * pixels.shape[1])
+
+
+def _check_nothing_lost(image: DecodedImage) -> None:
+    if image.georeferenced:
+        raise UnreadableImageError("it is georeferenced, and its place on earth would be lost")
+    if image.frames > 1:
+        raise UnreadableImageError(f"it holds {image.frames} images, and all but the first would be lost")
+
+
+def _device(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, found '{name}'.{suggestion(name, DEVICES)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device is cuda, but torch finds no usable GPU here; take --device cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _works(source: str, target: str) -> list[_Work]:
+    """Every image with the place of its output.
+
+    Raises:
+        UsageError: If there is no image, or an output would replace an input.
+    """
+    place, out = Storage.at(source), Storage.at(target)
+    if place.remote:
+        place.check_readable()
+    kind = place.filesystem.get_file_info(place.path).type
+    if kind == fs.FileType.File:
+        works = [_work_of_file(place, out)]
+    elif kind == fs.FileType.Directory:
+        works = _works_of_folder(place, out)
+    else:
+        raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
+    inputs = {work.source.uri for work in works}
+    if any(work.target.uri in inputs for work in works) or _below(out, place):
+        raise UsageError(f"OUTPUT '{out.uri}' must lie outside INPUT '{place.uri}', whose images it would mix with.")
+    _parent(works[0].target).check_writable()
+    return works
+
+
+def _work_of_file(place: Storage, out: Storage) -> _Work:
+    name, suffix = PurePosixPath(place.uri).name, PurePosixPath(out.uri).suffix.lower()
+    if not name.lower().endswith(tuple(EXTENSIONS)):
+        raise ImageSetError(f"'{place.uri}' is no image ({', '.join(sorted(EXTENSIONS))}).")
+    if suffix in (".png", *_JPEG):
+        return _Work(name, place, out)
+    if suffix in EXTENSIONS:
+        raise UsageError(f"OUTPUT '{out.uri}' must end in .png or .jpg, or be a folder.")
+    return _Work(name, place, out.child(f"{PurePosixPath(name).stem}.png"))
+
+
+def _works_of_folder(place: Storage, out: Storage) -> list[_Work]:
+    if PurePosixPath(out.uri).suffix.lower() in EXTENSIONS:
+        raise UsageError(f"OUTPUT '{out.uri}' must be a folder, because INPUT '{place.uri}' is one.")
+    place.check_readable()
+    paths = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(EXTENSIONS))]
+    if not paths:
+        raise ImageSetError(f"'{place.uri}' holds no images ({', '.join(sorted(EXTENSIONS))}).")
+    plain = {path: str(PurePosixPath(path).with_suffix(".png")) for path in paths}
+    of_a_name = Counter(name.lower() for name in plain.values())
+    # Where photo.jpg and photo.png lie together, both keep their whole name.
+    names = {path: f"{path}.png" if of_a_name[name.lower()] > 1 else name for path, name in plain.items()}
+    return [_Work(path, place.child(path), out.child(names[path])) for path in paths]
+
+
+def _missing(works: list[_Work], target: str) -> list[_Work]:
+    if len(works) == 1:
+        return [work for work in works if not work.target.exists()]
+    out = Storage.at(target)
+    there = {out.child(facts.path).uri for facts in out.files()}
+    return [work for work in works if work.target.uri not in there]
+
+
+def _below(inner: Storage, outer: Storage) -> bool:
+    if inner.remote or outer.remote:
+        return f"{inner.uri}/".startswith(f"{outer.uri}/")
+    return Path(inner.path).resolve().is_relative_to(Path(outer.path).resolve())
+
+
+def _parent(file: Storage) -> Storage:
+    return Storage(file.uri.rpartition("/")[0])
