@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orchestrator.experiment import Experiment, SceneTable, Target
+from orchestrator.experiment import Experiment, ImageSet, SceneTable, SourceModel, Target
 
 OUT = Path(__file__).parent / "settings.md"
 HEAD = """# Every setting of an experiment file
@@ -18,20 +18,27 @@ This page is written by `python docs/make_settings.py`.
 
 def page() -> str:
     """The whole page."""
-    sections = {"": Experiment, "targets.NAME.": Target, "….scenes.": SceneTable}
+    sections = {
+        "": Experiment,
+        "targets.NAME.": Target,
+        "….scenes.": SceneTable,
+        "source.": ImageSet,
+        "source. (a model)": SourceModel,
+    }
     for name, field in Experiment.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             sections[f"{name}."] = field.annotation
     return HEAD + "".join(_table(prefix, section) for prefix, section in sections.items())
 
 
-def _table(prefix: str, section: type[BaseModel]) -> str:
+def _table(key: str, section: type[BaseModel]) -> str:
+    prefix, _, instead = key.partition(" ")
     rows = [
         f"| `{prefix}{name}` | {_default(field.default)} | {field.description} |"
         for name, field in section.model_fields.items()
         if field.description
     ]
-    title = prefix.rstrip(".") or "the experiment"
+    title = f"{prefix.rstrip('.')} {instead}".strip() or "the experiment"
     return "\n".join([f"\n## {title}\n", "| setting | default | what it is |", "|---|---|---|", *rows, ""])
 
 

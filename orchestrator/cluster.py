@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.experiment import Cluster, Experiment
+from orchestrator.experiment import Cluster, Experiment, SourceModel
 from trainables.errors import RunError, UsageError
 
 _QUIET = {
@@ -82,7 +82,7 @@ def check_resources(experiment: Experiment, resources: Resources) -> None:
             f"search.cpus_per_trial is {search.cpus_per_trial:g}, but this cluster has {resources.cpus:g} CPUs."
         )
     gpus = pretraining.workers * pretraining.gpus_per_worker
-    if gpus > resources.gpus:
+    if gpus > resources.gpus and not isinstance(experiment.source, SourceModel):
         raise UsageError(
             f"Pretraining asks for {pretraining.workers} workers × {pretraining.gpus_per_worker:g} GPUs, but this "
             f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."

@@ -1,6 +1,7 @@
 """An experiment: every setting, its unit and its default."""
 
 import dataclasses
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -11,8 +12,10 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
+from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.errors import suggestion
@@ -21,6 +24,9 @@ from trainables.network import Architecture, frozen_depth_limit, preset
 
 FORMAT = 1
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
+
+_DEFAULTS = {"scale": 4, "network": "base"}
+"""Of an experiment that pretrains; a source model has a scale and a shape of its own."""
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -74,6 +80,30 @@ class ImageSet(_Section):
     scenes: Scenes = Field("file", description="`file`, `folder`, a CSV table or a pattern")
     validation_share: Fraction = Field(0.2, description="share of scenes set aside for validation")
     licence: str = Field("not stated", description="terms of the images, kept in the model card")
+
+
+class SourceModel(_Section):
+    """A model that is there already, instead of images to pretrain one on."""
+
+    model: str = Field(description="instead of `source.images`: a packaged name (base-x4), a folder or s3:// prefix")
+
+
+SOURCES: dict[str, Any] = {"source images": ImageSet, "source model": SourceModel}
+
+
+def _kind_of_source(value: Any) -> str:
+    """Which of the two is meant, so that an error speaks of that one alone."""
+    if not isinstance(value, dict):
+        return "source model" if isinstance(value, SourceModel) else "source images"
+    given = [str(key) for key, setting in value.items() if setting is not None]
+    names_a_model = any(suggestion(key, ("model",)) for key in given)
+    return "source model" if names_a_model and "images" not in given else "source images"
+
+
+Source = Annotated[
+    Annotated[ImageSet, Tag("source images")] | Annotated[SourceModel, Tag("source model")],
+    Discriminator(_kind_of_source),
+]
 
 
 class Target(ImageSet):
@@ -172,11 +202,11 @@ class Experiment(_Section):
     name: Name = Field(description="folder of artefacts")
     storage: str = Field("runs", description="folder or s3:// prefix that holds experiments")
     root: str = Field(".", description="folder or s3:// prefix that relative image paths start from")
-    scale: int = Field(4, description="scale factor: 2, 3 or 4")
-    network: str = Field("base", description="preset of the network")
+    scale: int | None = Field(None, description="scale factor: 2, 3 or 4; the source model's, else 4")
+    network: str | None = Field(None, description="preset of the network; the source model's, else `base`")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="start of all randomness")
     generated_samples: bool = Field(False, description="whether the images are generated, for the report")
-    source: ImageSet
+    source: Source
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
     pretraining: Pretraining = Pretraining()
     finetuning: Finetuning = Finetuning()
@@ -184,15 +214,48 @@ class Experiment(_Section):
     confirmation: Confirmation = Confirmation()
     cluster: Cluster = Cluster()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, content: Any) -> Any:
+        """Defaults that a source model has a say in."""
+        if not isinstance(content, dict) or _kind_of_source(content.get("source")) == "source model":
+            return content
+        given = {key: value for key, value in content.items() if value is not None or key not in _DEFAULTS}
+        return _DEFAULTS | given
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _check_source(cls, source: Any) -> Any:
+        if not isinstance(source, dict):
+            return source
+        source = {key: value for key, value in source.items() if value is not None or key not in ("images", "model")}
+        if {"images", "model"} <= set(source):
+            raise ValueError(
+                "must name images to pretrain on or a model to start from, found both `images` and `model`"
+            )
+        if not source:
+            raise ValueError("must name `images` to pretrain on or a `model` to start from, found neither")
+        return source
+
     @property
     def home(self) -> Storage:
         """Where all artefacts of the experiment live."""
         return Storage.at(self.storage).child(self.name)
 
+    @cached_property
+    def source_model(self) -> FoundModel | None:
+        """The model that the search starts from, read once; None where it is pretrained here.
+
+        Raises:
+            UsageError: If there is none of that name, or it is damaged.
+        """
+        return find_model(self.source.model) if isinstance(self.source, SourceModel) else None
+
     @property
     def architecture(self) -> Architecture:
-        """The network's shape."""
-        return preset(self.network, self.scale)
+        """The network's shape: the source model's, or the preset's."""
+        found = self.source_model
+        return found.net.architecture if found else preset(self.network or "base", self.scale or 4)
 
     def space(self, domain: str) -> TransferSpace:
         """The search space of a target, with the ranges that the file sets instead."""
@@ -207,4 +270,4 @@ class Experiment(_Section):
 
     def dump(self) -> dict[str, Any]:
         """Plain values of every setting, defaults included."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json") | {"scale": self.architecture.scale}

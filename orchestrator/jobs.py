@@ -31,8 +31,13 @@ class Jobs:
         return self.experiment.home.child(*parts)
 
     def image_set(self, name: str) -> ImageSet:
-        """The source's or a target's images."""
-        return self.experiment.source if name == SOURCE else self.experiment.targets[name]
+        """The source's or a target's images.
+
+        Raises:
+            KeyError: If the source is a model, which has none here.
+        """
+        source = self.experiment.source
+        return source if name == SOURCE and isinstance(source, ImageSet) else self.experiment.targets[name]
 
     def shares(self, name: str) -> dict[str, float]:
         """Shares of scenes that are set aside."""
@@ -43,7 +48,7 @@ class Jobs:
     def least_side(self, name: str) -> int:
         """HR pixels that an image needs on each side."""
         section = self.experiment.pretraining if name == SOURCE else self.experiment.finetuning
-        return smallest_image(section.lr_patch, self.experiment.scale)
+        return smallest_image(section.lr_patch, self.experiment.architecture.scale)
 
     def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
         """Fingerprint of a set of shards."""
@@ -51,8 +56,13 @@ class Jobs:
         return fingerprint("shards-1", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
 
     def source_inputs(self) -> str:
-        """Fingerprint of the pretraining. Workers count, because their number is part of the effective batch."""
+        """Fingerprint of the source model, or of its pretraining here.
+
+        Workers count, because their number is part of the effective batch.
+        """
         experiment = self.experiment
+        if found := experiment.source_model:
+            return fingerprint("source-model-1", found.card["sha256"], experiment.architecture.to_dict())
         return fingerprint(
             "pretrain-1",
             experiment.pretraining.model_dump(exclude={"gpus_per_worker", "pool_images"}),
@@ -125,7 +135,7 @@ class Jobs:
             model=self.place("models", domain),
             lineage={
                 "shards": self._shards_digest(domain),
-                "source_shards": self._shards_digest(SOURCE),
+                **self._source_lineage(),
                 "source_model": self._source_digest(),
                 "study": self.study_inputs(domain),
             },
@@ -143,7 +153,7 @@ class Jobs:
             source=self.place("source"),
             source_digest=self._source_digest(),
             degradation=experiment.space(domain).degradation,
-            scale=experiment.scale,
+            scale=experiment.architecture.scale,
             budget=experiment.finetuning.budget(),
             lr_patch=experiment.finetuning.lr_patch,
             validation_images=search.validation_images,
@@ -160,6 +170,11 @@ class Jobs:
 
     def _source_digest(self) -> str:
         return str((self.place("source", CARD).read_json() or {}).get("sha256"))
+
+    def _source_lineage(self) -> dict[str, str]:
+        if found := self.experiment.source_model:
+            return {"source": found.where, "source_licence": found.licence}
+        return {"source_shards": self._shards_digest(SOURCE)}
 
     def _default(self) -> TransferConfiguration:
         rate = self.experiment.finetuning.default_learning_rate

@@ -1,5 +1,6 @@
 """A whole experiment, stage by stage: shards → source model → search → confirmation → report."""
 
+import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -8,15 +9,17 @@ from typing import Any
 
 from orchestrator.cluster import Resources, check_resources, connect, drive_all, local_resources
 from orchestrator.confirming import drive_confirmation
-from orchestrator.experiment import FORMAT, Experiment, Target
+from orchestrator.experiment import FORMAT, Experiment, ImageSet, Target
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.model_files import FoundModel
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
+from orchestrator.reading import check_source
 from orchestrator.reporting import write_report
 from orchestrator.searching import Record, drive_study
 from orchestrator.shards import build_shards, check_sound, read_manifest
-from orchestrator.stages import finish_stage, finished, now, run_stage
+from orchestrator.stages import RECORD, finish_stage, finished, now, run_stage
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__
@@ -98,12 +101,27 @@ class _Run:
     def pretrain(self) -> None:
         place, shards = self.jobs.place("source"), self.jobs.place("shards", SOURCE)
         inputs = self.jobs.source_inputs()
+        if found := self.experiment.source_model:
+            self._adopt(found, place, inputs)
+            return
 
         def train() -> dict[str, Any]:
             resources, board = self._cluster
             return pretrain_source(self.experiment, shards, place, resources, board, inputs)
 
         run_stage("pretrain", place, inputs, train, self.say)
+        self.say(f"  to use it as it is: rayscale upscale YOUR_IMAGES UPSCALED --model {shlex.quote(place.uri)}")
+
+    def _adopt(self, found: FoundModel, place: Storage, inputs: str) -> None:
+        self.say(f"pretrain: source model {found.where}, nothing to train")
+        if finished(place, inputs):
+            return
+        start = time.monotonic()
+        if place.child(RECORD).exists():
+            place.child(RECORD).delete()  # of another model: its record must not outlive its files
+        for name, data in found.files.items():
+            place.child(name).write_bytes(data)
+        finish_stage("pretrain", place, inputs, start, {"model": found.where})
 
     def search(self) -> None:
         domains = self._unfinished("search", self.jobs.search_inputs)
@@ -175,11 +193,16 @@ class _Run:
 
 
 def _list_all(experiment: Experiment) -> dict[str, list[SourceFile]]:
-    """Lists every image set, so that all that is missing is said at once."""
+    """Lists every image set and reads the source model, so that all that is missing is said at once."""
     root = Storage.at(experiment.root)
     root.check_readable()
     files, problems = {}, []
-    for name, images in {SOURCE: experiment.source, **experiment.targets}.items():
+    try:
+        check_source(experiment)
+    except UsageError as problem:
+        problems.append(str(problem))
+    own = {SOURCE: experiment.source} if isinstance(experiment.source, ImageSet) else {}
+    for name, images in {**own, **experiment.targets}.items():
         try:
             files[name] = list_files(images, root, images.test_images if isinstance(images, Target) else None)
         except UsageError as problem:

@@ -93,11 +93,7 @@ def make_plan(experiment: Experiment, inputs: Inputs) -> Plan:
     per_step = step * pretraining.batch / experiment.finetuning.batch * _crowding(experiment, inputs.resources)
     stages = [
         StageEstimate("shards", f"{sum(images.values())} images", 0.03 * sum(images.values())),
-        StageEstimate(
-            "pretrain",
-            f"{pretraining.steps} steps of {pretraining.workers} × {pretraining.batch} patches",
-            _TRAIN_START_SECONDS + pretraining.steps * per_step,
-        ),
+        _pretraining(experiment, per_step),
         StageEstimate(
             "search",
             f"{targets} domains × {trials} trials × {experiment.finetuning.steps} steps",
@@ -110,6 +106,14 @@ def make_plan(experiment: Experiment, inputs: Inputs) -> Plan:
         ),
     ]
     return Plan(stages, images, slots, step, experiment.cluster.price_per_hour)
+
+
+def _pretraining(experiment: Experiment, per_step: float) -> StageEstimate:
+    if found := experiment.source_model:
+        return StageEstimate("pretrain", f"source model {found.where}, nothing to train", 0.0)
+    section = experiment.pretraining
+    work = f"{section.steps} steps of {section.workers} × {section.batch} patches"
+    return StageEstimate("pretrain", work, _TRAIN_START_SECONDS + section.steps * per_step)
 
 
 def _slots(experiment: Experiment, resources: Resources | None) -> int:
@@ -145,7 +149,7 @@ def _measure(experiment: Experiment) -> tuple[float, float, float]:
 
 
 def _measure_on_one_thread(experiment: Experiment) -> tuple[float, float, float]:
-    section, scale = experiment.finetuning, experiment.scale
+    section, scale = experiment.finetuning, experiment.architecture.scale
     net = SuperResolutionNet(experiment.architecture)
     side = max(smallest_image(section.lr_patch, scale) + 16, 320)
     noise = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8).numpy()

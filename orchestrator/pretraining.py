@@ -109,14 +109,14 @@ def _publish(
     out: Storage,
     inputs: str,
 ) -> dict[str, Any]:
-    search, manifest = experiment.search, read_manifest(shards)
+    scale, manifest = experiment.architecture.scale, read_manifest(shards)
     images = list(read_split(shards, "validation"))
-    pairs = make_pairs(images, SOURCE_DEGRADATION, experiment.scale, search.validation_crop)
+    pairs = make_pairs(images, SOURCE_DEGRADATION, scale, experiment.search.validation_crop)
     result = {
         "steps": history.step,
         "loss": history.losses,
-        "validation_psnr": mean_psnr(net, pairs, experiment.scale),
-        "validation_psnr_bicubic": mean_psnr(bicubic(experiment.scale), pairs, experiment.scale),
+        "validation_psnr": mean_psnr(net, pairs, scale),
+        "validation_psnr_bicubic": mean_psnr(bicubic(scale), pairs, scale),
     }
     card = {
         "name": "source",

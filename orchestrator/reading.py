@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from orchestrator.experiment import SCENES, Experiment, Target
+from orchestrator.experiment import SCENES, SOURCES, Experiment, ImageSet, SourceModel, Target
 from trainables.errors import UsageError, suggestion
-from trainables.network import check_frozen_depth
+from trainables.network import check_frozen_depth, preset
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -74,18 +74,41 @@ def _naming(place: str) -> Iterator[None]:
         raise UsageError(f"{place}: {error}") from None
 
 
+def check_source(experiment: Experiment) -> None:
+    """Checks what a source model has a say in; the model is read here.
+
+    Raises:
+        UsageError: If there is no such model, or a setting contradicts it.
+    """
+    found, architecture = experiment.source_model, experiment.architecture
+    if found is not None:
+        if experiment.scale not in (None, architecture.scale):
+            raise UsageError(
+                f"scale is {experiment.scale}, but source model '{found.where}' has {architecture.scale}: remove "
+                "`scale`, or name a model of that scale factor."
+            )
+        if experiment.network is not None and preset(experiment.network, architecture.scale) != architecture:
+            raise UsageError(
+                f"network is '{experiment.network}', but source model '{found.where}' has another shape: remove "
+                "`network`, whose place the model takes."
+            )
+    for domain, target in experiment.targets.items():
+        with _naming(f"targets.{domain}"):
+            for depth in [*(target.frozen_depth or ()), *(s.frozen_depth for s in experiment.space(domain).starts)]:
+                check_frozen_depth(depth, architecture)
+
+
 def _check_meaning(experiment: Experiment) -> None:
-    architecture = experiment.architecture
     for domain, target in experiment.targets.items():
         with _naming(f"targets.{domain}.space"):
-            space = experiment.space(domain)
+            experiment.space(domain)
         with _naming(f"targets.{domain}"):
-            for depth in [*(target.frozen_depth or ()), *(start.frozen_depth for start in space.starts)]:
-                check_frozen_depth(depth, architecture)
             if target.test_images is None and target.validation_share + target.test_share >= 1:
                 raise UsageError(
                     "validation_share and test_share together must be below 1, to leave scenes to train on."
                 )
+    if not isinstance(experiment.source, SourceModel):
+        check_source(experiment)
     pretraining = experiment.pretraining
     if pretraining.checkpoint_every % pretraining.report_every:
         raise UsageError(
@@ -121,7 +144,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 def _sentence(problem: Any) -> str:
     place, kind = [str(part) for part in problem["loc"]], problem["type"]
-    path = ".".join(part for part in place if part not in (*SCENES, "[key]"))
+    path = ".".join(part for part in place if part not in (*SCENES, *SOURCES, "[key]"))
     if kind == "extra_forbidden":
         known = _keys_at(place[:-1])
         return f"Unknown key '{path}'." + (suggestion(place[-1], known) or f" Known here: {', '.join(known)}.")
@@ -162,13 +185,17 @@ _EXPECTED = {
 
 def _keys_at(place: list[str]) -> list[str]:
     section: Any = Experiment
+    further: list[str] = []
     parts = iter(place)
     for part in parts:
         if part == "targets":
             section = Target
             next(parts, None)
+        elif part == "source":
+            section = SOURCES[next(parts)]
+            further = ["model"] if section is ImageSet else []
         elif part == "scenes":
-            section = SCENES[next(parts)]
+            section, further = SCENES[next(parts)], []
         else:
             section = section.model_fields[part].annotation
-    return list(section.model_fields)
+    return [*section.model_fields, *further]

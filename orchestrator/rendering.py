@@ -61,7 +61,7 @@ def render_html(report: Report, pictures: Path) -> str:
         arm_rows=_arm_rows(report),
         compared=_COMPARED,
         picture=lambda file: _data_uri(pictures, file),
-        loss_plot=Markup(plots.loss_curve(report.source.loss, "source-loss")),
+        loss_plot=Markup(plots.loss_curve(report.source.loss, "source-loss")) if report.source.loss else None,
         best_yaml=best_yaml(report),
         as_it_is=AS_IT_IS,
         mean=fmean,

@@ -124,18 +124,21 @@ class DomainReport(_Record):
 
 
 class SourceReport(_Record):
-    """How the source model came to be."""
+    """How the source model came to be: pretrained here, or ``model`` where one was there already."""
 
     name: str
     degradation: str
     parameters: dict[str, int]
     macs_per_lr_pixel: int
     blocks: list[str]
-    steps: int
-    counts: SplitCounts
-    loss: list[CurvePoint]  # mean absolute error on the [0, 1] scale
-    validation_psnr: float
-    validation_psnr_bicubic: float
+    model: str | None = None
+    licence: str | None = None
+    metrics: dict[str, float] = {}  # as the model's own card says
+    steps: int | None = None
+    counts: SplitCounts | None = None
+    loss: list[CurvePoint] = []  # mean absolute error on the [0, 1] scale
+    validation_psnr: float | None = None
+    validation_psnr_bicubic: float | None = None
 
 
 class Report(_Record):

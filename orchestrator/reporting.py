@@ -1,7 +1,9 @@
 """Gathers what the stages left into the report and writes its files."""
 
+import math
 import os
 import platform
+import shlex
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -60,7 +62,7 @@ def write_report(experiment: Experiment, records: dict[str, list[Record]], place
         experiment=experiment.name,
         created=now(),
         generated_samples=experiment.generated_samples,
-        scale=experiment.scale,
+        scale=experiment.architecture.scale,
         seeds=[experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)],
         protocol=_protocol(experiment),
         notes=_notes(experiment),
@@ -199,18 +201,35 @@ def _said(d: Difference) -> str:
 def _source(experiment: Experiment) -> SourceReport:
     place = experiment.home.child("source")
     card, told = place.child(CARD).read_json(), place.child(RECORD).read_json()["result"]
+    size = {key: card[key] for key in ("parameters", "macs_per_lr_pixel", "blocks")}
+    if found := experiment.source_model:
+        return SourceReport(
+            name=str(card.get("name", found.where)),
+            degradation=found.degradation.describe() if found.degradation else "not stated",
+            model=found.where,
+            licence=found.licence,
+            metrics=_numbers(card.get("metrics")),
+            **size,
+        )
     return SourceReport(
-        name=experiment.network,
+        name=experiment.network or "",
         degradation=SOURCE_DEGRADATION.describe(),
-        parameters=card["parameters"],
-        macs_per_lr_pixel=card["macs_per_lr_pixel"],
-        blocks=card["blocks"],
         steps=told["steps"],
         counts=_counts(experiment.home.child("shards", "source")),
         loss=[CurvePoint(step=step, value=value) for step, value in told["loss"]],
         validation_psnr=told["validation_psnr"],
         validation_psnr_bicubic=told["validation_psnr_bicubic"],
+        **size,
     )
+
+
+def _numbers(metrics: Any, path: str = "") -> dict[str, float]:
+    """The single numbers of nested metrics, each under its dotted path."""
+    if isinstance(metrics, dict):
+        parts = (_numbers(value, f"{path}.{key}".lstrip(".")) for key, value in metrics.items())
+        return {key: value for part in parts for key, value in part.items()}
+    is_number = isinstance(metrics, int | float) and not isinstance(metrics, bool)
+    return {path: float(metrics)} if is_number and math.isfinite(metrics) else {}
 
 
 def _protocol(experiment: Experiment) -> list[str]:
@@ -219,7 +238,7 @@ def _protocol(experiment: Experiment) -> list[str]:
         "Splits are by scene. Search and choice read train and validation only; the test split is read by the "
         "confirmation, once the winner is chosen.",
         f"PSNR and SSIM on luma (BT.601, studio range) for colour and on the single channel for gray images, 8-bit "
-        f"output, border of {experiment.scale} pixels left out; whole test images.",
+        f"output, border of {experiment.architecture.scale} pixels left out; whole test images.",
         "Bicubic has MATLAB's kernel (a = -0.5). LR images are made once per test image, with randomness that depends "
         "on its pixels alone.",
         f"Every trained arm has the same budget: {finetuning.steps} steps of {finetuning.batch} patches, Adam, cosine "
@@ -271,4 +290,4 @@ def _next_commands(experiment: Experiment, domains: dict[str, DomainReport]) -> 
             "rayscale plan experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
             "rayscale run experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
         ]
-    return [f"rayscale evaluate --model {told.model} --images YOUR_IMAGES" for told in domains.values()]
+    return [f"rayscale upscale YOUR_IMAGES UPSCALED --model {shlex.quote(told.model)}" for told in domains.values()]
