@@ -1,6 +1,6 @@
 """Satellite images: a sensor's blur, its detectors' aperture, photon and read-out noise.
 
-The MTF is the whole sensor's at the LR grid's Nyquist frequency; optical missions specify 0.1 to 0.4 there. Noise
+The MTF is the whole sensor's, aperture included, at the LR grid's Nyquist frequency: from blurred to sharp. Noise
 grows with the signal, and each band has its own: at full scale a signal-to-noise ratio of 30 to 185.
 """
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 Decimation = Literal["bicubic", "area", "fourier"]
 
-LARGEST_DENSE = 640
+LARGEST_DENSE = 512
 """Largest side in HR pixels that is decimated by a dense matrix."""
 
 _SUPPORT = 2
