@@ -21,6 +21,8 @@ from search_spaces import TransferSpace, find_space
 from trainables.errors import suggestion
 from trainables.finetune import Budget
 from trainables.network import Architecture, frozen_depth_limit, preset
+from trainables.optimizers import OptimizerName
+from trainables.precision import Precision
 
 FORMAT = 1
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
@@ -138,7 +140,11 @@ class Pretraining(_Section):
     steps: Positive = Field(4000, description="optimiser steps")
     batch: Positive = Field(8, description="patches per step and worker")
     lr_patch: Annotated[int, Field(ge=8)] = Field(32, description="side of a patch in LR pixels")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate of Adam")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(8e-4, description="peak learning rate")
+    optimizer: OptimizerName = Field("muon", description="`muon` or `adam`")
+    precision: Precision = Field(
+        "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies in it"
+    )
     workers: Positive = Field(2, description="distributed workers")
     gpus_per_worker: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each worker; 0 trains on CPU")
     report_every: Positive = Field(50, description="steps between two points of the loss curve")

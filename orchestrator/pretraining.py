@@ -139,6 +139,8 @@ def _settings(experiment: Experiment) -> PretrainSettings:
         report_every=section.report_every,
         checkpoint_every=section.checkpoint_every,
         seed=experiment.seed,
+        optimizer=section.optimizer,
+        precision=section.precision,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainables.errors import DivergedError, UsageError
 from trainables.network import SuperResolutionNet
 from trainables.objective import TransferObjective
+from trainables.optimizers import Schedule, make_optimizer
 from trainables.patches import PatchPool
 
 
@@ -100,25 +101,11 @@ def finetune(
     return curve
 
 
-def make_optimizer(
-    net: nn.Module, learning_rate: float, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """Adam over the trainable weights, warmed up over 5 % of the steps and decayed by a cosine to zero."""
-    warm_up = max(1, steps // 20)
-
-    def factor(step: int) -> float:
-        return min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
-
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trainable, lr=learning_rate, betas=(0.9, 0.99), foreach=True)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
 def descend(
     net: nn.Module,
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
+    schedule: Schedule,
 ) -> None:
     """One optimiser step, with gradients clipped to norm 1 so that one odd batch cannot wreck a run."""
     optimizer.zero_grad(set_to_none=True)

@@ -13,6 +13,8 @@ from trainables.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
+FORMAT = 2
+"""Version of the two files; 1 was that of rayscale 0.1, whose networks were built otherwise."""
 
 
 def pack_model(net: SuperResolutionNet, facts: dict[str, Any]) -> dict[str, bytes]:
@@ -24,7 +26,7 @@ def pack_model(net: SuperResolutionNet, facts: dict[str, Any]) -> dict[str, byte
     """
     weights = save({name: value.contiguous().cpu() for name, value in net.state_dict().items()})
     card = {
-        "format": 1,
+        "format": FORMAT,
         "rayscale": __version__,
         "architecture": net.architecture.to_dict(),
         "scale": net.architecture.scale,
@@ -48,6 +50,11 @@ def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, dict[str,
     """
     try:
         card: dict[str, Any] = json.loads(files[CARD])
+        if card["format"] != FORMAT:
+            raise UsageError(
+                f"This model was written by rayscale {card.get('rayscale')} in format {card['format']}; this is "
+                f"{__version__}, which reads format {FORMAT}: use that version, or train the model again."
+            )
         if hashlib.sha256(files[WEIGHTS]).hexdigest() != card["sha256"]:
             raise UsageError(f"{WEIGHTS} is not the file that {CARD} describes (the digests differ); copy both again.")
         net = SuperResolutionNet(Architecture(**card["architecture"]))

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.errors import DivergedError
-from trainables.finetune import descend, make_optimizer
+from trainables.finetune import descend
 from trainables.network import SuperResolutionNet
+from trainables.optimizers import OptimizerName, Schedule, make_optimizer
 from trainables.patches import PatchPool
+from trainables.precision import Precision, resolve
 
 STATE, HISTORY = "state.safetensors", "history.json"
 Files = dict[str, bytes]
@@ -27,10 +29,12 @@ class PretrainSettings:
     Attributes:
         steps: Optimiser steps.
         batch: Patches per step and worker.
-        learning_rate: Peak learning rate of Adam.
+        learning_rate: Peak learning rate.
         report_every: Steps between two points of the loss curve.
         checkpoint_every: Steps between two checkpoints, a multiple of ``report_every``.
         seed: Start of all randomness; each worker and each step derives its own.
+        optimizer: ``muon`` or ``adam``.
+        precision: What convolutions compute in; see :mod:`trainables.precision`.
     """
 
     steps: int
@@ -39,6 +43,8 @@ class PretrainSettings:
     report_every: int
     checkpoint_every: int
     seed: int
+    optimizer: OptimizerName = "muon"
+    precision: Precision = "auto"
 
 
 @dataclass(slots=True)
@@ -59,7 +65,7 @@ def pretrain(
     parallel: nn.Module | None = None,
     rank: int = 0,
 ) -> History:
-    """Minimises the mean absolute error with Adam and a cosine schedule.
+    """Minimises the mean absolute error under a cosine schedule.
 
     Args:
         net: The network, trained in place.
@@ -76,15 +82,19 @@ def pretrain(
     Raises:
         DivergedError: If the loss stops being finite.
     """
+    net.to(memory_format=torch.channels_last)
     model = parallel or net
-    optimizer, schedule = make_optimizer(net, settings.learning_rate, settings.steps)
+    optimizer, schedule = make_optimizer(net, settings.learning_rate, settings.steps, settings.optimizer)
+    half = resolve(settings.precision, pool.device) == "bfloat16"
     history = restore(resume, net, optimizer, schedule) if resume else History()
     total = torch.zeros((), device=pool.device)
     net.train()
     for step in range(history.step + 1, settings.steps + 1):
         pool.reseed(_seed(settings.seed, rank, step))
         lr, hr = pool.sample(settings.batch)
-        loss = functional.l1_loss(model(lr), hr)
+        with torch.autocast(pool.device.type, torch.bfloat16, enabled=half):
+            output = model(lr.contiguous(memory_format=torch.channels_last))
+        loss = functional.l1_loss(output, hr)
         descend(net, loss, optimizer, schedule)
         total += loss.detach()
         if step % settings.report_every == 0 or step == settings.steps:
@@ -101,10 +111,10 @@ def pretrain(
 
 
 def checkpoint(net: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> Files:
-    """Weights, Adam moments and the loss curve as files."""
+    """Weights, the optimiser's moments and the loss curve as files."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        tensors |= {f"moments.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     packed = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
     return {STATE: packed, HISTORY: json.dumps({"step": history.step, "losses": history.losses}).encode()}
 
@@ -113,7 +123,7 @@ def restore(
     files: Files,
     net: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
-    schedule: torch.optim.lr_scheduler.LambdaLR | None = None,
+    schedule: Schedule | None = None,
 ) -> History:
     """Puts a checkpoint's weights, moments and schedule back in place and returns its loss curve."""
     tensors = load(files[STATE])
@@ -122,16 +132,19 @@ def restore(
     history = History(told["step"], [(int(step), float(loss)) for step, loss in told["losses"]])
     if optimizer is not None and schedule is not None:
         moments: dict[int, dict[str, Tensor]] = {}
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for name, value in tensors.items():
-            if name.startswith("adam."):
+            if name.startswith("moments."):
                 _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = value
+                # Fused kernels walk moments and weights side by side, so both need the same memory layout.
+                alike = torch.empty_like(parameters[int(index)]).copy_(value) if value.ndim else value
+                moments.setdefault(int(index), {})[moment] = alike
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         _wind(schedule, history.step)
     return history
 
 
-def _wind(schedule: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
+def _wind(schedule: Schedule, step: int) -> None:
     schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step})
     for group, base, factor in zip(
         schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True

@@ -81,7 +81,7 @@ def test_same_seed_same_curve_other_seed_other_curve():
 def test_the_frozen_depth_of_the_configuration_is_used(depth):
     net, start, _ = train(frozen_depth=depth)
     changed = {name for name, p in net.named_parameters() if not torch.equal(p, start[name])}
-    frozen = ("features.conv1", "features.layer1.0")[:depth]
+    frozen = ("features.stem", "features.blocks.0")[:depth]
     assert changed == {name for name in start if not name.startswith(frozen or ("none",))}
 
 

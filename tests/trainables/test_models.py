@@ -11,14 +11,14 @@ from trainables.models import CARD, WEIGHTS, pack_model, unpack_model, weights_o
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
-ARCHITECTURE = Architecture(scale=3, width=4, depth=2, norm="batch", stem=5)
+ARCHITECTURE = Architecture(scale=3, family="resnet18")
 
 
 @pytest.fixture
 def net():
     torch.manual_seed(0)
     made = SuperResolutionNet(ARCHITECTURE)
-    torch.nn.init.normal_(made.generator.conv2.weight)
+    torch.nn.init.normal_(made.generator.conv.weight)
     made.train()(torch.rand(2, 3, 8, 8))  # the batch statistics leave their start
     return made
 
@@ -47,7 +47,7 @@ def test_round_trip_computes_the_same(net, files):
 
 def test_the_card_says_what_the_network_is(files):
     card = json.loads(files[CARD])
-    assert card["format"] == 1
+    assert card["format"] == 2
     assert card["rayscale"] == __version__
     assert Architecture(**card["architecture"]) == ARCHITECTURE
     assert (card["scale"], card["bands"]) == (3, 3)
@@ -97,7 +97,7 @@ def test_weights_of_is_a_detached_copy(net):
     kept = weights_of(net)
     assert set(kept) == {name for name, _ in net.named_parameters()}
     assert not any(value.requires_grad for value in kept.values())
-    before = kept["generator.conv2.weight"].clone()
+    before = kept["generator.conv.weight"].clone()
     with torch.no_grad():
-        net.generator.conv2.weight.add_(1)
-    assert torch.equal(kept["generator.conv2.weight"], before)
+        net.generator.conv.weight.add_(1)
+    assert torch.equal(kept["generator.conv.weight"], before)

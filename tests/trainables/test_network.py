@@ -9,8 +9,8 @@ from trainables.errors import UsageError
 from trainables.network import PRESETS, SCALES, Architecture, SuperResolutionNet, frozen_depth_limit, preset
 
 SMALL = {
-    "none": Architecture(scale=2, width=4, depth=2),
-    "batch": Architecture(scale=2, width=4, depth=2, norm="batch", stem=7),
+    "thin": Architecture(scale=2, width=4, depth=2),
+    "resnet": Architecture(scale=2, family="resnet18"),
 }
 
 
@@ -18,7 +18,7 @@ def random_net(architecture, seed=0):
     """A network whose head is not zero."""
     torch.manual_seed(seed)
     net = SuperResolutionNet(architecture)
-    nn.init.normal_(net.generator.conv2.weight, std=0.3)
+    nn.init.normal_(net.generator.conv.weight, std=0.3)
     return net
 
 
@@ -48,30 +48,29 @@ def test_untrained_network_is_bicubic_of_exactly_r_times_the_size(name, scale):
 def test_interpolation_reproduces_a_ramp():
     """Cubic convolution is exact on straight lines away from the border."""
     ramp = torch.arange(12.0).expand(1, 3, 12, 12) / 12
-    up = SuperResolutionNet(SMALL["none"])(ramp)[0, 0, 0, 6:-6]
+    up = SuperResolutionNet(SMALL["thin"])(ramp)[0, 0, 0, 6:-6]
     torch.testing.assert_close(up, ((torch.arange(24) + 0.5) / 2 - 0.5)[6:-6] / 12)
 
 
-@pytest.mark.parametrize("norm", SMALL)
-def test_all_of_it_trains(norm):
+@pytest.mark.parametrize("family", SMALL)
+def test_all_of_it_trains(family):
     """The head starts at zero, so what is before it has a gradient from the second step on."""
-    net = SuperResolutionNet(SMALL[norm])
+    net = SuperResolutionNet(SMALL[family])
     train_steps(net, 2)
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert without == []
 
 
-@pytest.mark.parametrize("norm", SMALL)
+@pytest.mark.parametrize("family", SMALL)
 @pytest.mark.parametrize("depth", range(4))
-def test_frozen_blocks_keep_weights_and_statistics_and_all_others_change(norm, depth):
-    net = random_net(SMALL[norm])
+def test_frozen_blocks_keep_weights_and_statistics_and_all_others_change(family, depth):
+    net = random_net(SMALL[family])
     names = [name for name, _ in net.blocks()]
     assert names == ["stem", "block1", "block2", "generator"]
     block_of = {
         id(value): names.index(name)
-        for name, modules in net.blocks()
-        for module in modules
-        for value in [*module.parameters(), *module.buffers()]
+        for name, block in net.blocks()
+        for value in [*block.parameters(), *block.buffers()]
     }
     values = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     assert {id(value) for value in values.values()} == set(block_of)
@@ -83,34 +82,30 @@ def test_frozen_blocks_keep_weights_and_statistics_and_all_others_change(norm, d
 
 
 def test_freezing_less_again_lets_blocks_train():
-    net = SuperResolutionNet(SMALL["batch"])
+    net = SuperResolutionNet(SMALL["resnet"])
     net.train()
     net.freeze(3)
-    assert not net.features.layer1[0].bn1.training
+    assert not net.features.blocks[0].bn1.training
     net.freeze(1)
-    assert [all(p.requires_grad for m in modules for p in m.parameters()) for _, modules in net.blocks()] == [
-        False,
-        True,
-        True,
-        True,
-    ]
-    assert not net.features.bn1.training
-    assert net.features.layer1[0].bn1.training
+    assert [all(p.requires_grad for p in block.parameters()) for _, block in net.blocks()] == [False, True, True, True]
+    assert not net.features.stem[1].training
+    assert net.features.blocks[0].bn1.training
 
 
 @pytest.mark.parametrize("depth", [-1, 4])
 def test_impossible_frozen_depth_is_refused_with_the_limit(depth):
     with pytest.raises(UsageError, match=f"between 0 and 3 .*found {depth}"):
-        SuperResolutionNet(SMALL["none"]).freeze(depth)
-    assert frozen_depth_limit(SMALL["none"]) == 3
+        SuperResolutionNet(SMALL["thin"]).freeze(depth)
+    assert frozen_depth_limit(SMALL["thin"]) == 3
 
 
 @pytest.mark.parametrize(
     "architecture",
     [
         Architecture(scale=3, width=4, depth=1),
-        Architecture(scale=2, width=4, depth=2, stem=7),
-        Architecture(scale=4, width=4, depth=1, stem=1),
+        Architecture(scale=4, width=4, depth=4),
+        Architecture(scale=2, family="resnet18", norm="none"),
+        Architecture(scale=2, family="resnet18", stages=2, norm="none"),
     ],
 )
 def test_receptive_radius_is_exact(architecture):
@@ -132,19 +127,40 @@ def test_receptive_radius_is_exact(architecture):
     assert torch.equal(reached, expected)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_macs_and_parameters_match_a_count_by_hand(name):
-    a = preset(name, 3)
-    norms = 1 + 2 * a.depth if a.norm == "batch" else 0
-    trunk_weights = 3 * a.width * a.stem**2 + 2 * a.depth * 9 * a.width**2
-    head_weights = 9 * a.width**2 + 9 * a.width * 27
-    stem_bias = 0 if norms else a.width
-    net = SuperResolutionNet(a)
-    assert net.macs_per_lr_pixel() == trunk_weights + head_weights
-    assert net.parameter_counts() == {
-        "F_theta": trunk_weights + stem_bias + norms * 2 * a.width,
-        "G_phi": head_weights + a.width + 27,
-    }
+@pytest.mark.parametrize(
+    ("name", "width", "depth", "budget"),
+    [
+        ("tiny", 16, 7, 40_000),
+        ("base", 32, 8, 170_000),
+        ("large", 64, 16, 1_500_000),
+    ],
+)
+def test_thin_presets_keep_to_their_budget_and_match_a_count_by_hand(name, width, depth, budget):
+    net = SuperResolutionNet(preset(name, 4))
+    trunk, head = 3 * width * 9 + depth * 2 * 9 * width**2, 9 * width * 48
+    assert net.macs_per_lr_pixel() == trunk + head < budget
+    assert net.parameter_counts() == {"F_theta": trunk + width * (2 * depth + 1), "G_phi": head + 48}
+
+
+@pytest.mark.parametrize(
+    ("family", "stages", "thousands"),
+    [
+        ("resnet18", 1, 185),
+        ("resnet18", 2, 736),
+        ("resnet34", 1, 258),
+    ],
+)
+def test_torchvision_trunks_have_the_operations_of_their_stages(family, stages, thousands):
+    """64 channels: 7×7 stem 9 k, 74 k a block of stage 1, then 48 outputs; stage 2 has twice the channels."""
+    net = SuperResolutionNet(Architecture(scale=4, family=family, stages=stages))
+    assert round(net.macs_per_lr_pixel() / 1000) == thousands
+
+
+def test_cards_say_only_what_matters_for_the_family():
+    assert set(preset("base", 4).to_dict()) == {"scale", "family", "width", "depth", "channels"}
+    assert set(preset("resnet18", 4).to_dict()) == {"scale", "family", "stages", "norm", "channels"}
+    for name in PRESETS:
+        assert Architecture(**preset(name, 2).to_dict()) == preset(name, 2)
 
 
 def test_macs_match_what_the_convolutions_do():
@@ -170,7 +186,11 @@ def test_presets_grow():
 def test_unknown_scale_and_preset_are_refused():
     with pytest.raises(UsageError, match=r"one of \(2, 3, 4\), found 5"):
         preset("tiny", 5)
-    with pytest.raises(UsageError, match=r"tiny, base, large, resnet18\. Did you mean 'large'"):
+    with pytest.raises(UsageError, match=r"tiny, base, large, resnet18, resnet34\. Did you mean 'large'"):
         preset("larg", 4)
-    with pytest.raises(UsageError, match="stem odd"):
-        Architecture(scale=2, width=4, depth=1, stem=4)
+    with pytest.raises(UsageError, match="at least 1 and stages 1 to 4"):
+        Architecture(scale=2, family="resnet18", stages=5)
+    with pytest.raises(UsageError, match="must be thin, resnet18 or resnet34, found 'resnet50'"):
+        Architecture(scale=2, family="resnet50")
+    with pytest.raises(UsageError, match="must be batch or none, found 'layer'"):
+        Architecture(scale=2, family="resnet18", norm="layer")

@@ -8,22 +8,22 @@ from safetensors.torch import load
 
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError
-from trainables.finetune import make_optimizer
 from trainables.models import weights_of
 from trainables.network import Architecture, SuperResolutionNet
+from trainables.optimizers import make_optimizer
 from trainables.patches import PatchPool
 from trainables.pretrain import HISTORY, STATE, PretrainSettings, checkpoint, pretrain, restore
 from trainables.samples import generate
 
 IMAGES = [generate("natural", seed, (64, 64)) for seed in range(2)]
-WITH_STATISTICS = Architecture(scale=2, width=8, depth=1, norm="batch")
+SMALL = Architecture(scale=2, width=8, depth=1)
 
 
 class Killed(Exception):
     pass
 
 
-def fresh(seed=0, architecture=WITH_STATISTICS):
+def fresh(seed=0, architecture=SMALL):
     torch.manual_seed(seed)
     return SuperResolutionNet(architecture)
 
@@ -34,6 +34,7 @@ def make_pool(images=IMAGES):
 
 def settings(**changes):
     usual = {"steps": 40, "batch": 2, "learning_rate": 3e-3, "report_every": 5, "checkpoint_every": 10, "seed": 3}
+    usual["precision"] = "float32"
     return PretrainSettings(**{**usual, **changes})
 
 
@@ -62,7 +63,7 @@ def test_resumed_run_equals_the_unbroken_one():
     assert [step for step, _, _ in told_after] == [25, 30, 35, 40]
     for name, value in straight.state_dict().items():
         torch.testing.assert_close(resumed_net.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
-    assert not torch.equal(broken.generator.conv2.weight, straight.generator.conv2.weight)
+    assert not torch.equal(broken.generator.conv.weight, straight.generator.conv.weight)
     assert len(told) == 8
 
 
@@ -75,7 +76,7 @@ def test_resuming_needs_the_moments():
     restarted.load_state_dict({name[4:]: value for name, value in state.items()})
     files = checkpoint(restarted, make_optimizer(restarted, 1e-3, 40)[0], restore(told[-1][2], fresh()))
     run(restarted, resume=files)
-    assert (restarted.generator.conv2.weight - straight.generator.conv2.weight).abs().max() > 1e-4
+    assert (restarted.generator.conv.weight - straight.generator.conv.weight).abs().max() > 1e-4
 
 
 def test_a_finished_run_resumes_to_itself():
@@ -106,13 +107,31 @@ def test_checkpoint_files_are_safetensors_and_json_and_no_pickle():
     assert set(files) == {STATE, HISTORY}
     names = set(load(files[STATE]))
     assert {name[4:] for name in names if name.startswith("net.")} == set(fresh().state_dict())
-    assert len([name for name in names if name.endswith(".exp_avg_sq")]) == len(weights_of(fresh()))
+    assert len([name for name in names if name.endswith((".momentum", ".square"))]) == len(weights_of(fresh()))
     assert json.loads(files[HISTORY])["step"] == 10
     header = int.from_bytes(files[STATE][:8], "little")
     json.loads(files[STATE][8 : 8 + header])
     for data in files.values():
         assert not data.startswith((b"\x80", b"PK"))
         assert b"torch._utils" not in data
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"precision": "bfloat16"}])
+def test_resuming_holds_for_every_optimizer_and_precision(changes):
+    straight, resumed = fresh(), fresh(seed=99)
+    run(straight, **changes)
+    _, told = run(fresh(), kill_at=20, **changes)
+    run(resumed, resume=told[-1][2], **changes)
+    for name, value in straight.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, atol=1e-5, rtol=0, msg=name)
+
+
+def test_statistics_of_a_normalised_trunk_are_in_the_checkpoint():
+    net = fresh(architecture=Architecture(scale=2, family="resnet18"))
+    files = run(net, steps=2, checkpoint_every=2)[1][-1][2]
+    again = fresh(seed=99, architecture=net.architecture)
+    restore(files, again)
+    assert torch.equal(again.features.blocks[0].bn1.running_mean, net.features.blocks[0].bn1.running_mean)
 
 
 @pytest.mark.parametrize("changes", [{"rank": 1}, {"seed": 4}])
@@ -129,7 +148,7 @@ def test_training_through_a_wrapped_network_trains_the_network():
     net = fresh()
     wrapped, start = torch.nn.DataParallel(net), weights_of(net)
     pretrain(net, settings(steps=3), make_pool(), lambda *_: None, parallel=wrapped)
-    assert not torch.equal(net.generator.conv2.weight, start["generator.conv2.weight"])
+    assert not torch.equal(net.generator.conv.weight, start["generator.conv.weight"])
 
 
 def test_an_absurd_learning_rate_diverges_with_the_step():

@@ -1,0 +1,150 @@
+"""Trains a source model with the bare loop, without Ray, and says what it cost.
+
+The models in ``trainables/weights`` come from here; their cards hold the exact command. It runs on one process, CPU or
+GPU, goes on from its last checkpoint after an interruption, and needs the packages of ``trainables`` alone.
+
+    python benchmarks/source_models.py base 4 --generated 600 --steps 20000 --out models/base-x4
+    python benchmarks/source_models.py base 4 --images photographs/train --steps 20000 --out models/natural-base-x4
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from trainables.degradation import Degradation
+from trainables.images import EXTENSIONS, decode
+from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
+from trainables.network import SuperResolutionNet, preset
+from trainables.patches import PatchPool, Pixels
+from trainables.precision import resolve
+from trainables.pretrain import Files, PretrainSettings, pretrain
+from trainables.samples import generate
+
+LICENCE = {
+    "generated": "none needed: every image is drawn by trainables.samples",
+    "images": "that of the images, which are not part of this project",
+}
+
+
+def main() -> None:
+    """Trains one model."""
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    device = torch.device(arguments.device)
+    net = SuperResolutionNet(preset(arguments.preset, arguments.scale))
+    if arguments.init:
+        begin_from(net, arguments.init)
+    net.to(device)
+    settings = PretrainSettings(
+        steps=arguments.steps,
+        batch=arguments.batch,
+        learning_rate=arguments.learning_rate,
+        report_every=min(100, arguments.steps),
+        checkpoint_every=min(1000, arguments.steps),
+        seed=arguments.seed,
+        optimizer=arguments.optimizer,
+        precision=arguments.precision,
+    )
+    images = list(read_folder(arguments.images) if arguments.images else draw(arguments.generated, arguments.size))
+    pool = PatchPool(
+        lambda: iter(images),
+        scale=arguments.scale,
+        lr_patch=arguments.lr_patch,
+        degradation=Degradation(),
+        seed=arguments.seed,
+        device=device,
+        capacity=len(images) + 1,
+    )
+    resume, spent = saved(arguments.out)
+    start, cpu = time.monotonic(), time.process_time()
+
+    def report(step: int, loss: float, files: Files | None) -> None:
+        now = {"wall_seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu}
+        total = {name: round(spent[name] + seconds, 1) for name, seconds in now.items()}
+        print(f"step {step:6d}  loss {loss:.5f}  {total['cpu_seconds'] / 60:.1f} CPU minutes", flush=True)
+        if files is not None:
+            save(arguments.out, files | {"spent.json": json.dumps(total).encode()})
+
+    pretrain(net, settings, pool, report, resume=resume)
+    kind = "images" if arguments.images else "generated"
+    facts = {
+        "name": arguments.out.name,
+        "degradation": Degradation().to_dict(),
+        "command": shlex.join(["python", "benchmarks/source_models.py", *sys.argv[1:]]),
+        "training": asdict(settings) | {"lr_patch": arguments.lr_patch, "images": len(images), "kind": kind},
+        "cost": saved(arguments.out)[1]
+        | {"precision": resolve(settings.precision, device), "torch": torch.__version__},
+        "data_licence": LICENCE[kind],
+    }
+    save(arguments.out, pack_model(net, facts))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", help="tiny, base, large, resnet18 or resnet34")
+    parser.add_argument("scale", type=int, help="scale factor: 2, 3 or 4")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", type=Path, help="folder of HR images")
+    source.add_argument("--generated", type=int, help="how many images to draw instead")
+    parser.add_argument("--size", type=int, default=256, help="side of a drawn image in pixels")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the model and its checkpoint")
+    parser.add_argument("--init", type=Path, help="model whose trunk to begin from, perhaps of another scale factor")
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr-patch", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--optimizer", choices=("muon", "adam"), default="muon")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def read_folder(folder: Path) -> Iterator[Pixels]:
+    """Every image of a folder, in the order of its names."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in EXTENSIONS:
+            yield decode(path.read_bytes()).pixels
+
+
+def draw(count: int, size: int) -> Iterator[Pixels]:
+    """Generated images, kept beside the models so that a resumed run need not draw them again."""
+    for seed in range(count):
+        yield generate("natural", seed, (size, size))
+
+
+def begin_from(net: SuperResolutionNet, folder: Path) -> None:
+    """Copies another model's trunk."""
+    other, _ = unpack_model({name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)})
+    net.features.load_state_dict(other.features.state_dict())
+
+
+def saved(folder: Path) -> tuple[Files | None, dict[str, float]]:
+    """The last checkpoint, if there is one, and what it cost."""
+    spent = folder / "spent.json"
+    if not spent.exists():
+        return None, {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+    files = {name: (folder / name).read_bytes() for name in ("state.safetensors", "history.json")}
+    return files, json.loads(spent.read_text())
+
+
+def save(folder: Path, files: Files) -> None:
+    """Replaces files one by one; ``spent.json`` comes last in a checkpoint."""
+    for name, data in files.items():
+        (folder / f"{name}.new").write_bytes(data)
+        (folder / f"{name}.new").replace(folder / name)
+
+
+if __name__ == "__main__":
+    main()

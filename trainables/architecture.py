@@ -1,0 +1,101 @@
+"""What a network looks like: the values a model card stores, and the presets by name."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trainables.errors import UsageError, suggestion
+
+SCALES = (2, 3, 4)
+
+Family = Literal["thin", "resnet18", "resnet34"]
+STAGE_BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+"""Residual blocks of each stage of torchvision's networks; stage i is 64·2^(i-1) channels wide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """Everything that determines the network's shape.
+
+    Attributes:
+        scale: Scale factor r, one of 2, 3, 4.
+        family: ``thin``: a narrow, deep trunk shaped for super-resolution; ``resnet18`` or ``resnet34``: torchvision's
+            trunk without its strides, pooling and classifier.
+        width: Feature channels of a thin trunk.
+        depth: Residual blocks of a thin trunk.
+        stages: Leading stages of a torchvision trunk that are kept, 1 to 4.
+        norm: Normalisation of a torchvision trunk: ``batch`` as published, or ``none``.
+        channels: Image channels C.
+    """
+
+    scale: int
+    family: Family = "thin"
+    width: int = 32
+    depth: int = 8
+    stages: int = 1
+    norm: Literal["batch", "none"] = "batch"
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise UsageError(f"The scale factor must be one of {SCALES}, found {self.scale}.")
+        if self.family != "thin" and self.family not in STAGE_BLOCKS:
+            raise UsageError(f"The family must be thin, resnet18 or resnet34, found '{self.family}'.")
+        if self.norm not in ("batch", "none"):
+            raise UsageError(f"The norm must be batch or none, found '{self.norm}'.")
+        if min(self.width, self.depth, self.channels) < 1 or not 1 <= self.stages <= 4:
+            raise UsageError(f"Width, depth and channels must be at least 1 and stages 1 to 4, found {self}.")
+
+    @property
+    def blocks(self) -> int:
+        """Residual blocks of the trunk."""
+        return self.depth if self.family == "thin" else sum(STAGE_BLOCKS[self.family][: self.stages])
+
+    @property
+    def features(self) -> int:
+        """Channels that the trunk hands to the generator."""
+        return self.width if self.family == "thin" else 64 * 2 ** (self.stages - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values that matter for this family, as a model card stores them."""
+        unused = {"stages", "norm"} if self.family == "thin" else {"width", "depth"}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 16, "depth": 7},
+    "base": {"width": 32, "depth": 8},
+    "large": {"width": 64, "depth": 16},
+    "resnet18": {"family": "resnet18"},
+    "resnet34": {"family": "resnet34"},
+}
+PRESETS = tuple(_PRESETS)
+
+
+def preset(name: str, scale: int) -> Architecture:
+    """Returns the architecture called ``name`` for a scale factor.
+
+    Raises:
+        UsageError: If there is no such preset or the scale factor is not supported.
+    """
+    if name not in _PRESETS:
+        raise UsageError(f"No network is called '{name}'; there are {', '.join(PRESETS)}.{suggestion(name, PRESETS)}")
+    return Architecture(scale=scale, **_PRESETS[name])
+
+
+def frozen_depth_limit(architecture: Architecture) -> int:
+    """The largest frozen depth: all blocks but the generator."""
+    return architecture.blocks + 1
+
+
+def check_frozen_depth(depth: int, architecture: Architecture) -> None:
+    """Refuses a frozen depth that the network does not have.
+
+    Raises:
+        UsageError: If ``depth`` is outside 0 to :func:`frozen_depth_limit`.
+    """
+    limit = frozen_depth_limit(architecture)
+    if not 0 <= depth <= limit:
+        raise UsageError(
+            f"frozen_depth must lie between 0 and {limit} (stem and {architecture.blocks} residual blocks; "
+            f"the generator always trains), found {depth}."
+        )

@@ -1,0 +1,22 @@
+"""Which number format convolutions compute in; weights and images stay in 32 bits."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """What ``auto`` means on a device: bfloat16 where its hardware multiplies in it, else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device.type == "cpu" and _cpu_multiplies_bfloat16() else "float32"
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    flags: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not before torch 2.12
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))

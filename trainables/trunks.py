@@ -1,0 +1,153 @@
+"""The feature extractor F_θ: (N, C, H, W) at LR resolution to (N, features, H, W), in two families.
+
+Both are residual networks that keep every feature at its LR pixel, and both name their parts ``stem`` and ``blocks``.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+from trainables.architecture import Architecture
+from trainables.errors import UsageError
+
+_IMAGENET = {"resnet18": resnet.ResNet18_Weights.IMAGENET1K_V1, "resnet34": resnet.ResNet34_Weights.IMAGENET1K_V1}
+
+
+class FeatureExtractor(nn.Module):
+    """A stem and residual blocks.
+
+    Args:
+        stem: From image channels to features.
+        blocks: Residual blocks from input to output.
+    """
+
+    def __init__(self, stem: nn.Module, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Features of an LR image."""
+        features: Tensor = self.blocks(self.stem(lr))
+        return features
+
+    def radius(self) -> int:
+        """How many LR pixels to each side can influence a feature."""
+        return sum(m.kernel_size[0] // 2 for m in self.modules() if isinstance(m, nn.Conv2d))
+
+
+class ThinBlock(nn.Module):
+    """Two convolutions around one rectifier, added to the input: no normalisation, no activation after the sum.
+
+    The residual block of EDSR (Lim et al. 2017, arXiv 1707.02921).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        # Without normalisation the variance would double with every sum.
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, width, H, W) to the same shape."""
+        detail: Tensor = self.conv2(self.relu(self.conv1(features)))
+        return features + detail
+
+
+def thin_trunk(architecture: Architecture) -> FeatureExtractor:
+    """Narrow and deep: at equal operations depth pays more than width (benchmarks/results, architectures)."""
+    stem = nn.Conv2d(architecture.channels, architecture.width, 3, padding=1)
+    return FeatureExtractor(stem, (ThinBlock(architecture.width) for _ in range(architecture.depth)))
+
+
+def torchvision_trunk(architecture: Architecture) -> FeatureExtractor:
+    """Torchvision's ResNet-18 or -34 (He et al. 2015, arXiv 1512.03385), first stages, every stride 1, no pooling."""
+    norm = nn.BatchNorm2d if architecture.norm == "batch" else _no_norm
+    whole: resnet.ResNet = getattr(resnet, architecture.family)(weights=None, norm_layer=norm)
+    if architecture.channels != whole.conv1.in_channels:
+        whole.conv1 = nn.Conv2d(architecture.channels, 64, 7, padding=3, bias=False)
+    stages = [getattr(whole, f"layer{stage}") for stage in range(1, architecture.stages + 1)]
+    blocks = [block for stage in stages for block in stage]
+    stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu)
+    trunk = FeatureExtractor(stem, blocks)
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+    if architecture.norm == "none":
+        with torch.no_grad():
+            for block in blocks:
+                block.conv2.weight.mul_(0.1)
+    return trunk
+
+
+def load_imagenet(trunk: FeatureExtractor, architecture: Architecture, where: str = "cache") -> None:
+    """Puts torchvision's ImageNet weights into a torchvision trunk.
+
+    Args:
+        trunk: Of :func:`torchvision_trunk`, with batch normalisation.
+        architecture: Its architecture. Images of another number of channels than 3 get the mean of the first kernel.
+        where: A ``.pth`` or ``.safetensors`` file with torchvision's names, or ``cache`` for the file that torchvision
+            itself would keep; nothing is downloaded.
+
+    Raises:
+        UsageError: If the architecture has no such weights, or the file is missing or another network's.
+    """
+    if architecture.family not in _IMAGENET or architecture.norm != "batch":
+        raise UsageError(
+            f"ImageNet weights fit the families {', '.join(_IMAGENET)} with norm batch, found family "
+            f"{architecture.family} with norm {architecture.norm}."
+        )
+    path = _cached(architecture) if where == "cache" else Path(where)
+    if not path.is_file():
+        raise UsageError(f"There are no ImageNet weights at '{path}'; put torchvision's {architecture.family} there.")
+    told = _read(path)
+    names = _torchvision_names(architecture)
+    try:
+        weights = {ours: told[theirs] for ours, theirs in names.items()}
+        stem = weights["stem.0.weight"]
+        if architecture.channels != stem.shape[1]:
+            weights["stem.0.weight"] = stem.mean(1, keepdim=True).expand(-1, architecture.channels, -1, -1)
+        trunk.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"'{path}' does not hold torchvision's {architecture.family}: {reason:.200}") from None
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        told: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return told
+    except (SafetensorError, RuntimeError, ValueError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"'{path}' cannot be read as weights: {reason:.200}") from None
+    except Exception as error:  # pickle's own errors have no common class
+        raise UsageError(f"'{path}' cannot be read as weights: {type(error).__name__}.") from None
+
+
+def _cached(architecture: Architecture) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(_IMAGENET[architecture.family].url).name
+
+
+def _torchvision_names(architecture: Architecture) -> dict[str, str]:
+    """From the trunk's names to torchvision's."""
+    whole: resnet.ResNet = getattr(resnet, architecture.family)(weights=None)
+    theirs = {id(value): name for name, value in whole.state_dict(keep_vars=True).items()}
+    stages = [getattr(whole, f"layer{stage}") for stage in range(1, architecture.stages + 1)]
+    stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu)
+    same = FeatureExtractor(stem, [block for stage in stages for block in stage])
+    return {name: theirs[id(value)] for name, value in same.state_dict(keep_vars=True).items()}
+
+
+def _no_norm(channels: int) -> nn.Module:
+    del channels
+    return nn.Identity()
