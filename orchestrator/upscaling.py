@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import torch
@@ -89,8 +89,10 @@ def upscale_images(
         torch.set_num_threads(settings.threads)
     net = prepare(found.net, device)
     start, lock, outcomes = time.monotonic(), Lock(), []
+    stopped = Event()
+    net.register_forward_pre_hook(lambda *_: _go_on_unless(stopped))
     tell(0, len(to_do))
-    for outcome in _all(lambda work: _upscale_file(net, work, settings, lock), to_do):
+    for outcome in _all(lambda work: _upscale_file(net, work, settings, lock), to_do, stopped):
         outcomes.append(outcome)
         tell(len(outcomes), len(to_do))
     return {
@@ -107,13 +109,19 @@ def upscale_images(
     }
 
 
-def _all(function: Callable[[_Work], _Outcome], works: list[_Work]) -> Iterator[_Outcome]:
+def _all(function: Callable[[_Work], _Outcome], works: list[_Work], stopped: Event) -> Iterator[_Outcome]:
     pool = ThreadPoolExecutor(_FILES_AT_ONCE)
     try:
         yield from pool.map(function, works)
     finally:
-        # Ctrl-C lets the files at hand finish and starts no other.
+        stopped.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _go_on_unless(stopped: Event) -> None:
+    """Before each tile: after Ctrl-C, a large image at hand must not keep the user waiting."""
+    if stopped.is_set():
+        raise RuntimeError("interrupted")
 
 
 def _upscale_file(net: SuperResolutionNet, work: _Work, settings: Settings, lock: Lock) -> _Outcome:

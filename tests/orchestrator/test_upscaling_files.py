@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import noise_images
@@ -185,6 +186,19 @@ def test_a_model_that_is_not_there(rayscale, photos):
 @pytest.mark.skipif(upscaling.torch.cuda.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there(rayscale, photos):
     assert "torch finds no usable GPU here; take --device cpu" in rayscale(photos, "out", "--device", "cuda")[2]
+
+
+def test_ctrl_c_stops_between_tiles_and_writes_nothing_more(rayscale, monkeypatch):
+    def press(done, of):
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_counter", lambda word: nullcontext(press))
+    noise_images.write(Path("two"), ["a.png"], (4, 4))
+    noise_images.write(Path("two"), ["b.png"], (400, 400))  # more than 600 tiles
+    code, _, err = rayscale("two", "out", "--tile", "16")
+    assert (code, made()) == (130, ["a.png"])
+    assert "Interrupted. What had finished is kept" in err
 
 
 @pytest.mark.kill

@@ -121,6 +121,27 @@ def test_changed_images_rebuild_only_what_depends_on_them(
     assert "pretrain: finished" in told
 
 
+def test_a_search_from_a_model_goes_to_its_report_without_source_images(
+    first_run: tuple[Experiment, str], images: Path, storage: Path
+) -> None:
+    source = first_run[0].home.child("source")
+    content = settings(str(images), str(storage), search={"trials": 2}, confirmation={"seeds": 1})
+    content |= {"name": "from-a-model", "source": {"model": source.uri}}
+    del content["network"], content["targets"]["medical"]
+    experiment = make_experiment(content, "from a model")
+    told = run(experiment)
+    assert f"pretrain: source model {source.uri}, nothing to train" in told
+    report = read_report(experiment)
+    assert (report.source.model, report.source.steps, report.scale) == (source.uri, None, 4)
+    assert list(report.domains) == ["satellite"]
+    _, card = read_model(experiment.home.child("models", "satellite"))
+    assert card["lineage"]["source_model"] == read_model(source)[1]["sha256"]
+    assert card["lineage"]["source"] == source.uri
+    again = run(experiment)
+    assert "report: finished" in again
+    assert "running" not in again
+
+
 def test_storage_is_free_of_pickles(first_run: tuple[Experiment, str]) -> None:
     ours = [f.path for f in Storage.at(first_run[0].home.uri).files() if "/ray/" not in f.path]
     allowed = {".json", ".yaml", ".parquet", ".safetensors", ".png", ".html", ".md"}
