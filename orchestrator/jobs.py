@@ -53,7 +53,7 @@ class Jobs:
     def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
         """Fingerprint of a set of shards."""
         licence = self.image_set(name).licence
-        return fingerprint("shards-1", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
+        return fingerprint("shards-2", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
 
     def source_inputs(self) -> str:
         """Fingerprint of the source model, or of its pretraining here.

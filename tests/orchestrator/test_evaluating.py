@@ -1,11 +1,15 @@
 """Scoring a model on one's own images, beside bicubic."""
 
+import json
+import re
+import sys
 from dataclasses import replace
 
 import noise_images
 import pytest
 import tiny_models
 
+from orchestrator import cli
 from orchestrator.evaluating import evaluate_model
 from orchestrator.statistics import Interval
 from orchestrator.storage import Storage
@@ -138,3 +142,25 @@ class TestNames:
         tiny_models.write(tmp_path / "gray", gray)
         with pytest.raises(UsageError, match="takes 1 bands; gray and colour images need one that takes 3"):
             self.told("gray")
+
+
+def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, monkeypatch, capsys):
+    tiny_models.packaged(tmp_path, monkeypatch)
+    noise_images.write(tmp_path / "more", ["a.png"], (70, 70))
+    (tmp_path / "more/bad.png").write_bytes(b"no image")
+    words = ["evaluate", "--model", "base-x4", "--images", str(images), "--images", str(tmp_path / "more")]
+
+    def printed(*further):
+        monkeypatch.setattr(sys, "argv", ["rayscale", *words, *further])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    out = printed("--self-ensemble")
+    assert out.startswith("base-x4, x4, bicubic, self-ensemble")
+    assert re.search(
+        r"│ images │ +3 │ +\d+\.\d\d │ +\d+\.\d\d │ 0\.\d{4} │ 0\.\d{4} │ +[+-]\d", out.replace("  0.", " 0.")
+    )
+    assert "left out of more: bad.png: not an image that can be decoded" in out
+    assert [one["name"] for one in json.loads(printed("--json"))["sets"]] == ["images", "more"]
