@@ -229,7 +229,7 @@ def _numbers(metrics: Any, path: str = "") -> dict[str, float]:
         parts = (_numbers(value, f"{path}.{key}".lstrip(".")) for key, value in metrics.items())
         return {key: value for part in parts for key, value in part.items()}
     is_number = isinstance(metrics, int | float) and not isinstance(metrics, bool)
-    return {path: float(metrics)} if is_number and math.isfinite(metrics) else {}
+    return {path: round(float(metrics), 4)} if is_number and math.isfinite(metrics) else {}
 
 
 def _protocol(experiment: Experiment) -> list[str]:

@@ -159,8 +159,6 @@ def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, m
 
     out = printed("--self-ensemble")
     assert out.startswith("base-x4, x4, bicubic, self-ensemble")
-    assert re.search(
-        r"│ images │ +3 │ +\d+\.\d\d │ +\d+\.\d\d │ 0\.\d{4} │ 0\.\d{4} │ +[+-]\d", out.replace("  0.", " 0.")
-    )
+    assert re.search(r"│ images │ +3 │ .* [+-]\d+\.\d\d \[", out)
     assert "left out of more: bad.png: not an image that can be decoded" in out
     assert [one["name"] for one in json.loads(printed("--json"))["sets"]] == ["images", "more"]
