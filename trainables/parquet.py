@@ -21,7 +21,7 @@ def read_parquet_images(
 ) -> Iterator[NDArray[np.uint8]]:
     """One pass over the images of Parquet files, decoded, in the order of files and rows.
 
-    While one batch of images is being decoded, the next is being read.
+    While one batch of images is being decoded, the next is being read. At most two row groups are in memory.
 
     Args:
         files: Paths as ``filesystem`` takes them; their column ``image`` holds encoded images.
@@ -39,7 +39,9 @@ def read_parquet_images(
 def _encoded(files: Sequence[str], filesystem: fs.FileSystem) -> Iterator[pa.RecordBatch]:
     for path in files:
         with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
-            yield from file.iter_batches(batch_size=BATCH, columns=[COLUMN], use_threads=False)
+            # Group by group, because pre-buffering more than one would hold a whole file in memory.
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, [COLUMN], use_threads=False).to_batches(BATCH)
 
 
 def _decode(image: pa.Scalar) -> NDArray[np.uint8]:

@@ -47,6 +47,34 @@ def test_an_unreadable_image_is_an_error_and_stopping_early_ends_the_threads(tmp
     assert threading.active_count() == before
 
 
+def test_a_file_is_read_as_it_is_needed_and_once(tmp_path, images):
+    file = write(tmp_path / "a", [encode_png(image) for image in images] * 8)
+    size, files = (tmp_path / "a").stat().st_size, _Counted()
+    stream = read_parquet_images([file], files)
+    next(stream)
+    assert 0 < files.bytes < size / 4
+    assert len(list(stream)) == 8 * len(images) - 1
+    # The end of a file, where its index is, may be read twice.
+    assert size * 0.9 < files.bytes < size + 70_000
+
+
+class _Counted:
+    """A file system that counts the bytes that are read."""
+
+    bytes = 0
+
+    def open_input_file(self, path):
+        files = self
+
+        class File(io.FileIO):
+            def read(self, size=-1):
+                data = super().read(size)
+                files.bytes += len(data)
+                return data
+
+        return pa.PythonFile(File(path), mode="r")
+
+
 class _Broken:
     """A file system whose files are no Parquet."""
 
