@@ -750,6 +750,7 @@ def main() -> None:
         packages: tuple[str, ...] = ("torch", "ray", "pyarrow", "pillow")
         packages += ("webdataset", "mosaicml-streaming", "litdata") if options.part in ("shuffling", "speed") else ()
         source = "" if options.images is None else " --images DIR"
+        source += "" if options.validation is None else " --validation OTHER_DIR"
         result: dict[str, Any] = {
             "date": datetime.now(UTC).date().isoformat(),
             "command": f"python benchmarks/ingest.py --part {options.part}{source}",
