@@ -1,0 +1,522 @@
+"""What a training step costs, what Ray Train adds to it, and how fast a trained network upscales, on CPU cores.
+
+    python benchmarks/step.py --images DATA/natural/train              # generated samples by default; about 9 minutes
+    python benchmarks/step.py --part parts                             # one part alone: train, parts, inference
+
+`train`: the bare loop, Ray Train with one and with two workers, and two bare loops side by side, which is the most that
+two workers could reach; each on one thread a process, with the same pool, settings and rhythm. Their processes take
+turns of a few steps and measure them themselves, between two reports, so that start-up does not count.
+`parts`: the step's parts, in each precision and memory layout, and torch.compile with its compile time.
+`inference`: output pixels per second on one thread, eager and prepared, beside what one core can multiply at most.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.degradation import Degradation
+from trainables.images import EXTENSIONS, decode
+from trainables.inference import prepared
+from trainables.network import SuperResolutionNet, preset
+from trainables.optimizers import make_optimizer
+from trainables.patches import PatchPool, Pixels
+from trainables.precision import resolve
+from trainables.pretrain import PretrainSettings, pretrain
+from trainables.samples import write_samples
+
+HERE = Path(__file__).parent
+SCALE, LR_PATCH, BATCH, POOL = 4, 32, 16, 500
+TURN = 5
+"""Steps of a turn."""
+LARGE = 500_000
+"""MAC per LR pixel from which the larger tile is left out: it would take minutes."""
+RUN_STEPS = 16_000
+"""What a compile time is held against: the length of a source model's training."""
+Json = dict[str, Any]
+
+
+# Part train: all processes are alive at once and take turns of a few steps, so that drifting speed meets all alike.
+
+ARMS = {
+    "bare": ("bare 0",),
+    "Ray Train, 1 worker": ("ray1 0",),
+    "Ray Train, 2 workers": ("ray2 0", "ray2 1"),
+    "bare, 2 side by side": ("bare 0", "bare 1"),
+}
+"""The processes that train in each arm."""
+
+
+class Turns:
+    """Hands turns out over files in a folder: `go` names an arm and a round, each process answers with its times."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def take(self, arm: str, number: int) -> Json:
+        """Lets an arm's processes train one turn: its seconds, and the share of them that they computed."""
+        _write(self.folder / "go", json.dumps([number, ARMS[arm]]))
+        told = [self.answer(process, number) for process in ARMS[arm]]
+        seconds = max(end for _, end, _ in told) - min(start for start, _, _ in told)
+        return {"seconds": seconds, "cpu_per_wall": statistics.mean(cpu / (end - start) for start, end, cpu in told)}
+
+    def answer(self, process: str, number: int) -> tuple[float, float, float]:
+        file = self.folder / f"{process} {number}"
+        while not file.exists():
+            time.sleep(0.01)
+        start, end, cpu = json.loads(file.read_text())
+        return start, end, cpu
+
+    def park(self, process: str) -> Callable[[], None]:
+        """What a process calls after each turn; it returns when the next one begins."""
+        state = {"number": 0, "start": time.monotonic(), "cpu": time.process_time()}
+
+        def wait() -> None:
+            answer = [state["start"], time.monotonic(), time.process_time() - state["cpu"]]
+            _write(self.folder / f"{process} {state['number']:.0f}", json.dumps(answer))
+            go = self.folder / "go"
+            while True:
+                number, processes = json.loads(go.read_text()) if go.exists() else (0, [])
+                if number < 0:
+                    os._exit(0)
+                if number > state["number"] and process in processes:
+                    break
+                time.sleep(0.005)
+            state.update(number=number, start=time.monotonic(), cpu=time.process_time())
+
+        return wait
+
+
+def _write(file: Path, text: str) -> None:
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    new.replace(file)
+
+
+def settings(precision: str) -> PretrainSettings:
+    return PretrainSettings(
+        steps=10**6,
+        batch=BATCH,
+        learning_rate=1e-3,
+        report_every=TURN,
+        checkpoint_every=10**9,
+        seed=0,
+        precision=precision,  # type: ignore[arg-type]
+    )
+
+
+def bare(number: str, turns: str, images: str, precision: str) -> None:
+    """The loop alone."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net, park = SuperResolutionNet(preset("base", SCALE)), Turns(Path(turns)).park(f"bare {number}")
+    with make_pool(Path(images)) as pool:
+        pretrain(net, settings(precision), pool, lambda step, loss, files: park())
+
+
+def make_pool(images: Path) -> PatchPool:
+    return PatchPool(
+        lambda: read_folder(images), scale=SCALE, lr_patch=LR_PATCH, degradation=Degradation(), seed=0, capacity=POOL
+    )
+
+
+def read_folder(folder: Path) -> Iterator[Pixels]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in EXTENSIONS:
+            yield decode(path.read_bytes()).pixels
+
+
+class Board:
+    """Hears of progress, as the run's own display does."""
+
+    def tell(self, *news: Any) -> None:
+        """Forgets it."""
+
+
+def with_ray(workers: str, turns: str, shards: str, precision: str, address: str) -> None:
+    """The loop as the project runs it: its own worker function, dataset and share of the CPUs."""
+    import ray
+    import ray.data
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    from orchestrator import pretraining
+    from orchestrator.storage import Storage
+
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    job = pretraining.PretrainJob(
+        preset("base", SCALE), settings(precision), LR_PATCH, POOL, 1, ray.remote(Board).remote()
+    )
+
+    def loop(config: dict[str, Any]) -> None:
+        rank = ray.train.get_context().get_world_rank()
+        park = Turns(Path(turns)).park(f"ray{workers} {rank}")
+
+        def parking(net: Any, settings: Any, pool: Any, report: Callable[..., None], **further: Any) -> Any:
+            def both(step: int, loss: float, files: Any) -> None:
+                report(step, loss, files)
+                park()
+
+            return pretrain(net, settings, pool, both, **further)
+
+        pretraining.__dict__["pretrain"] = parking
+        pretraining._train_on_worker(config)
+
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config={"job": job},
+        datasets={"train": pretraining._dataset(Storage.at(shards))},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=int(workers), resources_per_worker={"CPU": 1 / int(workers)}
+        ),
+        run_config=ray.train.RunConfig(name=f"step-{workers}", storage_path=turns),
+    )
+    trainer.fit()
+
+
+def measure_train(images: Path, rounds: int, precision: str) -> Json:
+    # By default Ray's workers are nicer than other processes, and would wait for them.
+    os.environ.update({"RAY_worker_niceness": "0"})
+    import ray
+
+    from orchestrator.image_sets import SourceFile
+    from orchestrator.shards import build_shards
+    from orchestrator.storage import Storage
+
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as shards:
+        source = Storage.at(str(images))
+        files = [SourceFile(source, facts, facts.path, False) for facts in source.files()]
+        build_shards(files, {}, 128, Storage.at(shards), "a benchmark's")
+        # Twice the cores: both trainings hold their share, though only one trains at a time.
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=2**29)
+        address = ray.get_runtime_context().gcs_address
+        started = [["bare", number, folder, str(images), precision] for number in ("0", "1")]
+        started += [["with_ray", workers, folder, shards, precision, address] for workers in ("1", "2")]
+        running = [subprocess.Popen([sys.executable, __file__, "--measure", json.dumps(each)]) for each in started]
+        turns = Turns(Path(folder))
+        told: dict[str, list[Json]] = {arm: [] for arm in ARMS}
+        try:
+            for process in sorted({process for arm in ARMS.values() for process in arm}):
+                while not (Path(folder) / f"{process} 0").exists():
+                    if any(each.poll() for each in running):
+                        raise SystemExit("A training process failed; see above.")
+                    time.sleep(0.1)
+                print(f"{process} is ready", file=sys.stderr, flush=True)
+            for number in range(rounds + 1):
+                for place, arm in enumerate(ARMS):
+                    turn = turns.take(arm, 1 + number * len(ARMS) + place)
+                    if number:  # the first round warms up
+                        told[arm].append(turn | {"patches_per_s": TURN * BATCH * len(ARMS[arm]) / turn["seconds"]})
+                last = {arm: round(each[-1]["patches_per_s"], 1) for arm, each in told.items() if each}
+                print(f"round {number} of {rounds}: {last}", file=sys.stderr, flush=True)
+        finally:
+            _write(Path(folder) / "go", "[-1, []]")
+            time.sleep(1)
+            for each in running:
+                each.kill()
+            ray.shutdown()
+    return {"precision": precision, "rounds": rounds, "arms": told}
+
+
+# Part parts: one process, phase by phase.
+
+PHASES = ("sample", "forward", "backward", "optimizer")
+ROWS = (
+    ("float32", "contiguous", "muon"),
+    ("float32", "channels_last", "muon"),
+    ("bfloat16", "contiguous", "muon"),
+    ("bfloat16", "channels_last", "muon"),
+    ("bfloat16", "channels_last", "adam"),
+)
+
+
+class Step:
+    """One training step in four timed phases, as :func:`trainables.pretrain.pretrain` takes it."""
+
+    def __init__(self, pool: PatchPool, precision: str, layout: str, optimizer: str) -> None:
+        torch.manual_seed(0)
+        self.layout = getattr(torch, f"{layout}_format" if layout == "contiguous" else layout)
+        self.net = SuperResolutionNet(preset("base", SCALE)).to(memory_format=self.layout)
+        self.model: Callable[[Tensor], Tensor] = self.net
+        self.pool, self.half = pool, precision == "bfloat16"
+        self.optimizer, self.schedule = make_optimizer(self.net, 1e-3, 10**6, optimizer)  # type: ignore[arg-type]
+
+    def __call__(self) -> list[float]:
+        """Seconds of each phase."""
+        times = [time.perf_counter()]
+        lr, hr = self.pool.sample(BATCH)
+        times.append(time.perf_counter())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            output = self.model(lr.contiguous(memory_format=self.layout))
+        loss = functional.l1_loss(output, hr)
+        times.append(time.perf_counter())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        times.append(time.perf_counter())
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        times.append(time.perf_counter())
+        return [b - a for a, b in itertools.pairwise(times)]
+
+
+def measure_parts(images: Path, rounds: int, compile_too: bool = True) -> Json:
+    """Rows in turns, so that whatever else the machine does meets all of them; medians over rounds."""
+    torch.set_num_threads(1)
+    pool = make_pool(images)
+    steps = {row: Step(pool, *row) for row in ROWS}
+    told: Json = {"macs_per_step": 3 * BATCH * LR_PATCH**2 * next(iter(steps.values())).net.macs_per_lr_pixel()}
+    if compile_too:
+        compiled = Step(pool, "bfloat16", "channels_last", "muon")
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+            compiled.model = torch.compile(compiled.net)
+            start = time.perf_counter()
+            compiled()
+            told["compile_s"] = time.perf_counter() - start
+        steps[("bfloat16", "channels_last, compiled", "muon")] = compiled
+    times: dict[Any, list[list[float]]] = {row: [] for row in steps}
+    for number in range(rounds + 2):
+        for row, step in steps.items():
+            took = step()
+            if number >= 2:
+                times[row].append(took)
+    pool.close()
+    told["rows"] = []
+    for row, all_times in times.items():
+        medians = [1000 * statistics.median(column) for column in zip(*all_times, strict=True)]
+        total = [1000 * sum(each) for each in all_times]
+        told["rows"].append(
+            dict(zip(("precision", "layout", "optimizer"), row, strict=True))
+            | {"ms": dict(zip(PHASES, medians, strict=True))}
+            | {"total_ms": statistics.median(total), "total_ms_range": [min(total), max(total)]}
+        )
+    return told
+
+
+# Part inference.
+
+
+def measure_inference(seconds: float, names: tuple[str, ...], sizes: tuple[tuple[int, int], ...]) -> Json:
+    torch.set_num_threads(1)
+    told: Json = {"ceiling_gflops": ceilings(seconds), "rows": []}
+    for name in names:
+        for scale in (4, 2):
+            torch.manual_seed(0)
+            net = SuperResolutionNet(preset(name, scale)).eval()
+            for parameter in net.generator.parameters():
+                nn.init.normal_(parameter, std=0.01)
+            ways: dict[str, Callable[[Tensor], Tensor]] = {"plain float32": net}
+            ways |= {"prepared float32": prepared(net, "cpu", "float32")}
+            ways |= {"prepared bfloat16": prepared(net, "cpu", "bfloat16")}
+            for size in sizes if net.macs_per_lr_pixel() < LARGE else sizes[:1]:
+                lr = torch.rand(1, 3, *size)
+                took = in_turns({way: partial(run, lr) for way, run in ways.items()}, seconds)
+                for way, each in took.items():
+                    rate = scale**2 * size[0] * size[1] / each / 1e6
+                    flops = 2 * net.macs_per_lr_pixel() * size[0] * size[1] / each / 1e9
+                    row = {"net": name, "scale": scale, "lr": f"{size[1]}×{size[0]}", "way": way}
+                    told["rows"].append(row | {"mp_per_s": rate, "gflops": flops})
+                    print(told["rows"][-1], file=sys.stderr, flush=True)
+    return told
+
+
+def ceilings(seconds: float) -> Json:
+    """GFLOP/s of one thread in its best call, each alone, by its own CPU time: matrix products and a convolution."""
+    told = {}
+    for name in ("float32", "bfloat16"):
+        dtype = getattr(torch, name)
+        left, right = torch.rand(512, 512, dtype=dtype), torch.rand(512, 512, dtype=dtype)
+        conv = nn.Conv2d(64, 64, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
+        patch = torch.rand(1, 64, 120, 160, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        told[name] = {
+            "matmul": 2e-9 * 512**3 / best_cpu_seconds(partial(torch.matmul, left, right), seconds),
+            "conv": 2e-9 * 9 * 64 * 64 * 120 * 160 / best_cpu_seconds(partial(conv, patch), seconds),
+        }
+    return told
+
+
+def best_cpu_seconds(run: Callable[[], Tensor], seconds: float) -> float:
+    times: list[float] = []
+    with torch.inference_mode():
+        while len(times) < 5 or sum(times) < seconds:
+            start = time.thread_time()
+            run()
+            times.append(time.thread_time() - start)
+    return min(times)
+
+
+def in_turns(functions: dict[str, Callable[[], Tensor]], seconds: float) -> dict[str, float]:
+    """Median seconds of each function, called in turns for ``seconds`` in all, four times at least."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    with torch.inference_mode():
+        for run in functions.values():
+            run()
+        begin, rounds = time.perf_counter(), 0
+        while rounds < 4 or time.perf_counter() - begin < seconds:
+            rounds += 1
+            for name, run in functions.items():
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+# What is written.
+
+
+def describe(part: str, told: Json) -> str:
+    lines = [f"# Step: {part}, {told['date']}", "", f"Command: `{told['command']}`", ""]
+    lines += [f"- {name}: {value}" for name, value in told["environment"].items()]
+    return "\n".join([*lines, "", *TABLES[part](told)]) + "\n"
+
+
+def train_table(told: Json) -> list[str]:
+    arms = {arm: [turn["patches_per_s"] for turn in each] for arm, each in told["arms"].items()}
+
+    def ratio(arm: str, other: str, form: str) -> str:
+        found = [a / b for a, b in zip(arms[arm], arms[other], strict=True)]
+        low, middle, high = statistics.quantiles(found, n=4)
+        return f"{form % middle} ({form % low} to {form % high})"
+
+    beside = {
+        "Ray Train, 1 worker": f"{ratio('Ray Train, 1 worker', 'bare', '%.3f')} of bare",
+        "Ray Train, 2 workers": f"{ratio('Ray Train, 2 workers', 'Ray Train, 1 worker', '%.2f')} of one worker",
+        "bare, 2 side by side": f"{ratio('bare, 2 side by side', 'bare', '%.2f')} of bare",
+    }
+    lines = [
+        f"base ×{SCALE}, {told['precision']}, {BATCH} patches of LR {LR_PATCH}² per worker and step, Muon, one thread "
+        f"a process. All processes are alive and take turns of {TURN} steps, {told['rounds']} each. Medians, and in "
+        "brackets quartiles; ratios are of turns in the same round. CPU/wall is the training processes' own time.",
+        "",
+        "| arm | patches/s | CPU/wall | ratio |",
+        "|---|---:|---:|---:|",
+    ]
+    for arm, rates in arms.items():
+        low, middle, high = statistics.quantiles(rates, n=4)
+        share = statistics.median(turn["cpu_per_wall"] for turn in told["arms"][arm])
+        lines.append(f"| {arm} | {middle:.1f} ({low:.1f} to {high:.1f}) | {share:.2f} | {beside.get(arm, '')} |")
+    return lines
+
+
+def parts_table(told: Json) -> list[str]:
+    lines = [
+        f"base ×{SCALE}, {BATCH} patches of LR {LR_PATCH}², one thread; medians in ms, rows in turns. "
+        "The optimizer's part holds the clipping of gradients.",
+        "",
+        f"| precision | layout | optimizer | {' | '.join(PHASES)} | step (range) | GFLOP/s |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in told["rows"]:
+        phases = " | ".join(f"{row['ms'][phase]:.1f}" for phase in PHASES)
+        rate = 2 * told["macs_per_step"] / row["total_ms"] / 1e6
+        spread = f"{row['total_ms']:.1f} ({row['total_ms_range'][0]:.1f} to {row['total_ms_range'][1]:.1f})"
+        lines.append(
+            f"| {row['precision']} | {row['layout']} | {row['optimizer']} | {phases} | {spread} | {rate:.0f} |"
+        )
+    if "compile_s" in told:
+        eager, fast = (told["rows"][place]["total_ms"] for place in (3, -1))
+        saved = RUN_STEPS * (eager - fast) / 1000
+        lines += [
+            "",
+            f"torch.compile took {told['compile_s']:.0f} s; over {RUN_STEPS} steps it saves {saved:.0f} s of "
+            f"{RUN_STEPS * eager / 1000:.0f} s.",
+        ]
+    return lines
+
+
+def inference_table(told: Json) -> list[str]:
+    lines = [
+        "One thread, medians. What it multiplies at most (best call, CPU time), GFLOP/s:",
+        "",
+        "| | matmul 512² | convolution 64→64, 160×120 |",
+        "|---|---:|---:|",
+    ]
+    for precision, each in told["ceiling_gflops"].items():
+        lines.append(f"| {precision} | " + " | ".join(f"{value:.0f}" for value in each.values()) + " |")
+    lines += ["", "| net | scale | LR | way | output MP/s | GFLOP/s |", "|---|---:|---|---|---:|---:|"]
+    for row in told["rows"]:
+        cells = f"{row['net']} | ×{row['scale']} | {row['lr']} | {row['way']}"
+        lines.append(f"| {cells} | {row['mp_per_s']:.2f} | {row['gflops']:.0f} |")
+    return lines
+
+
+TABLES = {"train": train_table, "parts": parts_table, "inference": inference_table}
+
+
+def environment() -> Json:
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    model = names[0].partition(":")[2].strip() if names else platform.processor() or "unknown CPU"
+    head = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "hardware": f"{os.cpu_count()} CPUs, {model}; other work may have shared the cores",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+        "precision auto": resolve("auto", torch.device("cpu")),
+        "commit": head.stdout.strip() or "unknown",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="folder of HR images; generated samples by default")
+    parser.add_argument("--part", choices=tuple(TABLES), action="append", help="all by default")
+    parser.add_argument("--turns", type=int, default=40, help="of each arm of train")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of train")
+    parser.add_argument("--rounds", type=int, default=15, help="timed steps of each row of parts")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement of inference")
+    parser.add_argument("--nets", nargs="+", default=["tiny", "base", "large", "resnet18"], help="of inference")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        function, *rest = json.loads(options.measure)
+        (bare if function == "bare" else with_ray)(*rest)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        images = options.images
+        if images is None:
+            images = Path(folder)
+            write_samples(images, "natural", 48, 1, 0, (256, 256))
+        options.out.mkdir(parents=True, exist_ok=True)
+        for part in options.part or TABLES:
+            told: Json = {"date": datetime.now(UTC).date().isoformat(), "environment": environment()}
+            told["command"] = " ".join(["python benchmarks/step.py", *sys.argv[1:]])
+            if options.images:
+                told["command"] = told["command"].replace(str(options.images), "DATA/natural/train")
+            told |= measure(part, images, options)
+            file = options.out / f"step-{part}_{platform.machine()}-{os.cpu_count()}cpu_{told['date']}"
+            file.with_suffix(".json").write_text(
+                json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            file.with_suffix(".md").write_text(describe(part, told), encoding="utf-8")
+            print(describe(part, told), flush=True)
+
+
+def measure(part: str, images: Path, options: argparse.Namespace) -> Json:
+    if part == "train":
+        return measure_train(images, options.turns, resolve(options.precision, torch.device("cpu")))
+    if part == "parts":
+        return measure_parts(images, options.rounds)
+    return measure_inference(options.seconds, tuple(options.nets), ((120, 160), (512, 512)))
+
+
+if __name__ == "__main__":
+    main()
