@@ -48,8 +48,8 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
     Args:
         net: The network; it is copied.
         device: Where to compute.
-        precision: ``float32`` equals ``net`` up to rounding; ``bfloat16`` is within 2 % of the largest detail that
-            the network adds to the interpolated image, for the packaged models about half a grey level of 255.
+        precision: ``float32`` equals ``net`` up to rounding; ``bfloat16`` moves single pixels by up to about three
+            gray levels of 255, and PSNR on Set5 and Set14 by less than 0.001 dB (base ×4).
     """
     place, scale = torch.device(device), net.architecture.scale
     number_format = resolve(precision, place)
