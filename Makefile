@@ -36,7 +36,7 @@ lint: $(VENV)/installed-dev ## ruff and strict mypy
 	$(BIN)/mypy --strict
 
 constraints: $(VENV)/installed-dev ## refresh constraints.txt with the newest releases
-	$(BIN)/pip install --upgrade --upgrade-strategy eager -e '.[test,dev]'
+	$(BIN)/pip install --upgrade --upgrade-strategy eager -e '.[test,dev,bench]'
 	@{ sed -n 1,2p constraints.txt; \
 	$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel; } > constraints.new
 	mv constraints.new constraints.txt

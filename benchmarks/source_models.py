@@ -3,8 +3,8 @@
 The models in ``trainables/weights`` come from here; their cards hold the exact command. It runs on one process, CPU or
 GPU, goes on from its last checkpoint after an interruption, and needs the packages of ``trainables`` alone.
 
-    python benchmarks/source_models.py base 4 --generated 600 --steps 20000 --out models/base-x4
-    python benchmarks/source_models.py base 4 --images photographs/train --steps 20000 --out models/natural-base-x4
+    python benchmarks/source_models.py base 4 --generated 600 --size 320 --steps 16000 --out models/base-x4
+    python benchmarks/source_models.py base 4 --images photographs/train --steps 16000 --out models/natural-base-x4
 """
 
 import argparse
@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from trainables.degradation import Degradation
-from trainables.images import EXTENSIONS, decode
+from trainables.evaluation import NamedImage, bicubic, make_pairs, score
+from trainables.images import EXTENSIONS, decode, encode_png
 from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network import SuperResolutionNet, preset
 from trainables.patches import PatchPool, Pixels
@@ -54,7 +55,8 @@ def main() -> None:
         optimizer=arguments.optimizer,
         precision=arguments.precision,
     )
-    images = list(read_folder(arguments.images) if arguments.images else draw(arguments.generated, arguments.size))
+    drawn = draw(arguments.generated or 0, arguments.size, arguments.out.parent / "generated")
+    images = list(read_folder(arguments.images) if arguments.images else drawn)
     pool = PatchPool(
         lambda: iter(images),
         scale=arguments.scale,
@@ -76,6 +78,7 @@ def main() -> None:
 
     pretrain(net, settings, pool, report, resume=resume)
     kind = "images" if arguments.images else "generated"
+    net.to("cpu")
     facts = {
         "name": arguments.out.name,
         "degradation": Degradation().to_dict(),
@@ -84,6 +87,7 @@ def main() -> None:
         "cost": saved(arguments.out)[1]
         | {"precision": resolve(settings.precision, device), "torch": torch.__version__},
         "data_licence": LICENCE[kind],
+        "metrics": {folder.name: score_on(net, folder) for folder in arguments.score},
     }
     save(arguments.out, pack_model(net, facts))
 
@@ -98,11 +102,12 @@ def parse() -> argparse.Namespace:
     source.add_argument("--generated", type=int, help="how many images to draw instead")
     parser.add_argument("--size", type=int, default=256, help="side of a drawn image in pixels")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model and its checkpoint")
+    parser.add_argument("--score", type=Path, nargs="*", default=[], help="folders to score it on, for its card")
     parser.add_argument("--init", type=Path, help="model whose trunk to begin from, perhaps of another scale factor")
-    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr-patch", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--optimizer", choices=("muon", "adam"), default="muon")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--threads", type=int, default=1)
@@ -118,10 +123,27 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
             yield decode(path.read_bytes()).pixels
 
 
-def draw(count: int, size: int) -> Iterator[Pixels]:
-    """Generated images, kept beside the models so that a resumed run need not draw them again."""
+def draw(count: int, size: int, folder: Path) -> Iterator[Pixels]:
+    """Generated images, kept as files so that the next model or a resumed run need not draw them again."""
+    folder.mkdir(parents=True, exist_ok=True)
     for seed in range(count):
-        yield generate("natural", seed, (size, size))
+        file = folder / f"natural-{seed}-{size}.png"
+        if not file.exists():
+            save(folder, {file.name: encode_png(generate("natural", seed, (size, size)))})
+        yield decode(file.read_bytes()).pixels
+
+
+def score_on(net: SuperResolutionNet, folder: Path) -> dict[str, float]:
+    """PSNR in dB and SSIM on a folder of HR images that training has not seen, and bicubic's."""
+    scale = net.architecture.scale
+    images = [NamedImage(str(number), str(number), pixels) for number, pixels in enumerate(read_folder(folder))]
+    pairs = make_pairs(images, Degradation(), scale)
+    told = {}
+    for name, upscale in (("", net), ("bicubic_", bicubic(scale))):
+        scores = score(upscale, pairs, scale)
+        told[f"{name}psnr"] = round(sum(one.psnr for one in scores) / len(scores), 3)
+        told[f"{name}ssim"] = round(sum(one.ssim for one in scores) / len(scores), 4)
+    return told
 
 
 def begin_from(net: SuperResolutionNet, folder: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -50,6 +50,10 @@ Model = Annotated[
 ]
 SelfEnsemble = Annotated[
     bool, typer.Option("--self-ensemble", help="Average the model's eight flips and rotations; takes 8 × as long.")
+]
+PrecisionName = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option("--precision", help="What convolutions compute in; auto is bfloat16 where that is faster."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
@@ -138,6 +142,7 @@ def upscale(
     ] = 256,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
+    precision: PrecisionName = "auto",
     self_ensemble: SelfEnsemble = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")] = False,
     as_json: AsJson = False,
@@ -150,7 +155,9 @@ def upscale(
     """
     from orchestrator.upscaling import Settings, upscale_images
 
-    settings = Settings(tile=tile, threads=threads, device=device, overwrite=overwrite, ensemble=self_ensemble)
+    settings = Settings(
+        tile=tile, threads=threads, device=device, precision=precision, overwrite=overwrite, ensemble=self_ensemble
+    )
     with _counter("upscaled") as tell:
         told = upscale_images(model, source, target, settings, tell)
     if as_json:
@@ -171,6 +178,7 @@ def evaluate(
         str | None,
         typer.Option(help="Search space whose degradation makes the LR images; the model's own by default."),
     ] = None,
+    precision: PrecisionName = "auto",
     self_ensemble: SelfEnsemble = False,
     as_json: AsJson = False,
 ) -> None:
@@ -180,7 +188,7 @@ def evaluate(
     """
     from orchestrator.evaluating import evaluate_model
 
-    told = evaluate_model(model, images, space, self_ensemble)
+    told = evaluate_model(model, images, space, self_ensemble, precision)
     if as_json:
         _print_json(told)
     else:

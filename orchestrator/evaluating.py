@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from orchestrator.image_sets import Skipped, left_out, read_image
-from orchestrator.model_files import FoundModel, find_model
+from orchestrator.model_files import find_model
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
@@ -17,13 +17,19 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, make_pairs, score
 from trainables.images import EXTENSIONS
-from trainables.upscaling import prepare, upscale
+from trainables.inference import Prepared, prepared
+from trainables.precision import Precision
+from trainables.upscaling import upscale
 
 _LEAST_LR_SIDE = 16
 
 
 def evaluate_model(
-    model: str, images: Sequence[str], space: str | None = None, ensemble: bool = False
+    model: str,
+    images: Sequence[str],
+    space: str | None = None,
+    ensemble: bool = False,
+    precision: Precision = "auto",
 ) -> dict[str, Any]:
     """Degrades, upscales and compares every image of every set.
 
@@ -32,6 +38,7 @@ def evaluate_model(
         images: Folders or prefixes with HR images, each a set.
         space: Search space whose degradation is used; the one in the model's card by default.
         ensemble: Whether the model's eight flips and rotations are averaged.
+        precision: What its convolutions compute in.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out.
@@ -40,7 +47,7 @@ def evaluate_model(
         UsageError: If there is no model or no usable image.
     """
     found = find_model(model)
-    prepare(found.net)
+    net = prepared(found.net, precision=precision)
     degradation = find_space(space).degradation if space else found.degradation
     if degradation is None:
         raise UsageError(f"The card of model '{found.where}' says no degradation: name a search space with --space.")
@@ -48,20 +55,21 @@ def evaluate_model(
     listed = [_list(place) for place in places]
     return {
         "model": found.where,
-        "scale": found.net.architecture.scale,
+        "scale": net.scale,
+        "precision": net.precision,
         "degradation": degradation.describe(),
         "self_ensemble": ensemble,
         "sets": [
-            _evaluate_set(name, place, files, found, degradation, ensemble)
+            _evaluate_set(name, place, files, net, degradation, ensemble)
             for name, place, files in zip(_names(places), places, listed, strict=True)
         ],
     }
 
 
 def _evaluate_set(
-    name: str, place: Storage, files: list[str], found: FoundModel, degradation: Degradation, ensemble: bool
+    name: str, place: Storage, files: list[str], net: Prepared, degradation: Degradation, ensemble: bool
 ) -> dict[str, Any]:
-    scale = found.net.architecture.scale
+    scale = net.scale
     skipped: list[Skipped] = []
     plain: list[Score] = []
     ours: list[Score] = []
@@ -71,7 +79,7 @@ def _evaluate_set(
             continue
         pair = make_pairs([image], degradation, scale)
         plain += score(bicubic(scale), pair, scale)
-        ours += score(_as_stored(found, ensemble), pair, scale)
+        ours += score(_as_stored(net, ensemble), pair, scale)
     if not ours:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
     gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
@@ -85,12 +93,12 @@ def _evaluate_set(
     }
 
 
-def _as_stored(found: FoundModel, ensemble: bool) -> Upscaler:
+def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:
     """What ``rayscale upscale`` would write, for LR images of 8 bits."""
 
     def run(lr: torch.Tensor) -> torch.Tensor:
         pixels = (lr[0] * 255).round().byte().permute(1, 2, 0).numpy()
-        hr = torch.from_numpy(upscale(found.net, pixels, ensemble=ensemble))
+        hr = torch.from_numpy(upscale(net, pixels, ensemble=ensemble))
         return hr.permute(2, 0, 1)[None].float() / 255
 
     return run

@@ -8,20 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Event, Lock
 from typing import Any
 
 import torch
 from pyarrow import fs
+from torch import Tensor
 
 from orchestrator.model_files import find_model
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, StorageError, UsageError, suggestion
 from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode, encode_jpeg, encode_png
-from trainables.network import SuperResolutionNet
-from trainables.upscaling import TILE, prepare, upscale, upscale_alpha
+from trainables.inference import Prepared, prepared
+from trainables.precision import Precision
+from trainables.upscaling import TILE, upscale, upscale_alpha
 
 DEVICES = ("auto", "cpu", "cuda")
 _JPEG = (".jpg", ".jpeg")
@@ -39,6 +41,7 @@ class Settings:
         device: One of :data:`DEVICES`.
         overwrite: Whether outputs that are there already are made again.
         ensemble: Whether eight flips and rotations are averaged.
+        precision: What convolutions compute in.
     """
 
     tile: int = TILE
@@ -46,6 +49,7 @@ class Settings:
     device: str = "auto"
     overwrite: bool = False
     ensemble: bool = False
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +91,16 @@ def upscale_images(
     to_do = works if settings.overwrite else _missing(works, target)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    net = prepare(found.net, device)
-    start, lock, outcomes = time.monotonic(), Lock(), []
     stopped = Event()
-    net.register_forward_pre_hook(lambda *_: _go_on_unless(stopped))
+    net = _stoppable(prepared(found.net, device, settings.precision), stopped)
+    start, lock, outcomes = time.monotonic(), Lock(), []
     tell(0, len(to_do))
     for outcome in _all(lambda work: _upscale_file(net, work, settings, lock), to_do, stopped):
         outcomes.append(outcome)
         tell(len(outcomes), len(to_do))
     return {
         "model": found.where,
-        "scale": net.architecture.scale,
+        "scale": net.scale,
         "output": Storage.at(target).uri,
         "written": sum(outcome.failure is None for outcome in outcomes),
         "skipped": len(works) - len(to_do),
@@ -106,6 +109,7 @@ def upscale_images(
         "megapixels": round(sum(outcome.pixels for outcome in outcomes) / 1e6, 3),
         "seconds": round(time.monotonic() - start, 1),
         "device": device.type,
+        "precision": net.precision,
     }
 
 
@@ -118,13 +122,18 @@ def _all(function: Callable[[_Work], _Outcome], works: list[_Work], stopped: Eve
         pool.shutdown(cancel_futures=True)
 
 
-def _go_on_unless(stopped: Event) -> None:
-    """Before each tile: after Ctrl-C, a large image at hand must not keep the user waiting."""
-    if stopped.is_set():
-        raise RuntimeError("interrupted")
+def _stoppable(net: Prepared, stopped: Event) -> Prepared:
+    """Looks before each tile: after Ctrl-C, a large image at hand must not keep the user waiting."""
+
+    def run(lr: Tensor) -> Tensor:
+        if stopped.is_set():
+            raise RuntimeError("interrupted")
+        return net.run(lr)
+
+    return replace(net, run=run)
 
 
-def _upscale_file(net: SuperResolutionNet, work: _Work, settings: Settings, lock: Lock) -> _Outcome:
+def _upscale_file(net: Prepared, work: _Work, settings: Settings, lock: Lock) -> _Outcome:
     try:
         image = decode(work.source.read_bytes(), keep_alpha=True)
         _check_nothing_lost(image)
@@ -135,8 +144,7 @@ def _upscale_file(net: SuperResolutionNet, work: _Work, settings: Settings, lock
             note = None if image.alpha is None else "its transparency was dropped, since JPEG has none"
             data = encode_jpeg(pixels, image.profile)
         else:
-            scale = net.architecture.scale
-            alpha = None if image.alpha is None else upscale_alpha(image.alpha, scale, settings.tile)
+            alpha = None if image.alpha is None else upscale_alpha(image.alpha, net.scale, settings.tile)
             data = encode_png(pixels, alpha, image.profile)
         work.target.write_bytes(data)
     except UnreadableImageError as error:

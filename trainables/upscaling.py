@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.network import SuperResolutionNet, interpolate
+from trainables.inference import Prepared
+from trainables.network import interpolate
 
 TILE = 256
 """Default largest side of a tile in LR pixels, without its halo."""
@@ -25,18 +26,12 @@ Pixels = NDArray[np.uint8]
 Upscaler = Callable[[Tensor], Tensor]
 
 
-def prepare(net: SuperResolutionNet, device: torch.device | str = "cpu") -> SuperResolutionNet:
-    """Moves a network to a device, in the memory layout that its convolutions are fastest in."""
-    prepared: SuperResolutionNet = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return prepared.eval()
-
-
 @torch.inference_mode()
-def upscale(net: SuperResolutionNet, pixels: Pixels, tile: int = TILE, ensemble: bool = False) -> Pixels:
+def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = False) -> Pixels:
     """Upscales one image on the network's device.
 
     Args:
-        net: The network, from :func:`prepare`.
+        net: The network, from :func:`trainables.inference.prepared`.
         pixels: uint8 (H, W, C). Gray is repeated to the three bands that the network takes and averaged again.
         tile: Largest side of a tile in LR pixels; working memory grows with its square, not with the image.
         ensemble: Whether to average the eight flips and rotations of each tile.
@@ -44,17 +39,16 @@ def upscale(net: SuperResolutionNet, pixels: Pixels, tile: int = TILE, ensemble:
     Returns:
         uint8 (r·H, r·W, C).
     """
-    device = next(net.parameters()).device
     function = self_ensemble(net) if ensemble else net
     gray = pixels.shape[2] == 1
 
     def convert(window: Pixels) -> Pixels:
-        lr = torch.from_numpy(np.ascontiguousarray(window)).to(device).permute(2, 0, 1)[None]
-        lr = (lr.float() / 255).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device).permute(2, 0, 1)[None]
+        lr = (lr.float() / 255).expand(-1, 3, -1, -1)
         hr = function(lr)[0]
         return _to_pixels(hr.mean(0, keepdim=True) if gray else hr)
 
-    return _in_tiles(convert, pixels, net.architecture.scale, tile, net.receptive_radius())
+    return _in_tiles(convert, pixels, net.scale, tile, net.radius)
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from orchestrator import cli, upscaling
 from trainables.images import decode, encode_png
+from trainables.inference import prepared
 from trainables.upscaling import upscale
 
 
@@ -54,7 +55,7 @@ def test_a_folder_comes_out_under_its_own_names(rayscale, photos):
     assert (code, err) == (0, "")
     assert out == f"3 images upscaled x4 with base-x4, in {Path('out').absolute()}\n"
     assert made() == ["a.png", "c.png", "deep/b.png"]
-    expected = upscale(tiny_models.net(4), decode((photos / "a.png").read_bytes()).pixels)
+    expected = upscale(prepared(tiny_models.net(4)), decode((photos / "a.png").read_bytes()).pixels)
     np.testing.assert_allclose(np.asarray(Image.open("out/a.png")), expected, atol=1)
     assert Image.open("out/c.png").mode == "L"
 
