@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, bicubic, make_pairs, score
@@ -42,8 +44,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(arguments.device)
     net = SuperResolutionNet(preset(arguments.preset, arguments.scale))
-    if arguments.init:
-        begin_from(net, arguments.init)
+    began = begin_from(net, arguments.init) if arguments.init else []
     net.to(device)
     settings = PretrainSettings(
         steps=arguments.steps,
@@ -57,6 +58,8 @@ def main() -> None:
     )
     drawn = draw(arguments.generated or 0, arguments.size, arguments.out.parent / "generated")
     images = list(read_folder(arguments.images) if arguments.images else drawn)
+    originals = list(images)
+    images += [resized(image, factor) for factor in arguments.resize for image in originals]
     pool = PatchPool(
         lambda: iter(images),
         scale=arguments.scale,
@@ -83,6 +86,7 @@ def main() -> None:
         "name": arguments.out.name,
         "degradation": Degradation().to_dict(),
         "command": shlex.join(["python", "benchmarks/source_models.py", *sys.argv[1:]]),
+        "commands_before": began,
         "training": asdict(settings) | {"lr_patch": arguments.lr_patch, "images": len(images), "kind": kind},
         "cost": saved(arguments.out)[1]
         | {"precision": resolve(settings.precision, device), "torch": torch.__version__},
@@ -103,7 +107,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="side of a drawn image in pixels")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model and its checkpoint")
     parser.add_argument("--score", type=Path, nargs="*", default=[], help="folders to score it on, for its card")
-    parser.add_argument("--init", type=Path, help="model whose trunk to begin from, perhaps of another scale factor")
+    parser.add_argument("--resize", type=float, nargs="*", default=[], help="factors of copies to train on too")
+    parser.add_argument("--init", type=Path, help="model to begin from; of another scale factor, its trunk alone")
     parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr-patch", type=int, default=32)
@@ -121,6 +126,13 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in EXTENSIONS:
             yield decode(path.read_bytes()).pixels
+
+
+def resized(pixels: Pixels, factor: float) -> Pixels:
+    """A copy of an image at another scale: smaller ones are sharper, larger ones smoother than the original."""
+    size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
+    copy = Image.fromarray(pixels.squeeze()).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(copy).reshape(size[1], size[0], -1)
 
 
 def draw(count: int, size: int, folder: Path) -> Iterator[Pixels]:
@@ -146,10 +158,17 @@ def score_on(net: SuperResolutionNet, folder: Path) -> dict[str, float]:
     return told
 
 
-def begin_from(net: SuperResolutionNet, folder: Path) -> None:
-    """Copies another model's trunk."""
-    other, _ = unpack_model({name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)})
+def begin_from(net: SuperResolutionNet, folder: Path) -> list[str]:
+    """Copies another model's trunk, and its generator where the scale factors agree.
+
+    Returns:
+        The commands that made it.
+    """
+    other, card = unpack_model({name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)})
     net.features.load_state_dict(other.features.state_dict())
+    if other.architecture == net.architecture:
+        net.generator.load_state_dict(other.generator.state_dict())
+    return [*card.get("commands_before", []), card["command"]]
 
 
 def saved(folder: Path) -> tuple[Files | None, dict[str, float]]:
