@@ -41,12 +41,11 @@ if importlib.util.find_spec("scipy") is None:  # generated images need two of it
 
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
-from trainables.finetune import descend
 from trainables.images import EXTENSIONS, decode, encode_png
 from trainables.inference import prepared
 from trainables.models import pack_model
 from trainables.network import SuperResolutionNet, preset
-from trainables.optimizers import make_optimizer
+from trainables.optimizers import descend, make_optimizer
 from trainables.patches import PatchPool, Pixels
 from trainables.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.samples import generate

@@ -27,7 +27,7 @@ from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network import SuperResolutionNet, preset
 from trainables.patches import PatchPool, Pixels
 from trainables.precision import resolve
-from trainables.pretrain import Files, PretrainSettings, pretrain
+from trainables.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.samples import generate
 
 LICENCE = {
@@ -176,7 +176,7 @@ def saved(folder: Path) -> tuple[Files | None, dict[str, float]]:
     spent = folder / "spent.json"
     if not spent.exists():
         return None, {"wall_seconds": 0.0, "cpu_seconds": 0.0}
-    files = {name: (folder / name).read_bytes() for name in ("state.safetensors", "history.json")}
+    files = {name: (folder / name).read_bytes() for name in (STATE, HISTORY)}
     return files, json.loads(spent.read_text())
 
 

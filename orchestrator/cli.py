@@ -1,18 +1,21 @@
 """The command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 130 interrupted."""
 
-import json
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
+from orchestrator.printing import (
+    counter,
+    print_evaluation,
+    print_json,
+    print_plan,
+    print_report,
+    print_shards,
+    print_upscaled,
+)
 from trainables.errors import RayScaleError
 from trainables.version import __version__
 
@@ -26,8 +29,6 @@ app = typer.Typer(
 )
 _INTERRUPTED = 130
 """What Typer returns where Ctrl-C was pressed."""
-
-_LOG_SECONDS = 30
 
 shards_app = typer.Typer(
     no_args_is_help=True,
@@ -89,9 +90,9 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJso
     loaded = load_experiment(experiment, overrides or [])
     told = make_plan(loaded, preflight(loaded))
     if as_json:
-        _print_json(told.to_dict() | {"settings": loaded.dump()})
+        print_json(told.to_dict() | {"settings": loaded.dump()})
     else:
-        _print_plan(loaded, told)
+        print_plan(loaded, told)
 
 
 @app.command(epilog="Example: rayscale pretrain experiments/four-domains.yaml")
@@ -121,7 +122,7 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
     loaded = load_experiment(experiment, overrides or [])
     if loaded.home.remote:
         loaded.home.check_readable()
-    _print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
+    print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
 
 
 @app.command(epilog="Example: rayscale upscale photos upscaled --model base-x4")
@@ -158,12 +159,12 @@ def upscale(
     settings = Settings(
         tile=tile, threads=threads, device=device, precision=precision, overwrite=overwrite, ensemble=self_ensemble
     )
-    with _counter("upscaled") as tell:
+    with counter("upscaled") as tell:
         told = upscale_images(model, source, target, settings, tell)
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
-        _print_upscaled(told)
+        print_upscaled(told)
     if told["failed"]:
         raise typer.Exit(1)
 
@@ -190,9 +191,9 @@ def evaluate(
 
     told = evaluate_model(model, images, space, self_ensemble, precision)
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
-        _print_evaluation(told)
+        print_evaluation(told)
 
 
 @shards_app.command("build", epilog="Example: rayscale shards build experiments/four-domains.yaml")
@@ -227,16 +228,9 @@ def shards_info(place: str, as_json: AsJson = False) -> None:
     shards.check_readable()
     manifest = read_manifest(shards)
     if as_json:
-        _print_json(manifest)
+        print_json(manifest)
         return
-    table = Table("split", "images", "scenes", "megapixels", "files", title=shards.uri)
-    for split, count in manifest["images"].items():
-        files = sum(part["split"] == split for part in manifest["files"])
-        megapixels = manifest["pixels"][split] / 1e6
-        table.add_row(split, str(count), str(len(manifest["scenes"][split])), f"{megapixels:.1f}", str(files))
-    Console().print(table)
-    for entry in manifest["skipped"]:
-        print(f"left out: {entry['file']}: {entry['reason']}")
+    print_shards(shards.uri, manifest)
 
 
 @app.command(epilog="Example: rayscale version")
@@ -276,110 +270,13 @@ def _run(experiment: Any, display: Any, as_json: bool = False) -> None:
     from orchestrator.reporting import read_report
 
     run_experiment(experiment, preflight(experiment), display)
-    _print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
-
-
-def _print_report(told: Any, place: str, as_json: bool) -> None:
-    from orchestrator.rendering import terminal_table
-
-    if as_json:
-        print(told.model_dump_json(indent=2))
-        return
-    # A log has no width of its own; the table needs 100 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=100)
-    console.print(terminal_table(told))
-    print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
-    print("Next:")
-    for command in told.next_commands:
-        print(f"  {command}")
-
-
-def _print_upscaled(told: Any) -> None:
-    print(f"{_images(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}")
-    if told["skipped"]:
-        print(f"{_images(told['skipped'])} skipped: already there (--overwrite makes them again)")
-    for entry in told["notes"]:
-        print(f"{entry['file']}: {entry['note']}")
-    for entry in told["failed"]:
-        print(f"failed: {entry['file']}: {entry['reason']}")
-    if told["failed"]:
-        print(f"{_images(len(told['failed']))} failed")
-
-
-def _print_evaluation(told: Any) -> None:
-    title = f"{told['model']}, x{told['scale']}, {told['degradation']}"
-    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
-    table = Table("set", title=title + (", self-ensemble" if told["self_ensemble"] else ""), title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in told["sets"]:
-        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
-        gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
-        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), gain]
-        table.add_row(one["name"], str(one["images"]), *cells)
-    console = Console() if sys.stdout.isatty() else Console(width=100)
-    console.print(table)
-    for one in told["sets"]:
-        for entry in one["skipped"]:
-            print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
-
-
-def _images(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
-
-
-@contextmanager
-def _counter(word: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        said = time.monotonic()
-
-        def tell_line(done: int, of: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= _LOG_SECONDS:
-                said = time.monotonic()
-                print(f"{done} of {_images(of)} {word}", file=sys.stderr)
-
-        yield tell_line
-        return
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(word, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
-
-
-def _print_plan(experiment: Any, told: Any) -> None:
-    table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
-    for stage in told.stages:
-        table.add_row(stage.stage, stage.work, _duration(stage.seconds))
-    console = Console()
-    console.print(table)
-    low, high = told.seconds_range
-    where = experiment.cluster.address or "a Ray of its own on this machine"
-    print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
-    print(f"On {where}, {told.slots} trials at once, {told.step_seconds * 1000:.0f} ms a step (measured here).")
-    print(f"Time: {_duration(low)} to {_duration(high)}.")
-    if told.cost_range is None:
-        print("Cost: set cluster.price_per_hour for an estimate.")
-    else:
-        print(f"Cost: {told.cost_range[0]:.2f} to {told.cost_range[1]:.2f} at {told.price_per_hour:g} an hour.")
-    print("Nothing is missing.")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
 
 
 def _display(quiet: bool = False) -> Any:
     from orchestrator.progress import Display
 
     return Display(Console(stderr=quiet))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _fail(message: str, code: int) -> int:

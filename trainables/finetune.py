@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.errors import DivergedError, UsageError
 from trainables.network import SuperResolutionNet
 from trainables.objective import TransferObjective
-from trainables.optimizers import Schedule, make_optimizer
+from trainables.optimizers import descend, make_optimizer
 from trainables.patches import PatchPool
 
 
@@ -99,17 +98,3 @@ def finetune(
             net.train()
     net.eval()
     return curve
-
-
-def descend(
-    net: nn.Module,
-    loss: Tensor,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-) -> None:
-    """One optimiser step, with gradients clipped to norm 1 so that one odd batch cannot wreck a run."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 1.0)
-    optimizer.step()
-    schedule.step()

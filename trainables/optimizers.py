@@ -34,6 +34,20 @@ def make_optimizer(
     return optimizer, Schedule(optimizer, factor)
 
 
+def descend(
+    net: nn.Module,
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+) -> None:
+    """One optimiser step, with gradients clipped to norm 1 so that one odd batch cannot wreck a run."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    schedule.step()
+
+
 def inner_kernels(net: nn.Module) -> list[Tensor]:
     """The trainable convolution kernels between features: all but the first and the last convolution's."""
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.errors import DivergedError
-from trainables.finetune import descend
 from trainables.network import SuperResolutionNet
-from trainables.optimizers import OptimizerName, Schedule, make_optimizer
+from trainables.optimizers import OptimizerName, Schedule, descend, make_optimizer
 from trainables.patches import PatchPool
 from trainables.precision import Precision, resolve
 

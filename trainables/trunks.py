@@ -74,17 +74,15 @@ def torchvision_trunk(architecture: Architecture) -> FeatureExtractor:
     whole: resnet.ResNet = getattr(resnet, architecture.family)(weights=None, norm_layer=norm)
     if architecture.channels != whole.conv1.in_channels:
         whole.conv1 = nn.Conv2d(architecture.channels, 64, 7, padding=3, bias=False)
-    stages = [getattr(whole, f"layer{stage}") for stage in range(1, architecture.stages + 1)]
-    blocks = [block for stage in stages for block in stage]
-    stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu)
-    trunk = FeatureExtractor(stem, blocks)
+    trunk = _beginning(whole, architecture.stages)
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
     if architecture.norm == "none":
         with torch.no_grad():
-            for block in blocks:
-                block.conv2.weight.mul_(0.1)
+            for block in trunk.blocks:
+                if isinstance(block, resnet.BasicBlock):
+                    block.conv2.weight.mul_(0.1)
     return trunk
 
 
@@ -142,10 +140,14 @@ def _torchvision_names(architecture: Architecture) -> dict[str, str]:
     """From the trunk's names to torchvision's."""
     whole: resnet.ResNet = getattr(resnet, architecture.family)(weights=None)
     theirs = {id(value): name for name, value in whole.state_dict(keep_vars=True).items()}
-    stages = [getattr(whole, f"layer{stage}") for stage in range(1, architecture.stages + 1)]
-    stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu)
-    same = FeatureExtractor(stem, [block for stage in stages for block in stage])
+    same = _beginning(whole, architecture.stages)
     return {name: theirs[id(value)] for name, value in same.state_dict(keep_vars=True).items()}
+
+
+def _beginning(whole: resnet.ResNet, stages: int) -> FeatureExtractor:
+    """The stem and the first stages of a torchvision network, which they stay part of."""
+    kept = [getattr(whole, f"layer{stage}") for stage in range(1, stages + 1)]
+    return FeatureExtractor(nn.Sequential(whole.conv1, whole.bn1, whole.relu), [b for stage in kept for b in stage])
 
 
 def _no_norm(channels: int) -> nn.Module:

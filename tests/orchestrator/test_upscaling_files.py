@@ -194,7 +194,7 @@ def test_ctrl_c_stops_between_tiles_and_writes_nothing_more(rayscale, monkeypatc
         if done:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_counter", lambda word: nullcontext(press))
+    monkeypatch.setattr(cli, "counter", lambda word: nullcontext(press))
     noise_images.write(Path("two"), ["a.png"], (4, 4))
     noise_images.write(Path("two"), ["b.png"], (400, 400))  # more than 600 tiles
     code, _, err = rayscale("two", "out", "--tile", "16")

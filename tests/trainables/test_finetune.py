@@ -9,9 +9,10 @@ import torch
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
 from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
-from trainables.finetune import Budget, TransferConfiguration, descend, finetune, make_optimizer
+from trainables.finetune import Budget, TransferConfiguration, finetune
 from trainables.models import weights_of
 from trainables.network import Architecture, SuperResolutionNet
+from trainables.optimizers import descend, make_optimizer
 from trainables.patches import PatchPool
 from trainables.samples import generate
 

@@ -1,0 +1,129 @@
+"""What the command line prints: results as tables and lines, JSON for scripts, and progress through files."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+_LOG_SECONDS = 30
+
+
+def print_report(told: Any, place: str, as_json: bool) -> None:
+    """The result and the next commands, or one JSON document."""
+    from orchestrator.rendering import terminal_table
+
+    if as_json:
+        print(told.model_dump_json(indent=2))
+        return
+    _wide_console().print(terminal_table(told))
+    print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
+    print("Next:")
+    for command in told.next_commands:
+        print(f"  {command}")
+
+
+def print_upscaled(told: Any) -> None:
+    """What was written, skipped and failed."""
+    print(f"{_images(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}")
+    if told["skipped"]:
+        print(f"{_images(told['skipped'])} skipped: already there (--overwrite makes them again)")
+    for entry in told["notes"]:
+        print(f"{entry['file']}: {entry['note']}")
+    for entry in told["failed"]:
+        print(f"failed: {entry['file']}: {entry['reason']}")
+    if told["failed"]:
+        print(f"{_images(len(told['failed']))} failed")
+
+
+def print_evaluation(told: Any) -> None:
+    """One row for each image set."""
+    title = f"{told['model']}, x{told['scale']}, {told['degradation']}"
+    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
+    table = Table("set", title=title + (", self-ensemble" if told["self_ensemble"] else ""), title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in told["sets"]:
+        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
+        gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
+        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), gain]
+        table.add_row(one["name"], str(one["images"]), *cells)
+    _wide_console().print(table)
+    for one in told["sets"]:
+        for entry in one["skipped"]:
+            print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
+
+
+def print_plan(experiment: Any, told: Any) -> None:
+    """The dry run's estimate."""
+    table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
+    for stage in told.stages:
+        table.add_row(stage.stage, stage.work, _duration(stage.seconds))
+    Console().print(table)
+    low, high = told.seconds_range
+    where = experiment.cluster.address or "a Ray of its own on this machine"
+    print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
+    print(f"On {where}, {told.slots} trials at once, {told.step_seconds * 1000:.0f} ms a step (measured here).")
+    print(f"Time: {_duration(low)} to {_duration(high)}.")
+    if told.cost_range is None:
+        print("Cost: set cluster.price_per_hour for an estimate.")
+    else:
+        print(f"Cost: {told.cost_range[0]:.2f} to {told.cost_range[1]:.2f} at {told.price_per_hour:g} an hour.")
+    print("Nothing is missing.")
+
+
+def print_shards(place: str, manifest: dict[str, Any]) -> None:
+    """What shards hold, split by split, and the files that were left out."""
+    table = Table("split", "images", "scenes", "megapixels", "files", title=place)
+    for split, count in manifest["images"].items():
+        files = sum(part["split"] == split for part in manifest["files"])
+        megapixels = manifest["pixels"][split] / 1e6
+        table.add_row(split, str(count), str(len(manifest["scenes"][split])), f"{megapixels:.1f}", str(files))
+    Console().print(table)
+    for entry in manifest["skipped"]:
+        print(f"left out: {entry['file']}: {entry['reason']}")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document for scripts."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def counter(word: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said = time.monotonic()
+
+        def tell_line(done: int, of: int) -> None:
+            nonlocal said
+            if time.monotonic() - said >= _LOG_SECONDS:
+                said = time.monotonic()
+                print(f"{done} of {_images(of)} {word}", file=sys.stderr)
+
+        yield tell_line
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(word, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _wide_console() -> Console:
+    """A log has no width of its own; our tables need 100 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=100)
