@@ -3,7 +3,7 @@
 The models in ``trainables/weights`` come from here; their cards hold the exact command. It runs on one process, CPU or
 GPU, goes on from its last checkpoint after an interruption, and needs the packages of ``trainables`` alone.
 
-    python benchmarks/source_models.py base 4 --generated 600 --size 320 --steps 16000 --out models/base-x4
+    python benchmarks/source_models.py base 4 --generated 1200 --size 320 --steps 16000 --out models/base-x4
     python benchmarks/source_models.py base 4 --images photographs/train --steps 16000 --out models/natural-base-x4
 """
 
@@ -32,7 +32,7 @@ from trainables.samples import generate
 
 LICENCE = {
     "generated": "none needed: every image is drawn by trainables.samples",
-    "images": "that of the images, which are not part of this project",
+    "images": "that of the photographs, which are not part of this project",
 }
 
 
@@ -56,10 +56,10 @@ def main() -> None:
         optimizer=arguments.optimizer,
         precision=arguments.precision,
     )
-    drawn = draw(arguments.generated or 0, arguments.size, arguments.out.parent / "generated")
-    images = list(read_folder(arguments.images) if arguments.images else drawn)
-    originals = list(images)
-    images += [resized(image, factor) for factor in arguments.resize for image in originals]
+    photographs = list(read_folder(arguments.images)) if arguments.images else []
+    copies = [resized(image, factor) for factor in arguments.resize for image in photographs]
+    drawn = list(draw(arguments.generated, arguments.size, arguments.out.parent / "generated"))
+    images = photographs + copies + drawn
     pool = PatchPool(
         lambda: iter(images),
         scale=arguments.scale,
@@ -80,14 +80,14 @@ def main() -> None:
             save(arguments.out, files | {"spent.json": json.dumps(total).encode()})
 
     pretrain(net, settings, pool, report, resume=resume)
-    kind = "images" if arguments.images else "generated"
+    kind = "images" if photographs else "generated"
     net.to("cpu")
     facts = {
         "name": arguments.out.name,
         "degradation": Degradation().to_dict(),
         "command": shlex.join(["python", "benchmarks/source_models.py", *sys.argv[1:]]),
         "commands_before": began,
-        "training": asdict(settings) | {"lr_patch": arguments.lr_patch, "images": len(images), "kind": kind},
+        "training": asdict(settings) | {"lr_patch": arguments.lr_patch, "images": len(images), "generated": len(drawn)},
         "cost": saved(arguments.out)[1]
         | {"precision": resolve(settings.precision, device), "torch": torch.__version__},
         "data_licence": LICENCE[kind],
@@ -101,13 +101,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", help="tiny, base, large, resnet18 or resnet34")
     parser.add_argument("scale", type=int, help="scale factor: 2, 3 or 4")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--images", type=Path, help="folder of HR images")
-    source.add_argument("--generated", type=int, help="how many images to draw instead")
+    parser.add_argument("--images", type=Path, help="folder of HR images")
+    parser.add_argument("--generated", type=int, default=0, help="how many images to draw")
     parser.add_argument("--size", type=int, default=256, help="side of a drawn image in pixels")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model and its checkpoint")
     parser.add_argument("--score", type=Path, nargs="*", default=[], help="folders to score it on, for its card")
-    parser.add_argument("--resize", type=float, nargs="*", default=[], help="factors of copies to train on too")
+    parser.add_argument(
+        "--resize", type=float, nargs="*", default=[], help="factors of copies of --images to train on too"
+    )
     parser.add_argument("--init", type=Path, help="model to begin from; of another scale factor, its trunk alone")
     parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=16)
@@ -118,7 +119,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not arguments.images and not arguments.generated:
+        parser.error("nothing to train on: expected --images FOLDER, --generated COUNT, or both")
+    return arguments
 
 
 def read_folder(folder: Path) -> Iterator[Pixels]:
