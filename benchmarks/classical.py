@@ -92,9 +92,8 @@ def measure(domain: str, arguments: argparse.Namespace) -> str:
     chosen = "; ".join(f"{name}: {told(settings)}" for name, settings in fitted.chosen.items())
     return f"""## {space.id}
 
-{space.degradation.describe()}. Fitted to {len(train)} images in {seconds:.0f} s of processor time, tuned on {len(tuning)}
-of {len({image.scene for image in tuning})} other scenes, scored on {len(test)} of {len({image.scene for image in test})}.
-Chosen: {chosen}.
+{space.degradation.describe()}. Fitted to {counted(train)} in {seconds:.0f} s of processor time; tuned on
+{counted(tuning)}; scored on {counted(test)}. Chosen: {chosen}.
 
 | upscaler | PSNR (dB) | SSIM | − bicubic (dB), 95 % interval | s/MP |
 |---|---:|---:|---:|---:|
@@ -138,6 +137,11 @@ def read(files: dict[str, list[Path]], most: int | None) -> Iterator[NamedImage]
     turns = [each for each in chain.from_iterable(zip_longest(*named)) if each is not None]
     for scene, path in turns[:most]:
         yield NamedImage(path.name, scene, decode(path.read_bytes()).pixels)
+
+
+def counted(images: Sequence[NamedImage]) -> str:
+    """How many images, and of how many scenes."""
+    return f"{len(images)} images of {len({image.scene for image in images})} scenes"
 
 
 def told(settings: dict[str, Any]) -> str:

@@ -44,12 +44,13 @@ def print_upscaled(told: Any) -> None:
 def print_evaluation(told: Any) -> None:
     """One row for each image set."""
     title = f"{told['model']}, x{told['scale']}, {told['degradation']}"
-    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
+    arms = [arm for arm in ("bilinear", "bicubic", "lanczos", "model") if arm in told["sets"][0]]
     table = Table("set", title=title + (", self-ensemble" if told["self_ensemble"] else ""), title_justify="left")
-    for column in columns:
+    scores = [f"{arm}\n{metric}" for metric in ("PSNR", "SSIM") for arm in arms]
+    for column in ("images", *scores, "gain in dB, 95 % interval"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in told["sets"]:
-        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
+        psnr, ssim = ([one[arm][metric] for arm in arms] for metric in ("psnr", "ssim"))
         gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
         cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), gain]
         table.add_row(one["name"], str(one["images"]), *cells)

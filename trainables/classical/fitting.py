@@ -16,8 +16,8 @@ from trainables.errors import UsageError
 from trainables.evaluation import Pair, Upscaler, bicubic, mean_psnr
 from trainables.patches import PatchPool, Pixels
 
-WEIGHTS = (0.001, 0.003, 0.01, 0.03)
-ITERATIONS = (10, 40)
+WEIGHTS = (0.003, 0.01, 0.03, 0.1)
+ITERATIONS = (20, 80)
 RIDGES = (0.1, 1.0, 10.0)
 ANCHORS = 256
 NEIGHBOURS = 2048

@@ -19,7 +19,6 @@ def lanczos(scale: int) -> Upscaler:
 
     The weights of each pixel are divided by their sum, and taps beyond the border are left out, as Pillow does.
     """
-
     # PyTorch has this kernel on the CPU alone.
     return lambda lr: functional.interpolate(
         lr.cpu(), scale_factor=float(scale), mode="lanczos", antialias=True, align_corners=False

@@ -1,4 +1,4 @@
-"""Reconstruction: the image that the domain's own degradation would turn into the LR image, with little total variation.
+"""Reconstruction: an image that the domain's own degradation turns into the LR image, with little total variation.
 
 It minimises ½ r²‖D(x) − y‖² + μ·TV(x) over the HR luma x, beginning with bicubic interpolation. D is
 :meth:`trainables.degradation.Degradation.linear` and TV the isotropic total variation (Rudin, Osher & Fatemi, Physica
