@@ -44,17 +44,19 @@ def print_upscaled(told: Any) -> None:
 def print_evaluation(told: Any) -> None:
     """One row for each image set."""
     title = f"{told['model']}, x{told['scale']}, {told['degradation']}"
-    arms = [arm for arm in ("bilinear", "bicubic", "lanczos", "model") if arm in told["sets"][0]]
+    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
     table = Table("set", title=title + (", self-ensemble" if told["self_ensemble"] else ""), title_justify="left")
-    scores = [f"{arm}\n{metric}" for metric in ("PSNR", "SSIM") for arm in arms]
-    for column in ("images", *scores, "gain in dB, 95 % interval"):
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for one in told["sets"]:
-        psnr, ssim = ([one[arm][metric] for arm in arms] for metric in ("psnr", "ssim"))
+        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
         gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
         cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), gain]
         table.add_row(one["name"], str(one["images"]), *cells)
     _wide_console().print(table)
+    for one in told["sets"]:
+        for arm in sorted({"bilinear", "lanczos"} & one.keys()):
+            print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(one["name"], arm, **one[arm]))
     for one in told["sets"]:
         for entry in one["skipped"]:
             print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
