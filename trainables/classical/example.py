@@ -135,11 +135,11 @@ def find_anchors(examples: Examples, count: int, seed: int) -> Tensor:
     units = _units(examples.patches[torch.from_numpy(chosen)])
     # A linear map treats a patch and its negative alike, so both should find the same anchor.
     largest = units.gather(1, units.abs().argmax(1, keepdim=True))
-    units = torch.where(largest < 0, -units, units).numpy()
+    alike = torch.where(largest < 0, -units, units).numpy()
     with warnings.catch_warnings():
         # Where patches repeat, a cluster may stay empty; it keeps its centre.
         warnings.simplefilter("ignore", UserWarning)
-        centres, _ = kmeans2(units, units[:count], iter=_ITERATIONS, minit="matrix")
+        centres, _ = kmeans2(alike, alike[:count], iter=_ITERATIONS, minit="matrix")
     return _units(torch.from_numpy(centres))
 
 
@@ -166,11 +166,11 @@ def learn(examples: Examples, anchors: Tensor, neighbours: int, ridge: float) ->
 def _mapped(patches: Tensor, anchors: Tensor, maps: Tensor) -> Tensor:
     """Each patch under its anchor's map: (S, D) to (S, B)."""
     # An anchor at a time: one product of (S, B, D) gathered maps would be gigabytes.
-    chosen = torch.cat([(some @ anchors.T).abs().argmax(1) for some in patches.split(_CHUNK)])
+    chosen = torch.cat([(some @ anchors.T).abs().argmax(1) for some in torch.split(patches, _CHUNK)])
     order = chosen.argsort(stable=True)
     counts = chosen.bincount(minlength=len(anchors)).tolist()
     details = torch.empty(len(patches), maps.shape[1], dtype=patches.dtype, device=patches.device)
-    for places, linear in zip(order.split(counts), maps, strict=True):
+    for places, linear in zip(torch.split(order, counts), maps, strict=True):
         details[places] = patches[places] @ linear.T
     return details
 
@@ -190,4 +190,5 @@ def _units(patches: Tensor) -> Tensor:
 
 
 def _norms(patches: Tensor) -> Tensor:
-    return patches.norm(dim=1, keepdim=True).clamp_min(_FLAT)
+    norms: Tensor = torch.linalg.vector_norm(patches, dim=1, keepdim=True)
+    return norms.clamp_min(_FLAT)
