@@ -181,6 +181,9 @@ def evaluate(
     ] = None,
     precision: PrecisionName = "auto",
     self_ensemble: SelfEnsemble = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Score bilinear and Lanczos interpolation beside bicubic.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Scores a model against bicubic on HR images of your own, which it degrades itself.
@@ -189,7 +192,7 @@ def evaluate(
     """
     from orchestrator.evaluating import evaluate_model
 
-    told = evaluate_model(model, images, space, self_ensemble, precision)
+    told = evaluate_model(model, images, space, self_ensemble, precision, baselines)
     if as_json:
         print_json(told)
     else:

@@ -13,6 +13,7 @@ from orchestrator.model_files import find_model
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
+from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, make_pairs, score
@@ -30,6 +31,7 @@ def evaluate_model(
     space: str | None = None,
     ensemble: bool = False,
     precision: Precision = "auto",
+    baselines: bool = False,
 ) -> dict[str, Any]:
     """Degrades, upscales and compares every image of every set.
 
@@ -39,9 +41,11 @@ def evaluate_model(
         space: Search space whose degradation is used; the one in the model's card by default.
         ensemble: Whether the model's eight flips and rotations are averaged.
         precision: What its convolutions compute in.
+        baselines: Whether bilinear and Lanczos interpolation are scored too.
 
     Returns:
-        For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out.
+        For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
+        ``baselines`` also PSNR and SSIM of the other interpolations.
 
     Raises:
         UsageError: If there is no model or no usable image.
@@ -51,6 +55,8 @@ def evaluate_model(
     degradation = find_space(space).degradation if space else found.degradation
     if degradation is None:
         raise UsageError(f"The card of model '{found.where}' says no degradation: name a search space with --space.")
+    plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
+    upscalers = {**plain, "model": _as_stored(net, ensemble)}
     places = [Storage.at(place) for place in images]
     listed = [_list(place) for place in places]
     return {
@@ -60,34 +66,37 @@ def evaluate_model(
         "degradation": degradation.describe(),
         "self_ensemble": ensemble,
         "sets": [
-            _evaluate_set(name, place, files, net, degradation, ensemble)
+            _evaluate_set(name, place, files, upscalers, degradation, net.scale)
             for name, place, files in zip(_names(places), places, listed, strict=True)
         ],
     }
 
 
 def _evaluate_set(
-    name: str, place: Storage, files: list[str], net: Prepared, degradation: Degradation, ensemble: bool
+    name: str,
+    place: Storage,
+    files: list[str],
+    upscalers: dict[str, Upscaler],
+    degradation: Degradation,
+    scale: int,
 ) -> dict[str, Any]:
-    scale = net.scale
     skipped: list[Skipped] = []
-    plain: list[Score] = []
-    ours: list[Score] = []
+    scores: dict[str, list[Score]] = {arm: [] for arm in upscalers}
     for image in _read(place, files, _LEAST_LR_SIDE * scale):
         if isinstance(image, Skipped):
             skipped.append(image)
             continue
         pair = make_pairs([image], degradation, scale)
-        plain += score(bicubic(scale), pair, scale)
-        ours += score(_as_stored(net, ensemble), pair, scale)
+        for arm, upscaler in upscalers.items():
+            scores[arm] += score(upscaler, pair, scale)
+    plain, ours = scores["bicubic"], scores["model"]
     if not ours:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
     gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
     return {
         "name": name,
         "images": len(ours),
-        "bicubic": _means(plain),
-        "model": _means(ours),
+        **{arm: _means(of_arm) for arm, of_arm in scores.items()},
         "gain": asdict(paired_interval(gains, [one.name for one in ours])),
         "skipped": [asdict(one) for one in skipped],
     }

@@ -55,6 +55,9 @@ def print_evaluation(told: Any) -> None:
         table.add_row(one["name"], str(one["images"]), *cells)
     _wide_console().print(table)
     for one in told["sets"]:
+        for arm in sorted({"bilinear", "lanczos"} & one.keys()):
+            print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(one["name"], arm, **one[arm]))
+    for one in told["sets"]:
         for entry in one["skipped"]:
             print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
 

@@ -58,6 +58,13 @@ def test_self_ensemble_changes_the_model_and_not_bicubic(tmp_path, images):
     assert mean["model"]["psnr"] > plain["model"]["psnr"]
 
 
+def test_baselines_are_scored_only_where_wanted(model, images):
+    (plain,), (more,) = (evaluate_model(model, [str(images)], baselines=wanted)["sets"] for wanted in (False, True))
+    assert more.keys() - plain.keys() == {"bilinear", "lanczos"}
+    assert {name: more[name] for name in plain} == plain
+    assert len({more[name]["psnr"] for name in ("bilinear", "bicubic", "lanczos")}) == 3
+
+
 def test_another_space_degrades_otherwise(model, images):
     own, other = (evaluate_model(model, [str(images)], space) for space in (None, "art"))
     assert other["degradation"] == find_space("art").degradation.describe()
@@ -162,3 +169,4 @@ def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, m
     assert re.search(r"│ images │ +3 │ .* [+-]\d+\.\d\d \[", out)
     assert "left out of more: bad.png: not an image that can be decoded" in out
     assert [one["name"] for one in json.loads(printed("--json"))["sets"]] == ["images", "more"]
+    assert re.search(r"^images by lanczos: \d+\.\d\d dB, 0\.\d{4}$", printed("--baselines"), re.MULTILINE)

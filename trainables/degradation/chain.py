@@ -6,7 +6,7 @@ straight through.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -104,6 +104,25 @@ class Degradation:
         lr = self._add_noise(lr, scale, gray, generator)
         return self._compress(rounded(lr.clamp(0, 1) * 255) / 255, generator)
 
+    def linear(self, hr: Tensor, scale: int) -> Tensor:
+        """The part that is linear and the same for every image: blur or MTF at the middle of its range, decimation.
+
+        Left out are displacement, whose mean is none, noise, rounding and compression.
+
+        Args:
+            hr: (N, C, H, W) of any values; H and W must be multiples of ``scale``.
+            scale: Scale factor r.
+
+        Returns:
+            (N, C, H/r, W/r), neither rounded nor clipped.
+
+        Raises:
+            UsageError: If H or W is not a multiple of ``scale``.
+        """
+        _check_size(hr, scale)
+        fixed = replace(self, blur=_middle(self.blur), mtf=self.mtf and _middle(self.mtf), jitter=0.0)
+        return decimate(hr, scale, self.decimation, fixed._draw_blur(hr, scale, torch.Generator(hr.device)))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a model card stores them."""
         return asdict(self)
@@ -139,8 +158,7 @@ class Degradation:
         return ", ".join([*parts, " or ".join(codecs)] if codecs else parts)
 
     def _check_images(self, hr: Tensor, scale: int) -> None:
-        if hr.shape[-2] % scale or hr.shape[-1] % scale:
-            raise UsageError(f"An HR size must be a multiple of {scale}, found {tuple(hr.shape[-2:])}.")
+        _check_size(hr, scale)
         if not hr.is_floating_point():
             raise UsageError(f"HR images must be float in [0, 1], found {hr.dtype}.")
         if (self.jpeg is not None or self.h264 is not None) and hr.shape[1] != 3:
@@ -191,6 +209,15 @@ class Degradation:
             return by_h264
         first = integers((0, 1), len(lr), generator).bool().view(-1, 1, 1, 1)
         return torch.where(first, by_jpeg, by_h264)
+
+
+def _check_size(hr: Tensor, scale: int) -> None:
+    if hr.shape[-2] % scale or hr.shape[-1] % scale:
+        raise UsageError(f"An HR size must be a multiple of {scale}, found {tuple(hr.shape[-2:])}.")
+
+
+def _middle(bounds: Range) -> Range:
+    return (sum(bounds) / 2, sum(bounds) / 2)
 
 
 def _check_range(name: str, bounds: Range | None, least: float, most: float, whole: bool = False) -> None:
