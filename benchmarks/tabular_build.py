@@ -54,10 +54,9 @@ def build(options: argparse.Namespace) -> None:
     settings = _settings(options)
     root = Storage.at(options.root)
     root.check_readable()
-    domains = [
-        Domain(name, _images(name, options.scenes), root, model, settings, out)
-        for name in dict.fromkeys(options.domains)
-    ]
+    out.check_writable()
+    listed = [Domain(name, _images(name, options.scenes), root, model, settings, out) for name in options.domains]
+    domains = {domain.name: domain for domain in listed}.values()
     write_source(out, model)
     facts, tasks = _described(options, model, settings), []
     for domain in domains:
@@ -67,7 +66,7 @@ def build(options: argparse.Namespace) -> None:
             tasks += _tasks_of(domain, part, out, facts["domains"][domain.name])
     missing = [task for task in tasks if task.read() is None]
     print(f"{len(tasks)} rows, {len(tasks) - len(missing)} of them are there", flush=True)
-    wanted = ESTIMATE_ROWS if options.estimate else options.limit
+    wanted = max(0, ESTIMATE_ROWS - len(tasks) + len(missing)) if options.estimate else options.limit
     chosen = missing if wanted is None else _spread_out(missing, wanted)
     if chosen:
         start = time.monotonic()
@@ -224,7 +223,7 @@ def _parsed() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=_positive, default=default, help=f"{told} ({default})")
     parser.add_argument("--limit", type=_positive, help="train at most so many rows now, spread over all")
     parser.add_argument(
-        "--estimate", action="store_true", help=f"train {ESTIMATE_ROWS} rows and tell how long all take"
+        "--estimate", action="store_true", help=f"tell how long the rest takes, from {ESTIMATE_ROWS} rows"
     )
     return parser.parse_args()
 

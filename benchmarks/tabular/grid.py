@@ -75,7 +75,7 @@ def parts_of(full: Grid, seed: int, few_scenes: Sequence[int]) -> list[Part]:
     """The full grid; a second seed with nothing frozen; every second rate and depth for each number of few scenes."""
     unfrozen = Grid(full.learning_rates, full.lambdas, full.frozen_depths[:1])
     thin = Grid(full.learning_rates[1::2], full.lambdas, full.frozen_depths[::2])
-    few = [Part(f"{scenes} scenes", seed, scenes, thin) for scenes in few_scenes]
+    few = [Part(f"{scenes} scenes", seed, scenes, thin) for scenes in dict.fromkeys(few_scenes)]
     return [Part(FULL, seed, None, full), Part(SECOND_SEED, seed + 1, None, unfrozen), *few]
 
 

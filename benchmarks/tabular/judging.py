@@ -15,6 +15,7 @@ from tabular.table import DomainTable
 REGRET_LIMIT_DB = 0.02
 DEFAULT = Policy("gp", "space")
 """The search's own: see orchestrator.experiment.Search and orchestrator.jobs.Jobs."""
+STOPPINGS = tuple(Stopping(factor, grace) for factor in (2, 4) for grace in (1, 2, 4))
 
 Row = dict[str, Any]
 Results = Mapping[Policy, Mapping[str, Sequence[Trace]]]
@@ -152,6 +153,3 @@ def data_budgets(rows: Sequence[Row], domain: str) -> list[dict[str, Any]]:
             }
         )
     return sorted(told, key=lambda each: each["scenes"])
-
-
-STOPPINGS = tuple(Stopping(factor, grace) for factor in (2, 4) for grace in (1, 2, 4))

@@ -62,7 +62,7 @@ class Trace:
         cells: The cell of each trial.
         best: Best score in dB of the trials that were trained to their end, so far.
         cost: Full trainings' worth of evaluations, so far.
-        winner: The cell of the best trial.
+        winners: The cell of the best such trial, so far.
     """
 
     cells: tuple[Cell, ...]
