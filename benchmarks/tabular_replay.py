@@ -13,7 +13,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -54,6 +54,7 @@ SLOW_STOPPINGS = (Stopping(2, 2), Stopping(4, 1))
 
 Json = dict[str, Any]
 Run = tuple[DomainTable, Policy, int, int, tuple[Cell, ...]]
+Mapper = Callable[[Callable[[Run], Trace], list[Run]], Iterable[Trace]]
 Traces = dict[Policy, dict[str, list[Trace]]]
 
 
@@ -77,7 +78,11 @@ def judge(options: argparse.Namespace) -> Json:
     place, start = Storage.at(options.table), time.monotonic()
     rows, facts = read_table(place)
     tables = domain_tables(rows, facts)
-    traces = replay_all(tables, policies(options.samplers), options.seeds, options.trials, options.jobs)
+    if options.jobs == 1:
+        traces = replay_all(tables, policies(options.samplers), options.seeds, options.trials)
+    else:
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            traces = replay_all(tables, policies(options.samplers), options.seeds, options.trials, pool.map)
     counts = [count for count in TRIAL_COUNTS if count <= options.trials] or [options.trials]
     stopping_trials = min(STOPPING_TRIALS, options.trials)
     random = traces.get(Policy("random", "none"))
@@ -114,13 +119,15 @@ def policies(samplers: Sequence[str]) -> list[Policy]:
     return list(dict.fromkeys(wanted))
 
 
-def replay_all(tables: Sequence[DomainTable], wanted: Sequence[Policy], seeds: int, trials: int, jobs: int) -> Traces:
-    """Traces of each policy by domain, one for each seed.
+def replay_all(
+    tables: Sequence[DomainTable], wanted: Sequence[Policy], seeds: int, trials: int, run: Mapper = map
+) -> Traces:
+    """Traces of each policy by domain, one for each seed; ``run`` maps a function over runs, as ``map`` does.
 
     The first policy is what searched the siblings: its winners after 24 trials are handed over.
     """
     first = wanted[0]
-    traces: Traces = {first: _replayed(tables, first, seeds, trials, jobs, {})}
+    traces: Traces = {first: _replayed(tables, first, seeds, trials, run, {})}
     handed = {
         (table.name, seed): tuple(
             traces[first][other.name][seed].winners[min(SIBLING_TRIALS, trials) - 1]
@@ -132,7 +139,7 @@ def replay_all(tables: Sequence[DomainTable], wanted: Sequence[Policy], seeds: i
     }
     for policy in wanted[1:]:
         start = time.monotonic()
-        traces[policy] = _replayed(tables, policy, seeds, trials, jobs, handed)
+        traces[policy] = _replayed(tables, policy, seeds, trials, run, handed)
         print(f"{policy}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
     return traces
 
@@ -142,23 +149,19 @@ def _replayed(
     policy: Policy,
     seeds: int,
     trials: int,
-    jobs: int,
+    run: Mapper,
     siblings: dict[tuple[str, int], tuple[Cell, ...]],
 ) -> dict[str, list[Trace]]:
     runs: list[Run] = [
         (table, policy, seed, trials, siblings.get((table.name, seed), ())) for table in tables for seed in range(seeds)
     ]
-    if jobs == 1 or policy.sampler != "gp":
-        found = [_one(run) for run in runs]
-    else:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(_one, runs, chunksize=4))
+    found = list(run(_one, runs))
     return {table.name: found[i * seeds : (i + 1) * seeds] for i, table in enumerate(tables)}
 
 
-def _one(run: Run) -> Trace:
+def _one(job: Run) -> Trace:
     torch.set_num_threads(1)
-    table, policy, seed, trials, siblings = run
+    table, policy, seed, trials, siblings = job
     return replay(table, policy, seed, trials, siblings)
 
 
@@ -219,7 +222,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--seeds", type=_positive, default=20, help="seeds of each policy and domain (20)")
     parser.add_argument("--trials", type=_positive, default=32, help="trials of each search (32)")
-    parser.add_argument("--jobs", type=_positive, default=1, help="processes, for the GP (1)")
+    parser.add_argument("--jobs", type=_positive, default=1, help="processes (1)")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the written tables")
     return parser.parse_args()
 
