@@ -31,7 +31,7 @@ from trainables.objective import effective_lambda
 _ROUNDS = 3
 """How often a study is taken up again when trials are lost to crashes."""
 
-_PENALTY_DB = 3.0
+PENALTY_DB = 3.0
 """What a diverged trial scores below bicubic: finite, because Optuna drops NaN, and near enough to leave the model of
 the other trials in shape."""
 
@@ -195,7 +195,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
         status, psnr, objective = "finished", curve[-1][1], curve[-1][1]
     except DivergedError:
         floor = mean_psnr(bicubic(job.domain.scale), validation_pairs(job.domain), job.domain.scale)
-        status, psnr, objective, curve = "diverged", None, floor - _PENALTY_DB, []
+        status, psnr, objective, curve = "diverged", None, floor - PENALTY_DB, []
     starts = len(job.starts)
     return {
         "number": number,
