@@ -137,7 +137,7 @@ def _start(cluster: Cluster) -> None:
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": environment},
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises this very class when a node does not come up in time
         reason = str(error).split("\n")[0]
         raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
 
