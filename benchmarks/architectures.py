@@ -171,12 +171,14 @@ class Variant(nn.Module):
             stem = nn.Conv2d(3, choice.width, 3, padding=1)
             self.features = FeatureExtractor(stem, (Block(choice) for _ in range(choice.depth)))
         self.end = nn.Conv2d(choice.width, choice.width, 3, padding=1) if choice.end != "nothing" else None
+        # SPAN's blocks multiply small numbers; without its join of early and late features nothing would reach the end.
+        self.join = nn.Conv2d(4 * choice.width, choice.width, 1) if choice.block == "span" else None
         self.generator, self.choice = Generator(architecture), choice
         if choice.residual == "none":
             nn.init.kaiming_normal_(self.generator.conv.weight)
 
     def forward(self, lr: Tensor) -> Tensor:
-        features = self.features(lr)
+        features = self.features(lr) if self.join is None else self.joined(lr)
         if self.end is not None:
             features = self.end(features) + (self.features.stem(lr) if self.choice.end == "skip" else 0)
         detail = self.generator(features).to(lr.dtype)
@@ -184,6 +186,13 @@ class Variant(nn.Module):
             return detail
         nearest = self.choice.residual == "nearest"
         return detail + (functional.interpolate(lr, scale_factor=SCALE) if nearest else interpolate(lr, SCALE))
+
+    def joined(self, lr: Tensor) -> Tensor:
+        """SPAN's end: the stem's, the first and the last two blocks' features side by side, mixed by a 1×1 kernel."""
+        outputs = [self.features.stem(lr)]
+        for block in self.features.blocks:
+            outputs.append(block(outputs[-1]))
+        return self.join(torch.cat([outputs[0], outputs[1], *outputs[-2:]], dim=1))
 
 
 def macs(net: nn.Module) -> int:
