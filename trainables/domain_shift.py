@@ -10,6 +10,7 @@ Shapes: T tiles, D features of a block. Features are divided by their standard d
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -83,8 +84,7 @@ def measure_shift(source: TileSet, target: TileSet, seed: int = 0, resamples: in
     told = []
     for reference, vectors in zip(source.vectors, target.vectors, strict=True):
         block = _Block(reference, vectors, source.scenes, target.scenes, draws, seed, resamples)
-        width = block.bandwidth()
-        mmd: Statistic = lambda x, y, sx, sy, width=width: squared_mmd(x, y, sx, sy, width)  # type: ignore[misc]  # noqa: E731
+        mmd = partial(squared_mmd, bandwidth=block.bandwidth())
         told.append(BlockShift(block.measured(_frechet, (0, np.inf)), block.measured(mmd), block.probed()))
     return told
 

@@ -52,7 +52,9 @@ def bootstrap_estimate(
 
 
 def drawn_scenes(scenes: Integers, rng: np.random.Generator) -> Integers:
-    """As many scenes as there are, drawn with replacement.
+    """As many scenes as there are, drawn with replacement; at least two different ones, where there are two.
+
+    Statistics that compare scenes do not exist for one scene drawn again and again.
 
     Args:
         scenes: (n,), number of each row's scene.
@@ -62,4 +64,7 @@ def drawn_scenes(scenes: Integers, rng: np.random.Generator) -> Integers:
         Row numbers, scene by scene.
     """
     known = np.unique(scenes)
-    return np.concatenate([np.flatnonzero(scenes == one) for one in rng.choice(known, len(known))])
+    drawn = rng.choice(known, len(known))
+    while len(known) > 1 and (drawn == drawn[0]).all():
+        drawn = rng.choice(known, len(known))
+    return np.concatenate([np.flatnonzero(scenes == one) for one in drawn])
