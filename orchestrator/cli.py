@@ -9,6 +9,7 @@ from rich.console import Console
 
 from orchestrator.printing import (
     counter,
+    print_analysis,
     print_evaluation,
     print_json,
     print_plan,
@@ -16,7 +17,7 @@ from orchestrator.printing import (
     print_shards,
     print_upscaled,
 )
-from trainables.errors import RayScaleError
+from trainables.errors import RayScaleError, UsageError
 from trainables.version import __version__
 
 app = typer.Typer(
@@ -199,6 +200,64 @@ def evaluate(
         print_evaluation(told)
 
 
+@app.command(epilog="Example: rayscale analyze --model base-x4 --images tiles --space satellite-v2")
+def analyze(
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(metavar="[EXPERIMENT.yaml]", help="The experiment file, whose targets are analysed."),
+    ] = None,
+    overrides: Overrides = None,
+    model: Annotated[
+        str | None, typer.Option(help="Without an experiment: the source model, as of `rayscale evaluate`.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Without an experiment: folder or s3:// prefix of HR images, with no test images among them."
+        ),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Without an experiment: the search space, such as satellite-v2.")
+    ] = None,
+    scenes: Annotated[
+        Literal["file", "folder"], typer.Option(help="Without an experiment: what an image's scene is.")
+    ] = "file",
+    source_images: Annotated[
+        str | None,
+        typer.Option(help="Images to take for the source's; else the experiment's own, or generated natural ones."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measures how far target domains lie from the source, and what that suggests for their search.
+
+    With an experiment, runs all up to the source model first. Training and validation images alone are read.
+    """
+    from orchestrator.analysis import analyze_experiment, analyze_images
+
+    named = {"--model": model, "--images": images, "--space": space}
+    given = [name for name, value in named.items() if value is not None]
+    if experiment is not None and given:
+        raise UsageError(
+            f"An experiment names its own model, images and spaces: remove {', '.join(given)}, or the file."
+        )
+    if experiment is None and (len(given) < len(named) or overrides):
+        missing = ", ".join(name for name in named if name not in given)
+        raise UsageError(
+            f"Name an experiment file, or all of --model, --images and --space; found {', '.join(given) or 'none'}"
+            + (f", missing {missing}." if missing else " and --set, which changes an experiment.")
+        )
+    loaded = _run_until("pretrain", experiment, overrides, quiet=as_json) if experiment else None
+    with counter("analysed") as tell:
+        if loaded is not None:
+            told = analyze_experiment(loaded, source_images, tell)
+        else:
+            told = analyze_images(model or "", images or "", space or "", scenes, source_images, tell)
+    if as_json:
+        print_json(told)
+    else:
+        print_analysis(told)
+
+
 @shards_app.command("build", epilog="Example: rayscale shards build experiments/four-domains.yaml")
 def shards_build(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     """Packs the images of all domains into shards, then stops."""
@@ -260,12 +319,13 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _run_until(stage: str, experiment: Path, overrides: list[str] | None) -> None:
+def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> Any:
     from orchestrator.pipeline import preflight, run_experiment
     from orchestrator.reading import load_experiment
 
-    loaded, display = load_experiment(experiment, overrides or []), _display()
+    loaded, display = load_experiment(experiment, overrides or []), _display(quiet)
     run_experiment(loaded, preflight(loaded), display, until=stage)
+    return loaded
 
 
 def _run(experiment: Any, display: Any, as_json: bool = False) -> None:

@@ -62,6 +62,44 @@ def print_evaluation(told: Any) -> None:
             print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
 
 
+def print_analysis(told: Any) -> None:
+    """Distances of every target, block by block where they differ, and what they suggest."""
+    source = told["source"]
+    print(f"{told['model']}, x{told['scale']}; source: {source['images_from']}, {source['degradation']}")
+    columns = ("images /\nscenes", "Fréchet\n/ floor", "content\nalone", "MMD²\n(floor)", "proxy A\n(floor)")
+    table = Table("domain", title="Distance from the source", title_justify="left")
+    for column in (*columns, "spectral\nslope", "noise,\n8 bits"):
+        table.add_column(column, no_wrap=True)
+    table.add_row("source", _counts(source), "1", "1", "", "", _slope(source), f"{source['noise']['mean']:.2f}")
+    for name, one in told["targets"].items():
+        distance = "{value:.1f}\n[{low:.1f}, {high:.1f}]".format(**one["frechet_over_floor"])
+        others = ("{value:.3f}\n({floor:.3f})".format(**one[key]) for key in ("mmd", "proxy_a"))
+        content, noise = f"{one['content_frechet_over_floor']:.1f}", f"{one['noise']['mean']:.2f}"
+        table.add_row(name, _counts(one), distance, content, *others, _slope(one), noise)
+    _wide_console().print(table)
+    blocks = Table("CKA after", *told["targets"], title="Linear CKA", title_justify="left")
+    for number, block in enumerate(told["blocks"]):
+        each = (one["per_block"][number]["cka"] for one in told["targets"].values())
+        blocks.add_row(block, *("{value:.2f} [{low:.2f}, {high:.2f}]".format(**cka) for cka in each))
+    _wide_console().print(blocks)
+    print("What that suggests; hypotheses from other networks, to be tried and not to be trusted (docs/analysis.md):")
+    for name, one in told["targets"].items():
+        advice = one["advice"]
+        low, high = advice["frozen_depth"]
+        print(f"{name}: {advice['reason']}; frozen depth {low} to {high} first; try")
+        for point in advice["points"]:
+            print("  lr {learning_rate:g}, λ {lambda_:g}, depth {frozen_depth}".format(**point))
+
+
+def _counts(one: Any) -> str:
+    return f"{one['images']} / {one['scenes']}"
+
+
+def _slope(one: Any) -> str:
+    slope = one["spectral_slope"]
+    return f"{slope['mean']:.2f} ± {slope['spread']:.2f}" if slope else "none"
+
+
 def print_plan(experiment: Any, told: Any) -> None:
     """The dry run's estimate."""
     table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")

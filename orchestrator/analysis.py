@@ -1,0 +1,207 @@
+"""Domain analysis: how far each target lies from the source, as the source model's features see it."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median, pstdev
+from typing import Any
+
+from orchestrator.advice import Advice, advise
+from orchestrator.experiment import Experiment, ImageSet
+from orchestrator.image_sets import Skipped, left_out, list_files, read_image
+from orchestrator.model_files import FoundModel, find_model
+from orchestrator.shards import read_manifest, read_split
+from orchestrator.statistics import paired_interval
+from orchestrator.storage import Storage
+from search_spaces import TransferSpace, find_space
+from trainables.degradation import Degradation
+from trainables.domain_shift import FEWEST_SCENES, BlockShift, frechet_values, measure_shift
+from trainables.errors import ImageSetError
+from trainables.evaluation import NamedImage
+from trainables.features import TILE, block_names
+from trainables.network import frozen_depth_limit
+from trainables.observation import Observation, observe
+from trainables.samples import generate
+from trainables.scene_bootstrap import Estimate
+from trainables.similarity import cka_estimate
+
+MOST_IMAGES = 96
+"""Images of each set that are looked at."""
+
+_GENERATED, _GENERATED_SIDE = 64, 256
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainImages:
+    """Images of one domain: what they are, at most :data:`MOST_IMAGES` of them, and how many there are to train on."""
+
+    name: str
+    images: Sequence[NamedImage]
+    train: int
+
+
+def analyze_experiment(experiment: Experiment, source_images: str | None, tell: Tell) -> dict[str, Any]:
+    """Analyses every target of an experiment whose shards and source model are there; writes ``analysis.json``.
+
+    Args:
+        experiment: The experiment.
+        source_images: Folder or prefix of images to take for the source's; by default the experiment's own, and
+            generated ones where it starts from a model.
+        tell: Told (images done, of).
+
+    Returns:
+        As :func:`analyze_images`, with every target.
+
+    Raises:
+        UsageError: If a set is too small.
+    """
+    shards = experiment.home.child("shards")
+    if source_images is None and isinstance(experiment.source, ImageSet):
+        source = _of_shards("the experiment's source images", shards.child("source"))
+    else:
+        source = _source(source_images, experiment.architecture.scale)
+    targets = {name: (_of_shards(name, shards.child(name)), experiment.space(name)) for name in experiment.targets}
+    told = _analyze(find_model(experiment.home.child("source").uri), source, targets, tell)
+    experiment.home.child("analysis", "analysis.json").write_json(told)
+    return told
+
+
+def analyze_images(
+    model: str, images: str, space: str, scenes: str, source_images: str | None, tell: Tell
+) -> dict[str, Any]:
+    """Analyses one set of images without an experiment.
+
+    Args:
+        model: Packaged name, folder or prefix of the source model.
+        images: Folder or prefix of target HR images; all of them may be read, so that test images must lie elsewhere.
+        space: The target's search space.
+        scenes: ``file`` or ``folder``: what an image's scene is.
+        source_images: Folder or prefix of images to take for the source's; generated ones by default.
+        tell: Told (images done, of).
+
+    Returns:
+        The source, how it was measured, and for each target its distances, spectrum, noise and advice, as plain values.
+
+    Raises:
+        UsageError: If there is no such model or space, or a set is too small.
+    """
+    found, target = find_model(model), find_space(space)
+    scale = found.net.architecture.scale
+    own = _of_folder(images, scenes, scale)
+    return _analyze(found, _source(source_images, scale), {target.domain: (own, target)}, tell)
+
+
+def _analyze(
+    found: FoundModel, source: DomainImages, targets: dict[str, tuple[DomainImages, TransferSpace]], tell: Tell
+) -> dict[str, Any]:
+    plain = found.degradation or Degradation()
+    sets = [source, *(domain for domain, _ in targets.values())]
+    for domain, least in zip(sets, [FEWEST_SCENES] + [2] * len(targets), strict=True):
+        count = len({image.scene for image in domain.images})
+        if count < least:
+            raise ImageSetError(f"'{domain.name}' has usable images of {count} scenes; an analysis needs {least}.")
+    done, of = itertools.count(1), sum(len(domain.images) for domain in sets)
+    step = lambda: tell(next(done), of)  # noqa: E731
+    reference = observe(found.net, source.images, plain, tell=step)
+    return {
+        "model": found.where,
+        "scale": found.net.architecture.scale,
+        "blocks": list(block_names(found.net)),
+        "tile": TILE,
+        "source": {"images_from": source.name, "degradation": plain.describe(), **_signal(reference)},
+        "targets": {
+            name: _compare(found, reference, domain, space, plain, step) for name, (domain, space) in targets.items()
+        },
+    }
+
+
+def _compare(
+    found: FoundModel,
+    source: Observation,
+    domain: DomainImages,
+    space: TransferSpace,
+    plain: Degradation,
+    step: Callable[[], None],
+) -> dict[str, Any]:
+    seen = observe(found.net, domain.images, space.degradation, plain, step)
+    assert seen.plain_tiles is not None
+    shifts, content = measure_shift(source.tiles, seen.tiles), frechet_values(source.tiles, seen.plain_tiles)
+    cka = [cka_estimate(block) for block in seen.products]
+    excess = median(shift.mmd.estimate.value - shift.mmd.floor for shift in shifts)
+    limit = frozen_depth_limit(found.net.architecture)
+    advice: Advice = advise(excess, [each.low for each in cka], domain.train, space, limit)
+    return {
+        "space": space.id,
+        "degradation": space.degradation.describe(),
+        **_signal(seen),
+        "frechet_over_floor": asdict(_over_floor(shifts)),
+        "content_frechet_over_floor": median(
+            value / one.frechet.floor for value, one in zip(content, shifts, strict=True)
+        ),
+        "mmd": _median(shifts, "mmd"),
+        "proxy_a": _median(shifts, "proxy_a"),
+        "per_block": [
+            {**asdict(shift), "content_frechet": value, "cka": asdict(similar)}
+            for shift, value, similar in zip(shifts, content, cka, strict=True)
+        ],
+        "advice": asdict(advice),
+    }
+
+
+def _over_floor(shifts: list[BlockShift]) -> Estimate:
+    """Fréchet distance in units of its floor, the median over blocks, each end of the interval likewise."""
+    ends = ("value", "low", "high")
+    return Estimate(*(median(getattr(s.frechet.estimate, end) / s.frechet.floor for s in shifts) for end in ends))
+
+
+def _median(shifts: list[BlockShift], name: str) -> dict[str, float]:
+    measured = [getattr(shift, name) for shift in shifts]
+    told = {end: median(getattr(each.estimate, end) for each in measured) for end in ("value", "low", "high")}
+    return told | {"floor": median(each.floor for each in measured)}
+
+
+def _signal(seen: Observation) -> dict[str, Any]:
+    """Counts, spectral slope and noise of a set."""
+    told: dict[str, Any] = {
+        "images": len(seen.noise),
+        "scenes": seen.tiles.scene_count,
+        "tiles": len(seen.tiles.scenes),
+    }
+    for name, pairs in (("spectral_slope", seen.slopes), ("noise", seen.noise)):
+        values, scenes = [value for value, _ in pairs], [scene for _, scene in pairs]
+        told[name] = asdict(paired_interval(values, scenes)) | {"spread": pstdev(values)} if values else None
+    return told
+
+
+def _of_shards(name: str, place: Storage) -> DomainImages:
+    """Images of the training and the validation split, in the order of the shards, which is random."""
+    every = (image for split in ("train", "validation") for image in read_split(place, split))
+    return DomainImages(name, list(itertools.islice(every, MOST_IMAGES)), read_manifest(place)["images"]["train"])
+
+
+def _source(images: str | None, scale: int) -> DomainImages:
+    if images is not None:
+        return _of_folder(images, "file", scale)
+    side = max(_GENERATED_SIDE, TILE * scale)
+    drawn = [NamedImage(str(i), str(i), generate("natural", i, (side, side))) for i in range(_GENERATED)]
+    return DomainImages(f"{_GENERATED} generated natural images (no source images were named)", drawn, len(drawn))
+
+
+def _of_folder(images: str, scenes: str, scale: int) -> DomainImages:
+    place = Storage.at(images)
+    files = list_files(ImageSet.model_validate({"images": images, "scenes": scenes}), Storage.at("."))
+    usable: list[NamedImage] = []
+    skipped: list[Skipped] = []
+    for file in sorted(files, key=lambda file: hashlib.sha256(file.facts.path.encode()).hexdigest()):
+        read = read_image(place, file.facts.path, TILE * scale)
+        if isinstance(read, Skipped):
+            skipped.append(read)
+        else:
+            usable.append(NamedImage(file.facts.path, file.scene, read[1].pixels))
+        if len(usable) == MOST_IMAGES:
+            break
+    if not usable:
+        raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
+    return DomainImages(place.uri, usable, len(files) - len(skipped))

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from trainables.degradation import Degradation
+from trainables.errors import ImageSetError
+from trainables.evaluation import NamedImage
+from trainables.features import block_features, block_names, tile_statistics
+from trainables.network import SuperResolutionNet, preset
+from trainables.observation import observe
+from trainables.similarity import linear_cka, total
+
+
+def images(*sizes):
+    rng = np.random.default_rng(0)
+    return [NamedImage(str(i), f"s{i // 2}", rng.integers(0, 256, (*s, 3), np.uint8)) for i, s in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet18"])
+def test_features_are_what_the_network_passes_on(name):
+    net = SuperResolutionNet(preset(name, 2)).eval()
+    lr = torch.rand(1, 3, 20, 24)
+    features = block_features(net, lr)
+    assert len(features) == len(block_names(net)) == len(net.blocks()) - 1
+    assert torch.equal(features[0], net.features.stem(lr))
+    assert torch.equal(features[-1], net.features(lr))
+
+
+def test_tile_statistics():
+    features = torch.zeros(1, 2, 70, 35)
+    features[0, 0, :32, :32] = 3
+    features[0, 1, 32:64, :32:2] = 1
+    assert tile_statistics(features).tolist() == [[3, 0, 0, 0], [0, 0.5, 0, 0.5]]
+
+
+def test_an_observation_counts_tiles_and_scenes():
+    net = SuperResolutionNet(preset("tiny", 2)).eval()
+    told = []
+    seen = observe(net, images((64, 64), (64, 130), (300, 64), (40, 300)), Degradation(), tell=lambda: told.append(1))
+    assert seen.tiles.scenes.tolist() == [0, 0, 0, 1, 1, 1]  # 1 + 2 tiles, then 3 of the middle; the last is too small
+    assert [vectors.shape for vectors in seen.tiles.vectors] == [(6, 32)] * 8
+    assert (seen.plain_tiles, seen.products, len(seen.slopes), len(told)) == (None, [], 3, 3)
+
+
+def test_a_second_degradation_disturbs_what_it_changes():
+    torch.manual_seed(0)
+    net, pictures = SuperResolutionNet(preset("tiny", 2)).eval(), images((64, 64), (64, 64), (64, 64))
+
+    def cka(degradation):
+        seen = observe(net, pictures, degradation, Degradation())
+        assert len(seen.products[0]) == 2
+        return [linear_cka(total(block)) for block in seen.products]
+
+    assert cka(Degradation()) == pytest.approx([1.0] * 8)
+    assert max(cka(Degradation(noise=(0.3, 0.3)))) < 0.9
+
+
+def test_noise_shows_and_blank_images_have_no_slope():
+    net = SuperResolutionNet(preset("tiny", 2)).eval()
+    blank = [NamedImage("a", "a", np.full((96, 96, 1), 128, np.uint8))]
+    quiet, noisy = (observe(net, blank, Degradation(noise=(n, n))) for n in (0.0, 0.04))
+    assert (quiet.slopes, quiet.noise[0][0]) == ([], 0)
+    assert noisy.noise[0][0] == pytest.approx(0.04 * 219, rel=0.15)
+
+
+def test_images_without_a_tile():
+    net = SuperResolutionNet(preset("tiny", 4)).eval()
+    with pytest.raises(ImageSetError, match="No image has the 128×128 pixels that an analysis at x4 needs"):
+        observe(net, images((127, 400)), Degradation())
