@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import time
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,14 +29,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-if importlib.util.find_spec("scipy") is None:  # generated images need two of its functions, which NumPy has too
-    sys.modules["scipy"] = types.SimpleNamespace(fft=np.fft)  # type: ignore[assignment]
+if importlib.util.find_spec("scipy") is None:
+    import without_scipy
+
+    without_scipy.install()
 
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score

@@ -103,7 +103,10 @@ def _analyze(
         if count < least:
             raise ImageSetError(f"'{domain.name}' has usable images of {count} scenes; an analysis needs {least}.")
     done, of = itertools.count(1), sum(len(domain.images) for domain in sets)
-    step = lambda: tell(next(done), of)  # noqa: E731
+
+    def step() -> None:
+        tell(next(done), of)
+
     reference = observe(found.net, source.images, plain, tell=step)
     return {
         "model": found.where,

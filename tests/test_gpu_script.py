@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
+import without_scipy
 
 from trainables.images import encode_png
 from trainables.samples import generate
@@ -20,6 +23,7 @@ find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name in {ABSENT} else find(name, *rest)
 sys.modules.update(dict.fromkeys({ABSENT}))
 sys.argv = sys.argv[1:]
+sys.path.insert(0, {str(SCRIPT.parent)!r})  # as the interpreter does when it runs a script
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -76,3 +80,15 @@ def test_a_gpu_that_is_absent_is_refused_clearly(tmp_path):
     assert refused.returncode == 1
     assert refused.stderr.strip().startswith("There is no CUDA GPU")
     assert "Traceback" not in refused.stderr
+
+
+def test_the_stand_ins_for_scipy_do_what_scipy_does():
+    random = np.random.default_rng(0)
+    pixels = random.random((40, 31, 3)).astype(np.float32)
+    for radius in (0.5, 3.0, 20.0):
+        wanted = scipy.ndimage.gaussian_filter(pixels, (radius, radius, 0))
+        np.testing.assert_allclose(without_scipy.gaussian_filter(pixels, (radius, radius, 0)), wanted, atol=1e-6)
+    places = np.mgrid[:40, :31] + random.normal(0, 20, (2, 40, 31))
+    wanted = scipy.ndimage.map_coordinates(pixels[..., 0], places, order=1, mode="grid-mirror")
+    sampled = without_scipy.map_coordinates(pixels[..., 0], places, order=1, mode="grid-mirror")
+    np.testing.assert_allclose(sampled, wanted, atol=1e-5)

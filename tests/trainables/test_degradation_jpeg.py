@@ -46,14 +46,23 @@ def test_quantization_tables_are_those_in_pillows_files():
 @pytest.mark.parametrize("quality", [30, 50, 75, 90, 95])
 @pytest.mark.parametrize("size", [(96, 128), (75, 101), (36, 36)])
 def test_as_far_from_the_original_as_pillows_and_close_to_it(quality, size):
-    """Mostly equal; a coefficient that lies between two levels may fall to either side."""
+    """Mostly equal; a coefficient that lies between two levels may fall to either side, which few pixels show more."""
+    close = 0.08 if min(size) > 36 else 0.12
     for domain in ("natural", "surveillance", "art"):
         for seed in range(3):
             pixels = sample(domain, seed, size)
             ours, theirs = through_ours(pixels, quality)[0], np.asarray(through_pillow(pixels, quality))
-            assert psnr(ours, pixels) == pytest.approx(psnr(theirs, pixels), abs=0.08)
+            assert psnr(ours, pixels) == pytest.approx(psnr(theirs, pixels), abs=close)
             assert np.abs(ours - theirs).mean() < 1.4
             assert (ours == theirs).mean() > 0.4
+
+
+def test_rows_beyond_the_last_block_are_filled_as_libjpeg_fills_them():
+    """Thin lines in vivid hues down to the edge: filling up chroma before halving it would cost 1.5 levels here."""
+    pixels = sample("natural", 2, (36, 36))
+    for quality in (75, 95):
+        ours, theirs = through_ours(pixels, quality)[0], np.asarray(through_pillow(pixels, quality))
+        assert np.abs(ours[32:] - theirs[32:]).mean() < 1
 
 
 def test_each_image_has_its_own_quality():

@@ -26,6 +26,9 @@ def to_planes(rgb: Tensor, full_range: bool) -> tuple[Tensor, Tensor]:
     matrix, _, offset = _colours(full_range, rgb.device, rgb.dtype)
     planes = rounded((matrix @ rgb.flatten(2)).view(rgb.shape) + offset)
     chroma = functional.avg_pool2d(planes[:, 1:], 2)
+    # libjpeg fills up columns before it halves chroma, but rows after.
+    rows = (height + 1) // 2
+    chroma = functional.pad(chroma[..., :rows, :], (0, 0, 0, chroma.shape[-2] - rows), mode="replicate")
     return planes[:, :1], rounded(chroma + _ties(chroma, -1 / 8))
 
 
