@@ -189,10 +189,8 @@ class Variant(nn.Module):
 
     def joined(self, lr: Tensor) -> Tensor:
         """SPAN's end: the stem's, the first and the last two blocks' features side by side, mixed by a 1×1 kernel."""
-        outputs = [self.features.stem(lr)]
-        for block in self.features.blocks:
-            outputs.append(block(outputs[-1]))
-        return self.join(torch.cat([outputs[0], outputs[1], *outputs[-2:]], dim=1))
+        stages = self.features.stages(lr)
+        return self.join(torch.cat([*stages[:2], *stages[-2:]], dim=1))
 
 
 def macs(net: nn.Module) -> int:

@@ -14,7 +14,6 @@ import csv
 import platform
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -26,6 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from domain_images import DOMAINS, PAINTER
+from step import environment
 
 from orchestrator.statistics import paired_interval
 from search_spaces import find_space
@@ -36,7 +37,6 @@ from trainables.pretrained import load
 from trainables.version import __version__
 
 HERE = Path(__file__).parent
-DOMAINS = ("medical", "satellite", "surveillance", "art")
 SCALE = 4
 SOURCE = f"base-x{SCALE}"
 
@@ -126,8 +126,7 @@ def by_scene(root: Path, domain: str, split: str) -> dict[str, list[Path]]:
     with (root / "manifest.csv").open(encoding="utf-8", newline="") as table:
         for line in csv.DictReader(table):
             if (line["domain"], line["split"]) == (domain, split):
-                scene = re.sub(r" \(\d+\)$", "", line["scene_group"])
-                files[scene].append(root / domain / split / line["file"])
+                files[re.match(PAINTER, line["scene_group"])[1]].append(root / domain / split / line["file"])
     return files
 
 
@@ -152,15 +151,14 @@ def told(settings: dict[str, Any]) -> str:
 def head(day: str) -> str:
     """What is needed to repeat it."""
     words = [word if not Path(word).is_absolute() else "DATA" for word in sys.argv[1:]]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, stdout=subprocess.PIPE, text=True).stdout
-    processor = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    found = environment()
     return f"""# Classical baselines, {day}
 
 Command: `{shlex.join(["python", "benchmarks/classical.py", *words])}`
 
-- hardware: one thread of {processor[1] if processor else platform.machine()}; other work shared the cores
-- versions: rayscale {__version__}, Python {platform.python_version()}, torch {torch.__version__}
-- commit: {commit.strip()}
+- hardware: one thread of {found["hardware"]}
+- versions: rayscale {__version__}, {found["versions"]}
+- commit: {found["commit"]}
 
 PSNR and SSIM as everywhere (docs/method.md); intervals are bootstraps over scenes; s/MP is processor time of one thread
 for each megapixel of output.

@@ -15,6 +15,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from domain_images import DOMAINS, PAINTER
+
 from orchestrator.rendering import markdown_table
 from orchestrator.report import Report
 
@@ -22,10 +24,9 @@ HERE = Path(__file__).parent
 EXPERIMENT = HERE.parent / "experiments" / "four-domains.yaml"
 
 BY_TABLE = "{table: manifest.csv, scene_column: scene_group%s}"
-# A painting's scene is its painter: the year behind the name is cut off.
-WITHOUT_YEAR = r', pattern: "^(.*?)(?: \\(\\d+\\))?$"'
+WITHOUT_YEAR = f", pattern: '{PAINTER}'"
 SPLITS = ["source.images=natural/train", "source.scenes=" + BY_TABLE % ""]
-for domain in ("medical", "satellite", "surveillance", "art"):
+for domain in DOMAINS:
     SPLITS += [f"targets.{domain}.images={domain}/train", f"targets.{domain}.test_images={domain}/val"]
     SPLITS += [f"targets.{domain}.scenes=" + BY_TABLE % (WITHOUT_YEAR if domain == "art" else "")]
 

@@ -10,7 +10,6 @@ policies on the table.
 """
 
 import argparse
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,8 +20,10 @@ from typing import Any
 
 import optuna
 import ray
+from domain_images import DOMAINS, PAINTER
 from step import environment
-from tabular.domains import DOMAINS, Domain, Settings, write_source
+from tabular.arguments import one_sentence, positive
+from tabular.domains import Domain, Settings, write_source
 from tabular.grid import Part, grid_of, parts_of
 from tabular.rows import SHARES, RowTask, finish_all
 from tabular.table import write_table
@@ -30,21 +31,16 @@ from tabular.table import write_table
 from orchestrator.experiment import Finetuning, ImageSet
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
-from trainables.errors import RayScaleError, UsageError
+from trainables.errors import UsageError
 from trainables.finetune import Budget
 from trainables.version import __version__
 
 ESTIMATE_ROWS = 12
-# A painting's scene is its painter: the year behind the name is cut off.
-PATTERNS = {"art": r"^(.*?)(?: \(\d+\))?$"}
 
 
 def main() -> None:
-    try:
+    with one_sentence():
         build(_parsed())
-    except RayScaleError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
 
 
 def build(options: argparse.Namespace) -> None:
@@ -178,7 +174,11 @@ def _images(name: str, scenes: str) -> ImageSet:
     domain = name.rpartition("-v")[0] or name
     found: Any = scenes
     if scenes == "table":
-        found = {"table": "manifest.csv", "scene_column": "scene_group", "pattern": PATTERNS.get(domain)}
+        found = {
+            "table": "manifest.csv",
+            "scene_column": "scene_group",
+            "pattern": PAINTER if domain == "art" else None,
+        }
     return ImageSet.model_validate({"images": f"{domain}/train", "scenes": found})
 
 
@@ -193,12 +193,6 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found '{text}'")
-    return int(text)
-
-
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="folder or bucket of the images")
@@ -207,7 +201,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--domains", nargs="+", default=list(DOMAINS), help="domains, or versioned ids of their spaces")
     parser.add_argument("--scenes", choices=("table", "file", "folder"), default="table", help="what a scene is")
     parser.add_argument("--seed", type=int, default=0, help="of the full grid; the second seed is one more")
-    parser.add_argument("--few-scenes", nargs="*", type=_positive, default=[4, 16], help="smaller training sets")
+    parser.add_argument("--few-scenes", nargs="*", type=positive, default=[4, 16], help="smaller training sets")
     for name, default, told in (
         ("rates", 6, "learning rates"),
         ("lambdas", 5, "values of λ, 0 among them"),
@@ -220,8 +214,8 @@ def _parsed() -> argparse.Namespace:
         ("validation-crop", 128, "HR pixels of their middle that count"),
         ("cpus", 2, "rows at once"),
     ):
-        parser.add_argument(f"--{name}", type=_positive, default=default, help=f"{told} ({default})")
-    parser.add_argument("--limit", type=_positive, help="train at most so many rows now, spread over all")
+        parser.add_argument(f"--{name}", type=positive, default=default, help=f"{told} ({default})")
+    parser.add_argument("--limit", type=positive, help="train at most so many rows now, spread over all")
     parser.add_argument(
         "--estimate", action="store_true", help=f"tell how long the rest takes, from {ESTIMATE_ROWS} rows"
     )

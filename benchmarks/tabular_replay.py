@@ -26,6 +26,7 @@ import ray
 import scipy
 import torch
 from step import environment
+from tabular.arguments import one_sentence, positive
 from tabular.judging import (
     DEFAULT,
     STOPPINGS,
@@ -43,7 +44,6 @@ from tabular.table import Cell, DomainTable, domain_tables, read_table
 from tabular.telling import describe
 
 from orchestrator.storage import Storage
-from trainables.errors import RayScaleError
 from trainables.version import __version__
 
 HERE = Path(__file__).parent
@@ -59,11 +59,8 @@ Traces = dict[Policy, dict[str, list[Trace]]]
 
 
 def main() -> None:
-    try:
+    with one_sentence():
         told = judge(options := _parsed())
-    except RayScaleError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"tabular-replay_{platform.machine()}_{told['date']}.json"
     file.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -210,19 +207,13 @@ def _further(options: argparse.Namespace) -> str:
     return f"--samplers {' '.join(options.samplers)} --seeds {options.seeds} --trials {options.trials}"
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found '{text}'")
-    return int(text)
-
-
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", help="table.parquet of tabular_build.py, a file or s3://")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--seeds", type=_positive, default=20, help="seeds of each policy and domain (20)")
-    parser.add_argument("--trials", type=_positive, default=32, help="trials of each search (32)")
-    parser.add_argument("--jobs", type=_positive, default=1, help="processes (1)")
+    parser.add_argument("--seeds", type=positive, default=20, help="seeds of each policy and domain (20)")
+    parser.add_argument("--trials", type=positive, default=32, help="trials of each search (32)")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes (1)")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the written tables")
     return parser.parse_args()
 

@@ -169,8 +169,7 @@ class _Block:
             theirs = draw.target[drawn_scenes(self._scenes2[draw.target], rng)]
             return self._to_target(statistic, ours, theirs)
 
-        floor = float(np.mean([self._to_other_half(statistic, draw) for draw in self._draws]))
-        return Measured(self._estimate(self.value(statistic), replicate, bounds), floor)
+        return Measured(self._estimate(self.value(statistic), replicate, bounds), self._floor(statistic))
 
     def probed(self) -> Measured:
         """Proxy A-distance; the interval resamples the errors on held-out scenes and fits no probe again."""
@@ -181,8 +180,7 @@ class _Block:
         def replicate(rng: np.random.Generator) -> float:
             return proxy_a_distance(first[drawn_scenes(scenes1, rng)], second[drawn_scenes(scenes2, rng)])
 
-        floor = float(np.mean([self._to_other_half(_probe, each) for each in self._draws]))
-        return Measured(self._estimate(proxy_a_distance(first, second), replicate, (0, 2)), floor)
+        return Measured(self._estimate(proxy_a_distance(first, second), replicate, (0, 2)), self._floor(_probe))
 
     def _estimate(
         self, value: float, replicate: Callable[[np.random.Generator], float], bounds: tuple[float, float]
@@ -193,9 +191,10 @@ class _Block:
     def _to_target(self, statistic: Statistic, ours: Integers, theirs: Integers) -> float:
         return statistic(self._source[ours], self._target[theirs], self._scenes1[ours], self._scenes2[theirs])
 
-    def _to_other_half(self, statistic: Statistic, draw: _Draw) -> float:
-        ours, other = draw.reference, draw.other
-        return statistic(self._source[ours], self._source[other], self._scenes1[ours], self._scenes1[other])
+    def _floor(self, statistic: Statistic) -> float:
+        source, scenes = self._source, self._scenes1
+        halves = [(draw.reference, draw.other) for draw in self._draws]
+        return float(np.mean([statistic(source[a], source[b], scenes[a], scenes[b]) for a, b in halves]))
 
 
 def _probe(first: Array, second: Array, scenes1: Integers, scenes2: Integers) -> float:

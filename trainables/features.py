@@ -21,11 +21,7 @@ def block_features(net: SuperResolutionNet, lr: Tensor) -> list[Tensor]:
         net: The network, in evaluation mode.
         lr: (N, 3, H, W) in [0, 1].
     """
-    features = [net.features.stem(lr)]
-    for block in net.features.blocks:
-        # A block may begin with an in-place rectifier.
-        features.append(block(features[-1].clone()))
-    return features
+    return net.features.stages(lr)
 
 
 def block_names(net: SuperResolutionNet) -> tuple[str, ...]:

@@ -36,6 +36,14 @@ class FeatureExtractor(nn.Module):
         features: Tensor = self.blocks(self.stem(lr))
         return features
 
+    def stages(self, lr: Tensor) -> list[Tensor]:
+        """Features after the stem and after each block, the last being what :meth:`forward` gives."""
+        features = [self.stem(lr)]
+        for block in self.blocks:
+            # A block may begin with an in-place rectifier.
+            features.append(block(features[-1].clone()))
+        return features
+
     def radius(self) -> int:
         """How many LR pixels to each side can influence a feature."""
         return sum(m.kernel_size[0] // 2 for m in self.modules() if isinstance(m, nn.Conv2d))

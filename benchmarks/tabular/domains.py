@@ -20,7 +20,6 @@ from trainables.models import CARD
 from trainables.network import frozen_depth_limit
 from trainables.patches import smallest_image
 
-DOMAINS = ("medical", "satellite", "surveillance", "art")
 VALIDATION_SHARE = 0.2
 
 

@@ -45,10 +45,9 @@ def _policies(told: Json) -> list[str]:
     lines = [
         "## Samplers and starting points",
         "",
-        "| sampler | starts | " + " | ".join(f"{n} trials" for n in budgets),
+        "| sampler | starts | " + " | ".join(f"{n} trials" for n in budgets) + " | repeated cells |",
+        "|---|---|" + "---:|" * (len(budgets) + 1),
     ]
-    lines[-1] += " | repeated cells |"
-    lines.append("|---|---|" + "---:|" * (len(budgets) + 1))
     for each in told["policies"]:
         cells = " | ".join(_quartiles(each["regret"][str(n)]) for n in budgets)
         lines.append(f"| {each['sampler']} | {each['starts']} | {cells} | {each['repeats']:.1f} |")

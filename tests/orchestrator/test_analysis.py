@@ -2,28 +2,16 @@
 
 import json
 import re
-import sys
 
 import noise_images
 import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator import analysis, cli
+from orchestrator import analysis
 from orchestrator.analysis import analyze_experiment
 from orchestrator.reading import load_experiment
 from orchestrator.storage import Storage
-
-
-@pytest.fixture
-def rayscale(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rayscale", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(autouse=True)

@@ -53,19 +53,6 @@ def file(images, tmp_path):
     return str(write_experiment(tmp_path / "mine.yaml", settings(str(images), str(tmp_path / "runs"))))
 
 
-@pytest.fixture
-def rayscale(monkeypatch, capsys):
-    """Runs a command; gives its exit code, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rayscale", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capsys.readouterr()
-
-    return run
-
-
 def check_refusal(code, out, err, words):
     assert code == 2, err
     assert err.startswith("rayscale: ")

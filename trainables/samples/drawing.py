@@ -63,9 +63,13 @@ def related_colours(rng: Rng, count: int, saturation: tuple[float, float], value
     """(count, 3) colours, dark to light, around one earthy, green or blue hue, and one accent."""
     hue = rng.choice([0.07, 0.12, 0.24, 0.57]) + rng.normal(0, 0.06, count)
     hue[rng.integers(count)] += rng.uniform(0.3, 0.7)
-    sat, val = rng.uniform(*saturation, count), np.linspace(*value, count)
+    return colours(hue, rng.uniform(*saturation, count), np.linspace(*value, count))
+
+
+def colours(hue: Array, saturation: Array, value: Array) -> Array:
+    """(n, 3) RGB of (n,) hues, saturations and values; hues repeat after 1, the others lie in 0-1."""
     phase = (hue[:, None] * 6 + np.array([5, 3, 1])) % 6
-    return np.asarray(val[:, None] * (1 - sat[:, None] * np.clip(np.minimum(phase, 4 - phase), 0, 1)))
+    return np.asarray(value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(phase, 4 - phase), 0, 1)))
 
 
 def tint(palette: Array, at: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from trainables.samples.drawing import Array, Labels, Rng, Shot, grid, look_up, noise, stack, tint
+from trainables.samples.drawing import Array, Labels, Rng, Shot, colours, grid, look_up, noise, stack, tint
 
 _SMALLEST = 4.0, 60.0  # radius of a plane's smallest leaves in pixels
 _GROUND = 60  # the first leaves of the farthest plane are large and only have to leave no gap
@@ -48,8 +48,7 @@ def _palette(rng: Rng) -> Array:
     hue = rng.random() + rng.normal(0, rng.choice([0.03, 0.1, 0.3]), 8)
     saturation = np.clip(rng.beta(1, 2, 8) * rng.uniform(0.3, 1.2), 0, 1)
     value = np.clip(np.linspace(0.03, 0.98, 8) + rng.normal(0, 0.05, 8), 0, 1)
-    phase = (hue[:, None] * 6 + np.array([5, 3, 1])) % 6
-    return np.asarray(value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(phase, 4 - phase), 0, 1)))
+    return colours(hue, saturation, value)
 
 
 def _scatter(shot: Shot, *, ground: bool) -> tuple[Array, NDArray[np.str_], Array]:
