@@ -87,7 +87,7 @@ class AnchoredRegression:
             tensors = load(data)
         except SafetensorError as error:
             raise UsageError(f"This is no safetensors file of an anchored regression: {error}.") from None
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        shapes = {name: tuple(tensors[name].shape) for name in sorted(tensors)}
         match shapes:
             case {"anchors": (count, size), "maps": (same, details, also)} if (count, size) == (same, also):
                 if size == PATCH**2 and math.isqrt(details // _DETAIL**2) ** 2 * _DETAIL**2 == details:
