@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,14 @@ def build(options: argparse.Namespace) -> None:
     listed = [Domain(name, _images(name, options.scenes), root, model, settings, out) for name in options.domains]
     domains = {domain.name: domain for domain in listed}.values()
     write_source(out, model)
-    facts, tasks = _described(options, model, settings), []
+    facts, by_part = _described(options, model, settings), defaultdict(list)
     for domain in domains:
         grid = grid_of(domain.space, domain.depth_limit, (options.rates, options.lambdas, options.depths))
         facts["domains"][domain.name] = _domain_facts(domain, grid_axes=asdict(grid))
         for part in parts_of(grid, options.seed, options.few_scenes):
-            tasks += _tasks_of(domain, part, out, facts["domains"][domain.name])
+            by_part[part.name] += _tasks_of(domain, part, out, facts["domains"][domain.name])
+    # The full grids of all domains first: policies can be judged on them already.
+    tasks = list(chain.from_iterable(by_part.values()))
     missing = [task for task in tasks if task.read() is None]
     print(f"{len(tasks)} rows, {len(tasks) - len(missing)} of them are there", flush=True)
     wanted = max(0, ESTIMATE_ROWS - len(tasks) + len(missing)) if options.estimate else options.limit
