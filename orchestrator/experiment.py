@@ -19,10 +19,11 @@ from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.errors import suggestion
-from trainables.finetune import Budget
-from trainables.network import Architecture, frozen_depth_limit, preset
+from trainables.finetune import Budget, TransferMethod
+from trainables.network import Architecture, FrozenFrom, frozen_depth_limit, preset
 from trainables.optimizers import OptimizerName
 from trainables.precision import Precision
+from trainables.regularizers import RegularizerName
 
 FORMAT = 1
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
@@ -165,6 +166,35 @@ class Finetuning(_Section):
     scratch_learning_rate: Annotated[float, Field(gt=0)] = Field(
         1e-3, description="learning rate of training from scratch"
     )
+    transfer: Literal["joint", "model", "feature"] = Field(
+        "joint",
+        description="`joint`: all of the source model under L + λR; `model`: all of it, λ = 0; `feature`: its F_θ "
+        "with a fresh G_φ, λ = 0",
+    )
+    regularizer: RegularizerName = Field("l2-sp", description="R: `l2-sp`, `l2`, `features` or `replay`")
+    frozen_from: FrozenFrom = Field("input", description="end of the network that frozen depth counts from")
+
+    @model_validator(mode="after")
+    def _check_method(self) -> "Finetuning":
+        if self.transfer == "feature" and self.frozen_from == "output":
+            raise ValueError(
+                "cannot freeze from the output with `transfer: feature`, whose fresh generator is the first block "
+                "there; take `frozen_from: input`"
+            )
+        return self
+
+    @property
+    def searches_lambda(self) -> bool:
+        """Whether λ is a setting to search; else it is 0."""
+        return self.transfer == "joint"
+
+    def method(self) -> TransferMethod:
+        """What is carried over, as the training loop takes it."""
+        return TransferMethod(
+            generator="fresh" if self.transfer == "feature" else "reused",
+            regularizer=self.regularizer,
+            frozen_from=self.frozen_from,
+        )
 
     def budget(self) -> Budget:
         """The settings as the training loop takes them."""

@@ -1,23 +1,25 @@
 """One fine-tuning on a worker: data from the shards, the source model, a configuration, a seed."""
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 
-from orchestrator.model_files import read_model
+from orchestrator.model_files import degradation_of, read_model
 from orchestrator.progress import Tell
 from orchestrator.shards import read_manifest, read_split
+from orchestrator.source_images import held_out_images, replayed_images
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
-from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.models import weights_of
 from trainables.network import SuperResolutionNet
-from trainables.patches import PatchPool, Pixels
+from trainables.patches import PatchPool, Pixels, smallest_image
 
 _HELD_IMAGES = 500
 """Training images that a worker process keeps decoded between trials; a larger split is streamed anew."""
@@ -43,6 +45,8 @@ class DomainJob:
         validation_crop: HR pixels of their middle that count.
         threads: torch threads of a worker.
         on_gpu: Whether to use the GPU that Ray assigned.
+        method: What of the source is carried over, and how it is held; an arm is ``replace(job, method=…)``.
+        source_images: Shards of the source's images; None where generated natural images stand in for them.
     """
 
     domain: str
@@ -58,6 +62,8 @@ class DomainJob:
     validation_crop: int
     threads: int
     on_gpu: bool
+    method: TransferMethod = field(default_factory=TransferMethod)
+    source_images: Storage | None = None
 
     @property
     def device(self) -> torch.device:
@@ -69,6 +75,13 @@ def run_finetuning(
     job: DomainJob, configuration: TransferConfiguration, seed: int, tell: Tell, from_scratch: bool = False
 ) -> tuple[SuperResolutionNet, Curve]:
     """Fine-tunes the source model, or trains a fresh network of the same shape on the same budget.
+
+    Args:
+        job: Data, source model, method and budget.
+        configuration: Learning rate, λ and frozen depth.
+        seed: Of the patches and of all else that is random.
+        tell: Told (step, of, note) after each evaluation.
+        from_scratch: Whether to begin with a fresh network; the job's method says nothing then.
 
     Returns:
         The trained network and its (step, validation PSNR) curve.
@@ -82,19 +95,18 @@ def run_finetuning(
     net = SuperResolutionNet(source.architecture) if from_scratch else source
     net = net.to(job.device)
     anchor = {} if from_scratch else weights_of(net)
-    pool = PatchPool(
-        lambda: _training_images(job),
-        scale=job.scale,
-        lr_patch=job.lr_patch,
-        degradation=job.degradation,
-        seed=seed,
-        device=job.device,
-    )
+    method = TransferMethod() if from_scratch else job.method
+    pool = _pool(job, lambda: _training_images(job), job.degradation, seed)
+    replays = method.regularizer == "replay" and configuration.lambda_ > 0
+    replay = _pool(job, lambda: _source_images(job), source_degradation(job), seed) if replays else None
 
     def report(step: int, value: float) -> None:
         tell(step, job.budget.steps, f"{value:.2f} dB on validation")
 
-    curve = finetune(net, configuration, job.budget, pool, anchor, lambda n: validation_psnr(job, n), report)
+    def validate(net: SuperResolutionNet) -> float:
+        return validation_psnr(job, net)
+
+    curve = finetune(net, configuration, job.budget, pool, anchor, validate, report, method, replay)
     return net.cpu(), curve
 
 
@@ -104,22 +116,62 @@ def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     return mean_psnr(lambda lr: net(lr.to(device)), validation_pairs(job), job.scale)
 
 
+def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
+    """Mean PSNR in dB on held-out source images under the source model's own degradation: what is not forgotten.
+
+    They are the validation split of the source's shards, or generated images of seeds that no training uses; as many
+    as of the target at most, and as large.
+    """
+    device = next(net.parameters()).device
+    return mean_psnr(lambda lr: net(lr.to(device)), _source_pairs(_of_any_method(job)), job.scale)
+
+
+def source_degradation(job: DomainJob) -> Degradation:
+    """What the source model learnt to undo; plain antialiased bicubic decimation where its card does not say."""
+    return degradation_of(_held_source(job.source, job.source_digest)[1]) or Degradation()
+
+
 def load_source(job: DomainJob) -> SuperResolutionNet:
     """The source model; the caller may train it, so that each call gives a copy of its own."""
-    return copy.deepcopy(_held_source(job.source, job.source_digest))
+    return copy.deepcopy(_held_source(job.source, job.source_digest)[0])
 
 
-@lru_cache(maxsize=4)
 def validation_pairs(job: DomainJob) -> list[Pair]:
     """The validation images that count: at most the wanted number, taken from all scenes in turn.
 
     Raises:
         ImageSetError: If the split is empty.
     """
+    return _validation_pairs(_of_any_method(job))
+
+
+@lru_cache(maxsize=4)
+def _validation_pairs(job: DomainJob) -> list[Pair]:
     images = _in_turn(list(read_split(job.shards, "validation")))[: job.validation_images]
     if not images:
         raise ImageSetError(f"'{job.domain}' has no validation images.")
     return make_pairs(images, job.degradation, job.scale, job.validation_crop)
+
+
+@lru_cache(maxsize=4)
+def _source_pairs(job: DomainJob) -> list[Pair]:
+    images = held_out_images(job.source_images, job.validation_images)
+    return make_pairs(images, source_degradation(job), job.scale, job.validation_crop)
+
+
+def _of_any_method(job: DomainJob) -> DomainJob:
+    """The job as the key of images that its arms share."""
+    return replace(job, method=TransferMethod())
+
+
+def _pool(job: DomainJob, images: Callable[[], Iterator[Pixels]], degradation: Degradation, seed: int) -> PatchPool:
+    return PatchPool(
+        images, scale=job.scale, lr_patch=job.lr_patch, degradation=degradation, seed=seed, device=job.device
+    )
+
+
+def _source_images(job: DomainJob) -> Iterator[Pixels]:
+    return replayed_images(job.source_images, job.source_digest, smallest_image(job.lr_patch, job.scale))
 
 
 def _in_turn(images: list[NamedImage]) -> list[NamedImage]:
@@ -143,6 +195,6 @@ def _held_images(shards: Storage, digest: str) -> list[Pixels]:
 
 
 @lru_cache(maxsize=4)
-def _held_source(source: Storage, digest: str) -> SuperResolutionNet:
+def _held_source(source: Storage, digest: str) -> tuple[SuperResolutionNet, dict[str, Any]]:
     del digest  # part of the key, as above
-    return read_model(source)[0]
+    return read_model(source)

@@ -114,7 +114,7 @@ class Jobs:
             settings=experiment.search,
             seed=experiment.seed,
             learning_rate=space.learning_rate,
-            lambda_=space.lambda_range,
+            lambda_=space.lambda_range if experiment.finetuning.searches_lambda else None,
             lambda_floor=space.lambda_[0],
             frozen_depth=experiment.frozen_depths(domain),
             starts=self._starts(domain),
@@ -160,6 +160,8 @@ class Jobs:
             validation_crop=search.validation_crop,
             threads=max(1, int(search.cpus_per_trial)),
             on_gpu=search.gpus_per_trial > 0,
+            method=experiment.finetuning.method(),
+            source_images=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
         )
 
     def _records_place(self, domain: str) -> Storage:
@@ -181,4 +183,7 @@ class Jobs:
         return TransferConfiguration(learning_rate=rate, lambda_=0.0, frozen_depth=0)
 
     def _starts(self, domain: str) -> tuple[TransferConfiguration, ...]:
-        return (self._default(), *self.experiment.space(domain).starts)
+        starts = (self._default(), *self.experiment.space(domain).starts)
+        if self.experiment.finetuning.searches_lambda:
+            return starts
+        return tuple(dict.fromkeys(replace(start, lambda_=0.0) for start in starts))

@@ -36,10 +36,15 @@ class FoundModel:
     @property
     def degradation(self) -> Degradation | None:
         """What the model learnt to undo; None where its card does not say."""
-        try:
-            return Degradation.from_dict(self.card["degradation"])
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError):
-            return None
+        return degradation_of(self.card)
+
+
+def degradation_of(card: dict[str, Any]) -> Degradation | None:
+    """What a model learnt to undo; None where its card does not say."""
+    try:
+        return Degradation.from_dict(card["degradation"])
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError):
+        return None
 
 
 def find_model(named: str) -> FoundModel:

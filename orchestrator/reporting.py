@@ -152,7 +152,7 @@ def _trial(record: dict[str, Any]) -> Trial:
         number=record["number"],
         origin=record["origin"],
         configuration=record["configuration"],
-        sampled_lambda=record["sampled"]["lambda_"],
+        sampled_lambda=record["sampled"].get("lambda_", 0.0),
         status=record["status"],
         psnr=record["psnr"],
         seconds=record["seconds"],

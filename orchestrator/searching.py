@@ -47,7 +47,7 @@ class StudyJob:
         settings: Trials, sampler and resources.
         seed: Seed of every trial's training and start of the sampler's randomness.
         learning_rate: Range, log scale.
-        lambda_: Range that λ is sampled from, log scale.
+        lambda_: Range that λ is sampled from, log scale; None where λ is 0 and not searched.
         lambda_floor: λ below this means exactly 0.
         frozen_depth: Range, both ends included.
         starts: First configurations: the default fine-tune, then the space's own.
@@ -60,7 +60,7 @@ class StudyJob:
     settings: Search
     seed: int
     learning_rate: tuple[float, float]
-    lambda_: tuple[float, float]
+    lambda_: tuple[float, float] | None
     lambda_floor: float
     frozen_depth: tuple[int, int]
     starts: tuple[TransferConfiguration, ...]
@@ -69,10 +69,11 @@ class StudyJob:
     board: Any
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Exactly the three settings that are searched."""
+        """Exactly the settings that are searched: three, or without λ two."""
+        lambda_ = {} if self.lambda_ is None else {"lambda_": FloatDistribution(*self.lambda_, log=True)}
         return {
             "learning_rate": FloatDistribution(*self.learning_rate, log=True),
-            "lambda_": FloatDistribution(*self.lambda_, log=True),
+            **lambda_,
             "frozen_depth": IntDistribution(*self.frozen_depth),
         }
 
@@ -81,10 +82,13 @@ class StudyJob:
         return [self._inside(start) for start in self.starts]
 
     def _inside(self, start: TransferConfiguration) -> dict[str, Any]:
-        wanted = start.lambda_ if start.lambda_ >= self.lambda_floor else self.lambda_[0]
+        lambda_ = {}
+        if self.lambda_ is not None:
+            wanted = start.lambda_ if start.lambda_ >= self.lambda_floor else self.lambda_[0]
+            lambda_ = {"lambda_": _clamp(wanted, self.lambda_)}
         return {
             "learning_rate": _clamp(start.learning_rate, self.learning_rate),
-            "lambda_": _clamp(wanted, self.lambda_),
+            **lambda_,
             "frozen_depth": int(_clamp(start.frozen_depth, self.frozen_depth)),
         }
 
@@ -177,10 +181,10 @@ def run_trial(config: dict[str, Any], job: StudyJob) -> None:
 
 
 def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
-    number, sampled = config["number"], {k: config[k] for k in ("learning_rate", "lambda_", "frozen_depth")}
+    number, sampled = config["number"], {name: config[name] for name in job.distributions()}
     configuration = TransferConfiguration(
         learning_rate=sampled["learning_rate"],
-        lambda_=effective_lambda(sampled["lambda_"], job.lambda_floor),
+        lambda_=effective_lambda(sampled.get("lambda_", 0.0), job.lambda_floor),
         frozen_depth=sampled["frozen_depth"],
     )
     tell = teller(job.board, f"search {job.domain.domain}")

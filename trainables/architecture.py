@@ -83,7 +83,7 @@ def preset(name: str, scale: int) -> Architecture:
 
 
 def frozen_depth_limit(architecture: Architecture) -> int:
-    """The largest frozen depth: all blocks but the generator."""
+    """The largest frozen depth: all blocks but one, the generator where depth counts from the input."""
     return architecture.blocks + 1
 
 
@@ -96,6 +96,6 @@ def check_frozen_depth(depth: int, architecture: Architecture) -> None:
     limit = frozen_depth_limit(architecture)
     if not 0 <= depth <= limit:
         raise UsageError(
-            f"frozen_depth must lie between 0 and {limit} (stem and {architecture.blocks} residual blocks; "
-            f"the generator always trains), found {depth}."
+            f"frozen_depth must lie between 0 and {limit} (stem, {architecture.blocks} residual blocks and generator; "
+            f"at least one of them trains), found {depth}."
         )

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from trainables.errors import DivergedError, UsageError
-from trainables.network import SuperResolutionNet
+from trainables.network import FrozenFrom, SuperResolutionNet
 from trainables.objective import TransferObjective
 from trainables.optimizers import descend, make_optimizer
 from trainables.patches import PatchPool
+from trainables.regularizers import RegularizerName, make_regularizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,31 @@ class TransferConfiguration:
             raise UsageError(f"learning_rate must be above 0, found {self.learning_rate}.")
         if not self.lambda_ >= 0 or not math.isfinite(self.lambda_):
             raise UsageError(f"lambda_ must be 0 or more, found {self.lambda_}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferMethod:
+    """How the source model is carried over, before its settings are searched.
+
+    *Feature transfer* reuses F_θ alone, *model transfer* all of the network with λ = 0, and *joint optimisation* all of
+    it under L + λR.
+
+    Attributes:
+        generator: Whether G_φ is ``reused`` or begins ``fresh``, with the network as bicubic interpolation.
+        regularizer: R, see :mod:`trainables.regularizers`; it matters only where λ > 0.
+        frozen_from: The end of the network that ``frozen_depth`` counts from.
+    """
+
+    generator: Literal["reused", "fresh"] = "reused"
+    regularizer: RegularizerName = "l2-sp"
+    frozen_from: FrozenFrom = "input"
+
+    def __post_init__(self) -> None:
+        if self.generator == "fresh" and self.frozen_from == "output":
+            raise UsageError(
+                "A fresh generator must train, but blocks are frozen from the output, where it is the first: "
+                "reuse it, or freeze from the input."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +88,8 @@ def finetune(
     anchor: Mapping[str, Tensor],
     validate: Callable[[SuperResolutionNet], float],
     report: Callable[[int, float], None],
+    method: TransferMethod = TransferMethod(),
+    replay: PatchPool | None = None,
 ) -> list[tuple[int, float]]:
     """Trains ``net`` in place with Adam, a short warm-up and a cosine decay to zero.
 
@@ -69,24 +98,33 @@ def finetune(
         configuration: Learning rate, λ and frozen depth.
         budget: Steps, batch and evaluations.
         pool: Where patches come from; its seed decides which.
-        anchor: Source weights for the regularizer.
+        anchor: Source weights for L2-SP.
         validate: Scores the network in dB, higher is better.
         report: Called with (step, score) after each evaluation.
+        method: What is reused, which regularizer, and which end is frozen.
+        replay: Patches of the source, for the regularizer that asks for them.
 
     Returns:
         The (step, score) pairs, the last one being the final score.
 
     Raises:
         DivergedError: If the loss or the score stops being finite.
+        UsageError: If there are no source patches to replay.
     """
-    net.freeze(configuration.frozen_depth)
+    regularizer = None
+    if configuration.lambda_ > 0:
+        reused = {name: w for name, w in anchor.items() if method.generator == "reused" or "generator." not in name}
+        regularizer = make_regularizer(method.regularizer, net, reused, replay)
+    if method.generator == "fresh":
+        net.renew_generator()
+    net.freeze(configuration.frozen_depth, method.frozen_from)
     optimizer, schedule = make_optimizer(net, configuration.learning_rate, budget.steps)
-    objective = TransferObjective(anchor, configuration.lambda_)
+    objective = TransferObjective(regularizer, configuration.lambda_)
     pending, curve = budget.evaluation_steps(), []
     net.train()
     for step in range(1, budget.steps + 1):
         lr, hr = pool.sample(budget.batch)
-        loss = objective(net, net(lr), hr)
+        loss = objective(net, lr, hr)
         descend(net, loss, optimizer, schedule)
         if step == pending[0]:
             pending.pop(0)

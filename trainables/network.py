@@ -7,6 +7,7 @@ the last convolution starts at zero: an untrained network *is* bicubic interpola
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ __all__ = [
     "SCALES",
     "Architecture",
     "FeatureExtractor",
+    "FrozenFrom",
     "Generator",
     "SuperResolutionNet",
     "check_frozen_depth",
@@ -34,6 +36,10 @@ __all__ = [
     "interpolate",
     "preset",
 ]
+
+
+FrozenFrom = Literal["input", "output"]
+"""The end that ``frozen_depth`` counts blocks from."""
 
 
 class Generator(nn.Module):
@@ -58,39 +64,53 @@ class SuperResolutionNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.frozen_depth = 0
+        self._frozen = range(0)
         thin = architecture.family == "thin"
         self.features = thin_trunk(architecture) if thin else torchvision_trunk(architecture)
         self.generator = Generator(architecture)
 
     def forward(self, lr: Tensor) -> Tensor:
         """Upscales a batch; values may leave [0, 1] slightly."""
-        detail: Tensor = self.generator(self.features(lr))
-        # Under autocast the detail is small and can be half precision; the image itself must not be.
-        return detail.to(lr.dtype) + interpolate(lr, self.architecture.scale)
+        return self._upscaled(self.features(lr), lr)
+
+    def with_stages(self, lr: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The same, and the features (N, features, H, W) after the stem and after each block."""
+        stages = self.features.stages(lr)
+        return self._upscaled(stages[-1], lr), stages
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
-        """Name and module of each block from input to output: the order that ``frozen_depth`` counts."""
+        """Name and module of each block from input to output: the order in which ``frozen_depth`` counts."""
         residual = [(f"block{i}", block) for i, block in enumerate(self.features.blocks, start=1)]
         return [("stem", self.features.stem), *residual, ("generator", self.generator)]
 
-    def freeze(self, depth: int) -> None:
-        """Keeps the first ``depth`` blocks as they are and makes the others trainable.
+    def freeze(self, depth: int, frozen_from: FrozenFrom = "input") -> None:
+        """Keeps ``depth`` blocks as they are and makes the others trainable.
+
+        Args:
+            depth: How many blocks, 0 to all but one.
+            frozen_from: ``input`` keeps the first ones, from the stem on; ``output`` the last, from the generator back.
 
         Raises:
             UsageError: If ``depth`` is negative or would leave nothing to train.
         """
         check_frozen_depth(depth, self.architecture)
-        self.frozen_depth = depth
-        for position, (_, block) in enumerate(self.blocks()):
-            block.requires_grad_(position >= depth)
+        blocks = self.blocks()
+        self._frozen = range(depth) if frozen_from == "input" else range(len(blocks) - depth, len(blocks))
+        for position, (_, block) in enumerate(blocks):
+            block.requires_grad_(position not in self._frozen)
         self.train(self.training)
+
+    def renew_generator(self) -> None:
+        """Puts an untrained G_φ, with which the network is bicubic interpolation, in place of the pretrained one."""
+        device = next(self.parameters()).device
+        self.generator = Generator(self.architecture).to(device).train(self.training)
 
     def train(self, mode: bool = True) -> "SuperResolutionNet":
         """Switches to training; frozen blocks stay in evaluation, so that their statistics are frozen too."""
         super().train(mode)
-        for _, block in self.blocks()[: self.frozen_depth]:
-            block.eval()
+        blocks = self.blocks()
+        for position in self._frozen:
+            blocks[position][1].eval()
         return self
 
     def receptive_radius(self) -> int:
@@ -104,6 +124,11 @@ class SuperResolutionNet(nn.Module):
     def parameter_counts(self) -> dict[str, int]:
         """Number of parameters of F_θ and of G_φ."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self._parts()}
+
+    def _upscaled(self, features: Tensor, lr: Tensor) -> Tensor:
+        detail: Tensor = self.generator(features)
+        # Under autocast the detail is small and can be half precision; the image itself must not be.
+        return detail.to(lr.dtype) + interpolate(lr, self.architecture.scale)
 
     def _parts(self) -> Iterator[tuple[str, nn.Module]]:
         yield "F_theta", self.features

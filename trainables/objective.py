@@ -1,15 +1,14 @@
 """The transfer objective L(y, y*) + λ·R(θ, φ).
 
-L is the mean absolute error. R is L2-SP (Li, Grandvalet and Davoine 2018, arXiv 1802.01483): half the squared distance
-of the trainable weights from the source model's. It is added to the loss, so with Adam it passes through the
-optimiser's preconditioner (the *coupled* form).
+L is the mean absolute error; R is one of :mod:`trainables.regularizers`. R is added to the loss, so with Adam it passes
+through the optimiser's preconditioner (the *coupled* form).
 """
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+from trainables.network import SuperResolutionNet
+from trainables.regularizers import Regularizer
 
 
 def effective_lambda(sampled: float, floor: float) -> float:
@@ -21,23 +20,16 @@ class TransferObjective:
     """L + λR for one fine-tuning.
 
     Args:
-        source: The source model's weights by parameter name; empty where there is no source.
-        lambda_: Weight λ of the regularizer, 0 or more.
+        regularizer: R; None for none of it.
+        lambda_: Weight λ of the regularizer, 0 or more; at 0 it is not computed.
     """
 
-    def __init__(self, source: Mapping[str, Tensor], lambda_: float) -> None:
-        self._source, self._lambda = source, lambda_
+    def __init__(self, regularizer: Regularizer | None, lambda_: float) -> None:
+        self._regularizer, self._lambda = regularizer, lambda_
 
-    def __call__(self, net: nn.Module, output: Tensor, target: Tensor) -> Tensor:
-        """The scalar that is minimised, for a batch of outputs and targets of equal shape."""
-        loss = functional.l1_loss(output, target)
-        return loss if self._lambda == 0 else loss + self._lambda * self.regularizer(net)
-
-    def regularizer(self, net: nn.Module) -> Tensor:
-        """R: half the squared distance of trainable weights from the source; plain L2 for weights it lacks."""
-        terms = [
-            (parameter - self._source[name] if name in self._source else parameter).square().sum()
-            for name, parameter in net.named_parameters()
-            if parameter.requires_grad
-        ]
-        return 0.5 * torch.stack(terms).sum()
+    def __call__(self, net: SuperResolutionNet, lr: Tensor, hr: Tensor) -> Tensor:
+        """The scalar that is minimised, for a batch of LR and HR patches."""
+        if self._regularizer is None or self._lambda == 0:
+            return functional.l1_loss(net(lr), hr)
+        output, penalty = self._regularizer(net, lr)
+        return functional.l1_loss(output, hr) + self._lambda * penalty

@@ -24,10 +24,11 @@ from trainables.evaluation import bicubic, mean_psnr
 from trainables.finetune import TransferConfiguration
 from trainables.network import SuperResolutionNet
 from trainables.version import __version__
+from trainables.weight_average import SHARES as ALL_SHARES
+from trainables.weight_average import interpolated
 
-SHARES = (0.25, 0.5, 0.75)
-"""Shares of the tuned weights at which the straight line from source to tuned weights is scored (Wortsman et al. 2022,
-arXiv 2109.01903)."""
+SHARES = tuple(share for share in ALL_SHARES if share < 1)
+"""Shares of the tuned weights that are scored beside the tuned network itself."""
 
 Row = dict[str, Any]
 
@@ -147,15 +148,5 @@ def _baselines(job: DomainJob) -> tuple[float, float]:
 
 def _between(job: DomainJob, tuned: SuperResolutionNet) -> list[float]:
     """PSNR in dB between the source's and the tuned weights, at each of :data:`SHARES`."""
-    source, end = load_source(job).state_dict(), tuned.state_dict()
-    between = load_source(job).eval()
-    scores = []
-    for share in SHARES:
-        between.load_state_dict(
-            {
-                name: torch.lerp(source[name], end[name], share) if end[name].is_floating_point() else end[name]
-                for name in end
-            }
-        )
-        scores.append(validation_psnr(job, between))
-    return scores
+    source = load_source(job)
+    return [validation_psnr(job, interpolated(source, tuned, share)) for share in SHARES]

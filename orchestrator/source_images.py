@@ -1,0 +1,58 @@
+"""Images of the source domain, to replay while fine-tuning and to see what a fine-tuned network has forgotten.
+
+They are the source's shards where there are some. A model that was not pretrained here has none, and generated natural
+images stand in: those are what the packaged models learnt from.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
+
+from orchestrator.shards import read_split
+from orchestrator.storage import Storage
+from trainables.evaluation import NamedImage
+from trainables.patches import Pixels
+from trainables.samples import generate
+
+_REPLAYED = 192
+"""Most images that are replayed."""
+
+_GENERATED, _LEAST_SIDE = 32, 192
+"""Generated images to replay, a quarter of a second each, and their least side in pixels."""
+
+_HELD_OUT_SEED = 1_000_000
+"""Generated images from this seed on are trained on by nothing: pretraining counts seeds from 0."""
+
+
+def replayed_images(shards: Storage | None, version: str, side: int) -> Iterator[Pixels]:
+    """Training images of the source.
+
+    Args:
+        shards: The source's shards; None for generated images.
+        version: Which version of them, so that other images at the same place are read anew.
+        side: Least height and width that a patch needs, in HR pixels.
+    """
+    return iter(_replayed(shards, version, side))
+
+
+def held_out_images(shards: Storage | None, count: int) -> list[NamedImage]:
+    """Images of the source that no training uses: the shards' validation split, else generated ones.
+
+    Args:
+        shards: As above.
+        count: How many at most.
+    """
+    found = list(islice(read_split(shards, "validation"), count)) if shards is not None else []
+    return found or [_drawn(_HELD_OUT_SEED + i, _LEAST_SIDE) for i in range(count)]
+
+
+@lru_cache(maxsize=1)
+def _replayed(shards: Storage | None, version: str, side: int) -> list[Pixels]:
+    del version  # part of the key
+    if shards is not None:
+        return [image.pixels for image in islice(read_split(shards, "train"), _REPLAYED)]
+    return [_drawn(seed, max(side, _LEAST_SIDE)).pixels for seed in range(_GENERATED)]
+
+
+def _drawn(seed: int, side: int) -> NamedImage:
+    return NamedImage(f"generated-{seed}", str(seed), generate("natural", seed, (side, side)))

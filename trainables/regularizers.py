@@ -1,0 +1,125 @@
+"""R(θ, φ) in four kinds: what ties a network that is being fine-tuned to its source model.
+
+Shapes: N patches, C features, H×W LR pixels.
+
+Each kind has a unit of its own, so each is scaled to make one λ range, 1e-5 to 1e-1, run from too weak to notice to
+about as strong as L itself; docs/method.md has the measurement.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.errors import UsageError
+from trainables.network import SuperResolutionNet
+from trainables.patches import PatchPool
+
+RegularizerName = Literal["l2-sp", "l2", "features", "replay"]
+
+FEATURES_SCALE = 10.0
+"""A relative distance of 1 % of the features' mean square counts 0.1."""
+
+REPLAY_SCALE = 10.0
+"""At λ = 0.1 a batch of the source counts as much as the target's."""
+
+
+class Regularizer(Protocol):
+    """What the objective adds to its loss."""
+
+    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's output for the target's LR batch (N, 3, H, W), and the scalar R."""
+
+
+class WeightDistance:
+    """L2-SP: half the squared distance of the trainable weights from the source model's (arXiv 1802.01483).
+
+    Args:
+        anchor: Source weights by parameter name. Weights that it lacks are new, and pulled to zero; an empty anchor is
+            plain L2.
+    """
+
+    def __init__(self, anchor: Mapping[str, Tensor]) -> None:
+        self._anchor = anchor
+
+    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Regularizer`."""
+        return net(lr), self.distance(net)
+
+    def distance(self, net: nn.Module) -> Tensor:
+        """R alone."""
+        terms = [
+            (parameter - self._anchor[name] if name in self._anchor else parameter).square().sum()
+            for name, parameter in net.named_parameters()
+            if parameter.requires_grad
+        ]
+        return 0.5 * torch.stack(terms).sum()
+
+
+class FeatureDistance:
+    """How far F_θ's features have moved on the target's images: DELTA (Li et al. 2019, arXiv 1901.09229), no attention.
+
+    The squared distance of each block's features from the source model's, relative to the mean square of the latter,
+    averaged over blocks. Weights may move as long as what they compute stays. G_φ is free.
+
+    Args:
+        source: The source model; a copy of it is kept.
+    """
+
+    def __init__(self, source: SuperResolutionNet) -> None:
+        self._source = copy.deepcopy(source).eval().requires_grad_(False)
+
+    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Regularizer`."""
+        output, stages = net.with_stages(lr)
+        with torch.no_grad():
+            wanted = self._source.features.stages(lr)
+        shares = [
+            functional.mse_loss(one, other) / other.square().mean().clamp_min(1e-12)
+            for one, other in zip(stages, wanted, strict=True)
+        ]
+        return output, FEATURES_SCALE * torch.stack(shares).mean()
+
+
+class SourceReplay:
+    """The source's own loss, on as many of its patches as the target's batch has: rehearsal (Robins 1995).
+
+    It doubles what a step costs: N more patches forward and backward.
+
+    Args:
+        pool: Source patches under the source's degradation.
+    """
+
+    def __init__(self, pool: PatchPool) -> None:
+        self._pool = pool
+
+    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Regularizer`."""
+        old_lr, old_hr = self._pool.sample(len(lr))
+        return net(lr), REPLAY_SCALE * functional.l1_loss(net(old_lr), old_hr)
+
+
+def make_regularizer(
+    name: RegularizerName, source: SuperResolutionNet, anchor: Mapping[str, Tensor], replay: PatchPool | None
+) -> Regularizer:
+    """The regularizer of that name.
+
+    Args:
+        name: Which.
+        source: The source model, for ``features``.
+        anchor: Source weights, for ``l2-sp``.
+        replay: Source patches, for ``replay``.
+
+    Raises:
+        UsageError: If ``replay`` lacks source patches.
+    """
+    if name == "features":
+        return FeatureDistance(source)
+    if name != "replay":
+        return WeightDistance(anchor if name == "l2-sp" else {})
+    if replay is None:
+        raise UsageError("The regularizer 'replay' needs patches of the source, found none.")
+    return SourceReplay(replay)
