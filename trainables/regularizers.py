@@ -2,8 +2,8 @@
 
 Shapes: N patches, C features, H×W LR pixels.
 
-Each kind has a unit of its own, so each is scaled to make one λ range, 1e-5 to 1e-1, run from too weak to notice to
-about as strong as L itself; docs/method.md has the measurement.
+Each kind has a unit of its own. L2-SP is as published; the others are scaled so that one range of λ, 1e-5 to 1e-1,
+runs from unnoticeable to dominant for all of them; docs/method.md has the measurement.
 """
 
 import copy
@@ -20,11 +20,14 @@ from trainables.patches import PatchPool
 
 RegularizerName = Literal["l2-sp", "l2", "features", "replay"]
 
-FEATURES_SCALE = 10.0
-"""A relative distance of 1 % of the features' mean square counts 0.1."""
+L2_SCALE = 0.1
+"""The weights themselves are many times longer than the way that fine-tuning takes them."""
 
-REPLAY_SCALE = 10.0
-"""At λ = 0.1 a batch of the source counts as much as the target's."""
+FEATURES_SCALE = 5.0
+"""Fine-tuning without λ moves features by about 0.7 of their mean square, and weights by an L2-SP of about 3.5."""
+
+REPLAY_SCALE = 100.0
+"""At λ = 0.01 a batch of the source counts as much as the target's."""
 
 
 class Regularizer(Protocol):
@@ -40,10 +43,11 @@ class WeightDistance:
     Args:
         anchor: Source weights by parameter name. Weights that it lacks are new, and pulled to zero; an empty anchor is
             plain L2.
+        scale: Factor of R.
     """
 
-    def __init__(self, anchor: Mapping[str, Tensor]) -> None:
-        self._anchor = anchor
+    def __init__(self, anchor: Mapping[str, Tensor], scale: float = 1.0) -> None:
+        self._anchor, self._half = anchor, 0.5 * scale
 
     def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Regularizer`."""
@@ -56,7 +60,7 @@ class WeightDistance:
             for name, parameter in net.named_parameters()
             if parameter.requires_grad
         ]
-        return 0.5 * torch.stack(terms).sum()
+        return self._half * torch.stack(terms).sum()
 
 
 class FeatureDistance:
@@ -118,8 +122,10 @@ def make_regularizer(
     """
     if name == "features":
         return FeatureDistance(source)
-    if name != "replay":
-        return WeightDistance(anchor if name == "l2-sp" else {})
+    if name == "l2":
+        return WeightDistance({}, L2_SCALE)
+    if name == "l2-sp":
+        return WeightDistance(anchor)
     if replay is None:
         raise UsageError("The regularizer 'replay' needs patches of the source, found none.")
     return SourceReplay(replay)

@@ -10,6 +10,7 @@ from trainables.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool
 from trainables.regularizers import (
     FEATURES_SCALE,
+    L2_SCALE,
     REPLAY_SCALE,
     FeatureDistance,
     SourceReplay,
@@ -110,7 +111,7 @@ def test_each_name_has_its_regularizer():
     made = {name: make_regularizer(name, net, anchor, source_pool()) for name in ("l2-sp", "l2", "features", "replay")}
     assert made["l2-sp"](net, LR)[1].item() == made["features"](net, LR)[1].item() == 0
     half_norm = sum(0.5 * p.detach().square().sum().item() for p in net.parameters())
-    assert made["l2"](net, LR)[1].item() == pytest.approx(half_norm, rel=1e-5)
+    assert made["l2"](net, LR)[1].item() == pytest.approx(L2_SCALE * half_norm, rel=1e-5)
     assert isinstance(made["replay"], SourceReplay)
 
 
