@@ -9,6 +9,7 @@ from rich.console import Console
 
 from orchestrator.printing import (
     counter,
+    print_adaptation,
     print_analysis,
     print_evaluation,
     print_json,
@@ -198,6 +199,39 @@ def evaluate(
         print_json(told)
     else:
         print_evaluation(told)
+
+
+@app.command(epilog="Example: rayscale adapt camera-frames models/camera --model base-x4 --space surveillance")
+def adapt(
+    images: Annotated[
+        str, typer.Argument(metavar="LR_IMAGES", help="Folder or s3:// prefix of images as they are to be upscaled.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3:// prefix of the adapted model.")],
+    model: Model,
+    space: Annotated[str, typer.Option(help="Search space whose degradation the images went through.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 8 patches.")] = 200,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the patches.")] = 0,
+    scenes: Annotated[Literal["file", "folder"], typer.Option(help="What an image's scene is.")] = "file",
+    keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Adapts a model to LR images of which no HR is known; exit 1 where that is not worth it and nothing is written.
+
+    The images stand in for HR: degraded once more, they are what the model learns to undo. Some of them are held out
+    to compare the adapted model with the model as it was.
+    """
+    from orchestrator.adapting import Settings, adapt_model
+
+    settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
+    with counter("done", unit="step") as tell:
+        told = adapt_model(images, out, model, space, settings, tell)
+    if as_json:
+        print_json(told)
+    else:
+        print_adaptation(told, images)
+    if not told["written"]:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: rayscale analyze --model base-x4 --images tiles --space satellite-v2")

@@ -62,6 +62,28 @@ def print_evaluation(told: Any) -> None:
             print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
 
 
+def print_adaptation(told: Any, images: str) -> None:
+    """The adapted model beside the source model on held-out cross-scale pairs, and whether it was worth it."""
+    print(f"{told['model']}, x{told['scale']}, adapted to {_images(told['images'])} ({told['space']}, no HR)")
+    print(
+        "{bicubic:.2f} dB bicubic, {source:.2f} dB as it was, {adapted:.2f} dB adapted".format(**told["psnr"]), end=""
+    )
+    print(f": PSNR on cross-scale pairs of {_images(told['held_out'])} held out")
+    interval = "{mean:+.2f} dB [{low:+.2f}, {high:+.2f}]".format(**told["gain"])
+    if told["worth_it"]:
+        doubt = ", on average: too few scenes to be sure" if told["verdict"] == "too few scenes" else ""
+        print(f"Worth it: {interval}{doubt}. What it brings at the images' own scale cannot be measured without HR.")
+    else:
+        print(f"Not worth it: {interval}, so upscale with {told['model']} as it is.")
+    if told["written"]:
+        print(f"Model: {told['output']}")
+        print(f"Next:\n  rayscale upscale {images} upscaled --model {told['output']}")
+    else:
+        print("Nothing was written (--keep writes it all the same).")
+    for entry in told["skipped"]:
+        print(f"left out: {entry['file']}: {entry['reason']}")
+
+
 def print_analysis(told: Any) -> None:
     """Distances of every target, block by block where they differ, and what they suggest."""
     source = told["source"]
@@ -136,7 +158,7 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def counter(word: str) -> Iterator[Callable[[int, int], None]]:
+def counter(word: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
     """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -146,7 +168,7 @@ def counter(word: str) -> Iterator[Callable[[int, int], None]]:
             nonlocal said
             if time.monotonic() - said >= _LOG_SECONDS:
                 said = time.monotonic()
-                print(f"{done} of {_images(of)} {word}", file=sys.stderr)
+                print(f"{done} of {_images(of, unit)} {word}", file=sys.stderr)
 
         yield tell_line
         return
@@ -155,8 +177,8 @@ def counter(word: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
-def _images(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
+def _images(count: int, unit: str = "image") -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
 def _duration(seconds: float) -> str:

@@ -201,6 +201,24 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, override, told):
     assert told in refused(override)
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("finetuning.transfer=modle", "'finetuning.transfer' must be "),
+        ("finetuning.regularizer=l1", "'finetuning.regularizer' must be "),
+        ("finetuning.frozen_from=middle", "'finetuning.frozen_from' must be "),
+    ],
+)
+def test_a_wrong_method_is_named(refused, override, told):
+    assert told in refused(override)
+
+
+def test_a_fresh_generator_cannot_be_frozen(refused, load):
+    told = refused("finetuning.transfer=feature", "finetuning.frozen_from=output")
+    assert "cannot freeze from the output with `transfer: feature`" in told
+    assert load("finetuning.transfer=model", "finetuning.frozen_from=output").finetuning.method().generator == "reused"
+
+
 def test_several_mistakes_are_told_at_once(refused):
     told = refused("serach.trials=3", "search.trials=0", "source.image=x")
     assert [word in told for word in ("'serach'", "'search.trials'", "'source.image'")] == [True] * 3

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from orchestrator import searching
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Search
 from orchestrator.searching import NumberedSearch, RepeatableSampler, StudyJob, _study_with, read_records
@@ -120,6 +121,24 @@ def test_start_points_are_moved_into_narrower_ranges():
     ]
     for point in job.start_points():
         assert all(space._contains(space.to_internal_repr(point[name])) for name, space in job.distributions().items())
+
+
+def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monkeypatch):
+    job = study_job(lambda_=None)
+    assert list(job.distributions()) == ["learning_rate", "frozen_depth"]
+    assert job.start_points()[1] == {"learning_rate": 1e-3, "frozen_depth": 2}
+    trained = []
+    monkeypatch.setattr(
+        searching,
+        "run_finetuning",
+        lambda domain, configuration, *_: trained.append(configuration) or (None, [(1, 30.0)]),
+    )
+    monkeypatch.setattr(searching, "teller", lambda *_: lambda *_: None)
+    record = searching._new_record({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
+    assert trained == [TransferConfiguration(learning_rate=2e-4, lambda_=0.0, frozen_depth=3)]
+    assert record["sampled"] == {"learning_rate": 2e-4, "frozen_depth": 3}
+    study = optuna.load_study(**_study_with(job, [record]))
+    assert study.best_trial.params == record["sampled"]
 
 
 def test_exactly_three_settings_are_searched():

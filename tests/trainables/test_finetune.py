@@ -9,7 +9,7 @@ import torch
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
 from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
-from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.models import weights_of
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.optimizers import descend, make_optimizer
@@ -149,3 +149,78 @@ def test_impossible_learning_rates_are_refused(wrong):
 def test_impossible_lambdas_are_refused(wrong):
     with pytest.raises(UsageError, match="lambda_ must be 0 or more"):
         configuration(lambda_=wrong)
+
+
+FREE, HELD = Budget(steps=12, batch=2, evaluations=1), 10.0
+
+
+def train_by(method, budget=SHORT, replay=None, **changes):
+    torch.manual_seed(0)
+    net = SuperResolutionNet(Architecture(scale=2, width=8, depth=1))
+    torch.nn.init.normal_(net.generator.conv.weight, std=0.05)
+    start = weights_of(net)
+    pool = PatchPool(lambda: iter(IMAGES), scale=2, lr_patch=16, degradation=BLURRED, seed=0)
+    settings, method = configuration(**changes), TransferMethod(**method)
+    finetune(net, settings, budget, pool, start, lambda n: 1.0, lambda *_: None, method, replay)
+    return net, start
+
+
+@pytest.mark.parametrize("depth", range(3))
+def test_blocks_are_frozen_from_the_output_where_wanted(depth):
+    net, start = train_by({"frozen_from": "output"}, frozen_depth=depth)
+    changed = {name for name, p in net.named_parameters() if not torch.equal(p, start[name])}
+    frozen = ("generator.", "features.blocks.0")[:depth]
+    assert changed == {name for name in start if not name.startswith(frozen or ("none",))}
+
+
+def test_a_fresh_generator_begins_as_bicubic_and_keeps_the_features():
+    net, start = train_by({"generator": "fresh"}, learning_rate=1e-12)
+    assert net.generator.conv.weight.abs().max() < 1e-9
+    assert start["generator.conv.weight"].abs().max() > 0.1
+    assert torch.allclose(net.features.stem.weight, start["features.stem.weight"])
+
+
+def test_a_fresh_generator_is_pulled_to_zero_and_the_features_to_the_source():
+    (held, start), (free, _) = (train_by({"generator": "fresh"}, FREE, lambda_=lambda_) for lambda_ in (HELD, 0.0))
+    assert held.generator.conv.weight.norm() < 0.5 * free.generator.conv.weight.norm()
+    moved = [(net.features.stem.weight - start["features.stem.weight"]).norm() for net in (held, free)]
+    assert moved[0] < 0.5 * moved[1]
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "measured"),
+    [
+        ("l2", lambda net, start: sum(p.norm() ** 2 for p in net.parameters())),
+        ("features", lambda net, start: (net.features.stem.weight - start["features.stem.weight"]).norm()),
+    ],
+)
+def test_lambda_works_through_each_regularizer(regularizer, measured):
+    (held, start), (free, _) = (
+        train_by({"regularizer": regularizer}, FREE, lambda_=lambda_) for lambda_ in (HELD, 0.0)
+    )
+    assert measured(held, start) < measured(free, start)
+
+
+def test_replay_remembers_the_source():
+    plain = make_pairs([NamedImage("s", "s", IMAGES[0])], plain_area(), 2)
+    psnr = {}
+    for lambda_ in (0.0, 1.0):
+        replay = PatchPool(lambda: iter(IMAGES[:1]), scale=2, lr_patch=16, degradation=plain_area(), seed=1)
+        net, _ = train_by({"regularizer": "replay"}, Budget(steps=24, batch=2, evaluations=1), replay, lambda_=lambda_)
+        psnr[lambda_] = mean_psnr(net, plain, 2)
+    assert psnr[1.0] > psnr[0.0] + 0.1
+
+
+def plain_area():
+    return Degradation(decimation="area")
+
+
+def test_replay_without_source_patches_is_refused_unless_lambda_is_zero():
+    train_by({"regularizer": "replay"})
+    with pytest.raises(UsageError, match="needs patches of the source"):
+        train_by({"regularizer": "replay"}, lambda_=1e-3)
+
+
+def test_a_fresh_generator_cannot_be_frozen():
+    with pytest.raises(UsageError, match="fresh generator must train"):
+        TransferMethod(generator="fresh", frozen_from="output")

@@ -1,0 +1,197 @@
+"""Adapting a model to a domain of which there are LR images alone, without a cluster and without any HR image.
+
+The model is fine-tuned on cross-scale pairs (:mod:`trainables.cross_scale`) of most images, and then compared with the
+source model on such pairs of the others. Whether it is better at the images' own scale nobody can measure without HR.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from orchestrator.experiment import ImageSet
+from orchestrator.image_sets import Skipped, left_out, list_files, read_image
+from orchestrator.model_files import FoundModel, find_model, write_model
+from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval
+from orchestrator.storage import Storage
+from search_spaces import TransferSpace, find_space
+from trainables.cross_scale import adapt, least_side, patch_that_fits
+from trainables.errors import ImageSetError, UsageError
+from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
+from trainables.finetune import Budget, TransferConfiguration
+from trainables.models import CARD, WEIGHTS
+
+MOST_IMAGES = 500
+"""LR images that are used; of more than that, a fixed random choice."""
+
+_HELD_OUT_SHARE, _BATCH = 0.2, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a model is adapted.
+
+    Attributes:
+        steps: Optimiser steps.
+        learning_rate: Peak learning rate.
+        seed: Of the patches.
+        scenes: ``file`` or ``folder``: what an image's scene is; no scene is both trained on and held out.
+        keep: Whether the model is written even if it is no better than the source model.
+    """
+
+    steps: int
+    learning_rate: float
+    seed: int = 0
+    scenes: str = "file"
+    keep: bool = False
+
+
+def adapt_model(
+    images: str, out: str, model: str, space: str, settings: Settings, tell: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Adapts a model to LR images and writes it, if it is worth it.
+
+    Args:
+        images: Folder or prefix of LR images, as they are to be upscaled.
+        out: Folder or prefix of the adapted model; no model may be there.
+        model: Packaged name, folder or prefix of the source model.
+        space: Search space whose degradation the images went through.
+        settings: How.
+        tell: Told (steps done, of).
+
+    Returns:
+        PSNR in dB of bicubic, source and adapted model on held-out cross-scale pairs, the paired gain, whether it was
+        worth it and whether the model was written.
+
+    Raises:
+        UsageError: If there is no model, space or usable image, or a model is at ``out``.
+        DivergedError: If training stops being finite.
+    """
+    place, target = Storage.at(out), find_space(space)
+    configuration = TransferConfiguration(learning_rate=settings.learning_rate, lambda_=0.0, frozen_depth=0)
+    found = find_model(model)
+    if any(place.child(name).exists() for name in (WEIGHTS, CARD)):
+        raise UsageError(f"There is a model at '{place.uri}' already; name another OUT, or remove it.")
+    place.check_writable()
+    scale = found.net.architecture.scale
+    train, held_out, skipped = _split(*_read(images, settings.scenes, scale))
+    told = _train_and_compare(found, target, train, held_out, configuration, settings, tell)
+    told |= {"skipped": [asdict(one) for one in skipped], "output": place.uri}
+    told["written"] = told["worth_it"] or settings.keep
+    if told["written"]:
+        write_model(place, found.net, _card(found, target, settings, told))
+    return told
+
+
+def _train_and_compare(
+    found: FoundModel,
+    space: TransferSpace,
+    train: list[NamedImage],
+    held_out: list[NamedImage],
+    configuration: TransferConfiguration,
+    settings: Settings,
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    net, scale = found.net, found.net.architecture.scale
+    pairs = make_pairs(held_out, space.degradation, scale)
+
+    def scores(upscale: Upscaler) -> list[float]:
+        return [one.psnr for one in score(upscale, pairs, scale)]
+
+    before, plain = scores(net), scores(bicubic(scale))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(settings.seed)
+    budget = Budget(steps=settings.steps, batch=_BATCH, evaluations=min(10, settings.steps))
+    pixels = [image.pixels for image in train]
+    adapt(
+        net.to(device),
+        pixels,
+        space.degradation,
+        configuration,
+        budget,
+        settings.seed,
+        lambda _: 0.0,  # nothing is chosen on the way, so that the held-out images are looked at once
+        lambda step, _: tell(step, settings.steps),
+    )
+    after = scores(net.cpu())
+    gain = paired_interval(np.subtract(after, before).tolist(), [image.scene for image in held_out])
+    return {
+        "model": found.where,
+        "scale": scale,
+        "space": space.id,
+        "degradation": space.degradation.describe(),
+        "images": len(train),
+        "held_out": len(held_out),
+        "patch": patch_that_fits(pixels, scale),
+        "psnr": {
+            name: float(np.mean(each)) for name, each in (("bicubic", plain), ("source", before), ("adapted", after))
+        },
+        "gain": asdict(gain),
+        "verdict": gain.verdict,
+        "worth_it": _worth_it(gain),
+    }
+
+
+def _worth_it(gain: Interval) -> bool:
+    """Better for certain, or, where scenes are too few for that, better on average."""
+    return gain.mean > 0 if gain.scenes < FEWEST_SCENES else gain.verdict == "better"
+
+
+def _read(images: str, scenes: str, scale: int) -> tuple[list[NamedImage], list[Skipped]]:
+    files = list_files(ImageSet.model_validate({"images": images, "scenes": scenes}), Storage.at("."))
+    usable: list[NamedImage] = []
+    skipped: list[Skipped] = []
+    for file in sorted(files, key=lambda file: _digest(file.facts.path)):
+        read = read_image(file.place, file.facts.path, least_side(scale))
+        if isinstance(read, Skipped):
+            skipped.append(read)
+        elif len(usable) < MOST_IMAGES:
+            usable.append(NamedImage(file.facts.path, file.scene, read[1].pixels))
+    return usable, skipped
+
+
+def _split(
+    usable: Sequence[NamedImage], skipped: list[Skipped]
+) -> tuple[list[NamedImage], list[NamedImage], list[Skipped]]:
+    """Images to train on and images to hold out: a fifth of the scenes, more where that is too few for a verdict."""
+    scenes = sorted({image.scene for image in usable}, key=_digest)
+    if len(scenes) < 2:
+        raise ImageSetError(
+            f"There are usable LR images of {len(scenes)} scenes; adapting needs 2, one of them to compare "
+            f"on{left_out(skipped)}."
+        )
+    wanted = max(FEWEST_SCENES, round(_HELD_OUT_SHARE * len(scenes)))
+    held = set(scenes[: max(1, min(len(scenes) // 3, wanted))])
+    train = [image for image in usable if image.scene not in held]
+    return train, [image for image in usable if image.scene in held], skipped
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _card(found: FoundModel, space: TransferSpace, settings: Settings, told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": PurePosixPath(told["output"]).name,
+        "degradation": space.degradation.to_dict(),
+        "configuration": {"learning_rate": settings.learning_rate, "lambda_": 0.0, "frozen_depth": 0},
+        "seed": settings.seed,
+        "lineage": {
+            "source": found.where,
+            "source_model": found.card["sha256"],
+            "source_licence": found.licence,
+            "adapted": "without HR: on cross-scale pairs of LR images",
+        },
+        "adaptation": {
+            "space": space.id,
+            "steps": settings.steps,
+            "batch": _BATCH,
+            **{name: told[name] for name in ("images", "held_out", "patch", "worth_it", "verdict")},
+        },
+        "data_licence": "not stated",
+        "metrics": {"held_out_cross_scale": {"psnr": told["psnr"], "gain": told["gain"]}},
+    }

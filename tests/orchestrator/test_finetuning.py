@@ -1,0 +1,110 @@
+"""A worker's fine-tuning: the method of its job, and what the network has forgotten of the source."""
+
+from dataclasses import replace
+
+import pytest
+import tiny_models
+import torch
+
+from orchestrator import source_images
+from orchestrator.experiment import ImageSet
+from orchestrator.finetuning import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
+from orchestrator.finetuning import validation_pairs as pairs_of
+from orchestrator.image_sets import list_files
+from orchestrator.shards import build_shards, read_manifest
+from orchestrator.storage import Storage
+from trainables.degradation import Degradation
+from trainables.finetune import Budget, TransferConfiguration, TransferMethod
+from trainables.samples import write_samples
+
+CONFIGURATION = TransferConfiguration(learning_rate=1e-3, lambda_=1e-2, frozen_depth=1)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    home = tmp_path_factory.mktemp("job")
+    for domain in ("natural", "satellite"):
+        write_samples(home / domain, domain, 4, 1, seed=5, size=(96, 96))
+        files = list_files(ImageSet(images=str(home / domain)), Storage.at("."))
+        build_shards(files, {"validation": 0.3}, 64, Storage.at(str(home / "shards" / domain)), "CC0")
+    shards = Storage.at(str(home / "shards" / "satellite"))
+    source = Storage.at(tiny_models.write(home / "model", tiny_models.net(4), degradation=None))
+    return DomainJob(
+        domain="satellite",
+        shards=shards,
+        shards_digest=str(read_manifest(shards)["digest"]),
+        source=source,
+        source_digest="tiny",
+        degradation=Degradation(blur=(0.4, 0.4)),
+        scale=4,
+        budget=Budget(steps=2, batch=1, evaluations=1),
+        lr_patch=12,
+        validation_images=1,
+        validation_crop=64,
+        threads=1,
+        on_gpu=False,
+        source_images=Storage.at(str(home / "shards" / "natural")),
+    )
+
+
+def trained(job, method, seed=0):
+    return run_finetuning(replace(job, method=method), CONFIGURATION, seed, lambda *_: None)[0].state_dict()
+
+
+def equal(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_each_method_trains_another_network_and_the_default_is_l2_sp(job):
+    methods = [
+        TransferMethod(),
+        TransferMethod(generator="fresh"),
+        TransferMethod(frozen_from="output"),
+        *(TransferMethod(regularizer=name) for name in ("l2", "features", "replay")),
+    ]
+    found = [trained(job, method) for method in methods]
+    assert equal(found[0], run_finetuning(job, CONFIGURATION, 0, lambda *_: None)[0].state_dict())
+    different = [(i, k) for i in range(len(found)) for k in range(i) if not equal(found[i], found[k])]
+    assert len(different) == 15
+
+
+def test_training_from_scratch_knows_no_method(job):
+    plain, other = (
+        run_finetuning(replace(job, method=method), replace(CONFIGURATION, lambda_=0.0), 0, lambda *_: None, True)[0]
+        for method in (TransferMethod(), TransferMethod(frozen_from="output"))
+    )
+    assert equal(plain.state_dict(), other.state_dict())
+
+
+def test_arms_share_their_validation_images(job):
+    assert pairs_of(job) is pairs_of(replace(job, method=TransferMethod(regularizer="l2")))
+
+
+def test_source_psnr_is_of_the_held_out_source_shards(job, monkeypatch):
+    monkeypatch.setattr(source_images, "generate", None)  # not needed where there are shards
+    net = load_source(job)
+    before = source_psnr(job, net)
+    with torch.no_grad():
+        net.generator.conv.weight.add_(0.1)
+    assert source_psnr(job, net) < before - 1
+
+
+def test_generated_images_that_nothing_trains_on_stand_in_for_shards(job, monkeypatch):
+    seeds = []
+
+    def generate(domain, seed, size):
+        seeds.append((domain, seed))
+        return drawn(domain, seed, (64, 64))
+
+    drawn = source_images.generate
+    monkeypatch.setattr(source_images, "generate", generate)
+    monkeypatch.setattr(source_images, "_GENERATED", 2)
+    without = replace(job, source_images=None, validation_crop=48)
+    trained(without, TransferMethod(regularizer="replay"))
+    assert seeds == [("natural", 0), ("natural", 1)]
+    source_psnr(without, load_source(without))
+    assert seeds[2:] == [("natural", 1_000_000)]
+
+
+def test_a_card_without_a_degradation_means_plain_bicubic(job):
+    assert source_degradation(job) == Degradation()

@@ -1,0 +1,59 @@
+"""What the stages are told of the transfer method."""
+
+import pytest
+import tiny_experiment
+import tiny_models
+
+from orchestrator import jobs as module
+from orchestrator.experiment import Experiment
+from orchestrator.jobs import Jobs
+from trainables.finetune import TransferMethod
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """Jobs of an experiment with other fine-tuning settings; shards need not be there."""
+    monkeypatch.setattr(module, "read_manifest", lambda place: {"digest": place.uri})
+    tiny_models.packaged(tmp_path, monkeypatch)
+
+    def make(source=None, **finetuning):
+        changes = {"source": source, "network": None} if source else {}
+        content = tiny_experiment.settings("images", str(tmp_path), finetuning=finetuning)
+        return Jobs(Experiment.model_validate(content | changes))
+
+    return make
+
+
+def test_the_default_is_joint_optimisation_with_l2_sp_from_the_input(jobs):
+    study = jobs().study("satellite", None)
+    assert study.domain.method == TransferMethod()
+    assert study.lambda_ is not None
+    assert list(study.distributions()) == ["learning_rate", "lambda_", "frozen_depth"]
+    assert study.starts[1].lambda_ > 0
+
+
+@pytest.mark.parametrize(("transfer", "generator"), [("model", "reused"), ("feature", "fresh")])
+def test_without_joint_optimisation_lambda_is_zero_and_not_searched(jobs, transfer, generator):
+    study = jobs(transfer=transfer).study("satellite", None)
+    assert study.domain.method == TransferMethod(generator=generator)
+    assert list(study.distributions()) == ["learning_rate", "frozen_depth"]
+    assert [start.lambda_ for start in study.starts] == [0.0] * len(study.starts)
+    assert [set(point) for point in study.start_points()] == [{"learning_rate", "frozen_depth"}] * len(study.starts)
+
+
+def test_regularizer_and_end_reach_the_worker(jobs):
+    method = jobs(regularizer="features", frozen_from="output").study("satellite", None).domain.method
+    assert method == TransferMethod(regularizer="features", frozen_from="output")
+
+
+def test_source_images_are_the_shards_where_there_are_some(jobs):
+    assert jobs().study("satellite", None).domain.source_images.uri.endswith("tiny/shards/source")
+    assert jobs({"model": "base-x4"}).study("satellite", None).domain.source_images is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"transfer": "model"}, {"transfer": "feature"}, {"regularizer": "replay"}, {"frozen_from": "output"}]
+)
+def test_another_method_is_another_study_and_confirmation(jobs, change):
+    for inputs in ("study_inputs", "confirm_inputs"):
+        assert getattr(jobs(**change), inputs)("satellite") != getattr(jobs(), inputs)("satellite")

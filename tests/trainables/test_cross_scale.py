@@ -1,0 +1,41 @@
+"""Learning from LR images alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.cross_scale import adapt, least_side, patch_that_fits
+from trainables.degradation import Degradation
+from trainables.errors import ImageSetError
+from trainables.evaluation import NamedImage, make_pairs, mean_psnr
+from trainables.finetune import Budget, TransferConfiguration
+from trainables.network import Architecture, SuperResolutionNet
+from trainables.samples import generate
+
+BLURRED = Degradation(blur=(0.6, 0.6))
+IMAGES = [generate("natural", seed, (48, 52)) for seed in range(2)]
+
+
+def test_the_patch_is_what_the_smallest_image_has_room_for():
+    assert patch_that_fits(IMAGES, 2) == 20  # 48 / 2, less two margins of 2
+    assert patch_that_fits(IMAGES, 4) == 8
+    assert patch_that_fits([np.zeros((200, 300, 3), np.uint8)], 2) == 32
+    assert least_side(4) == 48
+    with pytest.raises(ImageSetError, match="at x4 need images of at least 48 pixels, found 40"):
+        patch_that_fits([*IMAGES, IMAGES[0][:40]], 4)
+
+
+def test_it_learns_to_undo_the_degradation_across_scales():
+    torch.manual_seed(0)
+    net = SuperResolutionNet(Architecture(scale=2, width=8, depth=1))
+    pairs = make_pairs([NamedImage("new", "new", generate("natural", 9, (48, 48)))], BLURRED, 2)
+    before = mean_psnr(net.eval(), pairs, 2)
+    settings = TransferConfiguration(learning_rate=5e-3, lambda_=0.0, frozen_depth=0)
+    told = []
+    budget = Budget(steps=50, batch=4, evaluations=2)
+    curve = adapt(
+        net, IMAGES, BLURRED, settings, budget, 0, lambda n: mean_psnr(n, pairs, 2), lambda *p: told.append(p)
+    )
+    assert curve == told
+    assert [step for step, _ in curve] == [25, 50]
+    assert curve[-1][1] > before + 0.3
