@@ -1,0 +1,285 @@
+"""What the parts of an archive's work tell each other: settings, facts and outcomes, all of which pickle.
+
+LR is the source scene, HR its upscaled output, r the scale factor. Rows and columns count from the upper left corner,
+``(first, last)`` means ``first <= row < last``. Bands count from 1, as in GDAL.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import RayScaleError, UsageError
+from trainables.inference import Prepared
+from trainables.precision import Precision
+
+Rows = tuple[int, int]
+Normalisation = Literal["auto", "dtype", "scales"] | tuple[float, float]
+BandMap = Literal["auto", "singly"] | tuple[tuple[int, ...], ...]
+
+KINDS = {
+    "unreadable": "there is no such file, it is empty, or it is no raster",
+    "corrupt": "it opens, but some of its pixels cannot be read: cut short, or damaged",
+    "unsupported": "a raster of a kind that must not be filtered or that no rule is known for",
+    "normalisation": "nothing says which values of this data type mean 0 and 1",
+    "model_mismatch": "the bands of the scene and of the model do not go together",
+    "memory": "even the smallest tile does not fit",
+    "disk": "no room for scratch files or for the output",
+    "verification": "the output is not what was meant to be written",
+    "denied": "the storage refuses access (raised by those who fetch and store)",
+    "transient": "the storage failed in a way that may pass (raised by those who fetch and store)",
+}
+"""Every kind of :class:`SceneError` with its meaning."""
+
+
+class SceneError(RayScaleError):
+    """One scene cannot be upscaled; the rest of its archive can.
+
+    Attributes:
+        kind: One of :data:`KINDS`.
+        reason: A sentence or two for the user.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind, self.reason = kind, reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneSettings:
+    """How scenes are upscaled.
+
+    Attributes:
+        memory_mb: Working memory of the network in MB, from which the size of a tile follows. It is halved when memory
+            runs out all the same.
+        threads: CPU threads of the network and of compression.
+        device: Where the network computes, as torch names it.
+        precision: What convolutions compute in.
+        normalisation: Which values mean 0 and 1 to the network. ``auto``: 0 and 255 for uint8, else what the model's
+            card says of the data type, else the file's scales and offsets, else an error. ``dtype``: the limits of the
+            integer type. ``scales``: 0 and 1 after the file's scales and offsets. Or the two values (low, high).
+        band_map: Which bands the network sees together: groups of band numbers in the network's order. A group of one
+            band is replicated and the outputs averaged. ``auto``: what the model's card says, else all bands together
+            where their number is the network's, else red, green and blue together where the file names them, and all
+            others singly.
+        compression: Of the output, lossless.
+        blocksize: Side of the output's internal tiles in pixels, a multiple of 16.
+        overviews: Whether the output gets reduced-resolution overviews.
+        expand_palette: Whether a palette image is turned into colours; else it is refused.
+    """
+
+    memory_mb: int = 1024
+    threads: int = 1
+    device: str = "cpu"
+    precision: Precision = "auto"
+    normalisation: Normalisation = "auto"
+    band_map: BandMap = "auto"
+    compression: Literal["zstd", "deflate"] = "zstd"
+    blocksize: int = 512
+    overviews: bool = True
+    expand_palette: bool = False
+
+    def __post_init__(self) -> None:
+        if self.memory_mb < 1 or self.threads < 1:
+            raise UsageError(
+                f"memory_mb and threads must be at least 1, found memory_mb {self.memory_mb}, threads {self.threads}."
+            )
+        if self.blocksize < 64 or self.blocksize % 16:
+            raise UsageError(f"blocksize must be a multiple of 16 and at least 64, found {self.blocksize}.")
+        if isinstance(self.normalisation, tuple) and not self.normalisation[0] < self.normalisation[1]:
+            low, high = self.normalisation
+            raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
+
+    def of_the_result(self) -> dict[str, Any]:
+        """What determines the output's bytes, for digests; how much memory and how many threads do not."""
+        return {name: getattr(self, name) for name in _OF_THE_RESULT}
+
+
+_OF_THE_RESULT = (
+    *("precision", "normalisation", "band_map", "compression", "blocksize", "overviews", "expand_palette"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What is known of a model without its weights.
+
+    Attributes:
+        name: As the user named it.
+        digest: SHA-256 of the weights.
+        scale: Scale factor r.
+        channels: How many bands the network takes and gives.
+        radius: Receptive radius in LR pixels.
+        precision: What its convolutions compute in, resolved.
+        value_range: (low, high) by data type, such as ``{"uint16": (0, 10000)}``, from the card's ``value_range``.
+        band_map: Groups by the number of bands of a scene, such as ``{4: ((1, 2, 3), (4,))}``, from the card's
+            ``band_map``.
+    """
+
+    name: str
+    digest: str
+    scale: int
+    channels: int
+    radius: int
+    precision: str
+    value_range: dict[str, tuple[float, float]] = field(default_factory=dict)
+    band_map: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network ready to compute, and what is known of it."""
+
+    facts: ModelFacts
+    net: Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneFacts:
+    """What a source file says before its pixels are read.
+
+    Attributes:
+        width: LR columns.
+        height: LR rows.
+        bands: Bands as GDAL counts them, alpha included.
+        dtype: NumPy name of the data type.
+        kind: ``georeferenced``, ``gcps``, ``rpcs`` or ``none``: how the file says where its pixels lie.
+        driver: GDAL's short name of the format.
+        palette: Whether its one band holds indices of colours.
+    """
+
+    width: int
+    height: int
+    bands: int
+    dtype: str
+    kind: Literal["georeferenced", "gcps", "rpcs", "none"]
+    driver: str
+    palette: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """LR pixels of a band."""
+        return self.width * self.height
+
+    def scratch_bytes(self, scale: int) -> int:
+        """Room that one scene needs on local disk at most: its raw HR pixels, overviews and the compressed copy."""
+        bands = 4 if self.palette else self.bands
+        return int(self.pixels * scale**2 * bands * np.dtype(self.dtype).itemsize * 2.7) + 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class TileView:
+    """One finished tile, for whoever measures while pixels are in memory; arrays are only lent.
+
+    Attributes:
+        row: First LR row.
+        column: First LR column.
+        lr: (bands, h, w), source values of the image bands (no alpha), invalid ones filled.
+        hr: (bands, r·h, r·w), output values in the output's data type.
+        valid: bool (bands, h, w), False where the source is nodata, NaN or masked.
+        low: (bands,) value that means 0 to the network.
+        high: (bands,) value that means 1 to the network.
+    """
+
+    row: int
+    column: int
+    lr: NDArray[Any]
+    hr: NDArray[Any]
+    valid: NDArray[np.bool_]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+Observer = Callable[[TileView], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFacts:
+    """What became of some rows of a scene.
+
+    Attributes:
+        path: Raw uncompressed BigTIFF of r·(last - first) HR rows, on local disk.
+        rows: LR rows (first, last).
+        tile: LR rows and columns that were computed at once, without the halo.
+        halo: LR pixels around a tile that were read and computed beside it.
+        seconds: By phase: read, model, write.
+        valid: Image samples (pixels times bands) of the LR source that are valid.
+        samples: All image samples of these rows.
+        minimum: Of valid output values, for each image band; None where a band has none.
+        maximum: Likewise.
+    """
+
+    path: Path
+    rows: Rows
+    tile: tuple[int, int]
+    halo: int
+    seconds: dict[str, float]
+    valid: int
+    samples: int
+    minimum: list[float | None]
+    maximum: list[float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneOutput:
+    """A finished output.
+
+    Attributes:
+        path: The COG.
+        size: Its bytes.
+        sha256: Its digest.
+        width: HR columns.
+        height: HR rows.
+        bands: Bands, alpha included.
+        dtype: NumPy name of the data type.
+        item: STAC item as plain JSON values; the asset's href is the COG's file name.
+        seconds: By phase: read, model, write, assemble, overviews, encode, verify.
+        tile: LR rows and columns computed at once.
+        halo: LR pixels around them.
+        normalisation: Which values meant 0 and 1, as the output's tags state it.
+        band_map: Which bands the network saw together.
+        valid_share: Share of valid image samples, 0 to 1.
+        minimum: Of valid values, for each image band.
+        maximum: Likewise.
+        notes: What the user should know, such as ``georef: none``.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    width: int
+    height: int
+    bands: int
+    dtype: str
+    item: dict[str, Any]
+    seconds: dict[str, float]
+    tile: tuple[int, int]
+    halo: int
+    normalisation: str
+    band_map: str
+    valid_share: float
+    minimum: list[float | None]
+    maximum: list[float | None]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What an output says of its origin.
+
+    Attributes:
+        item_id: Of the STAC item.
+        source: Where the scene comes from, for the item's ``derived_from`` link.
+        acquired: When the scene was taken; else what its tags say, else when the source file was last changed.
+    """
+
+    item_id: str
+    source: str
+    acquired: datetime | None = None
