@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trainables.network import SuperResolutionNet, interpolate
@@ -56,14 +57,45 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
     dtype = getattr(torch, number_format)
     ready = copy.deepcopy(net).eval().requires_grad_(False)
     _fold_norms(ready)
+    # Where 1/r is no binary fraction, torch's weights change with the distance from the image's corner.
+    enlarge = interpolate if scale & (scale - 1) == 0 else interpolate_by_phase
     ready.to(device=place, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def run(lr: Tensor) -> Tensor:
         narrow = lr.to(dtype=dtype, memory_format=torch.channels_last)
-        return interpolate(lr.contiguous(), scale).add_(ready.generator(ready.features(narrow)))
+        return enlarge(lr.contiguous(), scale).add_(ready.generator(ready.features(narrow)))
 
     return Prepared(run, place, number_format, scale, net.receptive_radius())
+
+
+def interpolate_by_phase(lr: Tensor, scale: int) -> Tensor:
+    """:func:`trainables.network.interpolate` with weights that are the same, to the last bit, at every pixel."""
+    return _along_lines(_along_lines(lr.mT, scale).mT, scale)
+
+
+def _along_lines(lr: Tensor, scale: int) -> Tensor:
+    """Each output pixel is the weighted mean of the four nearest inputs that exist: (..., W) to (..., r·W)."""
+    width = lr.shape[-1]
+    values, ones = functional.pad(lr, (2, 2)), functional.pad(lr.new_ones(width), (2, 2))
+    phases = []
+    for phase in range(scale):
+        offset = (phase + 0.5) / scale - 0.5
+        taps = [(place, _cubic(abs(place - 2 - offset))) for place in range(5)]
+        total, weights = torch.zeros_like(lr), torch.zeros_like(ones[:width])
+        for place, weight in taps:
+            if weight:
+                total = total + weight * values[..., place : place + width]
+                weights = weights + weight * ones[place : place + width]
+        phases.append(total / weights)
+    return torch.stack(phases, -1).flatten(-2)
+
+
+def _cubic(x: float) -> float:
+    """Keys' kernel with a = -0.5 (IEEE TASSP 1981), as MATLAB's bicubic."""
+    if x >= 2:
+        return 0.0
+    return 1.5 * x**3 - 2.5 * x**2 + 1 if x < 1 else -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
 
 
 def _fold_norms(module: nn.Module) -> None:

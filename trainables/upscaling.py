@@ -2,13 +2,10 @@
 
 Shapes: H×W LR pixels, C bands (1 or 3), r the scale factor.
 
-A tile is computed with a halo of the network's receptive radius, so that every output pixel sees all that it would see
-in the whole image. Only the last bits of a sum may differ with a convolution's size: the result is that of the whole
-image to within one grey level.
+Tiles are those of :mod:`trainables.tiling`: the result is that of the whole image, continued by reflection.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor
 
 from trainables.inference import Prepared
 from trainables.network import interpolate
+from trainables.tiling import Grid, cut
 
 TILE = 256
 """Default largest side of a tile in LR pixels, without its halo."""
@@ -43,7 +41,7 @@ def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = Fa
     gray = pixels.shape[2] == 1
 
     def convert(window: Pixels) -> Pixels:
-        lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device).permute(2, 0, 1)[None]
+        lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)[None]
         lr = (lr.float() / 255).expand(-1, 3, -1, -1)
         hr = function(lr)[0]
         return _to_pixels(hr.mean(0, keepdim=True) if gray else hr)
@@ -56,7 +54,7 @@ def upscale_alpha(alpha: Pixels, scale: int, tile: int = TILE) -> Pixels:
     """Upscales transparency, uint8 (H, W), bicubically to (r·H, r·W)."""
 
     def convert(window: Pixels) -> Pixels:
-        lr = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1)[None].float() / 255
+        lr = torch.from_numpy(np.ascontiguousarray(window))[None].float() / 255
         return _to_pixels(interpolate(lr, scale)[0])
 
     return _in_tiles(convert, alpha[..., None], scale, tile, _BICUBIC_RADIUS)[..., 0]
@@ -85,23 +83,14 @@ def _to_pixels(hr: Tensor) -> Pixels:
 
 def _in_tiles(convert: Callable[[Pixels], Pixels], pixels: Pixels, scale: int, tile: int, halo: int) -> Pixels:
     height, width, bands = pixels.shape
+    planes = pixels.transpose(2, 0, 1)
     output = np.empty((height * scale, width * scale, bands), np.uint8)
-    for top, bottom, first_row, last_row in _spans(height, tile, halo):
-        for left, right, first_column, last_column in _spans(width, tile, halo):
-            window = convert(pixels[first_row:last_row, first_column:last_column])
-            rows = slice((top - first_row) * scale, (bottom - first_row) * scale)
-            columns = slice((left - first_column) * scale, (right - first_column) * scale)
-            output[top * scale : bottom * scale, left * scale : right * scale] = window[rows, columns]
+    grid = Grid.of(height, width, tile, halo)
+    shape = grid.rows + 2 * halo, grid.columns + 2 * halo
+    for each in grid.tiles():
+        window = convert(cut(planes, each.row - halo, each.column - halo, *shape, height))[
+            halo * scale :, halo * scale :
+        ]
+        rows, columns = each.rows * scale, each.columns * scale
+        output[each.row * scale :, each.column * scale :][:rows, :columns] = window[:rows, :columns]
     return output
-
-
-def _spans(length: int, tile: int, halo: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each tile's own span and the span that is computed for it; all of the latter have one length.
-
-    Tiles are as even as can be: a narrow last one would cost as much as a full one.
-    """
-    step = math.ceil(length / math.ceil(length / tile))
-    side = min(length, step + 2 * halo)
-    for start in range(0, length, step):
-        first = min(max(start - halo, 0), length - side)
-        yield start, min(start + step, length), first, first + side

@@ -70,7 +70,7 @@ class SceneSettings:
             where their number is the network's, else red, green and blue together where the file names them, and all
             others singly.
         compression: Of the output, lossless.
-        blocksize: Side of the output's internal tiles in pixels, a multiple of 16.
+        blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: Whether the output gets reduced-resolution overviews.
         expand_palette: Whether a palette image is turned into colours; else it is refused.
     """
@@ -91,8 +91,8 @@ class SceneSettings:
             raise UsageError(
                 f"memory_mb and threads must be at least 1, found memory_mb {self.memory_mb}, threads {self.threads}."
             )
-        if self.blocksize < 64 or self.blocksize % 16:
-            raise UsageError(f"blocksize must be a multiple of 16 and at least 64, found {self.blocksize}.")
+        if self.blocksize < 128 or self.blocksize % 16:
+            raise UsageError(f"blocksize must be a multiple of 16 and at least 128, found {self.blocksize}.")
         if isinstance(self.normalisation, tuple) and not self.normalisation[0] < self.normalisation[1]:
             low, high = self.normalisation
             raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
@@ -112,7 +112,7 @@ class ModelFacts:
     """What is known of a model without its weights.
 
     Attributes:
-        name: As the user named it.
+        name: As its card names it, else the folder's; wherever it lies, outputs are the same.
         digest: SHA-256 of the weights.
         scale: Scale factor r.
         channels: How many bands the network takes and gives.
@@ -135,10 +135,17 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A network ready to compute, and what is known of it."""
+    """A network ready to compute, and what is known of it.
+
+    Attributes:
+        facts: What is known.
+        net: The network.
+        bytes_per_pixel: Working memory per LR pixel of a tile, measured.
+    """
 
     facts: ModelFacts
     net: Prepared
+    bytes_per_pixel: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,20 +175,24 @@ class SceneFacts:
         """LR pixels of a band."""
         return self.width * self.height
 
+    def raw_bytes(self, scale: int, rows: int | None = None) -> int:
+        """Bytes of the uncompressed output, or of as many LR rows of it."""
+        bands = 3 if self.palette else self.bands
+        return (rows or self.height) * self.width * scale**2 * bands * np.dtype(self.dtype).itemsize
+
     def scratch_bytes(self, scale: int) -> int:
-        """Room that one scene needs on local disk at most: its raw HR pixels, overviews and the compressed copy."""
-        bands = 4 if self.palette else self.bands
-        return int(self.pixels * scale**2 * bands * np.dtype(self.dtype).itemsize * 2.7) + 2**20
+        """Room that one scene needs on local disk: raw HR pixels and their overviews, a third more."""
+        return int(1.35 * self.raw_bytes(scale)) + 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class TileView:
-    """One finished tile, for whoever measures while pixels are in memory; arrays are only lent.
+    """One finished piece of the output, for whoever measures while pixels are in memory; arrays are only lent.
 
     Attributes:
         row: First LR row.
         column: First LR column.
-        lr: (bands, h, w), source values of the image bands (no alpha), invalid ones filled.
+        lr: (bands, h, w), source values of the image bands (no alpha); where invalid, whatever the file holds.
         hr: (bands, r·h, r·w), output values in the output's data type.
         valid: bool (bands, h, w), False where the source is nodata, NaN or masked.
         low: (bands,) value that means 0 to the network.

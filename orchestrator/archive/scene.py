@@ -4,24 +4,19 @@ Several workers may share a scene: each calls :func:`upscale_part` for some rows
 which needs no model and no GPU. The bytes of the output do not depend on how many parts there were.
 """
 
-import hashlib
 import itertools
 import math
 import time
-import warnings
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pystac
 import rasterio
-import rasterio.shutil
 import torch
-from affine import Affine
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window
 
+from orchestrator.archive.cog import add_overviews, copy_as_cog, digest, published, verify
 from orchestrator.archive.contract import (
     LoadedModel,
     ModelFacts,
@@ -34,10 +29,16 @@ from orchestrator.archive.contract import (
     SceneOutput,
     SceneSettings,
 )
+from orchestrator.archive.metadata import carry_over, own_tags
+from orchestrator.archive.part import make_worker, row_step, upscale_rows
+from orchestrator.archive.raw import check_room, join, writing
+from orchestrator.archive.source import Scene, gdal
+from orchestrator.archive.stac import make_item
+from orchestrator.archive.values import Group, Normalisation, band_groups, band_text, normalisation
 from orchestrator.model_files import FoundModel
+from trainables.errors import UsageError
 from trainables.inference import prepared
-
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+from trainables.working_memory import LARGEST_TILE, bytes_per_pixel
 
 
 def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
@@ -49,64 +50,61 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
     torch.set_num_threads(settings.threads)
     net = prepared(found.net, settings.device, settings.precision)
     card = found.card
+    try:
+        ranges = {str(dtype): (float(low), float(high)) for dtype, (low, high) in card.get("value_range", {}).items()}
+        maps = {int(n): tuple(tuple(map(int, g)) for g in groups) for n, groups in card.get("band_map", {}).items()}
+    except (TypeError, ValueError, AttributeError):
+        raise UsageError(
+            f'The card of model "{found.where}" must have a value_range such as {{"uint16": [0, 10000]}} and a '
+            'band_map such as {"4": [[1, 2, 3], [4]]}, or none.'
+        ) from None
     facts = ModelFacts(
-        name=found.where,
+        name=str(card.get("name") or Path(found.where).name),
         digest=str(card["sha256"]),
         scale=net.scale,
         channels=found.net.architecture.channels,
         radius=net.radius,
         precision=net.precision,
-        value_range={dtype: (low, high) for dtype, (low, high) in card.get("value_range", {}).items()},
-        band_map={int(n): tuple(map(tuple, groups)) for n, groups in card.get("band_map", {}).items()},
+        value_range=ranges,
+        band_map=maps,
     )
-    return LoadedModel(facts, net)
+    return LoadedModel(facts, net, bytes_per_pixel(net, facts.channels))
 
 
 def describe_scene(path: Path | str) -> SceneFacts:
     """Opens a scene and says what it is; its pixels are not read.
 
     Raises:
-        SceneError: ``unreadable``.
+        SceneError: ``unreadable``, ``unsupported``, ``denied`` or ``transient``.
     """
-    try:
-        with rasterio.open(path) as source:
-            placed: Any = "georeferenced" if source.crs else "none"
-            return SceneFacts(
-                width=source.width,
-                height=source.height,
-                bands=source.count,
-                dtype=source.dtypes[0],
-                kind="gcps" if source.gcps[0] else "rpcs" if source.rpcs else placed,
-                driver=source.driver,
-                palette=source.colorinterp[0].name == "palette",
-            )
-    except RasterioError as error:
-        raise SceneError("unreadable", str(error)) from None
+    with gdal(), Scene(path) as scene:
+        return scene.facts
 
 
 def check_scene(path: Path | str, model: ModelFacts, settings: SceneSettings) -> SceneFacts:
     """Says what a scene is, and fails where it is known beforehand that upscaling it would; pixels are not read.
 
     Raises:
-        SceneError: ``unreadable``, ``unsupported``, ``normalisation`` or ``model_mismatch``.
+        SceneError: What :func:`describe_scene` raises, ``normalisation`` or ``model_mismatch``.
     """
-    facts = describe_scene(path)
-    if facts.palette and not settings.expand_palette:
-        raise SceneError("unsupported", "Its values are indices of a palette.")
-    _value_range(facts, model, settings)
-    return facts
+    with gdal(), Scene(path) as scene:
+        _meaning(scene, model, settings)
+        return scene.facts
 
 
 def part_rows(facts: SceneFacts, scale: int, settings: SceneSettings, parts: int) -> list[Rows]:
     """Divides a scene among workers.
 
     Returns:
-        LR rows of at most ``parts`` parts, as even as can be; all but the last end where a row of the output's
-        internal tiles ends.
+        LR rows of at most ``parts`` parts, about even; all but the last end where a row of the output's internal
+        tiles ends, and, in scenes of many, where a row of the network's tiles does.
     """
-    step = settings.blocksize // math.gcd(settings.blocksize, scale)
+    step = row_step(scale, settings.blocksize)
+    tile = max(1, LARGEST_TILE // step) * step
+    step = tile if facts.height >= 4 * parts * tile else step
     steps = math.ceil(facts.height / step)
-    edges = [round(steps * i / min(parts, steps)) * step for i in range(min(parts, steps) + 1)]
+    count = max(1, min(parts, steps))
+    edges = [round(steps * i / count) * step for i in range(count + 1)]
     return [(first, min(last, facts.height)) for first, last in itertools.pairwise(edges)]
 
 
@@ -118,7 +116,7 @@ def upscale_part(
     settings: SceneSettings,
     observe: Observer | None = None,
 ) -> PartFacts:
-    """Upscales some rows into a raw tiled BigTIFF, in memory that does not grow with the scene.
+    """Upscales some rows into a raw tiled BigTIFF, in memory that does not grow with the scene's height.
 
     Args:
         path: The source, a local file or what GDAL opens.
@@ -126,37 +124,16 @@ def upscale_part(
         part_path: Written here, replaced if there; removed after an error.
         model: Of :func:`load_model`.
         settings: The same for all parts.
-        observe: Called with each finished tile.
+        observe: Called with each finished piece of the output.
 
     Raises:
         SceneError: ``corrupt``, ``memory``, ``disk``, or what :func:`check_scene` raises.
     """
-    facts = check_scene(path, model.facts, settings)
-    low, high = _value_range(facts, model.facts, settings)
-    r, first, last = model.facts.scale, *rows
-    start = time.perf_counter()
-    with rasterio.open(path) as source:
-        pixels = source.read(window=Window(0, first, facts.width, last - first))
-    hr = []
-    for band in pixels:
-        lr = torch.from_numpy(((band - low) / (high - low)).astype(np.float32))
-        out = model.net(lr.expand(1, model.facts.channels, -1, -1))[0].mean(0).double().numpy()
-        hr.append(out * (high - low) + low)
-    limits = np.iinfo(facts.dtype) if np.dtype(facts.dtype).kind in "iu" else np.finfo(facts.dtype)
-    result = np.clip(np.rint(hr), limits.min, limits.max).astype(facts.dtype)
-    with rasterio.open(part_path, "w", **_raw_profile(facts, r, last - first, settings)) as target:
-        target.write(result)
-    return PartFacts(
-        path=part_path,
-        rows=rows,
-        tile=(last - first, facts.width),
-        halo=model.facts.radius,
-        seconds={"read": 0.0, "model": time.perf_counter() - start, "write": 0.0},
-        valid=pixels.size,
-        samples=pixels.size,
-        minimum=[float(band.min()) for band in result],
-        maximum=[float(band.max()) for band in result],
-    )
+    with gdal(), Scene(path) as scene:
+        groups, norm = _meaning(scene, model.facts, settings)
+        check_room(part_path.parent, scene.facts.raw_bytes(model.facts.scale, rows[1] - rows[0]))
+        worker = make_worker(scene, model, groups, norm, settings)
+        return upscale_rows(worker, rows, part_path, settings, observe)
 
 
 def finish_scene(
@@ -169,8 +146,8 @@ def finish_scene(
 ) -> SceneOutput:
     """Joins parts into one verified COG. Needs neither the weights nor a GPU.
 
-    ``cog_path`` appears only when the file is complete, verified and on disk; parts are left alone or joined in place,
-    and are the caller's to remove.
+    ``cog_path`` appears only when the file is complete, verified and on disk. A single part is given its overviews in
+    place; parts are the caller's to remove.
 
     Args:
         path: The source, whose georeferencing and tags are taken over.
@@ -181,48 +158,23 @@ def finish_scene(
         provenance: Named in the STAC item.
 
     Raises:
-        SceneError: ``disk`` or ``verification``.
+        SceneError: ``disk`` or ``verification``, or what :func:`check_scene` raises.
     """
-    facts = describe_scene(path)
-    low, high = _value_range(facts, model, settings)
     parts = sorted(parts, key=lambda part: part.rows)
-    r = model.scale
-    whole, partial = parts[0].path.with_suffix(".whole.tif"), cog_path.with_name(f".{cog_path.name}.partial")
-    start = time.perf_counter()
-    with (
-        rasterio.open(path) as source,
-        rasterio.open(whole, "w", **_raw_profile(facts, r, facts.height, settings)) as t,
-    ):
-        if source.crs:
-            t.crs, t.transform = source.crs, source.transform * Affine.scale(1 / r)
-        for part in parts:
-            with rasterio.open(part.path) as raw:
-                t.write(raw.read(), window=Window(0, part.rows[0] * r, raw.width, raw.height))
-    rasterio.shutil.copy(whole, partial, driver="COG", compress=settings.compression, blocksize=settings.blocksize)
-    partial.replace(cog_path)
-    whole.unlink()
-    data = cog_path.read_bytes()
-    changed = datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
-    item = pystac.Item(provenance.item_id, None, None, provenance.acquired or changed, {})
-    return SceneOutput(
-        path=cog_path,
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        width=facts.width * r,
-        height=facts.height * r,
-        bands=facts.bands,
-        dtype=facts.dtype,
-        item=item.to_dict(include_self_link=False),
-        seconds={"encode": time.perf_counter() - start},
-        tile=parts[0].tile,
-        halo=parts[0].halo,
-        normalisation=f"{low:g} to {high:g}",
-        band_map=";".join(str(band + 1) for band in range(facts.bands)),
-        valid_share=sum(part.valid for part in parts) / max(1, sum(part.samples for part in parts)),
-        minimum=parts[0].minimum,
-        maximum=parts[0].maximum,
-        notes=[] if facts.kind != "none" else ["georef: none"],
-    )
+    with gdal(), Scene(path) as scene:
+        clock = _Clock({phase: sum(part.seconds[phase] for part in parts) for phase in ("read", "model", "write")})
+        _check_parts(parts, scene.facts.height)
+        groups, norm = _meaning(scene, model, settings)
+        raw, temporary = parts[0].path, None
+        try:
+            if len(parts) > 1:
+                raw = temporary = parts[0].path.with_name(f"{parts[0].path.stem}.joined.tif")
+                with clock.timed("assemble"):
+                    join(parts, raw, scene, model.scale, settings)
+            return _finish(scene, parts, raw, cog_path, model, settings, provenance, groups, norm, clock)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
 
 def upscale_scene(
@@ -243,12 +195,13 @@ def upscale_scene(
         model: Of :func:`load_model`.
         settings: How.
         provenance: Named in the STAC item.
-        observe: Called with each finished tile.
+        observe: Called with each finished piece of the output.
 
     Raises:
         SceneError: Of any kind.
     """
     facts = check_scene(path, model.facts, settings)
+    check_room(scratch, facts.scratch_bytes(model.facts.scale))
     raw = scratch / f"{cog_path.stem}.raw.tif"
     try:
         part = upscale_part(path, (0, facts.height), raw, model, settings, observe)
@@ -257,25 +210,93 @@ def upscale_scene(
         raw.unlink(missing_ok=True)
 
 
-def _value_range(facts: SceneFacts, model: ModelFacts, settings: SceneSettings) -> tuple[float, float]:
-    if isinstance(settings.normalisation, tuple):
-        return settings.normalisation
-    if facts.dtype == "uint8":
-        return 0.0, 255.0
-    if facts.dtype in model.value_range:
-        return model.value_range[facts.dtype]
-    raise SceneError("normalisation", f"Nothing says which {facts.dtype} values mean 0 and 1; give a normalisation.")
+@dataclass
+class _Clock:
+    seconds: dict[str, float]
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = round(time.perf_counter() - start, 4)
 
 
-def _raw_profile(facts: SceneFacts, scale: int, rows: int, settings: SceneSettings) -> dict[str, Any]:
-    return {
-        "driver": "GTiff",
-        "width": facts.width * scale,
-        "height": rows * scale,
-        "count": facts.bands,
-        "dtype": facts.dtype,
-        "tiled": True,
-        "blockxsize": settings.blocksize,
-        "blockysize": settings.blocksize,
-        "bigtiff": "yes",
-    }
+def _meaning(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[tuple[Group, ...], Normalisation]:
+    if scene.palette and not settings.expand_palette:
+        raise SceneError(
+            "unsupported",
+            "Its values are indices of a palette, which must not be filtered; expand the palette to treat them as "
+            "colours.",
+        )
+    if settings.expand_palette and scene.palette and scene.facts.dtype != "uint8":
+        raise SceneError("unsupported", f"Its palette has {scene.facts.dtype} indices; only uint8 can be expanded.")
+    groups = band_groups(scene.colours, model, settings)
+    scales, offsets = scene.of_image(scene.dataset.scales), scene.of_image(scene.dataset.offsets)
+    return groups, normalisation(scene.facts.dtype, scales, offsets, model, settings)
+
+
+def _check_parts(parts: list[PartFacts], height: int) -> None:
+    edges = [0, *(part.rows[1] for part in parts)]
+    if [part.rows[0] for part in parts] != edges[:-1] or edges[-1] != height:
+        raise UsageError(
+            f"Parts must together be rows 0 to {height}, found {', '.join(str(part.rows) for part in parts)}."
+        )
+
+
+def _finish(
+    scene: Scene,
+    parts: list[PartFacts],
+    raw: Path,
+    cog_path: Path,
+    model: ModelFacts,
+    settings: SceneSettings,
+    provenance: Provenance,
+    groups: tuple[Group, ...],
+    norm: Normalisation,
+    clock: _Clock,
+) -> SceneOutput:
+    bands = band_text(groups)
+    with clock.timed("overviews"):
+        notes = _describe(scene, raw, model, norm.text, bands)
+        if settings.overviews:
+            add_overviews(raw, settings.blocksize)
+    with published(cog_path) as partial:
+        with clock.timed("encode"):
+            copy_as_cog(raw, partial, settings)
+        with clock.timed("verify"):
+            verify(partial, raw, settings)
+            sha256 = digest(partial)
+        item = make_item(partial, cog_path.name, sha256, scene.path, provenance, model, {"rayscale:bands": bands})
+        size = partial.stat().st_size
+        with rasterio.open(partial) as cog:
+            shape = cog.width, cog.height, cog.count
+    samples = sum(part.samples for part in parts)
+    return SceneOutput(
+        path=cog_path,
+        size=size,
+        sha256=sha256,
+        width=shape[0],
+        height=shape[1],
+        bands=shape[2],
+        dtype=scene.facts.dtype,
+        item=item,
+        seconds=clock.seconds,
+        tile=min(part.tile for part in parts),
+        halo=parts[0].halo,
+        normalisation=norm.text,
+        band_map=bands,
+        valid_share=sum(part.valid for part in parts) / samples,
+        minimum=_over_parts(min, [part.minimum for part in parts]),
+        maximum=_over_parts(max, [part.maximum for part in parts]),
+        notes=notes,
+    )
+
+
+def _over_parts(which: Any, values: list[list[float | None]]) -> list[float | None]:
+    known = [[each for each in band if each is not None] for band in zip(*values, strict=True)]
+    return [which(band) if band else None for band in known]
+
+
+def _describe(scene: Scene, raw: Path, model: ModelFacts, norm: str, bands: str) -> list[str]:
+    with writing(raw), rasterio.open(raw, "r+") as target:
+        return carry_over(scene, target, model.scale, own_tags(model, norm, bands))

@@ -8,7 +8,7 @@ import torch
 
 from trainables.inference import prepared
 from trainables.network import SuperResolutionNet, interpolate, preset
-from trainables.upscaling import _spans, self_ensemble, upscale, upscale_alpha
+from trainables.upscaling import self_ensemble, upscale, upscale_alpha
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
 
@@ -24,13 +24,11 @@ def net(request):
 
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("tile", [16, 37, 61])
-def test_tiles_give_the_whole_image_to_within_one_gray_level(net, bands, tile):
+def test_tiles_give_the_whole_image(net, bands, tile):
     whole = upscale(net, PIXELS[..., :bands], tile=1000)
     tiled = upscale(net, PIXELS[..., :bands], tile=tile)
-    different = np.abs(whole.astype(int) - tiled)
     assert whole.shape == (61 * net.scale, 83 * net.scale, bands)
-    assert different.max() <= 1  # a convolution of another size may add up in another order
-    assert (different > 0).mean() < 1e-3
+    np.testing.assert_array_equal(tiled, whole)
 
 
 def test_a_narrow_halo_would_show(net):
@@ -41,10 +39,11 @@ def test_a_narrow_halo_would_show(net):
 
 
 def test_the_whole_image_is_what_the_network_says(net):
-    lr = torch.from_numpy(PIXELS).permute(2, 0, 1)[None].float() / 255
+    padded = np.pad(PIXELS, ((net.radius,) * 2, (net.radius,) * 2, (0, 0)), mode="reflect")
+    lr, edge = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255, net.radius * net.scale
     with torch.inference_mode():
         expected = (net(lr)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    assert np.abs(upscale(net, PIXELS, tile=1000).astype(int) - expected).max() <= 1
+    np.testing.assert_array_equal(upscale(net, PIXELS, tile=1000), expected[edge:-edge, edge:-edge])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 200, 1), (3, 2, 3), (200, 5, 3)])
@@ -55,7 +54,8 @@ def test_any_size_down_to_one_pixel(net, shape):
 
 def test_alpha_is_bicubic_and_opaque_stays_opaque(net):
     scale, alpha = net.scale, PIXELS[..., 0]
-    expected = interpolate(torch.from_numpy(alpha)[None, None].float() / 255, scale)[0, 0].clamp(0, 1) * 255
+    padded = torch.from_numpy(np.pad(alpha, 3, mode="reflect"))[None, None].float() / 255
+    expected = interpolate(padded, scale)[0, 0, 3 * scale : -3 * scale, 3 * scale : -3 * scale].clamp(0, 1) * 255
     np.testing.assert_allclose(upscale_alpha(alpha, scale, tile=20), expected.round().numpy(), atol=1)
     assert (upscale_alpha(np.full((40, 50), 255, np.uint8), scale, tile=16) == 255).all()
 
@@ -72,14 +72,3 @@ def test_self_ensemble_is_the_same_for_every_orientation(net):
 def test_self_ensemble_of_tiles_is_that_of_the_whole_image(net):
     whole, tiled = (upscale(net, PIXELS, tile=tile, ensemble=True) for tile in (1000, 24))
     assert np.abs(whole.astype(int) - tiled).max() <= 1
-
-
-@pytest.mark.parametrize(("length", "tile"), [(1, 16), (16, 16), (17, 16), (100, 16), (61, 60), (999, 256)])
-def test_spans_cover_all_once_with_windows_of_one_length(length, tile):
-    spans = list(_spans(length, tile, 7))
-    assert [pixel for start, stop, _, _ in spans for pixel in range(start, stop)] == list(range(length))
-    assert len({last - first for _, _, first, last in spans}) == 1
-    for start, stop, first, last in spans:
-        assert max(start - 7, 0) >= first >= 0
-        assert min(stop + 7, length) <= last <= length
-        assert stop - start <= tile

@@ -1,0 +1,114 @@
+"""What a scene says beside its pixels, carried over to an output of r times as many.
+
+The formulas for scaled ground control points and rational polynomials are those that make GDAL's transformers give r
+times the source's pixel (tests/orchestrator/test_archive_georeferencing.py).
+"""
+
+from typing import Any
+
+import rasterio
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
+
+from orchestrator.archive.contract import ModelFacts
+from orchestrator.archive.raw import output_colours
+from orchestrator.archive.source import Scene
+from trainables.version import __version__
+
+NAMESPACE = "RAYSCALE"
+_OWN_BY_GDAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "TIFF", "COLOR_PROFILE"}
+_WRONG_AFTER = ("STATISTICS_", "TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "TIFFTAG_RESOLUTIONUNIT", "AREA_OR_POINT")
+"""Of the source's pixels, not of the output's."""
+
+
+def carry_over(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int, tags: dict[str, str]) -> list[str]:
+    """Writes georeferencing, bands' descriptions and all tags into an open raw file.
+
+    Args:
+        scene: Where they come from.
+        target: Where they go.
+        scale: r.
+        tags: Further tags of the output.
+
+    Returns:
+        Notes on what could not be carried over.
+    """
+    notes = _place(scene, target, scale)
+    source = scene.dataset
+    if not scene.palette:
+        target.descriptions = source.descriptions
+        target.scales, target.offsets = source.scales, source.offsets
+        target.units = tuple(unit or "" for unit in source.units)
+    target.colorinterp = output_colours(scene)
+    target.update_tags(**_kept(source.tags()), **tags)
+    for name in source.tag_namespaces():
+        if name in _OWN_BY_GDAL:
+            continue
+        if ":" in name or name == "GEOLOCATION":
+            notes.append(f"tags of {name} were left out")
+        else:
+            target.update_tags(ns=name, **_kept(source.tags(ns=name)))
+    bands = {} if scene.palette else {band: _kept(source.tags(band)) for band in source.indexes}
+    for band, kept in bands.items():
+        target.update_tags(band, **kept)
+    if any(bands.values()) and has_own_namespaces(target):
+        # A copy keeps either these or those; see copy_as_cog.
+        for band, kept in bands.items():
+            target.update_tags(band, ns="BAND", **kept)
+        notes.append("tags of single bands were moved into the namespace BAND")
+    return notes
+
+
+def _place(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int) -> list[str]:
+    source = scene.dataset
+    # First: GDAL shifts points by half a pixel as it writes them.
+    if point := source.tags().get("AREA_OR_POINT"):
+        target.update_tags(AREA_OR_POINT=point)
+    points, points_crs = source.gcps
+    if points:
+        target.gcps = [_scaled_point(point, scale) for point in points], points_crs
+    elif scene.facts.kind == "georeferenced":
+        if source.crs is not None:
+            target.crs = source.crs
+        target.transform = source.transform * Affine.scale(1 / scale)
+    if source.rpcs:
+        target.rpcs = scaled_rpcs(source.rpcs, scale)
+    return ["georef: none"] if scene.facts.kind == "none" else []
+
+
+def _scaled_point(point: GroundControlPoint, scale: int) -> GroundControlPoint:
+    return GroundControlPoint(
+        row=point.row * scale, col=point.col * scale, x=point.x, y=point.y, z=point.z, id=point.id, info=point.info
+    )
+
+
+def scaled_rpcs(rpcs: RPC, scale: int) -> RPC:
+    """Rational polynomials of the output: they count from the centre of the first pixel, which moves."""
+    told: dict[str, Any] = rpcs.to_dict()
+    for axis in ("line", "samp"):
+        told[f"{axis}_off"] = scale * told[f"{axis}_off"] + (scale - 1) / 2
+        told[f"{axis}_scale"] *= scale
+    return RPC(**told)
+
+
+def has_own_namespaces(dataset: "rasterio.io.DatasetReader") -> bool:
+    """Whether any tags lie in namespaces that are not GDAL's own."""
+    return any(name not in _OWN_BY_GDAL for name in dataset.tag_namespaces())
+
+
+def _kept(tags: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if not name.startswith(_WRONG_AFTER)}
+
+
+def own_tags(model: ModelFacts, normalisation: str, band_map: str) -> dict[str, str]:
+    """What an output says of how it was made; nothing in it depends on when or where."""
+    return {
+        f"{NAMESPACE}_VERSION": __version__,
+        f"{NAMESPACE}_MODEL": model.name,
+        f"{NAMESPACE}_MODEL_SHA256": model.digest,
+        f"{NAMESPACE}_SCALE": str(model.scale),
+        f"{NAMESPACE}_PRECISION": model.precision,
+        f"{NAMESPACE}_NORMALISATION": normalisation,
+        f"{NAMESPACE}_BANDS": band_map,
+    }

@@ -1,0 +1,287 @@
+"""Some rows of a scene through the network into a raw TIFF, cell by cell.
+
+A cell is what is written at once: whole internal tiles of the output. It consists of one or more tiles of the network,
+all of one shape. Memory holds one strip of LR rows and one cell, whatever the scene's size.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from orchestrator.archive.contract import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView
+from orchestrator.archive.footprint import enlarged, enlarged_alpha, filled, nudge
+from orchestrator.archive.raw import create_raw, writing
+from orchestrator.archive.source import Scene, Strip
+from orchestrator.archive.values import Group, Normalisation
+from trainables.inference import Prepared
+from trainables.tiling import Grid, Tile, cut, rows_needed
+from trainables.working_memory import SMALLEST_TILE, tile_within
+
+
+class _OutOfMemoryError(Exception):
+    pass
+
+
+@dataclass
+class _Tally:
+    """What is counted while pixels pass."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "model", "write"), 0.0))
+    valid: int = 0
+    samples: int = 0
+    minimum: list[float | None] = field(default_factory=list)
+    maximum: list[float | None] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] += time.perf_counter() - start
+
+    def add(self, hr: NDArray[Any], valid: NDArray[np.bool_] | None, lr_samples: int, scale: int) -> None:
+        self.samples += lr_samples
+        self.valid += lr_samples if valid is None else int(np.count_nonzero(valid))
+        for band, pixels in enumerate(hr):
+            seen = pixels if valid is None else pixels[enlarged(valid[band], scale)]
+            if seen.size:
+                self.minimum[band] = _extreme(min, self.minimum[band], seen.min())
+                self.maximum[band] = _extreme(max, self.maximum[band], seen.max())
+
+
+def _extreme(which: Any, known: float | None, found: Any) -> float:
+    return float(found) if known is None else which(known, float(found))
+
+
+@dataclass
+class Worker:
+    """Computes cells of one scene; its tiles become smaller when memory runs out.
+
+    Attributes:
+        scene: The open source.
+        model: The network.
+        groups: Image bands that the network sees together.
+        norm: The values that mean 0 and 1.
+        cells: How the scene is cut for writing.
+        tile: Largest side of a tile.
+    """
+
+    scene: Scene
+    model: LoadedModel
+    groups: tuple[Group, ...]
+    norm: Normalisation
+    cells: Grid
+    tile: int
+
+    def grid(self, rows: int, columns: int) -> Grid:
+        """How a cell is cut into tiles."""
+        return Grid.of(rows, columns, self.tile, self.model.net.radius)
+
+    @property
+    def margin(self) -> int:
+        """LR pixels beside a tile that are read: the halo, and what filling it looks at."""
+        return (2 if self.scene.may_lack_values else 1) * self.model.net.radius
+
+    def strip_for(self, row: int) -> tuple[int, Strip]:
+        """The rows of the scene that one row of cells needs, and the first one's number."""
+        first, last = rows_needed(row - self.margin, self.cells.rows + 2 * self.margin, self.scene.facts.height)
+        return first, self.scene.strip(first, last)
+
+    def compute(self, cell: Tile, first: int, strip: Strip, tally: _Tally, observe: Observer | None) -> NDArray[Any]:
+        """The image bands of a cell, (bands, r·h, r·w), with nodata in its place."""
+        r = self.model.net.scale
+        out = np.empty((len(self.norm.low), cell.rows * r, cell.columns * r), self.scene.facts.dtype)
+        while True:
+            grid = self.grid(self.cells.rows, self.cells.columns)
+            try:
+                for tile in grid.tiles():
+                    if tile.row < cell.rows and tile.column < cell.columns:
+                        self._tile(cell, tile, grid, first, strip, out, tally)
+                break
+            except _OutOfMemoryError:
+                self.tile = min(self.tile, max(grid.rows, grid.columns)) // 2
+                if self.tile < SMALLEST_TILE:
+                    raise SceneError(
+                        "memory", f"Even tiles of {SMALLEST_TILE} pixels do not fit into memory; give it more."
+                    ) from None
+        lr, valid = self._core(cell, first, strip)
+        tally.add(out, valid, lr.size, r)
+        if observe is not None:
+            shown = np.ones(lr.shape, bool) if valid is None else valid
+            observe(TileView(cell.row, cell.column, lr, out, shown, self.norm.low, self.norm.high))
+        return out
+
+    def _core(self, cell: Tile, first: int, strip: Strip) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        rows = slice(cell.row - first, cell.row - first + cell.rows)
+        columns = slice(cell.column, cell.column + cell.columns)
+        valid = None if strip.valid is None else strip.valid[:, rows, columns]
+        return strip.pixels[:, rows, columns], None if valid is None or valid.all() else valid
+
+    def _tile(
+        self, cell: Tile, tile: Tile, grid: Grid, first: int, strip: Strip, out: NDArray[Any], tally: _Tally
+    ) -> None:
+        r, halo, margin = self.model.net.scale, self.model.net.radius, self.margin
+        row, column = cell.row + tile.row, cell.column + tile.column
+        rows, columns = min(tile.rows, cell.rows - tile.row), min(tile.columns, cell.columns - tile.column)
+        place = slice(tile.row * r, (tile.row + rows) * r), slice(tile.column * r, (tile.column + columns) * r)
+        whole = grid.rows + 2 * margin, grid.columns + 2 * margin
+
+        def window(of: NDArray[Any]) -> NDArray[Any]:
+            return cut(of, row - margin, column - margin, *whole, self.scene.facts.height, first)
+
+        lr = window(strip.pixels)
+        valid = None if strip.valid is None else window(strip.valid)
+        if valid is not None:
+            core = valid[:, margin : margin + rows, margin : margin + columns]
+            source = lr[:, margin : margin + rows, margin : margin + columns]
+            if not core.any():
+                out[:, *place] = enlarged(source, r)
+                return
+            inner = slice(margin - halo, margin + grid.rows + halo), slice(margin - halo, margin + grid.columns + halo)
+            lr = (filled(lr, valid, halo) if not valid.all() else lr)[:, *inner]
+        with tally.timed("model"):
+            for group in self.groups:
+                hr = self._upscaled(lr[list(group)], group)
+                out[list(group), *place] = hr[:, : rows * r, : columns * r]
+        if valid is not None:
+            self._restore(out[:, *place], source, core, strip, tile)
+
+    def _restore(
+        self, out: NDArray[Any], source: NDArray[Any], core: NDArray[np.bool_], strip: Strip, tile: Tile
+    ) -> None:
+        r = self.model.net.scale
+        nudge(out, self.scene.nodata)
+        if not core.all():
+            lost = enlarged(~core, r)
+            out[lost] = enlarged(source, r)[lost]
+
+    def _upscaled(self, lr: NDArray[Any], group: Group) -> NDArray[Any]:
+        """One group of bands, (c, h + 2R, w + 2R) source values to (c, r·h, r·w) values of the output."""
+        net, channels = self.model.net, self.model.facts.channels
+        bands = list(group)
+        low, span = self.norm.low[bands], (self.norm.high - self.norm.low)[bands]
+        try:
+            return _through(net, channels, lr, low, span, self.scene.facts.dtype)
+        except (RuntimeError, MemoryError) as error:
+            if _is_out_of_memory(error):
+                raise _OutOfMemoryError from None
+            raise
+
+
+@torch.inference_mode()
+def _through(
+    net: Prepared, channels: int, lr: NDArray[Any], low: NDArray[Any], span: NDArray[Any], dtype: str
+) -> NDArray[Any]:
+    def column(values: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(net.device)[:, None, None]
+
+    whole = torch.from_numpy(np.ascontiguousarray(lr)).to(net.device).float()
+    tensor = (whole - column(low)) / column(span)
+    hr = net(tensor.expand(channels, -1, -1)[None])[0]
+    edge = net.radius * net.scale
+    hr = hr[:, edge:-edge, edge:-edge]
+    if len(lr) < channels:
+        hr = hr.mean(0, keepdim=True)
+    hr = torch.addcmul(column(low), hr, column(span))
+    if dtype != "float32":
+        limits = np.iinfo(dtype)
+        hr = hr.round_().clamp_(limits.min, limits.max).to(getattr(torch, dtype))
+    result: NDArray[Any] = hr.cpu().numpy()
+    return result
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in text or "allocate memory" in text
+    )
+
+
+def make_worker(
+    scene: Scene, model: LoadedModel, groups: tuple[Group, ...], norm: Normalisation, settings: SceneSettings
+) -> Worker:
+    """Chooses tiles that fit the budget, and cells.
+
+    Raises:
+        SceneError: ``memory``, if the budget is too small for any.
+    """
+    net, facts = model.net, scene.facts
+    tile = tile_within(settings.memory_mb * 2**20, model.bytes_per_pixel, net.radius)
+    if tile < SMALLEST_TILE:
+        raise SceneError(
+            "memory",
+            f"Not even tiles of {SMALLEST_TILE} pixels fit into memory_mb {settings.memory_mb}; give it more.",
+        )
+    step = row_step(net.scale, settings.blocksize)
+    cells = Grid.of(facts.height, facts.width, max(tile, step), net.radius, step)
+    return Worker(scene, model, groups, norm, cells, tile)
+
+
+def row_step(scale: int, blocksize: int) -> int:
+    """How many LR rows end where a row of the output's internal tiles ends."""
+    return blocksize // math.gcd(blocksize, scale)
+
+
+def upscale_rows(
+    worker: Worker, rows: Rows, path: Path, settings: SceneSettings, observe: Observer | None
+) -> PartFacts:
+    """Computes the cells of some rows and writes them.
+
+    Raises:
+        SceneError: ``corrupt``, ``memory`` or ``disk``.
+    """
+    scene, r = worker.scene, worker.model.net.scale
+    bands = len(worker.norm.low)
+    tally = _Tally(minimum=[None] * bands, maximum=[None] * bands)
+    first, last = rows
+    with create_raw(path, scene, r, last - first, settings) as target:
+        for row in range(first, last, worker.cells.rows):
+            with tally.timed("read"):
+                start, strip = worker.strip_for(row)
+            for cell in worker.cells.tiles(row, min(row + worker.cells.rows, last)):
+                pixels = worker.compute(cell, start, strip, tally, observe)
+                with tally.timed("write"), writing(path):
+                    _write_cell(target, scene, cell, first, r, pixels, start, strip)
+    grid = worker.grid(worker.cells.rows, worker.cells.columns)
+    return PartFacts(
+        path=path,
+        rows=rows,
+        tile=(grid.rows, grid.columns),
+        halo=worker.model.net.radius,
+        seconds={phase: round(seconds, 4) for phase, seconds in tally.seconds.items()},
+        valid=tally.valid,
+        samples=tally.samples,
+        minimum=tally.minimum,
+        maximum=tally.maximum,
+    )
+
+
+def _write_cell(
+    target: "rasterio.io.DatasetWriter",
+    scene: Scene,
+    cell: Tile,
+    first: int,
+    r: int,
+    pixels: NDArray[Any],
+    start: int,
+    strip: Strip,
+) -> None:
+    height, columns = scene.facts.height, slice(cell.column, cell.column + cell.columns)
+    window = Window(cell.column * r, (cell.row - first) * r, cell.columns * r, cell.rows * r)
+    rows = slice(cell.row - start, cell.row - start + cell.rows)
+    if strip.alpha is not None and scene.alpha is not None:
+        around = cut(strip.alpha, cell.row - 1, cell.column - 1, cell.rows + 2, cell.columns + 2, height, start)
+        alpha = enlarged_alpha(around, r)
+        pixels = np.insert(pixels, scene.alpha - 1, alpha, axis=0)
+    target.write(pixels, window=window)
+    if strip.mask is not None:
+        target.write_mask(enlarged(strip.mask[rows, columns], r).astype(np.uint8) * 255, window=window)

@@ -1,0 +1,149 @@
+"""What a scene's values and bands mean to a network: constants of the whole scene, stated and never guessed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.archive.contract import ModelFacts, SceneError, SceneSettings
+
+DTYPES = ("uint8", "uint16", "int16", "float32")
+"""Data types that scenes may have."""
+
+_COLOURS = ("red", "green", "blue")
+Group = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """The values that mean 0 and 1 to the network, for each image band.
+
+    Attributes:
+        low: float64 (bands,).
+        high: float64 (bands,).
+        text: As output tags state it.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    text: str
+
+
+def normalisation(
+    dtype: str,
+    scales: Sequence[float],
+    offsets: Sequence[float],
+    model: ModelFacts,
+    settings: SceneSettings,
+) -> Normalisation:
+    """Decides which values mean 0 and 1.
+
+    Args:
+        dtype: Data type of the scene.
+        scales: GDAL's scale of each image band; 1 where the file has none.
+        offsets: GDAL's offset of each image band.
+        model: Whose card may say it.
+        settings: Who may say it first.
+
+    Raises:
+        SceneError: ``normalisation``, if nothing says it.
+    """
+    wish = settings.normalisation
+    count, scaled = len(scales), any(s != 1 for s in scales) or any(o != 0 for o in offsets)
+    if isinstance(wish, tuple):
+        return _constant(*wish, count, "given")
+    if wish == "auto":
+        if dtype == "uint8":
+            return _constant(0, 255, count, "limits of uint8")
+        if dtype in model.value_range:
+            return _constant(*model.value_range[dtype], count, "the model's card")
+    if wish in ("auto", "scales") and scaled:
+        return _physical(np.array(scales, float), np.array(offsets, float))
+    if wish == "dtype" and dtype != "float32":
+        limits = np.iinfo(dtype)
+        return _constant(limits.min, limits.max, count, f"limits of {dtype}")
+    found = {
+        "auto": f"its values are {dtype} without scales and offsets, and the model's card has no value_range for them",
+        "scales": "the file has no scales and offsets",
+        "dtype": f"{dtype} has no limits that mean anything",
+    }[wish]
+    raise SceneError(
+        "normalisation",
+        f"Nothing says which values mean black and white to the network: {found}. Give a normalisation of two values, "
+        "such as 0,10000 for Sentinel-2 reflectance.",
+    )
+
+
+def _constant(low: float, high: float, count: int, why: str) -> Normalisation:
+    return Normalisation(np.full(count, float(low)), np.full(count, float(high)), f"{low:g} to {high:g} ({why})")
+
+
+def _physical(scales: NDArray[np.float64], offsets: NDArray[np.float64]) -> Normalisation:
+    if not (scales > 0).all():
+        raise SceneError(
+            "normalisation", f"The file's scales must be above 0 to normalise by them, found {scales.min():g}."
+        )
+    low, high = (0 - offsets) / scales, (1 - offsets) / scales
+    ranges = list(dict.fromkeys(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True)))
+    return Normalisation(low, high, f"{', '.join(ranges)} (0 to 1 after the file's scales and offsets)")
+
+
+def band_groups(colours: Sequence[str], model: ModelFacts, settings: SceneSettings) -> tuple[Group, ...]:
+    """Decides which image bands the network sees together.
+
+    Args:
+        colours: GDAL's colour interpretation of each image band (no alpha).
+        model: Whose number of channels counts and whose card may say it.
+        settings: Who may say it first.
+
+    Returns:
+        Groups of positions in ``colours`` that together hold each once.
+
+    Raises:
+        SceneError: ``model_mismatch``, if what is said does not fit the scene or the model.
+    """
+    count, channels = len(colours), model.channels
+    wish = settings.band_map
+    singly = tuple((band,) for band in range(count))
+    if wish == "singly":
+        return singly
+    if wish == "auto":
+        if count in model.band_map:
+            return _checked(model.band_map[count], count, channels, "The model's card")
+        if count == channels and not (channels == 3 and set(colours) == set(_COLOURS)):
+            return (tuple(range(count)),)
+        if channels == 3 and all(colours.count(colour) == 1 for colour in _COLOURS):
+            together = tuple(colours.index(colour) for colour in _COLOURS)
+            return together, *(each for each in singly if each[0] not in together)
+        return singly
+    return _checked(wish, count, channels, "The band map")
+
+
+def _checked(groups: tuple[Group, ...], count: int, channels: int, who: str) -> tuple[Group, ...]:
+    text = band_text(tuple(tuple(band - 1 for band in group) for group in groups))
+    if sorted(band for group in groups for band in group) != list(range(1, count + 1)):
+        raise SceneError(
+            "model_mismatch", f"{who} must name each of the scene's {count} image bands once, found {text}."
+        )
+    wrong = [group for group in groups if len(group) not in (1, channels)]
+    if wrong:
+        raise SceneError(
+            "model_mismatch",
+            f"{who} must have groups of 1 or {channels} bands for this model, found {text}.",
+        )
+    return tuple(tuple(band - 1 for band in group) for group in groups)
+
+
+def band_text(groups: tuple[Group, ...]) -> str:
+    """Groups as a user writes them: ``1,2,3;4``."""
+    return ";".join(",".join(str(band + 1) for band in group) for group in groups)
+
+
+def parse_band_map(text: str) -> tuple[Group, ...]:
+    """Reads ``1,2,3;4``.
+
+    Raises:
+        ValueError: If it is written otherwise.
+    """
+    return tuple(tuple(int(band) for band in group.split(",")) for group in text.split(";"))

@@ -1,0 +1,125 @@
+"""Tiles are together, bit for bit, what the network makes of the whole image continued by reflection."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import pretrained
+from trainables.inference import interpolate_by_phase, prepared
+from trainables.network import SuperResolutionNet, interpolate, preset
+from trainables.tiling import Grid, cut, reflected, rows_needed
+from trainables.working_memory import SMALLEST_TILE, bytes_per_pixel, tile_within
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 20])
+def test_reflection_is_that_of_numpy(length):
+    line = np.arange(length)
+    np.testing.assert_array_equal(line[reflected(-11, length + 13, length)], np.pad(line, (11, 13), mode="reflect"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (30, 1), (40, 50)])
+def test_windows_are_those_of_the_padded_image(height, width):
+    image = np.random.default_rng(0).random((2, height, width))
+    padded = np.pad(image, ((0, 0), (9, 29), (9, 29)), mode="reflect")
+    for row in range(-9, height, 8):
+        for column in range(-9, width, 8):
+            first, last = rows_needed(row, 20, height)
+            window = cut(image[:, first:last], row, column, 20, 20, height, first)
+            np.testing.assert_array_equal(window, padded[:, row + 9 : row + 29, column + 9 : column + 29])
+
+
+@pytest.mark.parametrize(("length", "tile"), [(1, 16), (16, 16), (17, 16), (100, 16), (61, 60), (999, 256)])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_tiles_cover_all_once(length, tile, multiple):
+    grid = Grid.of(length, 5, tile, 7, multiple)
+    spans = [(tile.row, tile.row + tile.rows) for tile in grid.tiles()]
+    assert [row for first, last in spans for row in range(first, last)] == list(range(length))
+    assert grid.rows <= max(tile, multiple)
+    assert len(spans) == 1 or grid.rows % multiple == 0
+
+
+def test_no_tile_is_narrow_where_tiles_may_have_any_side():
+    assert Grid.of(1000, 1000, 512, 18).rows == 500
+
+
+def whole(net, image):
+    """The definition: the network on the padded image, cropped."""
+    edge = net.radius * net.scale
+    padded = np.pad(image, ((0, 0), (net.radius,) * 2, (net.radius,) * 2), mode="reflect")
+    return net(torch.from_numpy(padded)[None])[0, :, edge:-edge, edge:-edge].numpy()
+
+
+def tiled(net, image, tile):
+    r, halo, (_, height, width) = net.scale, net.radius, image.shape
+    out = np.empty((3, height * r, width * r), np.float32)
+    grid = Grid.of(height, width, tile, halo)
+    for each in grid.tiles():
+        window = cut(image, each.row - halo, each.column - halo, grid.rows + 2 * halo, grid.columns + 2 * halo, height)
+        hr = net(torch.from_numpy(np.ascontiguousarray(window))[None])[0, :, halo * r :, halo * r :].numpy()
+        rows, columns = each.rows * r, each.columns * r
+        out[:, each.row * r :, each.column * r :][:, :rows, :columns] = hr[:, :rows, :columns]
+    return out
+
+
+def tiny(scale, name="tiny"):
+    torch.manual_seed(scale)
+    made = SuperResolutionNet(preset(name, scale))
+    for parameter in made.generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return made
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["base-x2", "base-x4"])
+def test_packaged_models_are_exact_to_the_last_bit(name, precision):
+    net = prepared(pretrained.load(name)[0], precision=precision)
+    image = np.random.default_rng(0).random((3, 70, 45), dtype=np.float32)
+    expected = whole(net, image)
+    for tile in (32, 64):
+        np.testing.assert_array_equal(tiled(net, image, tile), expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (33, 70)])
+def test_any_scale_and_size_is_exact_after_quantisation(scale, height, width):
+    net = prepared(tiny(scale), precision="float32")
+    image = np.random.default_rng(1).random((3, height, width), dtype=np.float32)
+    expected = whole(net, image)
+    for tile in (16, 40):
+        found = tiled(net, image, tile)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        for top in (255, 65535):
+            np.testing.assert_array_equal(np.rint(found * top), np.rint(expected * top))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 2, 5), (2, 3, 17, 30)])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_interpolation_by_phase_is_bicubic_interpolation_that_knows_no_place(scale, shape):
+    lr = torch.rand(shape)
+    torch.testing.assert_close(interpolate_by_phase(lr, scale), interpolate(lr, scale), atol=2e-6, rtol=0)
+    far = torch.cat([torch.rand(*shape[:3], 1000), lr], -1)
+    if shape[-1] > 10:
+        inner = slice(2 * scale, None)
+        there = interpolate_by_phase(far, scale)[..., 1000 * scale :]
+        assert torch.equal(there[..., inner], interpolate_by_phase(lr, scale)[..., inner])
+
+
+def test_a_narrow_halo_would_show():
+    """The tests above can fail."""
+    from dataclasses import replace
+
+    net = prepared(tiny(2), precision="float32")
+    image = np.random.default_rng(1).random((3, 40, 40), dtype=np.float32)
+    assert np.abs(tiled(replace(net, radius=2), image, 16) - whole(net, image)).max() > 1 / 255
+
+
+def test_memory_is_measured_and_tiles_fit_the_budget():
+    small, wide = (prepared(tiny(4, name), precision="float32") for name in ("tiny", "base"))
+    assert bytes_per_pixel(small, 3) < bytes_per_pixel(wide, 3)
+    each, radius = bytes_per_pixel(wide, 3), wide.radius
+    sides = [tile_within(megabytes * 2**20, each, radius) for megabytes in (1, 64, 128, 100_000)]
+    assert 3 * 32 * 4 < each < 8 * 32 * 4
+    assert sides == sorted(sides)
+    assert sides[0] < SMALLEST_TILE
+    assert sides[-1] == 512
+    assert (sides[1] + 2 * wide.radius) ** 2 * each < 64 * 2**20

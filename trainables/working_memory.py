@@ -1,0 +1,62 @@
+"""How much memory a network works in, measured, and the tile that fits a budget."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from trainables.inference import Prepared
+
+LARGEST_TILE = 512
+"""Larger ones save little: with a halo of 18 pixels, 512 costs 15 % more than the image, 1024 7 %."""
+
+SMALLEST_TILE = 16
+_PROBE = 64
+_BESIDE = 1.5
+"""Kernels' own scratch memory and what the allocator does not reuse, over the tensors that live at once."""
+
+
+def bytes_per_pixel(net: Prepared, channels: int) -> float:
+    """Bytes of tensors that live at once at most, per LR pixel; a small image is computed to see."""
+    lr = torch.rand(1, channels, _PROBE, _PROBE, device=net.device)
+    with torch.inference_mode(), _LiveTensors() as live:
+        net(lr)
+    return float(live.peak) / _PROBE**2
+
+
+def tile_within(memory: int, per_pixel: float, radius: int) -> int:
+    """Side of the largest tile, without its halo, that fits a budget.
+
+    Args:
+        memory: Bytes to work in.
+        per_pixel: Of :func:`bytes_per_pixel`.
+        radius: The network's receptive radius in LR pixels.
+
+    Returns:
+        :data:`LARGEST_TILE` at most; below :data:`SMALLEST_TILE`, even below 1, where the budget is too small.
+    """
+    return min(LARGEST_TILE, int((memory / (_BESIDE * per_pixel)) ** 0.5) - 2 * radius)
+
+
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all storages that results of operations keep alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                if storage._cdata not in self._sizes:
+                    self._sizes[storage._cdata] = storage.nbytes()
+                    weakref.finalize(storage, self._sizes.pop, storage._cdata, None)
+        self.peak = max(self.peak, sum(self._sizes.values()))
+        return result
