@@ -1,0 +1,206 @@
+"""Does an upscaled scene still say what its source says? Measured without HR, while the pixels are at hand.
+
+Three measures of opensr-test's consistency (Aybar et al. 2024, https://doi.org/10.1109/LGRS.2024.3401394), between the
+LR scene and the SR output averaged over the r×r pixels of each LR pixel: reflectance, spectral angle and shift.
+
+Shapes: C bands, H×W LR pixels of a window, r the scale factor. Values are in the units of the scene's normalisation,
+in which 1 is the reflectance 1 or the top of the stated range.
+"""
+
+import heapq
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.errors import UsageError
+from trainables.registration import phase_shift
+
+REFLECTANCE_LIMIT = 0.02
+"""Mean absolute difference of a band above which a scene is flagged, in units of the normalisation."""
+ANGLE_LIMIT = 3.0
+"""Mean spectral angle above which a scene is flagged, in degrees."""
+SHIFT_LIMIT = 0.25
+"""Displacement above which a scene is flagged, in LR pixels."""
+
+_PATCH, _LEAST_PATCH = 64, 16
+_PATCHES = 16
+_LEAST_CONTRAST = 1 / 255
+Values = NDArray[Any] | Tensor
+Levels = NDArray[Any] | float
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """What was measured on one scene.
+
+    Attributes:
+        pixels: Valid LR pixels that were compared.
+        non_finite: Valid LR pixels whose output is not finite throughout; they are in no mean.
+        reflectance: Per band, the mean of |mean of the r×r output pixels − LR|; empty without pixels.
+        spectral_angle: Mean angle between the bands' vectors of LR and output in degrees; None with one band, or where
+            all pixels are zero.
+        shift: By how many LR pixels (down, right) the output is displaced; None where no patch has contrast.
+        patches: How many patches the shift is the median of.
+    """
+
+    pixels: int
+    non_finite: int
+    reflectance: tuple[float, ...]
+    spectral_angle: float | None
+    shift: tuple[float, float] | None
+    patches: int
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What makes the scene an outlier: of ``non-finite``, ``reflectance``, ``spectral-angle`` and ``shift``."""
+        beyond = {
+            "non-finite": self.non_finite > 0,
+            "reflectance": any(band > REFLECTANCE_LIMIT for band in self.reflectance),
+            "spectral-angle": self.spectral_angle is not None and self.spectral_angle > ANGLE_LIMIT,
+            "shift": self.shift is not None and math.hypot(*self.shift) > SHIFT_LIMIT,
+        }
+        return tuple(name for name, is_beyond in beyond.items() if is_beyond)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a ledger; differences and pixels to six digits, degrees to four."""
+        return {
+            "pixels": self.pixels,
+            "non_finite": self.non_finite,
+            "reflectance": [round(band, 6) for band in self.reflectance],
+            "spectral_angle": None if self.spectral_angle is None else round(self.spectral_angle, 4),
+            "shift": None if self.shift is None else [round(each, 6) for each in self.shift],
+            "patches": self.patches,
+            "flags": list(self.flags),
+        }
+
+
+@dataclass(slots=True)
+class ConsistencyMeter:
+    """Collects a scene's windows, in any order and of any size, in constant memory.
+
+    The shift is the median, down and right apart, over the :data:`_PATCHES` patches of highest contrast among all
+    wholly valid squares of 64×64 LR pixels (less where a window is narrower, down to 16) that the windows divide into.
+    Half of them may be wrong, as clouds' shadows on water or repeated patterns are, before it is. Patches whose
+    standard deviation is below 1/255 say nothing about place and are left out.
+
+    Several workers on one scene have a meter each, which can be pickled and merged.
+
+    Attributes:
+        scale: Scale factor r.
+        bands: Number of bands C.
+    """
+
+    scale: int
+    bands: int
+    _pixels: int = 0
+    _non_finite: int = 0
+    _differences: NDArray[np.float64] = field(init=False)
+    _angles: float = 0.0
+    _angle_pixels: int = 0
+    _best: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._differences = np.zeros(self.bands)
+
+    def add(self, lr: Values, sr: Values, valid: Values | None = None, low: Levels = 0.0, high: Levels = 1.0) -> None:
+        """Compares one window; an even sample of a scene's windows is a fair sample of the scene.
+
+        Args:
+            lr: (C, H, W) source values.
+            sr: (C, r·H, r·W) output values of the same place, in the same units.
+            valid: (H, W), true where the source has data; None where it has all. Other pixels may hold anything.
+            low: Value of ``lr`` and ``sr`` that means 0, or one for each band.
+            high: Value that means 1, or one for each band.
+
+        Raises:
+            UsageError: If the shapes do not belong together.
+        """
+        source, output = torch.as_tensor(lr), torch.as_tensor(sr)
+        self._check(source, output)
+        bottom, top = (torch.as_tensor(level, dtype=torch.float32).reshape(-1, 1, 1) for level in (low, high))
+        means = (functional.avg_pool2d(output.float()[None], self.scale)[0].cpu() - bottom) / (top - bottom)
+        values = (source.float().cpu() - bottom) / (top - bottom)
+        good = torch.ones(values.shape[1:], dtype=torch.bool) if valid is None else torch.as_tensor(valid).cpu().bool()
+        if good.shape != values.shape[1:]:
+            raise UsageError(f"A mask of shape {tuple(values.shape[1:])} was expected, found {tuple(good.shape)}.")
+        finite = (means + values).isfinite().all(0)
+        self._non_finite += int((good & ~finite).sum())
+        good = good & finite
+        self._pixels += int(good.sum())
+        self._differences += torch.where(good, (means - values).abs(), 0).sum((1, 2), dtype=torch.float64).numpy()
+        if self.bands > 1:
+            angles, defined = _angles(values, means)
+            defined &= good
+            self._angles += float(torch.where(defined, angles, 0).sum(dtype=torch.float64))
+            self._angle_pixels += int(defined.sum())
+        self._add_patches(values, means, good)
+
+    def merge(self, other: "ConsistencyMeter") -> None:
+        """Adds what another meter has seen of the same scene."""
+        self._pixels += other._pixels
+        self._non_finite += other._non_finite
+        self._differences += other._differences
+        self._angles += other._angles
+        self._angle_pixels += other._angle_pixels
+        self._best = heapq.nlargest(_PATCHES, self._best + other._best)
+        heapq.heapify(self._best)
+
+    def result(self) -> Consistency:
+        """What all windows so far say together."""
+        shift = np.median([(down, right) for _, down, right in self._best], axis=0) if self._best else None
+        return Consistency(
+            pixels=self._pixels,
+            non_finite=self._non_finite,
+            reflectance=tuple((self._differences / self._pixels).tolist()) if self._pixels else (),
+            spectral_angle=math.degrees(self._angles / self._angle_pixels) if self._angle_pixels else None,
+            shift=None if shift is None else (float(shift[0]), float(shift[1])),
+            patches=len(self._best),
+        )
+
+    def _add_patches(self, values: Tensor, means: Tensor, good: Tensor) -> None:
+        height, width = good.shape
+        rows, columns = min(_PATCH, height), min(_PATCH, width)
+        if min(rows, columns) < _LEAST_PATCH:
+            return
+        for top in range(0, height - rows + 1, rows):
+            for left in range(0, width - columns + 1, columns):
+                place = (slice(top, top + rows), slice(left, left + columns))
+                if not good[place].all():
+                    continue
+                patch = values[:, *place].mean(0)
+                contrast = float(patch.std())
+                if contrast < _LEAST_CONTRAST or (len(self._best) == _PATCHES and contrast <= self._best[0][0]):
+                    continue
+                moved = means[:, *place].mean(0)
+                heapq.heappush(self._best, (contrast, *phase_shift(patch.double().numpy(), moved.double().numpy())))
+                if len(self._best) > _PATCHES:
+                    heapq.heappop(self._best)
+
+    def _check(self, lr: Tensor, sr: Tensor) -> None:
+        expected = (self.bands, *(side * self.scale for side in lr.shape[1:]))
+        if lr.ndim != 3 or lr.shape[0] != self.bands or tuple(sr.shape) != expected:
+            raise UsageError(
+                f"Windows of {self.bands} bands at x{self.scale} were expected, found LR {tuple(lr.shape)} and output "
+                f"{tuple(sr.shape)}."
+            )
+
+
+def _angles(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Angles in radians between the bands of each pixel of two (C, H, W), and where they are defined: neither is zero.
+
+    By Kahan's formula: arc cosine would turn a rounding error of 1e-7 into 0.02 degrees.
+    """
+    lengths = [_length(each) for each in (first, second)]
+    a, b = first * lengths[1], second * lengths[0]
+    return 2 * torch.atan2(_length(a - b), _length(a + b)), (lengths[0] > 0) & (lengths[1] > 0)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    # Ten times as fast as torch.linalg.vector_norm over this dimension.
+    return vectors.square().sum(0).sqrt()
