@@ -17,6 +17,8 @@ import torch
 from pyarrow import fs
 from torch import Tensor
 
+from orchestrator.archive.dicom import TIFF, DicomSettings, upscale_slice
+from orchestrator.archive.dicom_slices import Normalisation
 from orchestrator.model_files import find_model
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, StorageError, UsageError, suggestion
@@ -26,6 +28,8 @@ from trainables.precision import Precision
 from trainables.upscaling import TILE, upscale, upscale_alpha
 
 DEVICES = ("auto", "cpu", "cuda")
+DICOM = ".dcm"
+INPUTS = EXTENSIONS | {DICOM}
 _JPEG = (".jpg", ".jpeg")
 _FILES_AT_ONCE = 2
 """One in the network while another is decoded or written."""
@@ -41,7 +45,8 @@ class Settings:
         device: One of :data:`DEVICES`.
         overwrite: Whether outputs that are there already are made again.
         ensemble: Whether eight flips and rotations are averaged.
-        precision: What convolutions compute in.
+        precision: What convolutions compute in; ``auto`` is float32 for DICOM, whose values are deeper.
+        dicom: Which values of a DICOM slice mean 0 and 1: its stored bits' limits, its window, or two rescaled values.
     """
 
     tile: int = TILE
@@ -50,6 +55,7 @@ class Settings:
     overwrite: bool = False
     ensemble: bool = False
     precision: Precision = "auto"
+    dicom: Normalisation = "stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,10 @@ class _Work:
     name: str
     source: Storage
     target: Storage
+
+    @property
+    def dicom(self) -> bool:
+        return self.source.uri.lower().endswith(DICOM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ def upscale_images(
     Args:
         model: Packaged name, folder or prefix of the model.
         source: An image file, a folder or an ``s3://`` prefix.
-        target: A folder or prefix; for one file also a path that ends in .png or .jpg.
+        target: A folder or prefix; for one file also a path that ends in .png or .jpg, for DICOM in .dcm or .tif.
         settings: How.
         tell: Called with the files done and the files to do.
 
@@ -94,8 +104,22 @@ def upscale_images(
     stopped = Event()
     net = _stoppable(prepared(found.net, device, settings.precision), stopped)
     start, lock, outcomes = time.monotonic(), Lock(), []
+    deep = net
+    if settings.precision == "auto" and any(work.dicom for work in to_do):
+        deep = _stoppable(prepared(found.net, device, "float32"), stopped)
+    how = DicomSettings(
+        digest=found.card["sha256"],
+        model=found.where,
+        normalisation=settings.dicom,
+        tile=settings.tile,
+        ensemble=settings.ensemble,
+    )
+
+    def upscale_file(work: _Work) -> _Outcome:
+        return _upscale_slice(deep, how, work, lock) if work.dicom else _upscale_file(net, work, settings, lock)
+
     tell(0, len(to_do))
-    for outcome in _all(lambda work: _upscale_file(net, work, settings, lock), to_do, stopped):
+    for outcome in _all(upscale_file, to_do, stopped):
         outcomes.append(outcome)
         tell(len(outcomes), len(to_do))
     return {
@@ -133,6 +157,19 @@ def _stoppable(net: Prepared, stopped: Event) -> Prepared:
     return replace(net, run=run)
 
 
+def _upscale_slice(net: Prepared, how: DicomSettings, work: _Work, lock: Lock) -> _Outcome:
+    try:
+        source = work.source.read_bytes()
+        with lock:
+            data, facts = upscale_slice(source, net, how, work.target.uri.lower().endswith(TIFF))
+        work.target.write_bytes(data)
+    except (UnreadableImageError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        return _failed(work, error)
+    flags = facts["consistency"]["flags"]
+    notes = facts["notes"] + ([f"its output does not match it: {', '.join(flags)}"] if flags else [])
+    return _Outcome(work.name, note="; ".join(notes) or None, pixels=facts["width"] * facts["height"])
+
+
 def _upscale_file(net: Prepared, work: _Work, settings: Settings, lock: Lock) -> _Outcome:
     try:
         image = decode(work.source.read_bytes(), keep_alpha=True)
@@ -147,13 +184,18 @@ def _upscale_file(net: Prepared, work: _Work, settings: Settings, lock: Lock) ->
             alpha = None if image.alpha is None else upscale_alpha(image.alpha, net.scale, settings.tile)
             data = encode_png(pixels, alpha, image.profile)
         work.target.write_bytes(data)
-    except UnreadableImageError as error:
-        return _Outcome(work.name, failure=str(error))
-    except OSError as error:
-        return _Outcome(work.name, failure=error.strerror or str(error).split("\n")[0])
-    except (MemoryError, RuntimeError, ValueError) as error:
-        return _Outcome(work.name, failure=f"{type(error).__name__}: {str(error).split(chr(10))[0]}")
+    except (UnreadableImageError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        return _failed(work, error)
     return _Outcome(work.name, note=note, pixels=pixels.shape[0] * pixels.shape[1])
+
+
+def _failed(work: _Work, error: Exception) -> _Outcome:
+    if isinstance(error, UnreadableImageError):
+        return _Outcome(work.name, failure=str(error))
+    line = str(error).split("\n")[0]
+    if isinstance(error, OSError):
+        return _Outcome(work.name, failure=error.strerror or line)
+    return _Outcome(work.name, failure=f"{type(error).__name__}: {line}")
 
 
 def _check_nothing_lost(image: DecodedImage) -> None:
@@ -196,8 +238,14 @@ def _works(source: str, target: str) -> list[_Work]:
 
 def _work_of_file(place: Storage, out: Storage) -> _Work:
     name, suffix = PurePosixPath(place.uri).name, PurePosixPath(out.uri).suffix.lower()
-    if not name.lower().endswith(tuple(EXTENSIONS)):
-        raise ImageSetError(f"'{place.uri}' is no image ({', '.join(sorted(EXTENSIONS))}).")
+    if not name.lower().endswith(tuple(INPUTS)):
+        raise ImageSetError(f"'{place.uri}' is no image ({', '.join(sorted(INPUTS))}).")
+    if name.lower().endswith(DICOM):
+        if suffix in (DICOM, *TIFF):
+            return _Work(name, place, out)
+        if suffix in EXTENSIONS:
+            raise UsageError(f"OUTPUT '{out.uri}' must end in .dcm or .tif, or be a folder: '{name}' is DICOM.")
+        return _Work(name, place, out.child(name))
     if suffix in (".png", *_JPEG):
         return _Work(name, place, out)
     if suffix in EXTENSIONS:
@@ -209,11 +257,12 @@ def _works_of_folder(place: Storage, out: Storage) -> list[_Work]:
     if PurePosixPath(out.uri).suffix.lower() in EXTENSIONS:
         raise UsageError(f"OUTPUT '{out.uri}' must be a folder, because INPUT '{place.uri}' is one.")
     place.check_readable()
-    paths = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(EXTENSIONS))]
+    paths = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(INPUTS))]
     if not paths:
-        raise ImageSetError(f"'{place.uri}' holds no images ({', '.join(sorted(EXTENSIONS))}).")
-    plain = {path: str(PurePosixPath(path).with_suffix(".png")) for path in paths}
-    of_a_name = Counter(name.lower() for name in plain.values())
+        raise ImageSetError(f"'{place.uri}' holds no images ({', '.join(sorted(INPUTS))}).")
+    slices = {path for path in paths if path.lower().endswith(DICOM)}
+    plain = {path: path if path in slices else str(PurePosixPath(path).with_suffix(".png")) for path in paths}
+    of_a_name = Counter(name.lower() for path, name in plain.items() if path not in slices)
     # Where photo.jpg and photo.png lie together, both keep their whole name.
     names = {path: f"{path}.png" if of_a_name[name.lower()] > 1 else name for path, name in plain.items()}
     return [_Work(path, place.child(path), out.child(names[path])) for path in paths]

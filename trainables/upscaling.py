@@ -1,4 +1,4 @@
-"""Upscaling stored images: 8-bit pixels in, 8-bit pixels out, in tiles that leave no trace.
+"""Upscaling images, 8-bit pixels or values of any depth, in tiles that leave no trace.
 
 Shapes: H×W LR pixels, C bands (1 or 3), r the scale factor.
 
@@ -6,6 +6,7 @@ Tiles are those of :mod:`trainables.tiling`: the result is that of the whole ima
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ TILE = 256
 
 _BICUBIC_RADIUS = 3
 Pixels = NDArray[np.uint8]
+Values = NDArray[np.float32]
 Upscaler = Callable[[Tensor], Tensor]
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 @torch.inference_mode()
@@ -60,6 +63,34 @@ def upscale_alpha(alpha: Pixels, scale: int, tile: int = TILE) -> Pixels:
     return _in_tiles(convert, alpha[..., None], scale, tile, _BICUBIC_RADIUS)[..., 0]
 
 
+@torch.inference_mode()
+def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bool = False) -> Values:
+    """Upscales values of any depth without rounding them.
+
+    The network sees nothing outside [0, 1], which it was never trained on: what lies beyond is interpolated and added.
+
+    Args:
+        net: The network, as for :func:`upscale`.
+        values: float32 (H, W, C). Three bands go together, any other number of bands one by one as gray.
+        tile: As for :func:`upscale`.
+        ensemble: As for :func:`upscale`.
+
+    Returns:
+        float32 (r·H, r·W, C), not clipped.
+    """
+    function = self_ensemble(net) if ensemble else net
+
+    def convert(window: Values) -> Values:
+        lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)
+        batch = lr[None] if lr.shape[0] == 3 else lr[:, None].expand(-1, 3, -1, -1)
+        inside = batch.clamp(0, 1)
+        hr = function(inside) + interpolate(batch - inside, net.scale)
+        bands: Values = (hr[0] if lr.shape[0] == 3 else hr.mean(1)).permute(1, 2, 0).cpu().numpy()
+        return bands
+
+    return _in_tiles(convert, values, net.scale, tile, net.radius)
+
+
 def self_ensemble(upscale: Upscaler) -> Upscaler:
     """The mean over the eight flips and rotations of the input, each turned back (Timofte et al. 2016)."""
 
@@ -81,10 +112,12 @@ def _to_pixels(hr: Tensor) -> Pixels:
     return pixels
 
 
-def _in_tiles(convert: Callable[[Pixels], Pixels], pixels: Pixels, scale: int, tile: int, halo: int) -> Pixels:
+def _in_tiles(
+    convert: Callable[[NDArray[Kind]], NDArray[Kind]], pixels: NDArray[Kind], scale: int, tile: int, halo: int
+) -> NDArray[Kind]:
     height, width, bands = pixels.shape
     planes = pixels.transpose(2, 0, 1)
-    output = np.empty((height * scale, width * scale, bands), np.uint8)
+    output = np.empty((height * scale, width * scale, bands), pixels.dtype)
     grid = Grid.of(height, width, tile, halo)
     shape = grid.rows + 2 * halo, grid.columns + 2 * halo
     for each in grid.tiles():

@@ -1,0 +1,268 @@
+"""DICOM images upscaled slice by slice, in the depth and the units that they came in.
+
+The output is a derived image (PS3.3 C.7.6.1.1.2) of the same study, in a series of its own. Its identifiers depend on
+the source's, the model's and the settings alone, so that slices that are upscaled apart belong together and the same
+work gives the same bytes.
+"""
+
+import io
+import uuid
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
+from rasterio.errors import NotGeoreferencedWarning
+from scipy.ndimage import distance_transform_edt
+
+from orchestrator.archive.dicom_slices import DicomError, Normalisation, Slice, read_slice
+from orchestrator.storage import Storage
+from trainables.consistency import ConsistencyMeter
+from trainables.errors import UsageError
+from trainables.inference import Prepared
+from trainables.upscaling import TILE, upscale_values
+from trainables.version import __version__
+
+TIFF = (".tif", ".tiff")
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_IN_PIXELS = tuple(
+    f"{of}{what}"
+    for of in ("Shutter", "Collimator")
+    for what in ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
+) + tuple(
+    f"{what}{of}"
+    for of in ("Shutter", "Collimator")
+    for what in ("CenterOfCircular", "RadiusOfCircular", "VerticesOfThePolygonal")
+)
+_OF_THE_SOURCE_ALONE = (
+    *("InstanceCreationDate", "InstanceCreationTime", "SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
+    *("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence", "PixelDataProviderURL"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+)
+_OVERLAYS, _CURVES = range(0x6000, 0x6020, 2), range(0x5000, 0x5020, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DicomSettings:
+    """How slices are upscaled.
+
+    Attributes:
+        digest: SHA-256 of the model's weights.
+        model: What the model is called in the output.
+        normalisation: As of :meth:`Slice.value_range`.
+        tile: Largest side of a tile in LR pixels.
+        ensemble: Whether the eight flips and rotations are averaged.
+    """
+
+    digest: str
+    model: str
+    normalisation: Normalisation = "stored"
+    tile: int = TILE
+    ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.normalisation, tuple) and not self.normalisation[0] < self.normalisation[1]:
+            low, high = self.normalisation
+            raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
+
+
+def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettings) -> dict[str, Any]:
+    """Upscales one slice.
+
+    Args:
+        path: DICOM file, local or ``s3://``.
+        out_path: Where the output goes, whole or not at all: ``.dcm``, or ``.tif`` for the stored values alone.
+        net: The network, from :func:`trainables.inference.prepared`; float32 serves 16 bits best.
+        settings: How.
+
+    Returns:
+        What is known of the output: its size, bits, range that meant 0 and 1, identifier, consistency with the source,
+        and notes on what was dropped.
+
+    Raises:
+        DicomError: If the file cannot be upscaled.
+        UsageError: If ``out_path`` ends otherwise.
+    """
+    as_tiff = out_path.lower().endswith(TIFF)
+    if not as_tiff and not out_path.lower().endswith(".dcm"):
+        raise UsageError(f"The output of a DICOM file must end in .dcm or .tif, found '{out_path}'.")
+    data, facts = upscale_slice(Storage.at(path).read_bytes(), net, settings, as_tiff)
+    Storage.at(out_path).write_bytes(data)
+    return facts
+
+
+def upscale_slice(
+    data: bytes, net: Prepared, settings: DicomSettings, as_tiff: bool = False
+) -> tuple[bytes, dict[str, Any]]:
+    """Upscales the bytes of one slice to those of a DICOM or TIFF file, and what is known of it.
+
+    Raises:
+        DicomError: If they cannot be upscaled.
+    """
+    source = read_slice(data)
+    low, high = source.value_range(settings.normalisation)
+    values, meter = _upscaled(source, net, settings, low, high)
+    notes: list[str] = []
+    if as_tiff:
+        encoded = _tiff(source, values, net.scale)
+    else:
+        notes = _derive(source.dataset, values, net.scale, settings, f"values {low:g} to {high:g} as 0 to 1")
+        buffer = io.BytesIO()
+        source.dataset.save_as(buffer, enforce_file_format=True)
+        encoded = buffer.getvalue()
+    return encoded, {
+        "width": values.shape[1],
+        "height": values.shape[0],
+        "bits": int(source.dataset.BitsStored),
+        "signed": bool(source.dataset.PixelRepresentation),
+        "photometric": str(source.dataset.PhotometricInterpretation),
+        "normalisation": {"rule": _rule(settings), "low": low, "high": high},
+        "valid_percent": round(100 * float(source.valid.mean()), 4),
+        "sop_instance_uid": None if as_tiff else str(source.dataset.SOPInstanceUID),
+        "consistency": meter.result().to_dict(),
+        "notes": notes,
+    }
+
+
+def _upscaled(
+    source: Slice, net: Prepared, settings: DicomSettings, low: float, high: float
+) -> tuple[NDArray[Any], ConsistencyMeter]:
+    """Stored values (r·H, r·W), padding exactly where the source has it, and how consistent they are."""
+    filled = _without_padding(source)
+    shown = ((filled.astype(np.float32) - low) / (high - low))[..., None]
+    if source.inverted:
+        hr = 1 - upscale_values(net, 1 - shown, settings.tile, settings.ensemble)
+    else:
+        hr = upscale_values(net, shown, settings.tile, settings.ensemble)
+    values = (hr[..., 0] * (high - low) + low).round().clip(*source.limits).astype(source.values.dtype)
+    meter = ConsistencyMeter(net.scale, 1)
+    meter.add(filled[None], values[None], source.valid, low, high)
+    padding = source.padding()
+    if padding is not None:
+        first, last = padding
+        # No pixel of the patient may turn into padding.
+        beside = last + 1 if last < source.limits[1] else first - 1
+        values[(values >= first) & (values <= last)] = beside
+        hole = ~source.valid.repeat(net.scale, 0).repeat(net.scale, 1)
+        values[hole] = source.values.repeat(net.scale, 0).repeat(net.scale, 1)[hole]
+    return values, meter
+
+
+def _without_padding(source: Slice) -> NDArray[Any]:
+    """The nearest valid value in place of padding, which would ring into what lies beside it."""
+    if source.valid.all() or not source.valid.any():
+        return source.values
+    nearest = distance_transform_edt(~source.valid, return_distances=False, return_indices=True)
+    filled: NDArray[Any] = source.values[tuple(nearest)]
+    return filled
+
+
+def _derive(dataset: Dataset, values: NDArray[Any], scale: int, settings: DicomSettings, normalised: str) -> list[str]:
+    """Turns the source's elements into the output's; returns notes on what was dropped."""
+    _place(dataset, scale)
+    dataset.Rows, dataset.Columns = values.shape
+    for name in _IN_PIXELS:
+        if dataset.get(name) is not None:
+            value = dataset[name].value
+            many = not isinstance(value, int | float | str)
+            dataset[name].value = [int(each) * scale for each in value] if many else int(value) * scale
+    for name, extreme in (("SmallestImagePixelValue", values.min()), ("LargestImagePixelValue", values.max())):
+        if name in dataset:
+            dataset[name].value = int(extreme)
+    for name in _OF_THE_SOURCE_ALONE:
+        if name in dataset:
+            delattr(dataset, name)
+    notes = [
+        f"its {what} were dropped: they are drawn on the source's pixels"
+        for what, groups in (("overlays", _OVERLAYS), ("curves", _CURVES))
+        if _drop_groups(dataset, groups)
+    ]
+    _name(dataset, scale, settings, normalised)
+    data = np.ascontiguousarray(values).tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OW" if dataset.BitsAllocated > 8 else "OB"
+    dataset["PixelData"].is_undefined_length = False
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return notes
+
+
+def _place(dataset: Dataset, scale: int) -> None:
+    """Finer spacing, and the position of the first pixel's centre, which lies nearer the corner than the source's."""
+    spacing, position = dataset.get("PixelSpacing"), dataset.get("ImagePositionPatient")
+    orientation = dataset.get("ImageOrientationPatient")
+    if spacing and position and orientation:
+        along_columns, along_rows = np.array(orientation[:3], float), np.array(orientation[3:], float)
+        step = float(spacing[1]) * along_columns + float(spacing[0]) * along_rows
+        moved = np.array(position, float) - (scale - 1) / (2 * scale) * step
+        dataset.ImagePositionPatient = [DSfloat(float(each), auto_format=True) for each in moved]
+    for name in _SPACINGS:
+        if dataset.get(name):
+            finer = [DSfloat(float(each) / scale, auto_format=True) for each in dataset[name].value]
+            dataset[name].value = finer
+
+
+def _drop_groups(dataset: Dataset, groups: range) -> bool:
+    found = [tag for tag in dataset.keys() if tag.group in groups]  # noqa: SIM118 (iterating would decode elements)
+    for tag in found:
+        del dataset[tag]
+    return bool(found)
+
+
+def _name(dataset: Dataset, scale: int, settings: DicomSettings, normalised: str) -> None:
+    """New identifiers, and what the image was derived from and how."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    dataset.SourceImageSequence = Sequence([reference])
+    dataset.SOPInstanceUID = _uid(dataset.SOPInstanceUID, scale, settings)
+    dataset.SeriesInstanceUID = _uid(dataset.get("SeriesInstanceUID", dataset.StudyInstanceUID), scale, settings)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    dataset.ImageType = ["DERIVED", "SECONDARY", *list(dataset.get("ImageType") or [])[2:]]
+    said = f"x{scale} super-resolution by rayscale {__version__}, model {settings.model} ({settings.digest[:12]})"
+    before = str(dataset.get("DerivationDescription") or "")
+    dataset.DerivationDescription = "; ".join(filter(None, (before[:700], f"{said}, {normalised}")))
+    dataset.SeriesDescription = f"{str(dataset.get('SeriesDescription') or '')[:50]} x{scale} SR".strip()
+
+
+def _uid(source: str, scale: int, settings: DicomSettings) -> str:
+    """An identifier of the UUID kind (PS3.5 B.2), which nobody has to register."""
+    told = f"{source} {settings.digest} x{scale} {_rule(settings)} {settings.ensemble}"
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, told).int}"
+
+
+def _rule(settings: DicomSettings) -> str:
+    chosen = settings.normalisation
+    return chosen if isinstance(chosen, str) else f"{chosen[0]:g},{chosen[1]:g}"
+
+
+def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
+    """The stored values, with rescale as scale and offset, padding as nodata, and no word about the patient."""
+    height, width = values.shape
+    padding = source.padding()
+    profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": values.dtype}
+    profile |= {"compress": "deflate", "predictor": 2, "zlevel": 6}
+    if padding is not None and padding[0] == padding[1]:
+        profile["nodata"] = padding[0]
+    with warnings.catch_warnings(), rasterio.MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # which a slice is not
+        with memory.open(**profile) as target:
+            target.write(values, 1)
+            slope, intercept = source.rescale
+            target.scales, target.offsets = (slope,), (intercept,)
+            spacing = source.dataset.get("PixelSpacing") or source.dataset.get("ImagerPixelSpacing")
+            if spacing:
+                rows, columns = (10 * scale / float(each) for each in spacing)
+                target.update_tags(
+                    TIFFTAG_XRESOLUTION=columns, TIFFTAG_YRESOLUTION=rows, TIFFTAG_RESOLUTIONUNIT="3 (pixels/cm)"
+                )
+        return bytes(memory.read())
+
+
+__all__ = ["TIFF", "DicomError", "DicomSettings", "upscale_dicom", "upscale_slice"]
