@@ -130,7 +130,7 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
 @app.command(epilog="Example: rayscale upscale photos upscaled --model base-x4")
 def upscale(
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="An image file, a folder or an s3:// prefix of 8-bit images.")
+        str, typer.Argument(metavar="INPUT", help="A file, a folder or an s3:// prefix of 8-bit images and DICOM.")
     ],
     target: Annotated[
         str,

@@ -8,7 +8,7 @@ import torch
 
 from trainables.inference import prepared
 from trainables.network import SuperResolutionNet, interpolate, preset
-from trainables.upscaling import self_ensemble, upscale, upscale_alpha
+from trainables.upscaling import self_ensemble, upscale, upscale_alpha, upscale_values
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
 
@@ -72,3 +72,26 @@ def test_self_ensemble_is_the_same_for_every_orientation(net):
 def test_self_ensemble_of_tiles_is_that_of_the_whole_image(net):
     whole, tiled = (upscale(net, PIXELS, tile=tile, ensemble=True) for tile in (1000, 24))
     assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3])
+def test_values_are_not_rounded_and_go_in_tiles_too(net, bands):
+    values = (PIXELS[..., :bands] / 255).astype(np.float32)
+    tiled = upscale_values(net, values, tile=20)
+    np.testing.assert_allclose(tiled, upscale_values(net, values, tile=1000), atol=1e-5)
+    assert tiled.dtype == np.float32
+    stored = np.dstack([upscale(net, PIXELS[..., [band]]) for band in range(bands)])
+    if bands == 3:
+        stored = upscale(net, PIXELS)
+    np.testing.assert_allclose(tiled.clip(0, 1) * 255, stored, atol=0.51)
+
+
+def test_values_beyond_0_and_1_are_interpolated(net):
+    values = np.linspace(-2, 3, 60 * 60, dtype=np.float32).reshape(60, 60, 1)
+    lr = torch.from_numpy(values)[None, :, :, 0].expand(3, -1, -1)[None]
+    inside = lr.clamp(0, 1)
+    with torch.inference_mode():
+        expected = net(inside).mean(1) + interpolate(lr - inside, net.scale)[:, 0]
+    inner = slice(net.radius * net.scale, -net.radius * net.scale)
+    found = upscale_values(net, values)[inner, inner, 0]
+    np.testing.assert_allclose(found, expected[0, inner, inner].numpy(), atol=1e-5)
