@@ -58,6 +58,9 @@ PrecisionName = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option("--precision", help="What convolutions compute in; auto is bfloat16 where that is faster."),
 ]
+Trim = Annotated[
+    bool, typer.Option("--trim", help="Lower the trials per domain until the run fits cluster.budget_hours and -cost.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 
@@ -75,26 +78,33 @@ def demo(
 
 
 @app.command(epilog="Example: rayscale run experiments/four-domains.yaml --set search.trials=12")
-def run(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def run(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = False, as_json: AsJson = False) -> None:
     """Runs everything, and goes on where an interrupted run was."""
     from orchestrator.reading import load_experiment
 
-    _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), as_json=as_json)
+    _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), trim=trim, as_json=as_json)
 
 
 @app.command(epilog="Example: rayscale plan experiments/four-domains.yaml")
-def plan(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Says what would run, how long it would take, what it would cost and what is missing; starts nothing."""
+def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = False, as_json: AsJson = False) -> None:
+    """Says what would run, how long it would take, what it would cost and what is missing; starts nothing.
+
+    What is finished already is not counted. Exit code 2 if it is more than cluster.budget_hours or -cost allow.
+    """
+    from orchestrator.budget import within_budget
     from orchestrator.pipeline import preflight
     from orchestrator.plan import make_plan
     from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
-    told = make_plan(loaded, preflight(loaded))
-    if as_json:
-        print_json(told.to_dict() | {"settings": loaded.dump()})
-    else:
-        print_plan(loaded, told)
+    inputs = preflight(loaded)
+    asked = make_plan(loaded, inputs)
+    try:
+        allowed = within_budget(loaded, inputs, asked, trim)
+    except UsageError:
+        _tell_plan(loaded, asked, "", as_json)
+        raise
+    _tell_plan(allowed.experiment, allowed.plan, allowed.said, as_json)
 
 
 @app.command(epilog="Example: rayscale pretrain experiments/four-domains.yaml")
@@ -362,11 +372,23 @@ def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet:
     return loaded
 
 
-def _run(experiment: Any, display: Any, as_json: bool = False) -> None:
+def _tell_plan(experiment: Any, told: Any, trimmed: str, as_json: bool) -> None:
+    if as_json:
+        print_json(told.to_dict() | {"trimmed": trimmed, "settings": experiment.dump()})
+        return
+    print_plan(experiment, told)
+    if trimmed:
+        print(f"{trimmed[0].upper()}{trimmed[1:]}.")
+
+
+def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = False) -> None:
+    from orchestrator.budget import fit_budget
     from orchestrator.pipeline import preflight, run_experiment
     from orchestrator.reporting import read_report
 
-    run_experiment(experiment, preflight(experiment), display)
+    inputs = preflight(experiment)
+    experiment = fit_budget(experiment, inputs, trim, display.say)
+    run_experiment(experiment, inputs, display)
     print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,13 +57,15 @@ def connect(cluster: Cluster) -> Iterator[Resources]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     joined = ray.is_initialized()
-    if not joined:
-        _start(cluster)
+    session = None if joined else _start(cluster)
     try:
         yield _measured(cluster)
     finally:
         if not joined:
             ray.shutdown()
+    # The logs of a run that ended well; where one failed, they may say why.
+    if session is not None and cluster.address is None:
+        shutil.rmtree(session, ignore_errors=True)
 
 
 def check_resources(experiment: Experiment, resources: Resources) -> None:
@@ -115,13 +118,15 @@ def drive_all(stage: str, drive: Any, jobs: Mapping[str, Any], done: Callable[[s
         raise RunError(f"{stage} failed for {'; '.join(failures)}. What had finished is kept.")
 
 
-def _start(cluster: Cluster) -> None:
+def _start(cluster: Cluster) -> str | None:
+    """Starts or joins Ray; gives its folder of logs and sockets on this machine."""
     environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ} | _QUIET
     # Drivers and helpers of several stages at once are no leak; Ray warns about them from four times this number.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or os.cpu_count() or 1)))
     try:
         if cluster.address is None:
-            ray.init(
+            context = _patiently(
+                ray.init,
                 address="local",
                 num_cpus=cluster.cpus,
                 include_dashboard=False,
@@ -131,7 +136,7 @@ def _start(cluster: Cluster) -> None:
                 runtime_env={"env_vars": environment},
             )
         else:
-            ray.init(
+            context = ray.init(
                 address=cluster.address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -140,6 +145,18 @@ def _start(cluster: Cluster) -> None:
     except Exception as error:  # Ray raises this very class when a node does not come up in time
         reason = str(error).split("\n")[0]
         raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
+    return getattr(context, "address_info", {}).get("session_dir")
+
+
+def _patiently(start: Callable[..., Any], **settings: Any) -> Any:
+    """Starts a Ray of our own again where a busy machine took longer than the half minute that Ray gives it."""
+    for last in (False, False, True):
+        try:
+            return start(**settings)
+        except Exception as error:  # Ray raises this very class
+            if last or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def _measured(cluster: Cluster) -> Resources:

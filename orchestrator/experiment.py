@@ -230,6 +230,22 @@ class Cluster(_Section):
         None, description="GPUs that an autoscaled cluster can grow to; those it has now by default"
     )
     price_per_hour: Annotated[float, Field(ge=0)] | None = Field(None, description="price of the cluster, any currency")
+    budget_hours: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="most hours that what is left of a run may take; `run` and `plan` refuse more"
+    )
+    budget_cost: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="most that it may cost, in the currency of `price_per_hour`"
+    )
+    budget_action: Literal["refuse", "trim"] = Field(
+        "refuse", description="what happens above the budget: `refuse`, or `trim` the trials per domain to fit"
+    )
+    budget_trials: Positive = Field(8, description="fewest trials per domain that trimming leaves")
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> "Cluster":
+        if self.budget_cost is not None and not self.price_per_hour:
+            raise ValueError(f"has a budget_cost of {self.budget_cost:g}, which needs a price_per_hour above 0")
+        return self
 
 
 class Experiment(_Section):

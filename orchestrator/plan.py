@@ -1,27 +1,35 @@
 """What an experiment would do, how long it would take and what it would cost, without a cluster.
 
-The time of a step is measured here, on this machine; the rest is counting.
+What a step, a score and the start of a process cost is measured here, on this machine; the rest is counting. Each stage
+has one estimator, which counts what is left of it.
 """
 
-import time
+import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
+from orchestrator.jobs import Jobs
+from orchestrator.measuring import DomainRates, Rates, measure
 from orchestrator.pipeline import Inputs
-from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, make_pairs, score
-from trainables.finetune import Budget, TransferConfiguration, finetune
-from trainables.network import SuperResolutionNet
-from trainables.patches import PatchPool, smallest_image
+from orchestrator.remaining import Remaining, remaining
 
-_RANGE = (0.7, 1.5)
-"""From the estimate to its ends: start-up, shared cores and stragglers make a run longer rather than shorter."""
+_RANGE = (0.7, 1.3)
+"""From the estimate to its ends."""
 
-_TRAIN_START_SECONDS, _STUDY_START_SECONDS = 25.0, 15.0
+# Ray starts processes of its own, whose imports take longer than a small experiment trains. So many are started by a
+# stage, and so many of them one after the other; counted, in processor time, on a real run.
+_PRETRAINING_PROCESSES, _PRETRAINING_IN_TURN = 7, 4
+_RAY_WORKERS = 0.5
+"""What Ray itself takes, in starts of a worker."""
+
+_REPORT_WORKERS = 0.4
+"""What the figures of a report take, in the same."""
+
+_TRIAL_SECONDS = 0.4
+"""Between two trials of a domain: Optuna's suggestion, and Ray Tune's round through its actors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,12 @@ class StageEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole run."""
+    """The whole run, or what is left of it."""
 
     stages: list[StageEstimate]
     images: dict[str, int]
     slots: int
-    step_seconds: float
+    rates: Rates
     price_per_hour: float | None
 
     @property
@@ -52,6 +60,11 @@ class Plan:
     def seconds_range(self) -> tuple[float, float]:
         """Lowest and highest expected wall-clock seconds."""
         return self.seconds * _RANGE[0], self.seconds * _RANGE[1]
+
+    @property
+    def step_seconds(self) -> dict[str, float]:
+        """Seconds of a fine-tuning step with every block trained, by domain."""
+        return {name: rates.step for name, rates in self.rates.domains.items()}
 
     @property
     def cost_range(self) -> tuple[float, float] | None:
@@ -66,6 +79,7 @@ class Plan:
         return {
             "images": self.images,
             "parallel_trials": self.slots,
+            "machine": self.rates.machine,
             "step_seconds": self.step_seconds,
             "stages": [{"stage": s.stage, "work": s.work, "seconds": s.seconds} for s in self.stages],
             "seconds": self.seconds,
@@ -74,46 +88,173 @@ class Plan:
         }
 
 
-def make_plan(experiment: Experiment, inputs: Inputs) -> Plan:
-    """Estimates an experiment from its settings, its listed images and a measured step.
+def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None) -> Plan:
+    """Estimates what is left of an experiment from its settings, its listed images and what is measured here.
 
     On a cluster of unknown size (``cluster.address`` is set), trials are counted as if one ran per domain at once, at
     this machine's speed.
+
+    Args:
+        experiment: What to estimate.
+        inputs: The result of :func:`~orchestrator.pipeline.preflight`.
+        rates: What an earlier plan of the same images and network measured; measured here by default.
     """
-    step, validation, test_image = _measure(experiment)
     slots = _slots(experiment, inputs.resources)
+    if rates is None:
+        jobs = Jobs(experiment)
+        rates = measure(experiment, inputs.files, {name: jobs.least_side(name) for name in inputs.files}, slots)
+    cores = inputs.resources.cpus if inputs.resources else float(slots)
+    known = _Known(experiment, rates, remaining(experiment, inputs.files), slots, cores)
     images = {name: len(files) for name, files in inputs.files.items()}
-    trials, targets = experiment.search.trials, len(experiment.targets)
-    run = experiment.finetuning.steps * step + experiment.finetuning.budget().evaluations * validation
-    confirmation = experiment.confirmation
-    runs = (confirmation.top + 2) * confirmation.seeds
-    tested = sum(_test_images(experiment, name, inputs) for name in experiment.targets)
-    scored = tested * (2 + 3 * confirmation.seeds)
-    pretraining = experiment.pretraining
-    per_step = step * pretraining.batch / experiment.finetuning.batch * _crowding(experiment, inputs.resources)
-    stages = [
-        StageEstimate("shards", f"{sum(images.values())} images", 0.03 * sum(images.values())),
-        _pretraining(experiment, per_step),
-        StageEstimate(
-            "search",
-            f"{targets} domains × {trials} trials × {experiment.finetuning.steps} steps",
-            _STUDY_START_SECONDS + targets * trials * (run + 1.0) / slots,
-        ),
-        StageEstimate(
-            "confirm",
-            f"{targets * runs} runs with fresh seeds, {scored} test images scored",
-            (targets * runs * run + scored * test_image) / slots,
-        ),
-    ]
-    return Plan(stages, images, slots, step, experiment.cluster.price_per_hour)
+    return Plan([estimate(known) for estimate in _STAGES], images, slots, rates, experiment.cluster.price_per_hour)
 
 
-def _pretraining(experiment: Experiment, per_step: float) -> StageEstimate:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What every estimator counts with."""
+
+    experiment: Experiment
+    rates: Rates
+    left: Remaining
+    slots: int
+    cores: float
+
+    def starting(self, processes: float, in_turn: float) -> float:
+        """Seconds until ``processes`` workers are up, of which ``in_turn`` wait for each other."""
+        return self.rates.worker * max(in_turn, processes / self.cores)
+
+    def of(self, domain: str) -> tuple[DomainRates, dict[str, int]]:
+        """What was measured of a domain, and its images by split."""
+        return self.rates.domains[domain], self.left.images[domain]
+
+    def scoring(self, domain: str) -> float:
+        """Seconds of all validations of one training."""
+        rates, images = self.of(domain)
+        count = min(images["validation"], self.experiment.search.validation_images)
+        return self.experiment.finetuning.budget().evaluations * count * rates.validate
+
+    def first(self, domain: str) -> float:
+        """Seconds until a worker that never trained on a domain holds its images."""
+        rates, images = self.of(domain)
+        count = min(images["validation"], self.experiment.search.validation_images)
+        return (images["train"] + images["validation"]) * self.rates.read[domain] + count * rates.make_validation
+
+
+def _start(known: _Known) -> StageEstimate:
+    """The command line itself; Ray, if a stage needs it."""
+    left = known.left
+    needs_ray = left.pretraining_steps or any(left.trials.values()) or left.trained
+    workers = 1 + _RAY_WORKERS if needs_ray else 1
+    return StageEstimate("start", "the command, and Ray" if needs_ray else "the command", workers * known.rates.worker)
+
+
+def _shards(known: _Known) -> StageEstimate:
+    unpacked = known.left.unpacked
+    # Every image is read, and its copy checked once more.
+    seconds = sum(1.5 * count * known.rates.read[name] for name, count in unpacked.items())
+    return _stage("shards", f"{sum(unpacked.values())} images", seconds, bool(unpacked))
+
+
+def _pretrain(known: _Known) -> StageEstimate:
+    experiment, left, rates = known.experiment, known.left, known.rates
     if found := experiment.source_model:
         return StageEstimate("pretrain", f"source model {found.where}, nothing to train", 0.0)
     section = experiment.pretraining
-    work = f"{section.steps} steps of {section.workers} × {section.batch} patches"
-    return StageEstimate("pretrain", work, _TRAIN_START_SECONDS + section.steps * per_step)
+    images = next(counts for name, counts in left.images.items() if name not in experiment.targets)
+    read = next(seconds for name, seconds in rates.read.items() if name not in experiment.targets)
+    scored = sum(rates.domains[name].validate for name in experiment.targets) / len(experiment.targets)
+    seconds = (
+        known.starting(_PRETRAINING_PROCESSES + section.workers, _PRETRAINING_IN_TURN)
+        + min(images["train"], section.workers * section.pool_images) * read
+        + left.pretraining_steps * rates.pretraining_step
+        + images["validation"] * 2 * scored
+    )
+    work = f"{left.pretraining_steps} steps of {section.workers} × {section.batch} patches"
+    return _stage("pretrain", work, seconds, left.pretraining_steps > 0)
+
+
+def _search(known: _Known) -> StageEstimate:
+    experiment, section = known.experiment, known.experiment.search
+    trials = {domain: count for domain, count in known.left.trials.items() if count}
+    share = _share_of_steps(experiment)
+    # A study keeps its place in the cluster from its first trial to its last.
+    places = max(1, known.slots // section.concurrent_trials)
+    studies = []
+    for domain, count in trials.items():
+        rates, _ = known.of(domain)
+        # The frozen depth is drawn from all between none and the deepest.
+        steps = experiment.finetuning.steps * (rates.step + rates.frozen_step) / 2
+        trial = share * (steps + known.scoring(domain)) + _TRIAL_SECONDS
+        at_once = min(section.concurrent_trials, count, known.slots)
+        studies.append(known.rates.worker + known.first(domain) + count * trial / at_once)
+    driving = known.starting(len(trials), 1)
+    each = _range_of(trials.values())
+    work = f"{len(trials)} domains × {each} trials × {experiment.finetuning.steps} steps"
+    return _stage("search", work, driving + _makespan(studies, places), bool(trials))
+
+
+def _confirm(known: _Known) -> StageEstimate:
+    experiment, left = known.experiment, known.left
+    arms = _arms(experiment)
+    runs, scored, seconds = 0, 0, 0.0
+    for domain in left.trained:
+        rates, images = known.of(domain)
+        training = max(0, arms.trained - left.trained[domain])
+        scoring = max(0, arms.scored - left.scored[domain]) * images["test"]
+        run = experiment.finetuning.steps * rates.step + known.scoring(domain)
+        # Every worker comes to hold every domain; the pictures are whole test images once more.
+        held = known.slots * (known.first(domain) + images["test"] * (known.rates.read[domain] + rates.make_test))
+        seconds += training * run + (scoring + arms.pictures) * rates.test + held
+        runs, scored = runs + training, scored + scoring
+    starting = known.starting(known.slots, 1)
+    work = f"{runs} runs with fresh seeds, {scored} test images scored"
+    return _stage("confirm", work, starting + seconds / known.slots, bool(left.trained))
+
+
+def _report(known: _Known) -> StageEstimate:
+    return _stage("report", "figures and tables", _REPORT_WORKERS * known.rates.worker, known.left.report)
+
+
+_STAGES = (_start, _shards, _pretrain, _search, _confirm, _report)
+"""One estimator for each stage, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arms:
+    """What a confirmation does for one domain: runs trained, runs scored on test, whole images for its pictures."""
+
+    trained: int
+    scored: int
+    pictures: int
+
+
+def _arms(experiment: Experiment) -> _Arms:
+    section = experiment.confirmation
+    # Trained: the study's best, default and scratch. Scored: bicubic, zero-shot, scratch, default and the winner.
+    return _Arms((section.top + 2) * section.seeds, 2 + 3 * section.seeds, 3 * 4)
+
+
+def _share_of_steps(experiment: Experiment) -> float:
+    """Expected share of its steps that a trial trains for; below 1 where a study stops trials early."""
+    del experiment
+    return 1.0
+
+
+def _stage(name: str, work: str, seconds: float, left: bool) -> StageEstimate:
+    return StageEstimate(name, work, seconds) if left else StageEstimate(name, "finished", 0.0)
+
+
+def _makespan(studies: Iterable[float], places: int) -> float:
+    """When the last of studies ends that are begun in order, each as soon as a place is free."""
+    free = [0.0] * places
+    for seconds in studies:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def _range_of(counts: Iterable[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _slots(experiment: Experiment, resources: Resources | None) -> int:
@@ -124,52 +265,3 @@ def _slots(experiment: Experiment, resources: Resources | None) -> int:
     if search.gpus_per_trial > 0:
         fits = min(fits, int(resources.gpus / search.gpus_per_trial))
     return max(1, min(fits, targets * search.concurrent_trials))
-
-
-def _crowding(experiment: Experiment, resources: Resources | None) -> float:
-    if resources is None or experiment.pretraining.gpus_per_worker > 0:
-        return 1.0
-    return max(1.0, experiment.pretraining.workers / resources.cpus)
-
-
-def _test_images(experiment: Experiment, name: str, inputs: Inputs) -> int:
-    files = inputs.files[name]
-    marked = sum(file.test for file in files)
-    return marked or round(len(files) * experiment.targets[name].test_share)
-
-
-def _measure(experiment: Experiment) -> tuple[float, float, float]:
-    """Seconds of a training step, of one validation and of one test image, on one thread of this machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _measure_on_one_thread(experiment)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _measure_on_one_thread(experiment: Experiment) -> tuple[float, float, float]:
-    section, scale = experiment.finetuning, experiment.architecture.scale
-    net = SuperResolutionNet(experiment.architecture)
-    side = max(smallest_image(section.lr_patch, scale) + 16, 320)
-    noise = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8).numpy()
-    space = experiment.space(next(iter(experiment.targets)))
-    pool = PatchPool(
-        lambda: iter([noise]), scale=scale, lr_patch=section.lr_patch, degradation=space.degradation, seed=0
-    )
-    configuration = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
-
-    def train(steps: int) -> float:
-        start = time.monotonic()
-        budget = Budget(steps=steps, batch=section.batch, evaluations=1)
-        finetune(net, configuration, budget, pool, {}, lambda n: 0.0, lambda s, v: None)
-        return (time.monotonic() - start) / steps
-
-    train(3)
-    step = train(12)
-    crop = experiment.search.validation_crop
-    pair = make_pairs([NamedImage("noise", "noise", noise)], Degradation(), scale, crop)
-    start = time.monotonic()
-    score(net, pair, scale)
-    scored = time.monotonic() - start
-    return step, scored * experiment.search.validation_images, scored * (400 / min(crop, side)) ** 2

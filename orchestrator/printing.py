@@ -131,8 +131,9 @@ def print_plan(experiment: Any, told: Any) -> None:
     low, high = told.seconds_range
     where = experiment.cluster.address or "a Ray of its own on this machine"
     print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
-    print(f"On {where}, {told.slots} trials at once, {told.step_seconds * 1000:.0f} ms a step (measured here).")
-    print(f"Time: {_duration(low)} to {_duration(high)}.")
+    steps = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in told.step_seconds.items())
+    print(f"On {where}, {told.slots} trials at once. Measured here, on {told.rates.machine}: ms a step: {steps}.")
+    print(f"Time: {_duration(told.seconds)}, give or take 30 %: {_duration(low)} to {_duration(high)}.")
     if told.cost_range is None:
         print("Cost: set cluster.price_per_hour for an estimate.")
     else:

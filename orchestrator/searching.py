@@ -111,6 +111,7 @@ def drive_study(job: StudyJob) -> list[Record]:
         records = read_records(job.records)
         missing = sorted(set(range(job.settings.trials)) - {record["number"] for record in records})
         if not missing:
+            job.scratch.delete_folder()
             return records[: job.settings.trials]
         if round_number < _ROUNDS:
             reason = _fit(job, records, missing, round_number)
@@ -193,7 +194,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
         tell(number + done / total, job.settings.trials, f"trial {number}: {note}")
 
     tell_trial(0, 1, "started")
-    start = time.monotonic()
+    start, spent = time.monotonic(), time.process_time()
     try:
         curve: list[tuple[int, float]] = run_finetuning(job.domain, configuration, job.seed, tell_trial)[1]
         status, psnr, objective = "finished", curve[-1][1], curve[-1][1]
@@ -211,6 +212,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
         "objective": objective,
         "curve": curve,
         "seconds": round(time.monotonic() - start, 2),
+        "cpu_seconds": round(time.process_time() - spent, 2),
         "finished_at": now(),
     }
 

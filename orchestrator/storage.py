@@ -144,6 +144,11 @@ class Storage:
         """Removes the file that is here."""
         self.filesystem.delete_file(self.path)
 
+    def delete_folder(self) -> None:
+        """Removes the folder that is here with all that is in it; none is as good."""
+        if self.exists():
+            self.filesystem.delete_dir(self.path)
+
     def check_readable(self) -> None:
         """Makes sure that something can be read from here.
 

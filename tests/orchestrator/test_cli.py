@@ -12,9 +12,10 @@ import noise_images
 import pytest
 import ray
 import typer.main
+from planning import steady_rates
 from tiny_experiment import settings, write_experiment
 
-from orchestrator import cli, pipeline
+from orchestrator import cli, pipeline, plan
 from orchestrator.storage import Storage
 from trainables.version import __version__
 
@@ -306,6 +307,13 @@ def test_what_ends_a_run_from_outside(rayscale, file, monkeypatch, error, code, 
     assert words in err
 
 
+@pytest.fixture
+def steady(monkeypatch):
+    """What a plan measures, without the time that takes."""
+    monkeypatch.setattr(plan, "measure", lambda *_: steady_rates())
+
+
+@pytest.mark.usefixtures("steady")
 def test_plan_prints_a_document_or_a_table(rayscale, file, tmp_path):
     code, out, err = rayscale("plan", file, "--json")
     assert (code, err) == (0, "")
@@ -314,8 +322,40 @@ def test_plan_prints_a_document_or_a_table(rayscale, file, tmp_path):
     assert told["settings"]["search"]["trials"] == 3
     code, out, _ = rayscale("plan", file, "--set", "cluster.price_per_hour=3.5")
     assert code == 0
+    assert "on a steady machine: ms a step: medical 100, satellite 100." in out
     assert re.search(r"Time: .* to .*\.\nCost: \d+\.\d\d to \d+\.\d\d at 3.5 an hour\.\nNothing is missing\.", out)
     assert list(Storage.at(str(tmp_path / "runs")).files()) == []
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_budget_is_kept_before_anything_runs(rayscale, file, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(pipeline, "run_experiment", lambda experiment, *_, **__: ran.append(experiment.search.trials))
+    monkeypatch.setattr("orchestrator.reporting.read_report", lambda experiment: None)
+    monkeypatch.setattr(cli, "print_report", lambda *_: None)
+    budget = ("--set", "search.trials=600", "--set", "cluster.budget_hours=0.1")
+    for command in ("run", "plan"):
+        code, out, err = rayscale(command, file, *budget)
+        assert code == 2
+        assert re.fullmatch(
+            r"rayscale: What is left of this run would take up to \d\.\d\d hours, more than cluster.budget_hours = 0.1:"
+            r" set search.trials=\d+ \(--trim does that\) or cluster.budget_hours=\d\.\d\d\.\n",
+            err,
+        )
+        assert ("search" in out) == (command == "plan")
+    assert ran == []
+    assert list(Storage.at(str(tmp_path / "runs")).files()) == []
+    code, out, _ = rayscale("plan", file, *budget, "--trim", "--json")
+    assert code == 0
+    trials = json.loads(out)["settings"]["search"]["trials"]
+    assert 8 <= trials < 600
+    assert rayscale("run", file, *budget, "--trim")[0] == 0
+    assert rayscale("run", file, *budget, "--set", "cluster.budget_action=trim")[0] == 0
+    assert rayscale("run", file)[0] == 0
+    assert ran == [trials, trials, 3]
+    code, _, err = rayscale("run", file, "--trim")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--trim needs a budget" in err
 
 
 def test_examples_name_files_that_exist():

@@ -3,7 +3,8 @@
 import pytest
 import ray
 
-from orchestrator.cluster import connect
+from orchestrator import cluster
+from orchestrator.cluster import Resources, connect
 from orchestrator.experiment import Cluster
 from trainables.errors import RunError
 
@@ -17,3 +18,37 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch, kind):
     said = r"^Ray could not be reached at 'local': The node with ID abc timed out during startup\.$"
     with pytest.raises(RunError, match=said), connect(Cluster()):
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "fails", "kept"), [(None, False, False), (None, True, True), ("auto", False, True)]
+)
+def test_logs_of_a_ray_of_our_own_stay_only_after_a_failure(monkeypatch, tmp_path, address, fails, kept):
+    session = tmp_path / "session"
+    session.mkdir()
+    monkeypatch.setattr(cluster, "_start", lambda _: str(session))
+    monkeypatch.setattr(cluster, "_measured", lambda _: Resources(1, 0, 0))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    try:
+        with connect(Cluster(address=address)):
+            if fails:
+                raise RunError("a stage failed")
+    except RunError:
+        assert fails
+    assert session.exists() == kept
+
+
+def test_a_ray_that_a_busy_machine_starts_too_slowly_is_started_again(monkeypatch):
+    tried = []
+
+    def slow(**_):
+        tried.append(None)
+        if len(tried) < 3:
+            raise Exception("The current node timed out during startup. This could happen.")
+
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(cluster, "_measured", lambda _: Resources(1, 0, 0))
+    with connect(Cluster()) as resources:
+        assert (len(tried), resources.cpus) == (3, 1)

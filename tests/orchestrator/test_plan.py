@@ -6,15 +6,22 @@ import math
 import noise_images
 import pytest
 import ray
+from planning import pack, steady_rates
 from tiny_experiment import settings
 
-from orchestrator import plan
+from orchestrator import measuring, plan
 from orchestrator.cluster import Resources
+from orchestrator.measuring import DomainRates
 from orchestrator.pipeline import Inputs, preflight
 from orchestrator.plan import make_plan
 from orchestrator.reading import make_experiment
+from orchestrator.stages import finish_stage
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}
+WORKER, READ, PRETRAINING_STEP = 4.0, 0.01, 0.5
+MEDICAL = DomainRates(step=0.1, frozen_step=0.06, make_validation=0.02, validate=0.2, make_test=0.03, test=0.3)
+SATELLITE = DomainRates(step=0.3, frozen_step=0.1, make_validation=0.02, validate=0.2, make_test=0.03, test=0.3)
+RATES = steady_rates(WORKER, medical=MEDICAL, satellite=SATELLITE)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +56,7 @@ def experiment(images, tmp_path):
 
 @pytest.fixture
 def steady(monkeypatch):
-    """A step takes 0.1 s, a validation 0.2 s and a test image 0.3 s."""
-    monkeypatch.setattr(plan, "_measure", lambda experiment: (0.1, 0.2, 0.3))
+    monkeypatch.setattr(plan, "measure", lambda *_: RATES)
 
 
 def planned(experiment, cpus=2.0, gpus=0.0):
@@ -62,38 +68,66 @@ def seconds(told):
     return {stage.stage: stage.seconds for stage in told.stages}
 
 
-def test_a_measured_plan_is_finite_json(experiment, tmp_path):
-    made = experiment(cluster={"price_per_hour": 2.5})
+def work(told):
+    return {stage.stage: stage.work for stage in told.stages}
+
+
+def finish(jobs, stage, domain):
+    inputs = getattr(jobs, f"{stage}_inputs")(domain)
+    finish_stage(stage, jobs.place(stage, domain), inputs, 0.0, {})
+
+
+def test_a_measured_plan_is_finite_json(experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "_SECONDS", 0.02)
+    made = experiment(cluster={"price_per_hour": 2.5, "cpus": 1}, pretraining={"workers": 1})
     told = make_plan(made, preflight(made))
     plain = json.loads(json.dumps(told.to_dict(), allow_nan=False))
-    numbers = [plain["step_seconds"], plain["seconds"], *plain["seconds_range"], *plain["cost_range"]]
+    numbers = [*plain["step_seconds"].values(), plain["seconds"], *plain["seconds_range"], *plain["cost_range"]]
     assert all(math.isfinite(number) and number > 0 for number in numbers)
-    assert [stage["stage"] for stage in plain["stages"]] == ["shards", "pretrain", "search", "confirm"]
+    names = ["start", "shards", "pretrain", "search", "confirm", "report"]
+    assert [stage["stage"] for stage in plain["stages"]] == names
     assert all(stage["seconds"] > 0 for stage in plain["stages"])
+    assert set(plain["step_seconds"]) == {"medical", "satellite"}
     assert plain["images"] == {"source": 5, "medical": 9, "satellite": 9}
     low, high = plain["seconds_range"]
-    assert low < plain["seconds"] < high
+    assert (low, high) == pytest.approx((0.7 * plain["seconds"], 1.3 * plain["seconds"]))
     assert plain["cost_range"] == pytest.approx([low / 3600 * 2.5, high / 3600 * 2.5])
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.usefixtures("steady")
 class TestCounting:
-    def test_time_grows_with_what_is_asked_for(self, experiment):
-        base = planned(experiment())
-        more = planned(experiment(search={"trials": 30}))
-        assert seconds(more)["search"] - 15 == pytest.approx(10 * (seconds(base)["search"] - 15))
-        assert seconds(planned(experiment(confirmation={"seeds": 4})))["confirm"] > seconds(base)["confirm"]
-        longer = seconds(planned(experiment(finetuning={"steps": 80})))
-        assert longer["search"] > seconds(base)["search"]
-        assert longer["pretrain"] == seconds(base)["pretrain"]
-        assert seconds(planned(experiment(pretraining={"steps": 48})))["pretrain"] > seconds(base)["pretrain"]
+    def test_a_study_is_steps_validations_and_a_worker_of_its_own(self, experiment):
+        # 3 trials of 8 steps and 2 validations of 2 images; each study's worker reads 3 + 2 images, crops 2
+        steps = {"medical": 8 * 0.08, "satellite": 8 * 0.2}
+        each = {name: 3 * (s + 2 * 2 * 0.2 + plan._TRIAL_SECONDS) for name, s in steps.items()}
+        first = WORKER + (1 + 2) * READ + 2 * 0.02
+        side_by_side, in_turn = planned(experiment()), planned(experiment(), cpus=1)
+        assert (side_by_side.slots, in_turn.slots) == (2, 1)
+        assert seconds(side_by_side)["search"] == pytest.approx(WORKER + first + each["satellite"])
+        assert seconds(in_turn)["search"] == pytest.approx(2 * WORKER + 2 * first + sum(each.values()))
 
-    def test_a_study_is_steps_and_validations(self, experiment):
-        # 2 domains × 3 trials of 8 steps and 2 validations, one second each besides, on two slots
-        told = planned(experiment())
-        assert told.slots == 2
-        assert seconds(told)["search"] == pytest.approx(15 + 2 * 3 * (8 * 0.1 + 2 * 0.2 + 1) / 2)
+    def test_a_study_keeps_its_place_to_its_end(self):
+        assert plan._makespan([5, 5, 5], 2) == 10
+        assert plan._makespan([5, 2, 2, 2], 2) == 6
+        assert plan._makespan([], 2) == 0
+
+    def test_time_grows_with_what_is_asked_for(self, experiment):
+        base = seconds(planned(experiment()))
+        assert seconds(planned(experiment(confirmation={"seeds": 4})))["confirm"] > base["confirm"]
+        assert seconds(planned(experiment(search={"trials": 30})))["search"] > base["search"]
+        longer = seconds(planned(experiment(finetuning={"steps": 80})))
+        assert longer["search"] > base["search"]
+        assert longer["pretrain"] == base["pretrain"]
+        twice = seconds(planned(experiment(pretraining={"steps": 48})))
+        assert twice["pretrain"] - base["pretrain"] == pytest.approx(24 * PRETRAINING_STEP)
+
+    def test_early_stopping_shortens_the_trials_alone(self, experiment, monkeypatch):
+        base = seconds(planned(experiment(finetuning={"steps": 800})))
+        monkeypatch.setattr(plan, "_share_of_steps", lambda experiment: 0.5)
+        stopped = seconds(planned(experiment(finetuning={"steps": 800})))
+        assert stopped["search"] < 0.6 * base["search"]
+        assert stopped["confirm"] == base["confirm"]
 
     @pytest.mark.parametrize(
         ("cpus", "gpus", "search", "slots"),
@@ -107,23 +141,20 @@ class TestCounting:
         ],
     )
     def test_trials_at_once_are_what_fits(self, experiment, cpus, gpus, search, slots):
-        made = experiment()
-        files = preflight(made).files
+        files = preflight(experiment()).files
         assert make_plan(experiment(search=search), Inputs(files, Resources(cpus, gpus, gpus))).slots == slots
-
-    def test_more_workers_than_cores_take_turns(self, experiment):
-        crowded, roomy = (planned(experiment(), cpus=cpus) for cpus in (1, 2))
-        assert seconds(crowded)["pretrain"] - 25 == pytest.approx(2 * (seconds(roomy)["pretrain"] - 25))
 
     def test_test_images_of_their_own_are_counted(self, experiment, images):
         noise_images.write(images / "held-out", [f"t{i}.png" for i in range(30)])
         base = experiment()
         targets = base.dump()["targets"]
         targets["medical"]["test_images"] = "held-out"
+        grown = make_experiment(base.dump() | {"targets": targets}, "test")
+        assert work(planned(base))["confirm"] == "12 runs with fresh seeds, 96 test images scored"
         # 6 of medical's 9 images were for test; now its own 30 are. Each is scored 2 + 3 seeds' worth of times.
-        grown = planned(make_experiment(base.dump() | {"targets": targets}, "test"))
-        scored = (30 - 6) * (2 + 3 * 2)
-        assert seconds(grown)["confirm"] - seconds(planned(base))["confirm"] == pytest.approx(scored * 0.3 / 2)
+        more = (30 - 6) * (2 + 3 * 2)
+        assert work(planned(grown))["confirm"] == f"12 runs with fresh seeds, {96 + more} test images scored"
+        assert seconds(planned(grown))["confirm"] - seconds(planned(base))["confirm"] > more * 0.3 / 2
 
     def test_no_price_no_cost(self, experiment):
         assert planned(experiment()).to_dict()["cost_range"] is None
@@ -134,3 +165,53 @@ class TestCounting:
         inputs = preflight(made)
         assert inputs.resources is None
         assert make_plan(made, inputs).slots == 2
+
+
+@pytest.mark.usefixtures("steady")
+class TestWhatIsLeft:
+    def test_packed_shards_are_counted_in_their_manifest(self, experiment):
+        made = experiment()
+        before = planned(made)
+        pack(made)
+        after = planned(made)
+        assert (work(before)["shards"], work(after)["shards"]) == ("23 images", "finished")
+        assert seconds(after)["shards"] == 0
+        assert seconds(after)["confirm"] == pytest.approx(seconds(before)["confirm"])
+
+    def test_finished_trials_and_stages_cost_nothing(self, experiment):
+        made = experiment(search={"trials": 5})
+        jobs = pack(made)
+        for number in range(2):
+            jobs.study("medical", None).records.child(f"{number:04d}.json").write_json({"number": number})
+        finish(jobs, "search", "satellite")
+        told = planned(made)
+        assert work(told)["search"] == "1 domains × 3 trials × 8 steps"
+        finish_stage("pretrain", jobs.place("source"), jobs.source_inputs(), 0.0, {})
+        finish(jobs, "search", "medical")
+        told = planned(made)
+        assert [stage.stage for stage in told.stages if stage.work == "finished"] == ["shards", "pretrain", "search"]
+        assert sum(seconds(told)[name] for name in ("shards", "pretrain", "search")) == 0
+
+    def test_an_interrupted_confirmation_and_pretraining_go_on(self, experiment):
+        made = experiment()
+        jobs = pack(made)
+        kept = jobs.place("source", "ray", f"run-{jobs.source_inputs()}", "checkpoint_1", "history.json")
+        kept.write_json({"step": 16, "losses": []})
+        for domain in ("medical", "satellite"):
+            finish(jobs, "search", domain)
+        runs = jobs.place("confirm", "medical", f"runs-{jobs.confirm_inputs('medical')}")
+        for name in ("default-seed1/run.json", "scratch-seed1/run.json", "test-opened.json", "test-bicubic.json"):
+            runs.child(name).write_json({})
+        told = planned(made)
+        assert work(told)["pretrain"] == "8 steps of 2 × 2 patches"
+        assert work(told)["confirm"] == "10 runs with fresh seeds, 90 test images scored"
+
+    def test_a_finished_experiment_takes_the_command_alone(self, experiment):
+        made = experiment()
+        jobs = pack(made)
+        finish_stage("pretrain", jobs.place("source"), jobs.source_inputs(), 0.0, {})
+        for domain in ("medical", "satellite"):
+            finish(jobs, "search", domain)
+            finish(jobs, "confirm", domain)
+        finish_stage("report", jobs.place("report"), jobs.report_inputs(), 0.0, {})
+        assert planned(made).seconds == WORKER

@@ -1,10 +1,13 @@
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 import yaml
+from ray.util import placement_group_table
+from ray.util.state import list_actors
 from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
@@ -78,6 +81,20 @@ def test_pretraining_took_all_its_steps_on_two_workers(first_run: tuple[Experime
     _, card = read_model(first_run[0].home.child("source"))
     assert card["parameters"]["F_theta"] > 0
     assert card["parameters"]["G_phi"] > 0
+
+
+def test_a_finished_search_leaves_its_records_alone(first_run: tuple[Experiment, str]) -> None:
+    home = Path(first_run[0].home.path)
+    assert {p.suffix for p in home.glob("search/**/*") if p.is_file()} == {".json"}
+    assert list(home.glob("search/*/ray")) == []
+    deadline, ours = time.monotonic() + 30, {"ImplicitFunc", "Board"}
+    while True:  # Ray lets go of actors and their resources a moment after the run has
+        alive = [one.class_name for one in list_actors(filters=[("state", "=", "ALIVE")]) if one.class_name in ours]
+        groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+        if not (alive or groups):
+            return
+        assert time.monotonic() < deadline, (alive, groups)
+        time.sleep(0.2)
 
 
 def test_best_configuration_is_the_report_s(first_run: tuple[Experiment, str]) -> None:

@@ -1,0 +1,167 @@
+"""Keeps a run within the hours and the money that its experiment allows, before anything is spent.
+
+The upper end of the plan's range is what counts. Trimming takes trials away, the same number from every domain's study,
+and never touches what confirms them. What was trimmed is recorded beside the experiment, so that the same command later
+goes on with the same study and not with one that has grown again because less of it is left.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.experiment import Experiment
+from orchestrator.pipeline import Inputs
+from orchestrator.plan import Plan, make_plan
+from orchestrator.remaining import remaining
+from orchestrator.stages import now
+from trainables.errors import UsageError
+
+RECORD = "budget.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What may run.
+
+    Attributes:
+        experiment: As it was asked for, or with fewer trials.
+        plan: What is left of it.
+        said: What was trimmed, in one sentence; empty if nothing was.
+    """
+
+    experiment: Experiment
+    plan: Plan
+    said: str
+
+
+def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, say: Callable[[str], None]) -> Experiment:
+    """What a run may start with: measures and plans where there is a budget, and records what it trims.
+
+    Raises:
+        UsageError: As of :func:`within_budget`.
+    """
+    cluster = experiment.cluster
+    if not trim and cluster.budget_hours is None and cluster.budget_cost is None:
+        return experiment
+    say("budget: measuring what the run would take")
+    allowed = within_budget(experiment, inputs, make_plan(experiment, inputs), trim)
+    say(f"budget: {allowed.said or f'fits {_allowed(experiment)}'}")
+    if allowed.said:
+        facts = _asked(experiment) | {"trimmed_to": allowed.experiment.search.trials, "at": now()}
+        experiment.home.child(RECORD).write_json(facts)
+    return allowed.experiment
+
+
+def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool = False) -> Allowed:
+    """The experiment that may run: as it is if it fits, else with fewer trials.
+
+    Args:
+        experiment: What is asked for.
+        inputs: The result of :func:`~orchestrator.pipeline.preflight`.
+        plan: What is left of it.
+        trim: Whether to trim whatever ``cluster.budget_action`` says.
+
+    Raises:
+        UsageError: If it does not fit and must not be trimmed, or not as far as that takes, or trims to no budget.
+    """
+    if trim and _limit_seconds(experiment) == math.inf:
+        raise UsageError("--trim needs a budget to fit: set cluster.budget_hours or cluster.budget_cost.")
+    trims = trim or experiment.cluster.budget_action == "trim"
+    if trims and (before := _trimmed_before(experiment)):
+        less = _with_trials(experiment, before)
+        told = make_plan(less, inputs, plan.rates)
+        return Allowed(
+            less, told, f"trimmed as before: {before} trials per domain instead of {experiment.search.trials}"
+        )
+    limit = _limit_seconds(experiment)
+    if plan.seconds_range[1] <= limit:
+        return Allowed(experiment, plan, "")
+    fewest = max(min(experiment.cluster.budget_trials, experiment.search.trials), _most_finished(experiment, inputs))
+    trials = _most_trials(experiment, inputs, plan, fewest)
+    if trials is None or not trims:
+        raise UsageError(_refusal(experiment, inputs, plan, fewest, trials, trims))
+    less = _with_trials(experiment, trials)
+    said = f"trimmed to fit {_allowed(experiment)}: {trials} trials per domain instead of {experiment.search.trials}"
+    return Allowed(less, make_plan(less, inputs, plan.rates), said)
+
+
+def _trimmed_before(experiment: Experiment) -> int | None:
+    told = experiment.home.child(RECORD).read_json()
+    asked = _asked(experiment)
+    if not isinstance(told, dict) or {key: told.get(key) for key in asked} != asked:
+        return None
+    return int(told["trimmed_to"])
+
+
+def _asked(experiment: Experiment) -> dict[str, Any]:
+    """What a trimming was of; with other settings it is reckoned anew."""
+    cluster = experiment.cluster
+    settings = experiment.model_dump(mode="json", include={"source", "targets", "finetuning", "search", "confirmation"})
+    return settings | {"budget_hours": cluster.budget_hours, "budget_cost": cluster.budget_cost}
+
+
+def _limit_seconds(experiment: Experiment) -> float:
+    cluster = experiment.cluster
+    hours = [cluster.budget_hours] if cluster.budget_hours is not None else []
+    if cluster.budget_cost is not None and cluster.price_per_hour:
+        hours.append(cluster.budget_cost / cluster.price_per_hour)
+    return min(hours, default=math.inf) * 3600
+
+
+def _most_finished(experiment: Experiment, inputs: Inputs) -> int:
+    """Finished trials of the study that is furthest: what is paid for is kept."""
+    left = remaining(experiment, inputs.files).trials
+    return experiment.search.trials - min(left.values())
+
+
+def _with_trials(experiment: Experiment, trials: int) -> Experiment:
+    return experiment.model_copy(update={"search": experiment.search.model_copy(update={"trials": trials})})
+
+
+def _fits(experiment: Experiment, inputs: Inputs, plan: Plan) -> bool:
+    return make_plan(experiment, inputs, plan.rates).seconds_range[1] <= _limit_seconds(experiment)
+
+
+def _most_trials(experiment: Experiment, inputs: Inputs, plan: Plan, fewest: int) -> int | None:
+    """The most trials, from ``fewest`` on, that fit; None if not even those do."""
+    counts = range(fewest, experiment.search.trials)
+    fitting = bisect_left(counts, True, key=lambda count: not _fits(_with_trials(experiment, count), inputs, plan))
+    return counts[fitting - 1] if fitting else None
+
+
+def _fitting_steps(experiment: Experiment, inputs: Inputs, plan: Plan) -> int | None:
+    section = experiment.finetuning
+    for steps in (max(1, round(section.steps * share)) for share in (0.75, 0.5, 0.25)):
+        less = experiment.model_copy(update={"finetuning": section.model_copy(update={"steps": steps})})
+        if _fits(less, inputs, plan):
+            return steps
+    return None
+
+
+def _refusal(experiment: Experiment, inputs: Inputs, plan: Plan, fewest: int, trials: int | None, trims: bool) -> str:
+    cluster, needed = experiment.cluster, plan.seconds_range[1]
+    settings = [f"search.trials={trials}{'' if trims else ' (--trim does that)'}"] if trials is not None else []
+    if (steps := _fitting_steps(experiment, inputs, plan)) is not None:
+        settings.append(f"finetuning.steps={steps}")
+    budget = [f"cluster.budget_hours={_up(needed / 3600)}"] if cluster.budget_hours is not None else []
+    if cluster.budget_cost is not None and cluster.price_per_hour:
+        budget.append(f"cluster.budget_cost={_up(needed / 3600 * cluster.price_per_hour)}")
+    least = f"not even {fewest} trials per domain fit; " if trims else ""
+    cost = f" and cost {plan.cost_range[1]:.2f}" if plan.cost_range else ""
+    return (
+        f"What is left of this run would take up to {_up(needed / 3600)} hours{cost}, more than "
+        f"{_allowed(experiment)}: {least}set {' or '.join([*settings, ' with '.join(budget)])}."
+    )
+
+
+def _up(value: float) -> str:
+    """Two decimals, rounded up so that the value still fits."""
+    return f"{math.ceil(value * 100) / 100:.2f}"
+
+
+def _allowed(experiment: Experiment) -> str:
+    cluster = experiment.cluster
+    limits = [("hours", cluster.budget_hours), ("cost", cluster.budget_cost)]
+    return " with ".join(f"cluster.budget_{name} = {value:g}" for name, value in limits if value is not None)
