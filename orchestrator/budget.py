@@ -36,14 +36,24 @@ class Allowed:
     said: str
 
 
+def check_trim(experiment: Experiment, trim: bool) -> None:
+    """Refuses, before anything is measured, to trim without a budget.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if trim and _limit_seconds(experiment) == math.inf:
+        raise UsageError("--trim needs a budget to fit: set cluster.budget_hours or cluster.budget_cost.")
+
+
 def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, say: Callable[[str], None]) -> Experiment:
     """What a run may start with: measures and plans where there is a budget, and records what it trims.
 
     Raises:
-        UsageError: As of :func:`within_budget`.
+        UsageError: As of :func:`check_trim` and :func:`within_budget`.
     """
-    cluster = experiment.cluster
-    if not trim and cluster.budget_hours is None and cluster.budget_cost is None:
+    check_trim(experiment, trim)
+    if _limit_seconds(experiment) == math.inf:
         return experiment
     say("budget: measuring what the run would take")
     allowed = within_budget(experiment, inputs, make_plan(experiment, inputs), trim)
@@ -64,10 +74,8 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
         trim: Whether to trim whatever ``cluster.budget_action`` says.
 
     Raises:
-        UsageError: If it does not fit and must not be trimmed, or not as far as that takes, or trims to no budget.
+        UsageError: If it does not fit and must not be trimmed, or not as far as that takes.
     """
-    if trim and _limit_seconds(experiment) == math.inf:
-        raise UsageError("--trim needs a budget to fit: set cluster.budget_hours or cluster.budget_cost.")
     trims = trim or experiment.cluster.budget_action == "trim"
     if trims and (before := _trimmed_before(experiment)):
         less = _with_trials(experiment, before)

@@ -91,12 +91,13 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
 
     What is finished already is not counted. Exit code 2 if it is more than cluster.budget_hours or -cost allow.
     """
-    from orchestrator.budget import within_budget
+    from orchestrator.budget import check_trim, within_budget
     from orchestrator.pipeline import preflight
     from orchestrator.plan import make_plan
     from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
+    check_trim(loaded, trim)
     inputs = preflight(loaded)
     asked = make_plan(loaded, inputs)
     try:

@@ -12,9 +12,10 @@ from typing import Any
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import Jobs
-from orchestrator.measuring import DomainRates, Rates, measure
+from orchestrator.measuring import Rates, measure
 from orchestrator.pipeline import Inputs
 from orchestrator.remaining import Remaining, remaining
+from orchestrator.timing import DomainRates
 
 _RANGE = (0.7, 1.3)
 """From the estimate to its ends."""

@@ -2,10 +2,11 @@
 
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import Jobs
-from orchestrator.measuring import DomainRates, Rates
+from orchestrator.measuring import Rates
 from orchestrator.pipeline import preflight
 from orchestrator.shards import build_shards
 from orchestrator.stages import finish_stage
+from orchestrator.timing import DomainRates
 
 
 def steady_rates(worker: float = 4.0, **domains: DomainRates) -> Rates:

@@ -8,10 +8,10 @@ from tiny_experiment import settings
 from orchestrator import plan
 from orchestrator.budget import RECORD, fit_budget, within_budget
 from orchestrator.jobs import Jobs
-from orchestrator.measuring import DomainRates
 from orchestrator.pipeline import preflight
 from orchestrator.plan import make_plan
 from orchestrator.reading import make_experiment
+from orchestrator.timing import DomainRates
 from trainables.errors import UsageError
 
 EACH = DomainRates(step=0.5, frozen_step=0.5, make_validation=0, validate=0, make_test=0, test=0)

@@ -11,11 +11,11 @@ from tiny_experiment import settings
 
 from orchestrator import measuring, plan
 from orchestrator.cluster import Resources
-from orchestrator.measuring import DomainRates
 from orchestrator.pipeline import Inputs, preflight
 from orchestrator.plan import make_plan
 from orchestrator.reading import make_experiment
 from orchestrator.stages import finish_stage
+from orchestrator.timing import DomainRates
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}
 WORKER, READ, PRETRAINING_STEP = 4.0, 0.01, 0.5

@@ -1,0 +1,182 @@
+"""Times, in a process of its own, what a worker does: its start, a training step, a score.
+
+Every function here is called in several processes at once, which wait for each other first, because cores that share
+their caches slow each other down.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from orchestrator.experiment import Finetuning, Pretraining
+from trainables.degradation import Degradation
+from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
+from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.models import weights_of
+from trainables.network import Architecture, SuperResolutionNet
+from trainables.patches import PatchPool, Pixels
+from trainables.pretrain import PretrainSettings, pretrain
+
+_SCORED = 2
+"""Images that are scored."""
+
+Meeting = tuple[str, int, int]
+"""A file that nobody else uses, this process's number, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRates:
+    """Seconds that one thing of a target domain takes.
+
+    Attributes:
+        step: A training step with every block trained.
+        frozen_step: The same with as many blocks frozen as the study may freeze.
+        make_validation: One validation image cropped and degraded.
+        validate: One validation image upscaled, with its PSNR.
+        make_test: One whole image degraded.
+        test: One whole image upscaled, with its PSNR and SSIM.
+    """
+
+    step: float
+    frozen_step: float
+    make_validation: float
+    validate: float
+    make_test: float
+    test: float
+
+
+@dataclass(frozen=True, slots=True)
+class DomainTask:
+    """What is timed of a target: its degradation, deepest freeze and some images."""
+
+    degradation: Degradation
+    deepest: int
+    images: list[Pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that is timed: settings as of the experiment, ``seconds`` for each kind of step, images to do it on."""
+
+    architecture: Architecture
+    finetuning: Finetuning
+    pretraining: Pretraining
+    crop: int
+    threads: int
+    on_gpu: bool
+    seconds: float
+    source: list[Pixels]
+    domains: dict[str, DomainTask]
+
+
+def arrive(meeting: Meeting) -> float:
+    """The time at which this process has all that a worker imports."""
+    import orchestrator.confirming  # noqa: F401
+
+    arrived = time.time()
+    with _together(meeting):
+        return arrived
+
+
+@contextmanager
+def _together(meeting: Meeting) -> Iterator[None]:
+    """Waits until all are there, who are then one process group."""
+    file, rank, count = meeting
+    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=count)
+    try:
+        distributed.barrier()
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def time_pretraining(meeting: Meeting, task: Task) -> float:
+    """Seconds of a distributed step."""
+    torch.set_num_threads(1)
+    section = task.pretraining
+    net = SuperResolutionNet(task.architecture).to(memory_format=torch.channels_last)
+    scale = task.architecture.scale
+    pool = PatchPool(
+        lambda: iter(task.source), scale=scale, lr_patch=section.lr_patch, degradation=Degradation(), seed=0
+    )
+
+    def train(steps: int) -> float:
+        settings = PretrainSettings(
+            steps=steps,
+            batch=section.batch,
+            learning_rate=1e-6,
+            report_every=steps,
+            checkpoint_every=steps,
+            seed=0,
+            optimizer=section.optimizer,
+            precision=section.precision,
+        )
+        start = time.perf_counter()
+        pretrain(net, settings, pool, lambda *_: None, parallel=parallel)
+        return (time.perf_counter() - start) / steps
+
+    with _together(meeting):
+        parallel = nn.parallel.DistributedDataParallel(net) if meeting[2] > 1 else None
+        train(2)
+        # All must take the same number of steps, or some would wait for ever.
+        seconds = torch.tensor([train(2)])
+        distributed.all_reduce(seconds, distributed.ReduceOp.MAX)
+        return train(_repeats(float(seconds), 2 * task.seconds))
+
+
+def time_domains(meeting: Meeting, task: Task) -> dict[str, DomainRates]:
+    """Rates of every target; each process begins with another one, as different studies run side by side."""
+    torch.set_num_threads(task.threads)
+    _, rank, count = meeting
+    names = list(task.domains)
+    first = rank * len(names) // count
+    with _together(meeting):
+        device = torch.device("cuda", rank % torch.cuda.device_count()) if task.on_gpu else torch.device("cpu")
+        return {name: _time_domain(task, task.domains[name], device) for name in names[first:] + names[:first]}
+
+
+def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> DomainRates:
+    section, scale = task.finetuning, task.architecture.scale
+    pool = PatchPool(
+        lambda: iter(domain.images),
+        scale=scale,
+        lr_patch=section.lr_patch,
+        degradation=domain.degradation,
+        seed=0,
+        device=device,
+    )
+
+    def train(depth: int, steps: int) -> float:
+        net = SuperResolutionNet(task.architecture).to(device)
+        budget = Budget(steps=steps, batch=section.batch, evaluations=1)
+        configuration = TransferConfiguration(learning_rate=1e-6, lambda_=1e-4, frozen_depth=depth)
+        start = time.perf_counter()
+        finetune(net, configuration, budget, pool, weights_of(net), lambda n: 0.0, lambda s, v: None)
+        return (time.perf_counter() - start) / steps
+
+    def step(depth: int) -> float:
+        train(depth, 2)
+        return train(depth, _repeats(train(depth, 2), task.seconds))
+
+    net = SuperResolutionNet(task.architecture).to(device).eval()
+    images = [NamedImage(str(i), str(i), pixels) for i, pixels in enumerate(domain.images[:_SCORED])]
+
+    def scored(crop: int | None, judge: Callable[[Any, Sequence[Pair], int], Any]) -> tuple[float, float]:
+        make_pairs(images[:1], domain.degradation, scale, crop)
+        start = time.perf_counter()
+        pairs = make_pairs(images, domain.degradation, scale, crop)
+        made = time.perf_counter()
+        judge(lambda lr: net(lr.to(device)), pairs, scale)
+        return (made - start) / len(images), (time.perf_counter() - made) / len(images)
+
+    all_trained, frozen = step(0), step(domain.deepest)
+    return DomainRates(all_trained, frozen, *scored(task.crop, mean_psnr), *scored(None, score))
+
+
+def _repeats(seconds: float, wanted: float) -> int:
+    return min(max(4, round(wanted / max(seconds, 1e-4))), 200)
