@@ -125,8 +125,7 @@ def _start(cluster: Cluster) -> str | None:
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or os.cpu_count() or 1)))
     try:
         if cluster.address is None:
-            context = _patiently(
-                ray.init,
+            context = ray.init(
                 address="local",
                 num_cpus=cluster.cpus,
                 include_dashboard=False,
@@ -146,17 +145,6 @@ def _start(cluster: Cluster) -> str | None:
         reason = str(error).split("\n")[0]
         raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
     return getattr(context, "address_info", {}).get("session_dir")
-
-
-def _patiently(start: Callable[..., Any], **settings: Any) -> Any:
-    """Starts a Ray of our own again where a busy machine took longer than the half minute that Ray gives it."""
-    for last in (False, False, True):
-        try:
-            return start(**settings)
-        except Exception as error:  # Ray raises this very class
-            if last or "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
 
 
 def _measured(cluster: Cluster) -> Resources:

@@ -37,18 +37,3 @@ def test_logs_of_a_ray_of_our_own_stay_only_after_a_failure(monkeypatch, tmp_pat
     except RunError:
         assert fails
     assert session.exists() == kept
-
-
-def test_a_ray_that_a_busy_machine_starts_too_slowly_is_started_again(monkeypatch):
-    tried = []
-
-    def slow(**_):
-        tried.append(None)
-        if len(tried) < 3:
-            raise Exception("The current node timed out during startup. This could happen.")
-
-    monkeypatch.setattr(ray, "init", slow)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr(cluster, "_measured", lambda _: Resources(1, 0, 0))
-    with connect(Cluster()) as resources:
-        assert (len(tried), resources.cpus) == (3, 1)
