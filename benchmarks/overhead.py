@@ -1,6 +1,6 @@
 """How much of the cores' time a search spends on its trials, and what it leaves behind.
 
-    python benchmarks/overhead.py              # four domains at once, trials of about 20 s (ten minutes on two cores)
+    python benchmarks/overhead.py              # four domains at once, trials of about 20 s
     python benchmarks/overhead.py --repeat 20  # the four searches at once, tiny, 20 times: failures, leftovers, records
 
 Generated images, the packaged `base-x4`, one trial of a domain at a time. A trial's seconds are those of its training,

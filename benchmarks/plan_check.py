@@ -1,4 +1,4 @@
-"""Checks `rayscale plan` against the clock: python benchmarks/plan_check.py (ten minutes on two idle cores).
+"""Checks `rayscale plan` against the clock: python benchmarks/plan_check.py.
 
 Small experiments on generated images are planned and then run, each right after its plan, through the command line. A
 row is a stage: predicted and real wall-clock seconds. `plan` measures the machine as it is at that moment: the load
