@@ -71,7 +71,8 @@ class Runs:
             row = {"key": run.key, "domain": run.job.domain, "seed": run.seed, **asdict(run.candidate)}
             row |= _scored(run, Storage.at(str(self._weights(run.key))))
             with self._lines.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(row) + "\n")
+                # First an end for a line that may have been cut short, as one is by a kill.
+                lines.write("\n" + json.dumps(row))
             self._rows[run.key] = row
             self._tell(row)
         return self._rows[run.key]
@@ -104,13 +105,13 @@ def train(run: Run) -> tuple[SuperResolutionNet, float]:
 
 
 def _read(lines: Path) -> list[Row]:
-    """Whole lines; the last one may be cut short."""
+    """Every whole line."""
     rows = []
     for line in lines.read_text(encoding="utf-8").splitlines() if lines.exists() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            continue
+            continue  # empty, or cut short
     return rows
 
 

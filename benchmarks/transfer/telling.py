@@ -44,14 +44,14 @@ def _summary(told: Json) -> list[str]:
     lines = [
         "## Means over domains",
         "",
-        "| arm | " + " | ".join(f"gain, {budget}" for budget in told["budgets"]) + " | source PSNR | CPU s |",
+        "| arm | " + " | ".join(f"gain, {budget}" for budget in told["budgets"]) + " | source PSNR | CPU s, median |",
         "|---|" + "---:|" * (len(told["budgets"]) + 2),
     ]
     for arm in results[0]["arms"]:
         whole = [entry["arms"][arm] for entry in results if "test" in entry["arms"][arm]]
         cells = [_mean_gain(results, arm, budget) for budget in told["budgets"]]
         seconds = [each["training_cpu_s"] for each in whole if "training_cpu_s" in each]
-        spent = f"{np.mean(seconds):.1f}" if seconds and arm != INTERPOLATED else ""
+        spent = f"{np.median(seconds):.1f}" if seconds and arm != INTERPOLATED else ""
         lines.append(f"| {arm} | {' | '.join(cells)} | {np.mean([e['source'] for e in whole]):.2f} | {spent} |")
     return [*lines, "", *_wins(results), ""]
 
