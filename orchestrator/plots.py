@@ -135,7 +135,7 @@ def setting_scatter(domain: DomainReport, setting: Setting, name: str) -> str:
     lane = domain.lambda_floor / 10**0.5
     label = {
         "learning_rate": "Learning rate (no unit, log scale)",
-        "lambda_": "λ, weight of L2-SP (no unit, log scale)",
+        "lambda_": "λ, weight of R (no unit, log scale)",
         "frozen_depth": "Frozen depth (blocks)",
     }[setting]
 

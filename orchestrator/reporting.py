@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Experiment, Finetuning
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.rendering import best_yaml, markdown_table, render_html
 from orchestrator.report import (
@@ -249,16 +249,33 @@ def _protocol(experiment: Experiment) -> list[str]:
         "it is; the best mean validation PSNR over fresh seeds wins.",
         "Differences are per image, averaged over seeds; intervals are 95 % bootstrap intervals over scenes. "
         f"'tie' means that the interval holds zero; with fewer than {FEWEST_SCENES} test scenes none can be trusted.",
-        "R is L2-SP, half the squared distance of trainable weights from the source, added to the loss (so it passes "
-        "through Adam's preconditioner).",
+        _carried_over(finetuning),
     ]
+
+
+_REGULARIZERS = {
+    "l2-sp": "L2-SP, half the squared distance of trainable weights from the source",
+    "l2": "L2, a tenth of half the squared trainable weights",
+    "features": "five times the relative squared distance of the features from the source model's",
+    "replay": "a hundred times the loss on as many patches of the source",
+}
+
+
+def _carried_over(finetuning: Finetuning) -> str:
+    """The transfer method in a sentence."""
+    end = "" if finetuning.frozen_from == "input" else " Frozen depth counts from the output."
+    if not finetuning.searches_lambda:
+        fresh = "F_θ is reused with a fresh G_φ" if finetuning.transfer == "feature" else "F_θ and G_φ are reused"
+        return f"{finetuning.transfer.capitalize()} transfer: {fresh}, λ = 0.{end}"
+    regularizer = _REGULARIZERS[finetuning.regularizer]
+    return f"R is {regularizer}, added to the loss (so it passes through Adam's preconditioner).{end}"
 
 
 def _notes(experiment: Experiment) -> list[str]:
     search = experiment.search
     notes = [
-        f"{search.trials} trials per domain with Optuna's {search.sampler} sampler, no early stopping. λ is sampled "
-        "log-uniformly; below the floor it means exactly 0.",
+        f"{search.trials} trials per domain with Optuna's {search.sampler} sampler, no early stopping."
+        + " λ is sampled log-uniformly; below the floor it means exactly 0." * experiment.finetuning.searches_lambda,
     ]
     if search.trials < 24:
         notes.append(

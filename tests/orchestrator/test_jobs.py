@@ -7,6 +7,7 @@ import tiny_models
 from orchestrator import jobs as module
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import Jobs
+from orchestrator.reporting import _notes, _protocol
 from trainables.finetune import TransferMethod
 
 
@@ -57,3 +58,19 @@ def test_source_images_are_the_shards_where_there_are_some(jobs):
 def test_another_method_is_another_study_and_confirmation(jobs, change):
     for inputs in ("study_inputs", "confirm_inputs"):
         assert getattr(jobs(**change), inputs)("satellite") != getattr(jobs(), inputs)("satellite")
+
+
+@pytest.mark.parametrize(
+    ("finetuning", "told"),
+    [
+        ({}, "R is L2-SP, half the squared distance"),
+        ({"regularizer": "replay", "frozen_from": "output"}, "source, added to the loss (so it passes through Adam's "),
+        ({"frozen_from": "output"}, "Frozen depth counts from the output."),
+        ({"transfer": "model"}, "Model transfer: F_θ and G_φ are reused, λ = 0."),
+        ({"transfer": "feature"}, "Feature transfer: F_θ is reused with a fresh G_φ, λ = 0."),
+    ],
+)
+def test_the_report_says_what_was_carried_over(jobs, finetuning, told):
+    experiment = jobs(**finetuning).experiment
+    assert told in _protocol(experiment)[-1]
+    assert ("λ is sampled" in _notes(experiment)[0]) is experiment.finetuning.searches_lambda
