@@ -3,8 +3,9 @@
     python benchmarks/tabular_replay.py runs/tabular/table.parquet                         # all; the GP takes its time
     python benchmarks/tabular_replay.py runs/tabular/table.parquet --samplers tpe random   # without the GP
 
-Each policy searches each domain with each seed. `siblings` starts from what the search's own policy found in the other
-domains with the same seed. What a suggestion counts as and what a repeated one costs: `tabular/policies.py`.
+Each policy searches each domain with each seed. `advice` is compared where `tabular_advice.py` has run. `siblings`
+starts from what the search's own policy found in the other domains with the same seed. What a suggestion counts as and
+what a repeated one costs: `tabular/policies.py`.
 """
 
 import argparse
@@ -39,10 +40,11 @@ from tabular.judging import (
     seed_noise,
     stopping_effects,
 )
-from tabular.policies import SAMPLERS, STARTS, Policy, Stopping, Trace, replay
-from tabular.table import Cell, DomainTable, domain_tables, read_table
+from tabular.policies import SAMPLERS, STARTS, Policy, Trace, replay
+from tabular.table import Cell, DomainTable, domain_tables, read_advice, read_table
 from tabular.telling import describe
 
+from orchestrator.stopping import Stopping
 from orchestrator.storage import Storage
 from trainables.version import __version__
 
@@ -74,12 +76,13 @@ def judge(options: argparse.Namespace) -> Json:
     """Replays every policy and says all that is measured of it."""
     place, start = Storage.at(options.table), time.monotonic()
     rows, facts = read_table(place)
-    tables = domain_tables(rows, facts)
+    tables = domain_tables(rows, facts, read_advice(place))
+    wanted = policies(options.samplers, advised=all(table.advice for table in tables))
     if options.jobs == 1:
-        traces = replay_all(tables, policies(options.samplers), options.seeds, options.trials)
+        traces = replay_all(tables, wanted, options.seeds, options.trials)
     else:
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-            traces = replay_all(tables, policies(options.samplers), options.seeds, options.trials, pool.map)
+            traces = replay_all(tables, wanted, options.seeds, options.trials, pool.map)
     counts = [count for count in TRIAL_COUNTS if count <= options.trials] or [options.trials]
     stopping_trials = min(STOPPING_TRIALS, options.trials)
     random = traces.get(Policy("random", "none"))
@@ -104,12 +107,13 @@ def judge(options: argparse.Namespace) -> Json:
     }
 
 
-def policies(samplers: Sequence[str]) -> list[Policy]:
-    """Every policy that is compared, those whose traces others need first."""
-    wanted = [DEFAULT] if DEFAULT.sampler in samplers else [Policy(samplers[0], "space")]
+def policies(samplers: Sequence[str], advised: bool) -> list[Policy]:
+    """Every policy that is compared, those whose traces others need first; from advice only where it is known."""
+    kinds = [starts for starts in STARTS if advised or starts != "advice"]
+    wanted = [Policy(DEFAULT.sampler if DEFAULT.sampler in samplers else samplers[0], kinds[-2])]
     for sampler in samplers:
         of_grid = sampler in ("grid", "qmc")
-        wanted += [Policy(sampler, starts) for starts in (STARTS[:2] if of_grid else STARTS)]
+        wanted += [Policy(sampler, starts) for starts in (kinds[:2] if of_grid else kinds)]
         if not of_grid:
             settings = SLOW_STOPPINGS if sampler == "gp" else STOPPINGS
             wanted += [Policy(sampler, "space", stopping) for stopping in settings]

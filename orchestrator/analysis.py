@@ -30,6 +30,7 @@ MOST_IMAGES = 96
 """Images of each set that are looked at."""
 
 _GENERATED, _GENERATED_SIDE = 64, 256
+_FEWEST_TARGET_SCENES = 2
 Tell = Callable[[int, int], None]
 
 
@@ -57,14 +58,63 @@ def analyze_experiment(experiment: Experiment, source_images: str | None, tell: 
     Raises:
         UsageError: If a set is too small.
     """
-    shards = experiment.home.child("shards")
-    if source_images is None and isinstance(experiment.source, ImageSet):
-        source = _of_shards("the experiment's source images", shards.child("source"))
+    shards, scale = experiment.home.child("shards"), experiment.architecture.scale
+    if source_images is not None:
+        source = _of_folder(source_images, "file", scale)
+    elif isinstance(experiment.source, ImageSet):
+        source = _of_shards("the experiment's source images", shards.child("source"), MOST_IMAGES)
     else:
-        source = _source(source_images, experiment.architecture.scale)
-    targets = {name: (_of_shards(name, shards.child(name)), experiment.space(name)) for name in experiment.targets}
+        source = _generated(_GENERATED, scale)
+    targets = {
+        name: (_of_shards(name, shards.child(name), MOST_IMAGES), experiment.space(name)) for name in experiment.targets
+    }
     told = _analyze(find_model(experiment.home.child("source").uri), source, targets, tell)
     experiment.home.child("analysis", "analysis.json").write_json(told)
+    return told
+
+
+def advise_domains(experiment: Experiment, domains: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What a search asks before it begins: the analysis of some targets, each with its advice.
+
+    Training and validation images alone are read, ``search.analysis_images`` of each set.
+    """
+    shards = experiment.home.child("shards")
+    source = shards.child("source") if isinstance(experiment.source, ImageSet) else None
+    targets = {name: (shards.child(name), experiment.space(name)) for name in domains}
+    most = experiment.search.analysis_images
+    return advise_shards(find_model(experiment.home.child("source").uri), source, targets, most)
+
+
+def advise_shards(
+    found: FoundModel, source: Storage | None, targets: dict[str, tuple[Storage, TransferSpace]], most: int
+) -> dict[str, dict[str, Any]]:
+    """The analysis of shards, each set with its advice.
+
+    Where a set is too small there is none, and the reason: nothing that a search must fail for.
+
+    Args:
+        found: The source model.
+        source: Shards of the source's images; None for generated ones.
+        targets: Shards and search space of each target.
+        most: Images of each set that are looked at.
+
+    Returns:
+        As the targets of :func:`analyze_images`, or ``{"advice": None, "reason": …}``.
+    """
+    plain, scale = found.degradation or Degradation(), found.net.architecture.scale
+    told: dict[str, dict[str, Any]] = {}
+    reference: Observation | None = None
+    for name, (shards, space) in targets.items():
+        try:
+            if reference is None:
+                of = _of_shards("the source images", source, most) if source else _generated(_GENERATED, scale, most)
+                _check_scenes(of, FEWEST_SCENES)
+                reference = observe(found.net, of.images, plain)
+            domain = _of_shards(name, shards, most)
+            _check_scenes(domain, _FEWEST_TARGET_SCENES)
+            told[name] = _compare(found, reference, domain, space, plain, lambda: None)
+        except ImageSetError as problem:
+            told[name] = {"advice": None, "reason": str(problem)}
     return told
 
 
@@ -90,7 +140,8 @@ def analyze_images(
     found, target = find_model(model), find_space(space)
     scale = found.net.architecture.scale
     own = _of_folder(images, scenes, scale)
-    return _analyze(found, _source(source_images, scale), {target.domain: (own, target)}, tell)
+    source = _generated(_GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
+    return _analyze(found, source, {target.domain: (own, target)}, tell)
 
 
 def _analyze(
@@ -98,10 +149,8 @@ def _analyze(
 ) -> dict[str, Any]:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]
-    for domain, least in zip(sets, [FEWEST_SCENES] + [2] * len(targets), strict=True):
-        count = len({image.scene for image in domain.images})
-        if count < least:
-            raise ImageSetError(f"'{domain.name}' has usable images of {count} scenes; an analysis needs {least}.")
+    for domain, least in zip(sets, [FEWEST_SCENES] + [_FEWEST_TARGET_SCENES] * len(targets), strict=True):
+        _check_scenes(domain, least)
     done, of = itertools.count(1), sum(len(domain.images) for domain in sets)
 
     def step() -> None:
@@ -118,6 +167,12 @@ def _analyze(
             name: _compare(found, reference, domain, space, plain, step) for name, (domain, space) in targets.items()
         },
     }
+
+
+def _check_scenes(domain: DomainImages, least: int) -> None:
+    count = len({image.scene for image in domain.images})
+    if count < least:
+        raise ImageSetError(f"'{domain.name}' has usable images of {count} scenes; an analysis needs {least}.")
 
 
 def _compare(
@@ -178,18 +233,17 @@ def _signal(seen: Observation) -> dict[str, Any]:
     return told
 
 
-def _of_shards(name: str, place: Storage) -> DomainImages:
+def _of_shards(name: str, place: Storage, most: int) -> DomainImages:
     """Images of the training and the validation split, in the order of the shards, which is random."""
     every = (image for split in ("train", "validation") for image in read_split(place, split))
-    return DomainImages(name, list(itertools.islice(every, MOST_IMAGES)), read_manifest(place)["images"]["train"])
+    return DomainImages(name, list(itertools.islice(every, most)), read_manifest(place)["images"]["train"])
 
 
-def _source(images: str | None, scale: int) -> DomainImages:
-    if images is not None:
-        return _of_folder(images, "file", scale)
+def _generated(count: int, scale: int, most: int = MOST_IMAGES) -> DomainImages:
+    count = min(count, most)
     side = max(_GENERATED_SIDE, TILE * scale)
-    drawn = [NamedImage(str(i), str(i), generate("natural", i, (side, side))) for i in range(_GENERATED)]
-    return DomainImages(f"{_GENERATED} generated natural images (no source images were named)", drawn, len(drawn))
+    drawn = [NamedImage(str(i), str(i), generate("natural", i, (side, side))) for i in range(count)]
+    return DomainImages(f"{count} generated natural images (no source images were named)", drawn, len(drawn))
 
 
 def _of_folder(images: str, scenes: str, scale: int) -> DomainImages:

@@ -114,10 +114,27 @@ def pretrain(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     _run_until("pretrain", experiment, overrides)
 
 
-@app.command(epilog="Example: rayscale search experiments/four-domains.yaml")
-def search(experiment: ExperimentFile, overrides: Overrides = None) -> None:
-    """Runs all up to the search, then stops."""
-    _run_until("search", experiment, overrides)
+@app.command(epilog="Example: rayscale search experiments/four-domains.yaml --domain satellite --extend 12")
+def search(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    domain: Annotated[
+        str | None, typer.Option(help="Search this target alone; those searched before become its siblings.")
+    ] = None,
+    extend: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Go on with the finished search for so many more trials.")
+    ] = None,
+) -> None:
+    """Runs all up to the search, then stops.
+
+    A search that was extended stays so long in every later run, whose confirmation is done again.
+    """
+    from orchestrator.extending import run_search
+    from orchestrator.pipeline import preflight
+    from orchestrator.reading import load_experiment
+
+    loaded = load_experiment(experiment, overrides or [])
+    run_search(loaded, preflight(loaded), _display(), domain, extend)
 
 
 @app.command(epilog="Example: rayscale confirm experiments/four-domains.yaml")

@@ -22,9 +22,9 @@ from orchestrator.confirmation_runs import (
     validate_source,
 )
 from orchestrator.progress import teller
-from orchestrator.searching import Record
 from orchestrator.stages import now
 from orchestrator.statistics import paired_interval
+from orchestrator.trial_records import Record
 from trainables.evaluation import Score
 from trainables.finetune import TransferConfiguration
 from trainables.version import __version__

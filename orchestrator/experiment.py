@@ -207,11 +207,34 @@ class Search(_Section):
     trials: Positive = Field(24, description="trials per domain")
     sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler")
     startup_trials: Positive = Field(5, description="trials before the sampler's model is used")
+    starts: tuple[Literal["default", "advice", "space", "siblings"], ...] = Field(
+        ("default", "advice", "space", "siblings"),
+        description="first trials, in this order: the default fine-tune, what the analysis of the domain advises, the "
+        "search space's own, the best of other domains' finished searches; leave out what is not wanted",
+    )
+    starts_from: tuple[str, ...] = Field(
+        (), description="folders or s3:// prefixes of other experiments, whose finished searches are siblings too"
+    )
+    analysis_images: Annotated[int, Field(ge=8)] = Field(
+        96, description="images of the source and of each domain that are analysed for advice"
+    )
+    stopping: Literal["none", "asha"] = Field("none", description="early stopping of trials")
+    reduction_factor: Annotated[int, Field(ge=2)] = Field(
+        4, description="ASHA: a trial goes on past a rung if it is among the best 1 / reduction_factor so far"
+    )
+    grace: Positive = Field(1, description="ASHA: validation scores before the first rung")
     concurrent_trials: Positive = Field(1, description="trials of one domain at once; 1 makes a study repeatable")
     cpus_per_trial: Annotated[float, Field(gt=0)] = Field(1, description="CPUs of each trial")
     gpus_per_trial: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each trial, may be a fraction")
     validation_images: Positive = Field(16, description="validation images scored, spread over scenes")
     validation_crop: Annotated[int, Field(ge=32)] = Field(256, description="HR pixels of their middle that count")
+
+    @field_validator("starts")
+    @classmethod
+    def _check_starts(cls, starts: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(starts)) < len(starts):
+            raise ValueError(f"must name each kind once, found {list(starts)}")
+        return starts
 
 
 class Confirmation(_Section):

@@ -25,6 +25,7 @@ _HELD_IMAGES = 500
 """Training images that a worker process keeps decoded between trials; a larger split is streamed anew."""
 
 Curve = list[tuple[int, float]]
+Watch = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,12 @@ class DomainJob:
 
 
 def run_finetuning(
-    job: DomainJob, configuration: TransferConfiguration, seed: int, tell: Tell, from_scratch: bool = False
+    job: DomainJob,
+    configuration: TransferConfiguration,
+    seed: int,
+    tell: Tell,
+    from_scratch: bool = False,
+    watch: Watch = lambda step, value: None,
 ) -> tuple[SuperResolutionNet, Curve]:
     """Fine-tunes the source model, or trains a fresh network of the same shape on the same budget.
 
@@ -82,6 +88,7 @@ def run_finetuning(
         seed: Of the patches and of all else that is random.
         tell: Told (step, of, note) after each evaluation.
         from_scratch: Whether to begin with a fresh network; the job's method says nothing then.
+        watch: Called with each (step, validation PSNR); what it raises ends the training.
 
     Returns:
         The trained network and its (step, validation PSNR) curve.
@@ -102,6 +109,7 @@ def run_finetuning(
 
     def report(step: int, value: float) -> None:
         tell(step, job.budget.steps, f"{value:.2f} dB on validation")
+        watch(step, value)
 
     def validate(net: SuperResolutionNet) -> float:
         return validation_psnr(job, net)

@@ -9,15 +9,19 @@ from orchestrator.experiment import Experiment, ImageSet, Target
 from orchestrator.finetuning import DomainJob
 from orchestrator.image_sets import SourceFile, listing_fingerprint
 from orchestrator.pretraining import SOURCE_DEGRADATION
-from orchestrator.searching import Record, StudyJob, read_records
 from orchestrator.shards import read_manifest
-from orchestrator.stages import fingerprint
+from orchestrator.stages import RECORD, fingerprint, finished, now
+from orchestrator.starts import Start
 from orchestrator.storage import Storage
+from orchestrator.study import StudyJob
+from orchestrator.trial_records import Record, read_records
 from trainables.finetune import TransferConfiguration
 from trainables.models import CARD
 from trainables.patches import smallest_image
 
 SOURCE = "source"
+
+_EXTENDED = "extended.json"
 
 
 class Jobs:
@@ -72,16 +76,30 @@ class Jobs:
             experiment.seed,
         )
 
+    def analysis_inputs(self, domain: str) -> str:
+        """Fingerprint of a domain's analysis."""
+        space, images = self.experiment.space(domain), self.experiment.search.analysis_images
+        return fingerprint(
+            "analysis-1",
+            self.source_inputs(),
+            self._shards_digest(domain),
+            [space.id, space.degradation.to_dict(), space.learning_rate, space.lambda_, space.deepest],
+            images,
+        )
+
     def study_inputs(self, domain: str) -> str:
-        """Fingerprint of a study without its number of trials: with more of them it is the same study, extended."""
+        """Fingerprint of a study without its number of trials: with more of them it is the same study, extended.
+
+        What advice and siblings have to say is not part of it: it is settled when the study begins.
+        """
         experiment, space = self.experiment, self.experiment.space(domain)
         where_it_runs = {"trials", "cpus_per_trial", "gpus_per_trial", "concurrent_trials"}
         return fingerprint(
-            "search-1",
+            "search-2",
             self.source_inputs(),
             self._shards_digest(domain),
             [space.id, space.degradation.to_dict(), space.learning_rate, space.lambda_, space.zero_share],
-            [str(start) for start in self._starts(domain)],
+            [str(start) for start in (self.default(), *space.starts)],
             experiment.frozen_depths(domain),
             experiment.finetuning.model_dump(exclude={"scratch_learning_rate"}),
             experiment.search.model_dump(exclude=where_it_runs),
@@ -90,7 +108,17 @@ class Jobs:
 
     def search_inputs(self, domain: str) -> str:
         """Fingerprint of a finished search."""
-        return fingerprint(self.study_inputs(domain), self.experiment.search.trials)
+        return fingerprint(self.study_inputs(domain), self.trials(domain))
+
+    def trials(self, domain: str) -> int:
+        """Trials of a domain's study: as many as the experiment asks for, or as it has been extended to."""
+        told = self.records_place(domain).child(_EXTENDED).read_json() or {}
+        return max(self.experiment.search.trials, int(told.get("trials", 0)))
+
+    def extend(self, domain: str, more: int) -> None:
+        """Makes the study of a finished search so many trials longer, for every later run."""
+        longer = {"trials": self.trials(domain) + more, "extended_at": now()}
+        self.records_place(domain).child(_EXTENDED).write_json(longer)
 
     def confirm_inputs(self, domain: str) -> str:
         """Fingerprint of a confirmation."""
@@ -103,22 +131,23 @@ class Jobs:
         return fingerprint("report-1", confirmations, self.experiment.generated_samples)
 
     def records(self, domain: str) -> list[Record]:
-        """The finished trials of a study, at most as many as the experiment asks for."""
-        return read_records(self._records_place(domain))[: self.experiment.search.trials]
+        """The trials of a study that have ended."""
+        return read_records(self.records_place(domain))[: self.trials(domain)]
 
-    def study(self, domain: str, board: Any) -> StudyJob:
+    def study(self, domain: str, starts: tuple[Start, ...], board: Any) -> StudyJob:
         """What a domain's search is told."""
         experiment, space = self.experiment, self.experiment.space(domain)
         return StudyJob(
             domain=self._domain_job(domain),
             settings=experiment.search,
+            trials=self.trials(domain),
             seed=experiment.seed,
             learning_rate=space.learning_rate,
             lambda_=space.lambda_range if experiment.finetuning.searches_lambda else None,
             lambda_floor=space.lambda_[0],
             frozen_depth=experiment.frozen_depths(domain),
-            starts=self._starts(domain),
-            records=self._records_place(domain),
+            starts=starts,
+            records=self.records_place(domain),
             scratch=self.place("search", domain, "ray"),
             board=board,
         )
@@ -128,8 +157,8 @@ class Jobs:
         experiment = self.experiment
         return ConfirmJob(
             domain=self._domain_job(domain),
-            candidates=candidates_of(self.records(domain), experiment.confirmation.top, self._default()),
-            scratch=replace(self._default(), learning_rate=experiment.finetuning.scratch_learning_rate),
+            candidates=candidates_of(self.records(domain), experiment.confirmation.top, self.default()),
+            scratch=replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate),
             seeds=tuple(experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)),
             runs=self.place("confirm", domain, f"runs-{self.confirm_inputs(domain)}"),
             model=self.place("models", domain),
@@ -164,7 +193,8 @@ class Jobs:
             source_images=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
         )
 
-    def _records_place(self, domain: str) -> Storage:
+    def records_place(self, domain: str) -> Storage:
+        """The folder of a study's trial records."""
         return self.place("search", domain, f"study-{self.study_inputs(domain)}")
 
     def _shards_digest(self, name: str) -> str:
@@ -178,12 +208,12 @@ class Jobs:
             return {"source": found.where, "source_licence": found.licence}
         return {"source_shards": self._shards_digest(SOURCE)}
 
-    def _default(self) -> TransferConfiguration:
+    def default(self) -> TransferConfiguration:
+        """The default fine-tune."""
         rate = self.experiment.finetuning.default_learning_rate
         return TransferConfiguration(learning_rate=rate, lambda_=0.0, frozen_depth=0)
 
-    def _starts(self, domain: str) -> tuple[TransferConfiguration, ...]:
-        starts = (self._default(), *self.experiment.space(domain).starts)
-        if self.experiment.finetuning.searches_lambda:
-            return starts
-        return tuple(dict.fromkeys(replace(start, lambda_=0.0) for start in starts))
+    def search_stands(self, domain: str) -> bool:
+        """Whether a domain's search has finished with exactly these settings and images."""
+        place = self.place("search", domain)
+        return place.child(RECORD).exists() and finished(place, self.search_inputs(domain)) is not None

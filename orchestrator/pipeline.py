@@ -1,30 +1,37 @@
-"""A whole experiment, stage by stage: shards → source model → search → confirmation → report."""
+"""A whole experiment, stage by stage: shards → source model → analysis → search → confirmation → report."""
 
 import shlex
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.analysis import advise_domains
 from orchestrator.cluster import Resources, check_resources, connect, drive_all, local_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.experiment import FORMAT, Experiment, ImageSet, Target
+from orchestrator.gathering import study_starts
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.model_files import FoundModel
+from orchestrator.optuna_log import FILE as OPTUNA_LOG
+from orchestrator.optuna_log import write_optuna_log
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
 from orchestrator.reading import check_source
 from orchestrator.reporting import write_report
-from orchestrator.searching import Record, drive_study
+from orchestrator.searching import drive_study
 from orchestrator.shards import build_shards, check_sound, read_manifest
 from orchestrator.stages import RECORD, finish_stage, finished, now, run_stage
+from orchestrator.starts import searched_domains
 from orchestrator.storage import Storage
+from orchestrator.trial_records import Record, best_record
 from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__
 
-STAGES = ("shards", "pretrain", "search", "confirm", "report")
+STAGES = ("shards", "pretrain", "analyze", "search", "confirm", "report")
 """Stages in order; a run may end after any of them."""
 
 _LISTED = 5
@@ -48,6 +55,8 @@ def preflight(experiment: Experiment) -> Inputs:
     _check_version(experiment)
     if SOURCE in experiment.targets:
         raise UsageError(f"A target cannot be called '{SOURCE}'; that is the source domain's folder.")
+    for folder in experiment.search.starts_from:
+        searched_domains(Storage.at(folder))
     files = _list_all(experiment)
     resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
     if resources is not None:
@@ -55,7 +64,13 @@ def preflight(experiment: Experiment) -> Inputs:
     return Inputs(files, resources)
 
 
-def run_experiment(experiment: Experiment, inputs: Inputs, display: Display, until: str = "report") -> None:
+def run_experiment(
+    experiment: Experiment,
+    inputs: Inputs,
+    display: Display,
+    until: str = "report",
+    domains: Sequence[str] | None = None,
+) -> None:
     """Runs every stage that does not stand finished, and says of each whether it ran.
 
     Args:
@@ -63,6 +78,7 @@ def run_experiment(experiment: Experiment, inputs: Inputs, display: Display, unt
         inputs: The result of :func:`preflight`.
         display: Where progress goes.
         until: The last stage, one of :data:`STAGES`.
+        domains: The targets that are searched; all by default. The report is of all.
 
     Raises:
         RunError: If a stage fails; what had finished is kept.
@@ -72,9 +88,10 @@ def run_experiment(experiment: Experiment, inputs: Inputs, display: Display, unt
     )
     wanted = STAGES[: STAGES.index(until) + 1]
     with ExitStack() as stack:
-        run = _Run(experiment, display, stack)
+        run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
         for name, files in inputs.files.items():
-            run.shards(name, files)
+            if name in (SOURCE, *run.domains):
+                run.shards(name, files)
         for stage in wanted[1:]:
             getattr(run, stage)()
 
@@ -82,8 +99,9 @@ def run_experiment(experiment: Experiment, inputs: Inputs, display: Display, unt
 class _Run:
     """One run of an experiment; Ray starts when the first stage needs it."""
 
-    def __init__(self, experiment: Experiment, display: Display, stack: ExitStack) -> None:
+    def __init__(self, experiment: Experiment, domains: tuple[str, ...], display: Display, stack: ExitStack) -> None:
         self.experiment, self.jobs, self.say = experiment, Jobs(experiment), display.say
+        self.domains = domains
         self._display, self._stack = display, stack
 
     def shards(self, name: str, files: list[SourceFile]) -> None:
@@ -123,20 +141,45 @@ class _Run:
             place.child(name).write_bytes(data)
         finish_stage("pretrain", place, inputs, start, {"model": found.where})
 
+    def analyze(self) -> None:
+        """Asks for advice on each domain that a study may start from."""
+        if "advice" not in self.experiment.search.starts:
+            return
+        domains = self._unfinished("analysis", self.jobs.analysis_inputs)
+        if not domains:
+            return
+        self.say(f"analysis: how far {', '.join(domains)} lie from the source")
+        start = time.monotonic()
+        for domain, told in advise_domains(self.experiment, domains).items():
+            place, inputs = self.jobs.place("analysis", domain), self.jobs.analysis_inputs(domain)
+            finish_stage(f"analysis {domain}", place, inputs, start, told)
+            advice = told["advice"]
+            self.say(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + told['reason']}")
+
     def search(self) -> None:
         domains = self._unfinished("search", self.jobs.search_inputs)
         if not domains:
             return
-        self.say(f"search: {self.experiment.search.trials} trials each for {', '.join(domains)}")
+        trials = ", ".join(f"{self.jobs.trials(domain)} trials for {domain}" for domain in domains)
+        self.say(f"search: {trials}")
         start = time.monotonic()
+        starts = {domain: study_starts(self.jobs, domain) for domain in domains}
+        jobs = {domain: self.jobs.study(domain, starts[domain], self._cluster[1]) for domain in domains}
 
         def done(domain: str, records: list[Record]) -> None:
-            result = {"trials": len(records), "trial_seconds": sum(record["seconds"] for record in records)}
             place, inputs = self.jobs.place("search", domain), self.jobs.search_inputs(domain)
+            best = best_record(records)
+            result = {
+                "trials": len(records),
+                "trial_seconds": sum(record["seconds"] for record in records),
+                "best": {name: best[name] for name in ("number", "configuration", "psnr")} if best else None,
+            }
+            name = f"{self.experiment.name}, {domain}"
+            write_optuna_log(name, records, jobs[domain].distributions(), place.child(OPTUNA_LOG))
             finish_stage(f"search {domain}", place, inputs, start, result)
             self.say(f"search {domain}: done, {len(records)} trials")
 
-        drive_all("Search", drive_study, {d: self.jobs.study(d, self._cluster[1]) for d in domains}, done)
+        drive_all("Search", drive_study, jobs, done)
 
     def confirm(self) -> None:
         domains = self._unfinished("confirm", self.jobs.confirm_inputs)
@@ -172,7 +215,7 @@ class _Run:
 
     def _unfinished(self, stage: str, inputs_of: Any) -> list[str]:
         unfinished = []
-        for domain in self.experiment.targets:
+        for domain in self.domains:
             record = finished(self.jobs.place(stage, domain), inputs_of(domain))
             if record is None:
                 unfinished.append(domain)

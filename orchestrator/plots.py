@@ -174,6 +174,8 @@ def learning_curves(domain: DomainReport, name: str) -> str:
             kind = "other trials"
             if trial.status == "diverged":
                 look, kind = {"color": _WORSE, "lw": 1, "ls": ":"}, "diverged"
+            elif trial.status == "stopped":
+                look, kind = {"color": _MUTED, "lw": 0.9, "ls": "-."}, "stopped early"
             elif trial.origin == "default":
                 look, kind = {"color": _INK, "lw": 1.3, "ls": "--"}, "default fine-tune"
             if trial is winner:
@@ -223,12 +225,15 @@ def _scatter(axes: Axes, domain: DomainReport, place: Callable[[Trial], float], 
         "start": ([], {"marker": "s", "color": _MARK, "mfc": _SURFACE, "ms": 4.5}),
         "default fine-tune": ([], {"marker": "D", "color": _INK, "mfc": _SURFACE, "ms": 5.5}),
         "below the range": ([], {"marker": "v", "color": _MARK, "mfc": _SURFACE, "ms": 5}),
+        "stopped early": ([], {"marker": "1", "color": _MUTED, "ms": 6, "mew": 1.2}),
         "diverged": ([], {"marker": "x", "color": _WORSE, "ms": 5.5, "mew": 1.5}),
         "winner": ([], {"marker": "o", "color": _WINNER, "mfc": "none", "ms": 10, "mew": 1.8}),
     }
     for trial in domain.trials:
-        kind = {"default": "default fine-tune", "start": "start", "sampler": "sampled"}[trial.origin]
-        if trial.status == "diverged" or trial.psnr is None or not math.isfinite(trial.psnr):
+        kind = {"default": "default fine-tune", "sampler": "sampled"}.get(trial.origin, "start")
+        if trial.status == "stopped":
+            kind = "stopped early"
+        elif trial.status == "diverged" or trial.psnr is None or not math.isfinite(trial.psnr):
             kind = "diverged"
         elif trial.psnr < floor:
             kind = "below the range"
@@ -236,7 +241,7 @@ def _scatter(axes: Axes, domain: DomainReport, place: Callable[[Trial], float], 
         if trial is winner:
             groups["winner"][0].append(trial)
     for kind, (trials, look) in groups.items():
-        at_edge = kind in ("diverged", "below the range")
+        at_edge = kind in ("stopped early", "diverged", "below the range")
         heights = [floor if at_edge or t.psnr is None else t.psnr for t in trials]
         if trials:
             axes.plot([place(t) for t in trials], heights, ls="none", label=kind, clip_on=False, **look)

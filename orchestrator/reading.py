@@ -109,6 +109,12 @@ def _check_meaning(experiment: Experiment) -> None:
                 )
     if not isinstance(experiment.source, SourceModel):
         check_source(experiment)
+    search, evaluations = experiment.search, experiment.finetuning.budget().evaluations
+    if search.stopping != "none" and search.grace >= evaluations:
+        raise UsageError(
+            f"search.grace ({search.grace}) must be below finetuning.evaluations ({evaluations}): no trial can be "
+            "stopped at its last validation score."
+        )
     pretraining = experiment.pretraining
     if pretraining.checkpoint_every % pretraining.report_every:
         raise UsageError(

@@ -101,6 +101,8 @@ def terminal_table(report: Report) -> Table:
             *(_gain_cell(gain(domain, baseline)) for baseline in _COMPARED),
         )
         verdicts.append(f"{name}: ", "bold").append(f"{domain.verdict}\n")
+        for warning in domain.study.warnings if domain.study else ():
+            verdicts.append(f"  {warning}\n", "yellow")
     verdicts.append("[ , ] is the 95 % bootstrap interval over scenes of the mean paired difference over test images.")
     table.caption = verdicts
     return table
@@ -144,6 +146,7 @@ def best_yaml(report: Report) -> str:
             },
             "trials": {
                 "finished": sum(t.status == "finished" for t in domain.trials),
+                "stopped": sum(t.status == "stopped" for t in domain.trials),
                 "diverged": sum(t.status == "diverged" for t in domain.trials),
             },
             "verdict": domain.verdict,
@@ -195,8 +198,9 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
         "gains": list(_gains(domain)),
         "differences": list(rows.values()),
         "winner": plots.winning_trial(domain),
-        "origins": {origin: origins.count(origin) for origin in ("default", "start", "sampler")},
+        "origins": {origin: origins.count(origin) for origin in ("default", "advice", "start", "sibling", "sampler")},
         "diverged": sum(t.status == "diverged" for t in domain.trials),
+        "stopped": sum(t.status == "stopped" for t in domain.trials),
         "interval_plot": Markup(plots.interval_plot(domain, drawn, f"{key}-intervals")) if drawn else None,
         "history": Markup(plots.search_history(domain, f"{key}-history")),
         "curves": Markup(plots.learning_curves(domain, f"{key}-curves")),

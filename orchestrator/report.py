@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.study_facts import StudyFacts
+
 Verdict = Literal["better", "tie", "worse", "too few scenes"]
 """What the interval of a difference says; ``tie`` where it holds zero, the last where it rests on too few scenes."""
 
@@ -34,13 +36,13 @@ class CurvePoint(_Record):
 
 
 class Trial(_Record):
-    """One finished or failed trial of a domain's study. ``psnr`` is measured on validation images."""
+    """One trial of a domain's study. ``psnr`` is measured on validation images, at the end of a finished one."""
 
     number: int
-    origin: Literal["default", "start", "sampler"]
+    origin: Literal["default", "advice", "start", "sibling", "sampler"]
     configuration: Configuration
     sampled_lambda: float
-    status: Literal["finished", "diverged"]
+    status: Literal["finished", "stopped", "diverged"]
     psnr: float | None
     seconds: float
     curve: list[CurvePoint]
@@ -116,6 +118,7 @@ class DomainReport(_Record):
     candidates: list[Candidate]
     winner: str
     trials: list[Trial]
+    study: StudyFacts | None = None
     lambda_floor: float
     frozen_depth_limit: int
     steps_per_trial: int

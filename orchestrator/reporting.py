@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.experiment import Experiment, Finetuning
+from orchestrator.experiment import Experiment, Finetuning, Search
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.rendering import best_yaml, markdown_table, render_html
 from orchestrator.report import (
@@ -27,11 +27,12 @@ from orchestrator.report import (
     SplitCounts,
     Trial,
 )
-from orchestrator.searching import Record
 from orchestrator.shards import read_manifest
 from orchestrator.stages import RECORD, now
 from orchestrator.statistics import FEWEST_SCENES
 from orchestrator.storage import Storage
+from orchestrator.study_report import study_report
+from orchestrator.trial_records import Record
 from trainables.errors import UsageError
 from trainables.models import CARD
 from trainables.version import __version__
@@ -118,6 +119,9 @@ def _domain(experiment: Experiment, name: str, records: list[Record], pictures: 
         candidates=candidates,
         winner=winner.name,
         trials=[_trial(record) for record in records],
+        study=study_report(
+            experiment, name, records, winner.configuration.model_dump() if winner.configuration else None
+        ),
         lambda_floor=space.lambda_[0],
         frozen_depth_limit=experiment.frozen_depths(name)[1],
         steps_per_trial=experiment.finetuning.steps,
@@ -274,7 +278,7 @@ def _carried_over(finetuning: Finetuning) -> str:
 def _notes(experiment: Experiment) -> list[str]:
     search = experiment.search
     notes = [
-        f"{search.trials} trials per domain with Optuna's {search.sampler} sampler, no early stopping."
+        f"{search.trials} trials or more per domain with Optuna's {search.sampler} sampler, {_stopping(search)}."
         + " λ is sampled log-uniformly; below the floor it means exactly 0." * experiment.finetuning.searches_lambda,
     ]
     if search.trials < 24:
@@ -285,6 +289,12 @@ def _notes(experiment: Experiment) -> list[str]:
     if experiment.generated_samples:
         notes.append("All images are generated; the numbers show that the tool works, not how it does on real images.")
     return notes
+
+
+def _stopping(search: Search) -> str:
+    if search.stopping == "none":
+        return "no early stopping"
+    return f"stopped early by ASHA (reduction factor {search.reduction_factor}, first rung {search.grace})"
 
 
 def _environment() -> dict[str, str]:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
+from orchestrator.stopping import Stopping
 from tabular.grid import FULL, SECOND_SEED
-from tabular.policies import Policy, Stopping, Trace
+from tabular.policies import OWN_STARTS, Policy, Trace
 from tabular.table import DomainTable
 
 REGRET_LIMIT_DB = 0.02
-DEFAULT = Policy("gp", "space")
-"""The search's own: see orchestrator.experiment.Search and orchestrator.jobs.Jobs."""
+DEFAULT = Policy("gp", OWN_STARTS)
+"""The search's own: see orchestrator.experiment.Search and orchestrator.gathering."""
 STOPPINGS = tuple(Stopping(factor, grace) for factor in (2, 4) for grace in (1, 2, 4))
 
 Row = dict[str, Any]
@@ -98,7 +99,9 @@ def questions(tables: Sequence[DomainTable], results: Results, trials: int) -> l
         return policy in results and count <= trials
 
     own, random = median(DEFAULT, 24), median(Policy("random", "none"), 24)
-    warm, cold = median(Policy("gp", "siblings"), 8), median(Policy("gp", "none"), 16)
+    warm, cold, later = (
+        median(Policy("gp", starts), count) for starts, count in (("siblings", 8), ("none", 16), ("none", 24))
+    )
     first = None if own is None or random is None else own <= REGRET_LIMIT_DB and own <= random / 2
     return [
         {
@@ -109,7 +112,7 @@ def questions(tables: Sequence[DomainTable], results: Results, trials: int) -> l
         },
         {
             "question": "Starts from sibling domains reach at 8 trials what a search without starts reaches at 16",
-            "values": {"siblings at 8": warm, "no starts at 16": cold},
+            "values": {"siblings at 8": warm, "no starts at 16": cold, "no starts at 24": later},
             "answer": None if warm is None or cold is None else warm <= cold,
         },
     ]

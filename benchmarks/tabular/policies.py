@@ -8,32 +8,20 @@ cell costs a whole trial again: a search never meets the same continuous configu
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
-from ray.tune.schedulers import ASHAScheduler
 
-from orchestrator.searching import RepeatableSampler
+from orchestrator.sampling import RepeatableSampler
+from orchestrator.stopping import Stopper, Stopping
 from tabular.table import Cell, DomainTable
 
 SAMPLERS = ("gp", "tpe", "random", "qmc", "grid")
-STARTS = ("none", "space", "siblings")
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """ASHA (Li et al. 2020, arXiv 1810.05934), as Ray Tune decides it.
-
-    Attributes:
-        reduction_factor: A trial goes on past a rung if it is among the best 1 / reduction_factor so far.
-        grace: Evaluations before the first rung.
-    """
-
-    reduction_factor: int
-    grace: int
+STARTS = ("none", "space", "advice", "siblings")
+OWN_STARTS = "advice"
+"""What the search itself starts from where no sibling is searched yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +30,9 @@ class Policy:
 
     Attributes:
         sampler: One of :data:`SAMPLERS`; ``grid`` tries all cells in random order.
-        starts: First trials: ``none``; ``space``, the default fine-tune and the space's own; ``siblings``, the default
-            fine-tune and what a search of each other domain found best.
+        starts: First trials: ``none``; ``space``, the default fine-tune and the space's own; ``advice``, the default
+            fine-tune, what the analysis of the domain advises and the space's own; ``siblings``, the default fine-tune
+            and what a search of each other domain found best.
         stopping: Early stopping; None trains every trial to its end.
         startup_trials: Trials before the sampler's model is used.
     """
@@ -76,31 +65,6 @@ class Trace:
         return len(self.cells) - len(set(self.cells))
 
 
-class Stopper:
-    """Ray Tune's own ASHA, told a table's learning curves."""
-
-    def __init__(self, stopping: Stopping, rungs: int) -> None:
-        self._asha = ASHAScheduler(
-            time_attr="evaluation",
-            metric="psnr",
-            mode="max",
-            max_t=rungs,
-            grace_period=stopping.grace,
-            reduction_factor=stopping.reduction_factor,
-        )
-
-    def stops_at(self, number: int, curve: Sequence[float]) -> int:
-        """Evaluations after which a trial ends; all of them if it is not stopped."""
-        trial: Any = SimpleNamespace(trial_id=str(number))
-        controller: Any = None
-        self._asha.on_trial_add(controller, trial)
-        for evaluation, psnr in enumerate(curve, 1):
-            told = {"evaluation": evaluation, "psnr": psnr}
-            if self._asha.on_trial_result(controller, trial, told) == ASHAScheduler.STOP:
-                return evaluation
-        return len(curve)
-
-
 def replay(table: DomainTable, policy: Policy, seed: int, trials: int, siblings: Sequence[Cell] = ()) -> Trace:
     """Searches a domain's table with a policy.
 
@@ -118,12 +82,12 @@ def replay(table: DomainTable, policy: Policy, seed: int, trials: int, siblings:
     stopper = Stopper(policy.stopping, table.rungs) if policy.stopping else None
     cells: list[Cell] = []
     best, cost, winners = [-np.inf], [0.0], [(0, 0, 0)]
-    for number in range(trials):
+    for _ in range(trials):
         trial = study.ask(table.distributions)
         cell = table.cell_of(trial.params)
         spent, whole = int(table.spent[cell]), True
         if stopper is not None and not np.isnan(table.curves[cell]).any():
-            spent = stopper.stops_at(number, table.curves[cell].tolist())
+            spent = stopper.stops_at(table.curves[cell].tolist())
             whole = spent == table.rungs
         score = float(table.objective[cell])
         if whole:
@@ -141,6 +105,8 @@ def replay(table: DomainTable, policy: Policy, seed: int, trials: int, siblings:
 
 def _first_points(table: DomainTable, policy: Policy, seed: int, siblings: Sequence[Cell]) -> list[dict[str, Any]]:
     points = [] if policy.starts == "none" else list(table.starts)
+    if policy.starts == "advice":
+        points = [table.starts[0], *table.advice, *table.starts[1:]]
     if policy.starts == "siblings":
         tried = {table.cell_of(table.starts[0])}
         new = [cell for cell in dict.fromkeys(siblings) if cell not in tried]

@@ -19,6 +19,8 @@ from trainables.errors import UsageError
 from trainables.objective import effective_lambda
 
 FORMAT = 1
+ADVICE = "advice.json"
+"""The file beside a table that `tabular_advice.py` writes."""
 _KEY = b"rayscale-tabular"
 _SCHEMA = pa.schema(
     [
@@ -92,6 +94,7 @@ class DomainTable:
         lambda_: Range that λ is sampled from, log scale.
         lambda_floor: λ below this means exactly 0.
         starts: The default fine-tune, then the space's own starting points, as sampled values.
+        advice: What the analysis of the domain's images advises, as sampled values; empty if that is not known.
     """
 
     name: str
@@ -103,6 +106,7 @@ class DomainTable:
     lambda_: tuple[float, float]
     lambda_floor: float
     starts: tuple[dict[str, Any], ...]
+    advice: tuple[dict[str, Any], ...] = ()
 
     @property
     def rungs(self) -> int:
@@ -159,16 +163,32 @@ class DomainTable:
         return shares
 
 
-def domain_tables(rows: Sequence[Row], facts: dict[str, Any]) -> list[DomainTable]:
+def read_advice(table: Storage) -> dict[str, list[Row]]:
+    """The advised configurations of each domain, from the file beside a table; empty if there is none."""
+    told = Storage(table.uri.rpartition("/")[0]).child(ADVICE).read_json() or {"domains": {}}
+    return {name: domain["advice"]["points"] for name, domain in told["domains"].items() if domain["advice"]}
+
+
+def domain_tables(
+    rows: Sequence[Row], facts: dict[str, Any], advice: dict[str, list[Row]] | None = None
+) -> list[DomainTable]:
     """Every domain's full grid.
+
+    Args:
+        rows: The table's rows.
+        facts: What is said of them all.
+        advice: Advised configurations by domain, where they are known.
 
     Raises:
         UsageError: If one has rows missing.
     """
-    return [_domain_table(name, [row for row in rows if row["domain"] == name], facts) for name in facts["domains"]]
+    return [
+        _domain_table(name, [row for row in rows if row["domain"] == name], facts, (advice or {}).get(name, []))
+        for name in facts["domains"]
+    ]
 
 
-def _domain_table(name: str, rows: list[Row], facts: dict[str, Any]) -> DomainTable:
+def _domain_table(name: str, rows: list[Row], facts: dict[str, Any], advice: list[Row]) -> DomainTable:
     told = facts["domains"][name]
     axes = (tuple(told["learning_rates"]), tuple(told["lambdas"]), tuple(told["frozen_depths"]))
     shape = (len(axes[0]), len(axes[1]), len(axes[2]))
@@ -198,6 +218,7 @@ def _domain_table(name: str, rows: list[Row], facts: dict[str, Any]) -> DomainTa
         lambda_=tuple(space["lambda_range"]),
         lambda_floor=space["lambda_floor"],
         starts=tuple(space["starts"]),
+        advice=tuple({**point, "lambda_": point["lambda_"] or space["lambda_range"][0]} for point in advice),
     )
 
 

@@ -18,11 +18,12 @@ from tabular.judging import (
     seed_noise,
     stopping_effects,
 )
-from tabular.policies import Policy, Stopping, Trace, replay
-from tabular.table import domain_tables, read_table, write_table
+from tabular.policies import STARTS, Policy, Trace, replay
+from tabular.table import domain_tables, read_advice, read_table, write_table
 from tabular.telling import describe
 
 from orchestrator.experiment import Search
+from orchestrator.stopping import Stopping
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import UsageError
@@ -143,6 +144,16 @@ def test_a_start_at_the_optimum_leaves_no_regret_and_a_cold_search_some():
     assert replay(of, Policy("tpe", "space"), 0, 2).best[-1] < of.best
 
 
+def test_advice_comes_after_the_default_and_before_the_space_s_own(tmp_path):
+    place = Storage.at(str(tmp_path / "table.parquet"))
+    points = [{"learning_rate": 3e-3, "lambda_": 0.0, "frozen_depth": 4}]
+    Storage.at(str(tmp_path / "advice.json")).write_json({"domains": {"satellite": {"advice": {"points": points}}}})
+    of = domain_tables(list(rows_of("satellite", bowl)), facts_of("satellite"), read_advice(place))[0]
+    default, own = map(of.cell_of, SPACE["starts"])
+    assert replay(of, Policy("random", "advice"), 0, 3).cells == (default, (2, 0, 1), own)
+    assert replay(of, Policy("random", "space"), 0, 2).cells == (default, own)
+
+
 def test_a_grid_repeats_nothing_and_ends_at_the_best():
     of = table(bowl)
     trace = replay(of, Policy("grid", "space"), 3, 18)
@@ -249,9 +260,14 @@ def test_a_whole_replay_writes_what_it_measured(tmp_path):
     options = SimpleNamespace(
         table=str(tmp_path / "table.parquet"), samplers=["tpe", "random"], seeds=2, trials=8, jobs=1
     )
+    assert {policy.starts for policy in tabular_replay.policies(["gp"], advised=False)} == {"none", "space", "siblings"}
+    assert tabular_replay.policies(["gp"], advised=True)[0] == DEFAULT
+    points = [{"learning_rate": 8e-4, "lambda_": 0.0, "frozen_depth": 0}]
+    advice = {"domains": {name: {"advice": {"points": points}} for name in domains}}
+    Storage.at(str(tmp_path / "advice.json")).write_json(advice)
     told = tabular_replay.judge(options)
     kinds = {(each["sampler"], each["starts"]) for each in told["policies"]}
-    assert kinds == {(sampler, starts) for sampler in ("tpe", "random") for starts in ("none", "space", "siblings")}
+    assert kinds == {(sampler, starts) for sampler in ("tpe", "random") for starts in STARTS}
     for each in told["policies"]:
         assert each["regret"]["8"]["median"] <= each["regret"]["4"]["median"]
         assert each["cost"]["8"] == 8

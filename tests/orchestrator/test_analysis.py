@@ -106,3 +106,25 @@ def test_wrong_input_is_one_sentence(rayscale, tmp_path, words, arguments, monke
     assert err.startswith("rayscale: ")
     assert err.count("\n") == 1
     assert out == ""
+
+
+def test_a_search_goes_without_advice_where_a_set_is_too_small(rayscale, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "_GENERATED", 4)
+    monkeypatch.setattr(analysis, "_GENERATED_SIDE", 64)
+    settings = {
+        "name": "tiny",
+        "storage": str(tmp_path / "runs"),
+        "root": str(tmp_path),
+        "source": {"model": "./model"},
+        "finetuning": {"lr_patch": 16},
+        "targets": {"satellite": {"images": "tiles", "test_share": 0.4}},
+    }
+    file = tiny_experiment.write_experiment(tmp_path / "tiny.yaml", settings)
+    assert rayscale("pretrain", file)[0] == 0
+    experiment = load_experiment(file, [])
+    told = analysis.advise_domains(experiment, ["satellite"])["satellite"]
+    assert (told["images"], told["advice"]["regime"]) == (6, "few images")
+    monkeypatch.setattr(analysis, "_FEWEST_TARGET_SCENES", 7)
+    assert analysis.advise_domains(experiment, ["satellite"]) == {
+        "satellite": {"advice": None, "reason": "'satellite' has usable images of 6 scenes; an analysis needs 7."}
+    }

@@ -48,11 +48,11 @@ def found(home: Path, pattern: str) -> dict[str, bytes]:
     return {str(path.relative_to(home)): path.read_bytes() for path in home.glob(pattern)}
 
 
-TRIALS, RUNS = "search/*/study-*/*.json", "confirm/*/runs-*/*/run.json"
+TRIALS, RUNS = "search/*/study-*/[0-9]*.json", "confirm/*/runs-*/*/run.json"
 
 
 def trials(home: Path, domain: str) -> list[dict[str, object]]:
-    told = [json.loads(data) for _, data in sorted(found(home, f"search/{domain}/study-*/*.json").items())]
+    told = [json.loads(data) for _, data in sorted(found(home, f"search/{domain}/study-*/[0-9]*.json").items())]
     return [{key: record[key] for key in ("number", "configuration", "psnr", "curve")} for record in told]
 
 

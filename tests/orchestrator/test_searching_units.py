@@ -7,11 +7,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator import searching
+from orchestrator import trials
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Search
-from orchestrator.searching import NumberedSearch, RepeatableSampler, StudyJob, _study_with, read_records
+from orchestrator.sampling import NumberedSearch, RepeatableSampler
+from orchestrator.starts import Start
 from orchestrator.storage import Storage
+from orchestrator.study import StudyJob, study_with
+from orchestrator.trial_records import read_records
 from trainables.finetune import TransferConfiguration
 from trainables.objective import effective_lambda
 
@@ -23,13 +26,14 @@ START = TransferConfiguration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=2)
 def study_job(**changes):
     settings = {
         "domain": SimpleNamespace(domain="satellite"),
-        "settings": Search(trials=8, startup_trials=3),
+        "settings": Search(startup_trials=3),
+        "trials": 8,
         "seed": 5,
         "learning_rate": (3e-5, 3e-3),
         "lambda_": (1e-6, 1e-1),
         "lambda_floor": 1e-5,
         "frozen_depth": (0, 6),
-        "starts": (DEFAULT, START),
+        "starts": (Start("default", DEFAULT), Start("start", START)),
         "records": Storage("/nowhere"),
         "scratch": Storage("/nowhere"),
         "board": None,
@@ -42,12 +46,12 @@ def score(params):
 
 
 def record(number, params):
-    return {"number": number, "sampled": params, "objective": score(params)}
+    return {"number": number, "sampled": params, "objective": score(params), "status": "finished"}
 
 
 def take(job, records, sampler, count):
     """Goes on with a study after ``records``, as a search does: asks, scores, tells."""
-    made = _study_with(job, records)
+    made = study_with(job, records)
     study = optuna.load_study(sampler=sampler, **made)
     records = list(records)
     for _ in range(count):
@@ -88,7 +92,7 @@ def test_another_seed_or_history_suggests_otherwise(kind):
 def test_a_study_tries_the_remaining_starts_and_holds_the_finished_trials(done):
     job = study_job()
     records = [record(number, job.start_points()[number]) for number in done]
-    study = optuna.load_study(**_study_with(job, records))
+    study = optuna.load_study(**study_with(job, records))
     finished = study.get_trials(states=[TrialState.COMPLETE])
     assert [(trial.params, trial.value) for trial in finished] == [(r["sampled"], r["objective"]) for r in records]
     waiting = [trial.system_attrs["fixed_params"] for trial in study.get_trials(states=[TrialState.WAITING])]
@@ -99,8 +103,8 @@ def test_a_study_tries_the_remaining_starts_and_holds_the_finished_trials(done):
 
 
 def test_no_more_starts_than_trials():
-    job = study_job(settings=Search(trials=1))
-    study = optuna.load_study(**_study_with(job, []))
+    job = study_job(trials=1)
+    study = optuna.load_study(**study_with(job, []))
     assert len(study.get_trials(states=[TrialState.WAITING])) == 1
 
 
@@ -129,15 +133,15 @@ def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monke
     assert job.start_points()[1] == {"learning_rate": 1e-3, "frozen_depth": 2}
     trained = []
     monkeypatch.setattr(
-        searching,
+        trials,
         "run_finetuning",
-        lambda domain, configuration, *_: trained.append(configuration) or (None, [(1, 30.0)]),
+        lambda domain, configuration, *_, watch: trained.append(configuration) or (None, [(1, 30.0)]),
     )
-    monkeypatch.setattr(searching, "teller", lambda *_: lambda *_: None)
-    record = searching._new_record({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
+    monkeypatch.setattr(trials, "teller", lambda *_: lambda *_: None)
+    record = trials._new_record({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
     assert trained == [TransferConfiguration(learning_rate=2e-4, lambda_=0.0, frozen_depth=3)]
     assert record["sampled"] == {"learning_rate": 2e-4, "frozen_depth": 3}
-    study = optuna.load_study(**_study_with(job, [record]))
+    study = optuna.load_study(**study_with(job, [record]))
     assert study.best_trial.params == record["sampled"]
 
 
@@ -155,7 +159,7 @@ def test_each_suggestion_takes_the_next_missing_number():
         metric="psnr",
         mode="max",
         sampler=RepeatableSampler("random", 0, 3),
-        **_study_with(job, []),
+        **study_with(job, []),
     )
     suggested = [search.suggest(f"trial{i}") for i in range(4)]
     assert [config and config["number"] for config in suggested] == [3, 5, 6, None]

@@ -1,0 +1,45 @@
+"""The search alone: of one domain, or of more trials than it had."""
+
+from collections.abc import Sequence
+
+from orchestrator.experiment import Experiment
+from orchestrator.jobs import Jobs
+from orchestrator.pipeline import Inputs, run_experiment
+from orchestrator.progress import Display
+from trainables.errors import UsageError, suggestion
+
+
+def run_search(
+    experiment: Experiment, inputs: Inputs, display: Display, domain: str | None = None, extend: int | None = None
+) -> None:
+    """Runs all up to the search.
+
+    Args:
+        experiment: What to run.
+        inputs: The result of :func:`preflight`.
+        display: Where progress goes.
+        domain: The only target to search; all by default.
+        extend: Go on with the finished searches for so many more trials, at least 1.
+
+    Raises:
+        UsageError: If there is no such target, or a search that is to be extended has not finished.
+    """
+    if domain is not None and domain not in experiment.targets:
+        known = ", ".join(experiment.targets)
+        raise UsageError(
+            f"There is no target '{domain}' in this experiment; it has {known}.{suggestion(domain, experiment.targets)}"
+        )
+    domains = list(experiment.targets) if domain is None else [domain]
+    if extend is not None:
+        _extend(Jobs(experiment), domains, extend)
+    run_experiment(experiment, inputs, display, "search", domains)
+
+
+def _extend(jobs: Jobs, domains: Sequence[str], more: int) -> None:
+    if unfinished := [domain for domain in domains if not jobs.search_stands(domain)]:
+        raise UsageError(
+            f"There is nothing to extend: the search of {', '.join(unfinished)} has not finished with these settings "
+            "and images; run `rayscale search` without --extend first."
+        )
+    for domain in domains:
+        jobs.extend(domain, more)

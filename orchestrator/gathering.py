@@ -1,0 +1,58 @@
+"""What the study of a domain starts from, gathered from the experiment, its analysis and finished searches."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from orchestrator.jobs import Jobs
+from orchestrator.stages import RECORD
+from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
+from orchestrator.storage import Storage
+from trainables.finetune import TransferConfiguration
+
+
+def study_starts(jobs: Jobs, domain: str) -> tuple[Start, ...]:
+    """A study's starts, settled now if it has not begun yet.
+
+    Raises:
+        UsageError: If `search.starts_from` names what is no experiment with a finished search.
+    """
+    return settle_starts(jobs.records_place(domain), lambda: _gather(jobs, domain))
+
+
+def _gather(jobs: Jobs, domain: str) -> Iterator[Start]:
+    kinds = {"default": _default, "advice": _advised, "space": _of_space, "siblings": _siblings}
+    space, depths = jobs.experiment.space(domain), jobs.experiment.frozen_depths(domain)
+    for kind in jobs.experiment.search.starts:
+        for start in kinds[kind](jobs, domain):
+            moved = inside(start.configuration, space.learning_rate, space.lambda_, depths)
+            if not jobs.experiment.finetuning.searches_lambda:
+                moved = replace(moved, lambda_=0.0)
+            yield replace(start, configuration=moved)
+
+
+def _default(jobs: Jobs, domain: str) -> Iterator[Start]:
+    yield Start("default", jobs.default())
+
+
+def _advised(jobs: Jobs, domain: str) -> Iterator[Start]:
+    record = jobs.place("analysis", domain, RECORD).read_json() or {}
+    advice = record.get("result", {}).get("advice")
+    for point in advice["points"] if advice else ():
+        yield Start("advice", TransferConfiguration(**point), advice["regime"])
+
+
+def _of_space(jobs: Jobs, domain: str) -> Iterator[Start]:
+    for configuration in jobs.experiment.space(domain).starts:
+        yield Start("start", configuration)
+
+
+def _siblings(jobs: Jobs, domain: str) -> Iterator[Start]:
+    """The best of this experiment's other domains that are searched already, then of other experiments' domains."""
+    home = jobs.experiment.home
+    found = [(home, other) for other in jobs.experiment.targets if other != domain and jobs.search_stands(other)]
+    for folder in jobs.experiment.search.starts_from:
+        place = Storage.at(folder)
+        found += [(place, other) for other in searched_domains(place)]
+    for place, other in found:
+        if best := found_best(place, other):
+            yield Start("sibling", best, f"{other} of {place.uri.rpartition('/')[2]}")

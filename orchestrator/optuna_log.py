@@ -1,0 +1,58 @@
+"""A study as a file that optuna-dashboard opens, made from its records; nothing reads it back."""
+
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from orchestrator.storage import Storage
+from orchestrator.trial_records import Record
+
+FILE = "optuna.log"
+
+_STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "diverged": TrialState.FAIL}
+
+
+def write_optuna_log(
+    name: str, records: Sequence[Record], distributions: dict[str, BaseDistribution], place: Storage
+) -> None:
+    """Writes a study's trials as Optuna's journal, whole or not at all.
+
+    A stopped trial is *pruned*, a diverged one *failed*. Curves are intermediate values by training step; number,
+    origin and configuration (λ as it was used, 0 below its floor) are user attributes.
+
+    Args:
+        name: What the study is called.
+        records: Its trials, by number.
+        distributions: What it samples from.
+        place: The file, on any storage.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / FILE
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        for record in records:
+            study.add_trial(_trial(record, distributions))
+        place.write_bytes(file.read_bytes())
+
+
+def _trial(record: Record, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
+    trial = create_trial(
+        state=_STATES[record["status"]],
+        params=record["sampled"],
+        distributions=distributions,
+        value=record["psnr"],
+        intermediate_values=dict(record["curve"]),
+        user_attrs={"number": record["number"], "origin": record["origin"], **record["configuration"]},
+    )
+    # Optuna keeps local times without a zone.
+    trial.datetime_complete = datetime.fromisoformat(record["finished_at"]).astimezone().replace(tzinfo=None)
+    trial.datetime_start = trial.datetime_complete - timedelta(seconds=record["seconds"])
+    return trial

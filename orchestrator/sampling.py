@@ -1,0 +1,66 @@
+"""What suggests configurations: Optuna's samplers made repeatable, and Ray's searcher with numbered trials."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+from ray.tune.search.optuna import OptunaSearch
+
+
+class NumberedSearch(OptunaSearch):
+    """Ray's OptunaSearch, which also gives each trial the next of the numbers that are missing."""
+
+    def __init__(self, numbers: Sequence[int] = (), **settings: Any) -> None:
+        super().__init__(**settings)
+        self._numbers = list(numbers)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next configuration with its ``number``."""
+        if not self._numbers:
+            return None
+        config: dict[str, Any] | None = super().suggest(trial_id)
+        return None if config is None else {**config, "number": self._numbers.pop(0)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """See Ray; but a trial that stopped early is told as failed, not with its last score as a final one."""
+        stopped = bool(result and result.get("stopped"))
+        super().on_trial_complete(trial_id, None if stopped else result, error or stopped)
+
+
+class RepeatableSampler(optuna.samplers.BaseSampler):
+    """An Optuna sampler whose randomness depends on the seed and the trial's number alone."""
+
+    def __init__(self, kind: str, seed: int, startup_trials: int) -> None:
+        self._kind, self._seed, self._startup = kind, seed, startup_trials
+        self._number, self._inner = -1, self._make(0)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """See Optuna."""
+        return self._for(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """See Optuna."""
+        return self._for(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """See Optuna."""
+        return self._for(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def _for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
+        if trial.number != self._number:
+            self._number, self._inner = trial.number, self._make(trial.number)
+        return self._inner
+
+    def _make(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = self._seed * 100_003 + number
+        if self._kind == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if self._kind == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._startup)
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._startup)

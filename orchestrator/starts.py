@@ -1,0 +1,96 @@
+"""First configurations of a study: the default fine-tune, advice, the space's own, and what finished siblings found.
+
+Advice and siblings depend on what is there when a study begins. So its starts are settled then and written beside its
+records, once: a resumed or extended study has the same ones.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from orchestrator.stages import RECORD
+from orchestrator.storage import Storage
+from trainables.errors import UsageError
+from trainables.finetune import TransferConfiguration
+from trainables.objective import effective_lambda
+
+Origin = Literal["default", "advice", "start", "sibling"]
+
+_FILE = "starts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One of a study's first configurations.
+
+    Attributes:
+        origin: Its kind; ``start`` is the search space's own.
+        configuration: What is tried.
+        of: Where it was found; empty for the default fine-tune and the space's own.
+    """
+
+    origin: Origin
+    configuration: TransferConfiguration
+    of: str = ""
+
+
+def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tuple[Start, ...]:
+    """The starts of the study whose records are here: those that are written, else those gathered and written now.
+
+    Of starts with the same configuration the first one counts.
+    """
+    told = records.child(_FILE).read_json()
+    if told is None:
+        distinct: dict[TransferConfiguration, Start] = {}
+        for start in gather():
+            distinct.setdefault(start.configuration, start)
+        told = [asdict(start) for start in distinct.values()]
+        records.child(_FILE).write_json(told)
+    return tuple(_start(entry) for entry in told)
+
+
+def inside(
+    configuration: TransferConfiguration,
+    learning_rate: tuple[float, float],
+    lambda_: tuple[float, float],
+    frozen_depth: tuple[int, int],
+) -> TransferConfiguration:
+    """A configuration of another space moved into this one, whose λ has a floor, below which it is 0, and a top."""
+    return replace(
+        configuration,
+        learning_rate=min(max(configuration.learning_rate, learning_rate[0]), learning_rate[1]),
+        lambda_=effective_lambda(min(configuration.lambda_, lambda_[1]), lambda_[0]),
+        frozen_depth=min(max(configuration.frozen_depth, frozen_depth[0]), frozen_depth[1]),
+    )
+
+
+def searched_domains(experiment: Storage) -> list[str]:
+    """Domains of an experiment's folder whose search has finished.
+
+    Raises:
+        UsageError: If it is no experiment's folder, or holds no finished search.
+    """
+    if not experiment.child("experiment.json").exists():
+        raise UsageError(
+            f"search.starts_from names '{experiment.uri}', which holds no experiment (no experiment.json); name an "
+            "experiment's folder, such as runs/demo."
+        )
+    settings = (experiment.child("experiment.json").read_json() or {}).get("settings", {})
+    domains = [domain for domain in settings.get("targets", {}) if found_best(experiment, domain) is not None]
+    if not domains:
+        raise UsageError(
+            f"search.starts_from names '{experiment.uri}', where no search has finished yet; run `rayscale search` "
+            "there first, or take it out."
+        )
+    return domains
+
+
+def found_best(experiment: Storage, domain: str) -> TransferConfiguration | None:
+    """The best configuration by validation of a domain's finished search; None if there is none."""
+    record = experiment.child("search", domain, RECORD).read_json() or {}
+    best = record.get("result", {}).get("best")
+    return TransferConfiguration(**best["configuration"]) if best else None
+
+
+def _start(entry: dict[str, Any]) -> Start:
+    return Start(entry["origin"], TransferConfiguration(**entry["configuration"]), entry["of"])

@@ -1,0 +1,106 @@
+"""One domain's study: the space that it samples, its starts, and the Optuna study that its records make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from orchestrator.experiment import Search
+from orchestrator.finetuning import DomainJob
+from orchestrator.starts import Start
+from orchestrator.storage import Storage
+from orchestrator.trial_records import Record
+from trainables.finetune import TransferConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class StudyJob:
+    """One domain's study.
+
+    Attributes:
+        domain: What every trial trains on.
+        settings: Sampler, early stopping and resources.
+        trials: How many trials the study has when it is whole.
+        seed: Seed of every trial's training and start of the sampler's randomness.
+        learning_rate: Range, log scale.
+        lambda_: Range that λ is sampled from, log scale; None where λ is 0 and not searched.
+        lambda_floor: λ below this means exactly 0.
+        frozen_depth: Range, both ends included.
+        starts: First configurations, with where each comes from.
+        records: Folder of this study's trial records.
+        scratch: Folder for Ray Tune's own state.
+        board: Where progress is told.
+    """
+
+    domain: DomainJob
+    settings: Search
+    trials: int
+    seed: int
+    learning_rate: tuple[float, float]
+    lambda_: tuple[float, float] | None
+    lambda_floor: float
+    frozen_depth: tuple[int, int]
+    starts: tuple[Start, ...]
+    records: Storage
+    scratch: Storage
+    board: Any
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Exactly the settings that are searched: three, or without λ two."""
+        lambda_ = {} if self.lambda_ is None else {"lambda_": FloatDistribution(*self.lambda_, log=True)}
+        return {
+            "learning_rate": FloatDistribution(*self.learning_rate, log=True),
+            **lambda_,
+            "frozen_depth": IntDistribution(*self.frozen_depth),
+        }
+
+    def start_points(self) -> list[dict[str, Any]]:
+        """The starts as points of the sampled space, moved inside it where a range was narrowed."""
+        return [self._inside(start.configuration) for start in self.starts]
+
+    def origin(self, number: int) -> str:
+        """Where a trial's configuration comes from: a start's own origin, or ``sampler``."""
+        return self.starts[number].origin if number < len(self.starts) else "sampler"
+
+    def _inside(self, start: TransferConfiguration) -> dict[str, Any]:
+        lambda_ = {}
+        if self.lambda_ is not None:
+            wanted = start.lambda_ if start.lambda_ >= self.lambda_floor else self.lambda_[0]
+            lambda_ = {"lambda_": _clamp(wanted, self.lambda_)}
+        return {
+            "learning_rate": _clamp(start.learning_rate, self.learning_rate),
+            **lambda_,
+            "frozen_depth": int(_clamp(start.frozen_depth, self.frozen_depth)),
+        }
+
+
+def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
+    """An Optuna study that knows the trials there are and the starts still to be tried, as OptunaSearch takes it.
+
+    A diverged trial has the finite score that its record gives it. A stopped one is a failed trial, which no sampler
+    learns from: its last score is of another fidelity than the final ones.
+    """
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name=job.domain.domain, direction="maximize")
+    for record in records:
+        stopped = record["status"] == "stopped"
+        study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if stopped else TrialState.COMPLETE,
+                params=record["sampled"],
+                distributions=job.distributions(),
+                value=None if stopped else record["objective"],
+            )
+        )
+    tried = {record["number"] for record in records}
+    for number, point in enumerate(job.start_points()[: job.trials]):
+        if number not in tried:
+            study.enqueue_trial(point)
+    return {"storage": storage, "study_name": job.domain.domain}
+
+
+def _clamp(value: float, bounds: tuple[float, float]) -> float:
+    return min(max(value, bounds[0]), bounds[1])

@@ -1,0 +1,229 @@
+"""What a study's records say about the search itself: pure functions of records, for the report.
+
+Whether a rung foretells the end, what early stopping would have saved and lost, which setting mattered, whether the
+winner lies on an edge of the space, and whether the advice was right.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState, create_trial
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import kendalltau, spearmanr
+
+from orchestrator.edges import Axis, edge_warnings
+from orchestrator.stopping import Stopper, Stopping
+from orchestrator.trial_records import Record, best_record
+
+FEWEST_FOR_RANKS = 5
+"""Fully trained trials below which no rank correlation is told."""
+
+FEWEST_FOR_IMPORTANCE = 20
+"""Trials below which no importance is told."""
+
+REPLAYED = tuple(Stopping(factor, grace) for factor in (2, 4) for grace in (1, 2))
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rung(_Facts):
+    """Rank correlation of the score after ``step`` with the final one: 1 where all trials keep their order."""
+
+    step: int
+    spearman: float | None
+    kendall: float | None
+
+
+class StoppingReplay(_Facts):
+    """What ASHA would have done to this study's trials: share of the training saved, and dB lost of the best score."""
+
+    reduction_factor: int
+    grace: int
+    stopped: int
+    saved: float
+    lost_db: float
+
+
+class AdviceGrade(_Facts):
+    """What the analysis advised, and what became of it."""
+
+    regime: str
+    frozen_depth: tuple[int, int]
+    best_psnr: float | None
+    behind_best: float | None
+    over_default: float | None
+    best_in_range: bool | None
+    sentence: str
+
+
+class StudyFacts(_Facts):
+    """What is known of one domain's search beside its result; all scores are validation PSNR in dB."""
+
+    trials: dict[str, int]
+    starts_from: list[str]
+    trained_share: float
+    rungs: list[Rung]
+    replays: list[StoppingReplay]
+    importance: dict[str, float]
+    importance_note: str
+    warnings: list[str]
+    advice: AdviceGrade | None
+    not_reproducible: str | None
+
+
+def rank_correlations(records: Sequence[Record]) -> list[Rung]:
+    """Spearman's ρ and Kendall's τ of each evaluation but the last with the last, over fully trained trials."""
+    curves = [record["curve"] for record in records if record["status"] == "finished"]
+    if len(curves) < FEWEST_FOR_RANKS:
+        return []
+    final = [curve[-1][1] for curve in curves]
+    told = []
+    for position, (step, _) in enumerate(curves[0][:-1]):
+        scores = [curve[position][1] for curve in curves]
+        constant = len(set(scores)) == 1 or len(set(final)) == 1
+        told.append(
+            Rung(
+                step=step,
+                spearman=None if constant else float(spearmanr(scores, final).statistic),
+                kendall=None if constant else float(kendalltau(scores, final).statistic),
+            )
+        )
+    return told
+
+
+def replay_stopping(records: Sequence[Record], stopping: Stopping) -> StoppingReplay | None:
+    """ASHA over a study's own curves in the order of their numbers.
+
+    The suggestions stay those of the study, although with stopped trials the sampler would have made others. None
+    where the study itself stopped trials, whose ends are not known, or has no rung for this setting.
+    """
+    curves = [[score for _, score in record["curve"]] for record in records if record["status"] == "finished"]
+    evaluations = max((len(curve) for curve in curves), default=0)
+    if any(record["status"] == "stopped" for record in records) or not stopping.rungs(evaluations):
+        return None
+    stopper = Stopper(stopping, evaluations)
+    spent = [stopper.stops_at(curve) for curve in curves]
+    kept = [curve[-1] for curve, ended in zip(curves, spent, strict=True) if ended == evaluations]
+    return StoppingReplay(
+        reduction_factor=stopping.reduction_factor,
+        grace=stopping.grace,
+        stopped=len(curves) - len(kept),
+        saved=1 - sum(spent) / (evaluations * len(curves)),
+        lost_db=max(curve[-1] for curve in curves) - max(kept),
+    )
+
+
+def importance(records: Sequence[Record], distributions: Mapping[str, BaseDistribution]) -> dict[str, float]:
+    """Share of the variance of the score that each setting explains (fANOVA, Hutter et al. 2014); sums to 1.
+
+    Not Optuna's default, PED-ANOVA: with the two or three trials that are the best tenth of a study of 24, its answer
+    hangs on each of them. Empty with fewer than :data:`FEWEST_FOR_IMPORTANCE` trials, or if all score the same.
+    """
+    scored = [record for record in records if record["objective"] is not None]
+    if len(scored) < FEWEST_FOR_IMPORTANCE or len({record["objective"] for record in scored}) == 1:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    for record in scored:
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                params=record["sampled"],
+                distributions=dict(distributions),
+                value=record["objective"],
+            )
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: float(told[name]) for name in distributions}
+
+
+def grade_advice(records: Sequence[Record], advice: Mapping[str, Any] | None) -> AdviceGrade | None:
+    """How the advised points did against the best trial and against the default fine-tune; None without advice."""
+    best = best_record(list(records))
+    if advice is None or best is None:
+        return None
+    low, high = advice["frozen_depth"]
+    tried = best_record([record for record in records if record["origin"] == "advice"])
+    default = best_record([record for record in records if record["origin"] == "default"])
+    in_range = low <= best["configuration"]["frozen_depth"] <= high
+    behind = best["psnr"] - tried["psnr"] if tried else None
+    over = tried["psnr"] - default["psnr"] if tried and default else None
+    words = [f"advised as '{advice['regime']}'"]
+    if behind is None:
+        words.append("none of its points was trained to the end")
+    else:
+        words.append("its best point is the best trial" if behind == 0 else f"its best point is {behind:.2f} dB behind")
+    if over is not None:
+        words.append(f"{over:+.2f} dB against the default fine-tune")
+    words.append(f"the best frozen depth is {'in' if in_range else 'outside'} the advised {low} to {high}")
+    return AdviceGrade(
+        regime=advice["regime"],
+        frozen_depth=(low, high),
+        best_psnr=tried["psnr"] if tried else None,
+        behind_best=behind,
+        over_default=over,
+        best_in_range=in_range,
+        sentence="; ".join(words),
+    )
+
+
+def not_reproducible(concurrent_trials: int) -> str | None:
+    """What the same seed does not give again; None with one trial at a time."""
+    if concurrent_trials == 1:
+        return None
+    return (
+        f"{concurrent_trials} trials of this domain ran at once: what the sampler suggested, and what was stopped "
+        "early, depends on the order in which they ended. The same seed gives the same starts and the same training "
+        "of a configuration, but not the same trials."
+    )
+
+
+def study_facts(
+    records: Sequence[Record],
+    *,
+    distributions: Mapping[str, BaseDistribution],
+    axes: Mapping[str, Axis],
+    winner: Mapping[str, float] | None,
+    evaluations: int,
+    starts_from: Sequence[str] = (),
+    advice: Mapping[str, Any] | None = None,
+    concurrent_trials: int = 1,
+) -> StudyFacts:
+    """Everything that the report says of a study.
+
+    Args:
+        records: Its trials, by number.
+        distributions: What was sampled.
+        axes: Each setting's range, by its name in a configuration.
+        winner: The confirmed configuration; None for the source model as it is.
+        evaluations: Validation scores of a whole training.
+        starts_from: Where its starts come from, where that is worth a word.
+        advice: What the analysis advised, if it was asked.
+        concurrent_trials: Trials of the domain at once.
+    """
+    states = [record["status"] for record in records]
+    trained = sum(len(record["curve"]) if record["status"] == "stopped" else evaluations for record in records)
+    important = importance(records, distributions)
+    scored = sum(record["objective"] is not None for record in records)
+    few = f"too few trials: {scored} of {FEWEST_FOR_IMPORTANCE}" if scored < FEWEST_FOR_IMPORTANCE else "all alike"
+    replays = (replay_stopping(records, stopping) for stopping in REPLAYED)
+    return StudyFacts(
+        trials={state: states.count(state) for state in ("finished", "stopped", "diverged")},
+        starts_from=list(starts_from),
+        trained_share=trained / (evaluations * len(records)),
+        rungs=rank_correlations(records),
+        replays=[replay for replay in replays if replay is not None],
+        importance=important,
+        importance_note=f"fANOVA over {scored} trials; with so few, shares are rough" if important else few,
+        warnings=edge_warnings(winner, axes) if winner else [],
+        advice=grade_advice(records, advice),
+        not_reproducible=not_reproducible(concurrent_trials),
+    )

@@ -1,0 +1,49 @@
+"""What the report says of a domain's study: the facts of its records, seen against its space."""
+
+import math
+
+from orchestrator.edges import Axis
+from orchestrator.experiment import Experiment
+from orchestrator.gathering import study_starts
+from orchestrator.jobs import Jobs
+from orchestrator.stages import RECORD
+from orchestrator.study_facts import StudyFacts, study_facts
+from orchestrator.trial_records import Record
+from trainables.network import frozen_depth_limit
+
+
+def study_report(
+    experiment: Experiment, domain: str, records: list[Record], winner: dict[str, float] | None
+) -> StudyFacts:
+    """The facts of a finished study.
+
+    Args:
+        experiment: What was run.
+        domain: The target.
+        records: Its trials, by number.
+        winner: The confirmed configuration; None for the source model as it is.
+    """
+    jobs = Jobs(experiment)
+    starts = study_starts(jobs, domain)
+    asked = jobs.place("analysis", domain, RECORD).read_json() if "advice" in experiment.search.starts else None
+    return study_facts(
+        records,
+        distributions=jobs.study(domain, starts, None).distributions(),
+        axes=_axes(experiment, domain),
+        winner=winner,
+        evaluations=len(experiment.finetuning.budget().evaluation_steps()),
+        starts_from=[start.of for start in starts if start.origin == "sibling"],
+        advice=asked["result"]["advice"] if asked else None,
+        concurrent_trials=experiment.search.concurrent_trials,
+    )
+
+
+def _axes(experiment: Experiment, domain: str) -> dict[str, Axis]:
+    """Which ends can move: of λ the upper one, for below its floor it is 0; of the depth those that were narrowed."""
+    space, (low, high) = experiment.space(domain), experiment.frozen_depths(domain)
+    limit, key = frozen_depth_limit(experiment.architecture), f"targets.{domain}"
+    return {
+        "learning_rate": Axis(f"{key}.learning_rate", *space.learning_rate, True, 0.0, math.inf),
+        "lambda_": Axis(f"{key}.lambda_", *space.lambda_, True, space.lambda_[0], math.inf),
+        "frozen_depth": Axis(f"{key}.frozen_depth", low, high, False, 0, limit),
+    }

@@ -1,0 +1,96 @@
+"""One trial on a worker: fine-tunes, scores on validation, writes its record, reports to Tune."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from ray import tune
+
+from orchestrator.finetuning import Curve, run_finetuning, validation_pairs
+from orchestrator.progress import teller
+from orchestrator.stages import now
+from orchestrator.stopping import Stopped, Stopper, Stopping
+from orchestrator.study import StudyJob
+from orchestrator.trial_records import Record, read_records, record_place
+from trainables.errors import DivergedError
+from trainables.evaluation import bicubic, mean_psnr
+from trainables.finetune import TransferConfiguration
+from trainables.objective import effective_lambda
+
+PENALTY_DB = 3.0
+"""What a diverged trial scores below bicubic: finite, because Optuna drops NaN, and near enough to leave the model of
+the other trials in shape."""
+
+
+def run_trial(config: dict[str, Any], job: StudyJob) -> None:
+    """The trial of a suggested configuration and its number; not run again where its record stands."""
+    place = record_place(job.records, config["number"])
+    record = place.read_json()
+    if record is None:
+        record = _new_record(config, job)
+        place.write_json(record)
+    if record["status"] == "stopped":
+        tune.report({"psnr": record["curve"][-1][1], "stopped": True})
+    else:
+        tune.report({"psnr": record["objective"], "stopped": False})
+
+
+def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
+    number, sampled = config["number"], {name: config[name] for name in job.distributions()}
+    configuration = TransferConfiguration(
+        learning_rate=sampled["learning_rate"],
+        lambda_=effective_lambda(sampled.get("lambda_", 0.0), job.lambda_floor),
+        frozen_depth=sampled["frozen_depth"],
+    )
+    start, spent = time.monotonic(), time.process_time()
+    status, curve = _train(job, number, configuration)
+    psnr = curve[-1][1] if status == "finished" else None
+    return {
+        "number": number,
+        "origin": job.origin(number),
+        "configuration": asdict(configuration),
+        "sampled": sampled,
+        "status": status,
+        "psnr": psnr,
+        "objective": _penalty(job) if status == "diverged" else psnr,
+        "curve": curve,
+        "seconds": round(time.monotonic() - start, 2),
+        "cpu_seconds": round(time.process_time() - spent, 2),
+        "finished_at": now(),
+    }
+
+
+def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[str, Curve]:
+    tell = teller(job.board, f"search {job.domain.domain}")
+    reached: Curve = []
+
+    def tell_trial(done: float, total: float, note: str) -> None:
+        tell(number + done / total, job.trials, f"trial {number}: {note}")
+
+    def watch(step: int, value: float) -> None:
+        reached.append((step, value))
+        if _ends(job, reached):
+            raise Stopped
+
+    tell_trial(0, 1, "started")
+    try:
+        return "finished", run_finetuning(job.domain, configuration, job.seed, tell_trial, watch=watch)[1]
+    except DivergedError:
+        return "diverged", []
+    except Stopped:
+        return "stopped", reached
+
+
+def _ends(job: StudyJob, reached: Curve) -> bool:
+    """Whether a trial that has got so far is stopped."""
+    settings, evaluations = job.settings, len(job.domain.budget.evaluation_steps())
+    stopping = Stopping(settings.reduction_factor, settings.grace)
+    if settings.stopping == "none" or len(reached) not in stopping.rungs(evaluations):
+        return False
+    curves = [[score for _, score in record["curve"]] for record in read_records(job.records)]
+    return Stopper(stopping, evaluations, curves).ends_now([score for _, score in reached])
+
+
+def _penalty(job: StudyJob) -> float:
+    floor = mean_psnr(bicubic(job.domain.scale), validation_pairs(job.domain), job.domain.scale)
+    return floor - PENALTY_DB

@@ -1,0 +1,140 @@
+"""Trials of a study, one at a time, without a cluster: stopped early, killed and resumed, extended."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator import trials
+from orchestrator.confirming import candidates_of
+from orchestrator.experiment import Search
+from orchestrator.sampling import NumberedSearch, RepeatableSampler
+from orchestrator.starts import Start
+from orchestrator.storage import Storage
+from orchestrator.study import StudyJob, study_with
+from orchestrator.trial_records import best_record, read_records
+from trainables.errors import DivergedError
+from trainables.finetune import Budget, TransferConfiguration
+
+DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
+SLOW = TransferConfiguration(learning_rate=5e-5, lambda_=1e-3, frozen_depth=2)
+SIBLING = TransferConfiguration(learning_rate=8e-4, lambda_=0.0, frozen_depth=1)
+
+
+@pytest.fixture(autouse=True)
+def trained(monkeypatch):
+    """Fine-tuning as a formula: the end depends on the learning rate and depth, and 2e-3 and more diverges."""
+    told = SimpleNamespace(configurations=[], reported=[])
+
+    def train(job, configuration, seed, tell, watch):
+        told.configurations.append(configuration)
+        if configuration.learning_rate > 2e-3:
+            raise DivergedError("not finite")
+        end = 30 - (math.log10(configuration.learning_rate) + 3.2) ** 2 - 0.1 * configuration.frozen_depth
+        curve = []
+        for step in job.budget.evaluation_steps():
+            curve.append((step, end - 2 * math.exp(-step / 3)))
+            watch(*curve[-1])
+        return None, curve
+
+    monkeypatch.setattr(trials, "run_finetuning", train)
+    monkeypatch.setattr(trials, "_penalty", lambda job: 20.0)
+    monkeypatch.setattr(trials, "teller", lambda board, task: lambda *news: None)
+    monkeypatch.setattr(trials.tune, "report", told.reported.append)
+    return told
+
+
+def job_at(place, **changes):
+    settings = {
+        "domain": SimpleNamespace(domain="satellite", budget=Budget(steps=8, batch=1, evaluations=4)),
+        "settings": Search(sampler="tpe", startup_trials=3, stopping="asha", reduction_factor=2, grace=1),
+        "trials": 8,
+        "seed": 5,
+        "learning_rate": (3e-5, 3e-3),
+        "lambda_": (1e-6, 1e-1),
+        "lambda_floor": 1e-5,
+        "frozen_depth": (0, 6),
+        "starts": (Start("default", DEFAULT), Start("advice", SLOW), Start("sibling", SIBLING, "art of other")),
+        "records": Storage.at(str(place)),
+        "scratch": Storage("/nowhere"),
+        "board": None,
+    }
+    return StudyJob(**settings | changes)
+
+
+def search(job, told, most=99):
+    """Runs at most so many missing trials one after the other, as Tune would; then the driver is gone."""
+    records = read_records(job.records)
+    missing = sorted(set(range(job.trials)) - {record["number"] for record in records})
+    searcher = NumberedSearch(
+        missing,
+        space=job.distributions(),
+        metric="psnr",
+        mode="max",
+        sampler=RepeatableSampler(job.settings.sampler, job.seed, job.settings.startup_trials),
+        **study_with(job, records),
+    )
+    for name in map(str, missing[:most]):
+        trials.run_trial(searcher.suggest(name), job)
+        searcher.on_trial_complete(name, told.reported[-1])
+    return searcher._ot_study
+
+
+def timeless(job):
+    return [{k: v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "finished_at")} for r in read_records(job.records)]
+
+
+@pytest.mark.parametrize("stopping", ["none", "asha"])
+def test_a_killed_search_has_the_trials_of_an_unbroken_one(tmp_path, trained, stopping):
+    settings = Search(sampler="tpe", startup_trials=3, stopping=stopping, reduction_factor=2, grace=1)
+    unbroken = job_at(tmp_path / "unbroken", settings=settings)
+    search(unbroken, trained)
+    again = job_at(tmp_path / "again", settings=settings)
+    search(again, trained)
+    assert timeless(again) == timeless(unbroken)
+    statuses = {record["status"] for record in timeless(unbroken)}
+    assert statuses == {"finished", "diverged", "stopped"} - ({"stopped"} if stopping == "none" else set())
+
+    killed = job_at(tmp_path / "killed", settings=settings)
+    before = len(trained.configurations)
+    for most in (1, 2, 1, 3, 9):
+        search(killed, trained, most)
+    assert timeless(killed) == timeless(unbroken)
+    assert len(trained.configurations) - before == killed.trials, "a trial that had ended was run again"
+
+
+def test_a_stopped_trial_neither_wins_nor_teaches(tmp_path, trained):
+    job = job_at(tmp_path)
+    study = search(job, trained)
+    records = read_records(job.records)
+    stopped = [record for record in records if record["status"] == "stopped"]
+    assert stopped[0]["number"] == 1
+    assert (stopped[0]["psnr"], stopped[0]["objective"], len(stopped[0]["curve"])) == (None, None, 1)
+    for known in (study, optuna.load_study(**study_with(job, records))):
+        told = known.get_trials()
+        assert [trial.state for trial in told] == [
+            TrialState.FAIL if record["status"] == "stopped" else TrialState.COMPLETE for record in records
+        ]
+        assert [trial.value for trial in told] == [record["objective"] for record in records]
+    assert best_record(records)["status"] == "finished"
+    names = {candidate.name for candidate in candidates_of(records, 99, DEFAULT)}
+    assert names.isdisjoint(f"trial-{record['number']}" for record in stopped)
+
+
+def test_a_record_says_where_its_configuration_comes_from(tmp_path, trained):
+    job = job_at(tmp_path, settings=Search(sampler="random"))
+    search(job, trained)
+    assert [r["origin"] for r in read_records(job.records)] == ["default", "advice", "sibling"] + ["sampler"] * 5
+    assert json.loads((tmp_path / "0002.json").read_bytes())["configuration"]["learning_rate"] == 8e-4
+
+
+def test_an_extended_study_goes_on_as_one_that_was_longer_from_the_start(tmp_path, trained):
+    longer = job_at(tmp_path / "longer", trials=11)
+    search(longer, trained)
+    extended = job_at(tmp_path / "extended", trials=8)
+    search(extended, trained)
+    search(job_at(tmp_path / "extended", trials=11), trained)
+    assert timeless(extended) == timeless(longer)
