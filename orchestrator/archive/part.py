@@ -27,6 +27,9 @@ from trainables.inference import Prepared
 from trainables.tiling import Grid, Tile, cut, rows_needed
 from trainables.working_memory import SMALLEST_TILE, tile_within
 
+_ROWS_AT_ONCE = 32
+"""HR rows that are rounded at once on a CPU: they stay in its cache."""
+
 
 class _OutOfMemoryError(Exception):
     pass
@@ -150,8 +153,7 @@ class Worker:
             lr = (filled(lr, valid, halo) if not valid.all() else lr)[:, *inner]
         with tally.timed("model"):
             for group in self.groups:
-                hr = self._upscaled(lr[list(group)], group)
-                out[list(group), *place] = hr[:, : rows * r, : columns * r]
+                self._upscale(lr[list(group)], group, out[:, *place])
         if valid is not None:
             self._restore(out[:, *place], source, core, strip, tile)
 
@@ -164,13 +166,12 @@ class Worker:
             lost = enlarged(~core, r)
             out[lost] = enlarged(source, r)[lost]
 
-    def _upscaled(self, lr: NDArray[Any], group: Group) -> NDArray[Any]:
-        """One group of bands, (c, h + 2R, w + 2R) source values to (c, r·h, r·w) values of the output."""
-        net, channels = self.model.net, self.model.facts.channels
+    def _upscale(self, lr: NDArray[Any], group: Group, out: NDArray[Any]) -> None:
+        """One group of bands, (c, h + 2R, w + 2R) source values, into its bands of ``out``."""
         bands = list(group)
         low, span = self.norm.low[bands], (self.norm.high - self.norm.low)[bands]
         try:
-            return _through(net, channels, lr, low, span, self.scene.facts.dtype)
+            _through(self.model.net, self.model.facts.channels, lr, low, span, out, bands)
         except (RuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
                 raise _OutOfMemoryError from None
@@ -179,8 +180,14 @@ class Worker:
 
 @torch.inference_mode()
 def _through(
-    net: Prepared, channels: int, lr: NDArray[Any], low: NDArray[Any], span: NDArray[Any], dtype: str
-) -> NDArray[Any]:
+    net: Prepared,
+    channels: int,
+    lr: NDArray[Any],
+    low: NDArray[Any],
+    span: NDArray[Any],
+    out: NDArray[Any],
+    bands: list[int],
+) -> None:
     def column(values: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(net.device)[:, None, None]
 
@@ -188,15 +195,17 @@ def _through(
     tensor = (whole - column(low)) / column(span)
     hr = net(tensor.expand(channels, -1, -1)[None])[0]
     edge = net.radius * net.scale
-    hr = hr[:, edge:-edge, edge:-edge]
-    if len(lr) < channels:
-        hr = hr.mean(0, keepdim=True)
-    hr = torch.addcmul(column(low), hr, column(span))
-    if dtype != "float32":
-        limits = np.iinfo(dtype)
-        hr = hr.round_().clamp_(limits.min, limits.max).to(getattr(torch, dtype))
-    result: NDArray[Any] = hr.cpu().numpy()
-    return result
+    hr = hr[:, edge : edge + out.shape[1], edge : edge + out.shape[2]]
+    rows = _ROWS_AT_ONCE if net.device.type == "cpu" else out.shape[1]
+    for first in range(0, out.shape[1], rows):
+        values = hr[:, first : first + rows]
+        if len(lr) < channels:
+            values = values.mean(0, keepdim=True)
+        values = torch.addcmul(column(low), values, column(span))
+        if out.dtype.kind != "f":
+            limits = np.iinfo(out.dtype)
+            values = values.round_().clamp_(limits.min, limits.max).to(getattr(torch, out.dtype.name))
+        out[bands, first : first + rows] = values.cpu().numpy()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

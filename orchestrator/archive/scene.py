@@ -168,6 +168,7 @@ def finish_scene(
         raw, temporary = parts[0].path, None
         try:
             if len(parts) > 1:
+                check_room(raw.parent, scene.facts.scratch_bytes(model.scale))
                 raw = temporary = parts[0].path.with_name(f"{parts[0].path.stem}.joined.tif")
                 with clock.timed("assemble"):
                     join(parts, raw, scene, model.scale, settings)
