@@ -328,33 +328,42 @@ def shards_build(experiment: ExperimentFile, overrides: Overrides = None) -> Non
 
 @shards_app.command("verify", epilog="Example: rayscale shards verify runs/demo/shards/satellite")
 def shards_verify(place: str) -> None:
-    """Reads shards again and compares every byte with the manifest; exit 1 if anything differs."""
-    from orchestrator.shards import read_manifest, verify_shards
-    from orchestrator.storage import Storage
+    """Reads shards again and compares every byte with the manifest; exit 1 if anything differs.
 
-    shards = Storage.at(place)
-    shards.check_readable()
-    problems = verify_shards(shards)
-    for problem in problems:
-        print(problem)
-    if problems:
-        raise typer.Exit(1)
-    print(f"{sum(read_manifest(shards)['images'].values())} images in good order")
-
-
-@shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
-def shards_info(place: str, as_json: AsJson = False) -> None:
-    """Shows what shards hold."""
+    Of an experiment's domain, the locked test split is compared too; nothing is scored.
+    """
+    from orchestrator.locked_test import locked_beside
+    from orchestrator.shard_checks import verify_shards
     from orchestrator.shards import read_manifest
     from orchestrator.storage import Storage
 
     shards = Storage.at(place)
     shards.check_readable()
-    manifest = read_manifest(shards)
+    locked = locked_beside(shards)
+    every = [shards, locked] if locked else [shards]
+    problems = verify_shards(*every)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)
+    print(f"{sum(sum(read_manifest(one)['images'].values()) for one in every)} images in good order")
+
+
+@shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
+def shards_info(place: str, as_json: AsJson = False) -> None:
+    """Shows what shards hold, and how much was set aside as their locked test split."""
+    from orchestrator.locked_test import locked_beside
+    from orchestrator.shards import read_manifest
+    from orchestrator.storage import Storage
+
+    shards = Storage.at(place)
+    shards.check_readable()
+    manifest, locked = read_manifest(shards), locked_beside(shards)
+    test = read_manifest(locked) if locked else None
     if as_json:
-        print_json(manifest)
+        print_json(manifest | ({"locked_test": test} if test else {}))
         return
-    print_shards(shards.uri, manifest)
+    print_shards(shards.uri, manifest, test)
 
 
 @app.command(epilog="Example: rayscale version")

@@ -1,35 +1,43 @@
 """The winners again, with fresh seeds, beside the baselines; the only reader of the test split.
 
-First every candidate is trained with fresh seeds and scored on validation, and the best mean chooses the winner: one
-of the study's top configurations, the default fine-tune, or no fine-tuning at all. Only then is the test split opened,
-and the moment is recorded. Every run leaves its weights and scores on storage and is not run again.
+First all is trained with fresh seeds, fitted and tuned, and scored on validation, and the best mean chooses the winner:
+one of the study's top configurations, the default fine-tune, or no fine-tuning at all. Only then is the test split
+opened, and the moment is recorded. Every run leaves its weights and scores on storage and is not run again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import ray
 
+from orchestrator.comparing import Scores, differences, picture_choice, summarize
+from orchestrator.confirmation_job import INTERPOLATED, Candidate, ConfirmJob
+from orchestrator.confirmation_results import make_pictures, publish_models
 from orchestrator.confirmation_runs import (
-    Candidate,
-    ConfirmJob,
-    make_pictures,
-    publish_model,
+    Start,
+    choose_share,
+    fit_classical,
+    remember_source,
     score_run,
     train_run,
     validate_source,
 )
+from orchestrator.locked_test import record_choice, recorded_choice
 from orchestrator.progress import teller
-from orchestrator.stages import now
-from orchestrator.statistics import paired_interval
+from orchestrator.report import CLASSICAL, STEPS
 from orchestrator.trial_records import Record
 from trainables.evaluation import Score
 from trainables.finetune import TransferConfiguration
-from trainables.version import __version__
 
-BASELINES = ("bicubic", "zero_shot", "scratch", "default")
+_REMEMBERED = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)
+"""Arms that begin with the source model and may forget it."""
+
+_Runs = dict[str, tuple[TransferConfiguration, Start]]
+_Key = tuple[str, int]
+"""A run's name and seed."""
 
 
 def candidates_of(records: Sequence[Record], top: int, default: TransferConfiguration) -> tuple[Candidate, ...]:
@@ -52,108 +60,117 @@ def candidates_of(records: Sequence[Record], top: int, default: TransferConfigur
 @ray.remote(num_cpus=0, max_retries=2)
 def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
     """Confirms one domain, as a driver of its own: trains, chooses, opens the test split, scores, publishes."""
-    on_worker = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_retries": 2}
-    trained = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
-    wanted = [(seed, item) for seed in job.seeds for item in (trained | {"scratch": job.scratch}).items()]
-    training = [train_run.options(**on_worker).remote(job, name, config, seed) for seed, (name, config) in wanted]
-    told = {(name, seed): value for name, seed, value in _collect(job, training, "training")}
-    validation = {name: [told[name, seed] for seed in job.seeds] for name in trained}
-    validation["zero_shot"] = [ray.get(validate_source.options(**on_worker).remote(job))]
-    winner = max(validation, key=lambda name: (np.mean([_or_worst(v) for v in validation[name]]), name == "zero_shot"))
-    opened = _open_test(job, winner)
+    tuned = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
+    model = _model_step(job, tuned)
+    features = {f"feature-{i}": c for i, c in enumerate(job.ablation.features)} if job.ablation else {}
+    every: _Runs = {name: (configuration, "source") for name, configuration in {**tuned, **model}.items()}
+    tasks = _training(job, {**every, "scratch": (job.scratch, "nothing")}, job.seeds)
+    tasks |= _training(job, {name: (c, "features") for name, c in features.items()}, job.seeds[:1])
+    tasks["zero_shot", 0] = _start(job, validate_source)
+    tasks["classical", 0] = _start(job, fit_classical)
+    told = _collect(job, tasks, "training and fitting")
 
-    arms = _arms(job, winner)
-    # A run may stand for two arms, when the default fine-tune or the source model wins.
-    distinct = dict.fromkeys(run_name for runs in arms.values() for run_name in runs)
-    scored = dict(_collect(job, [score_run.options(**on_worker).remote(job, name) for name in distinct], "test"))
-    scores = {arm: [[Score(*v) for v in scored[name]] for name in runs if scored[name]] for arm, runs in arms.items()}
-    pictures = ray.get(make_pictures.options(**on_worker).remote(job, winner, _picture_choice(scores)))
-    ray.get(publish_model.options(**on_worker).remote(job, winner, _summary(scores)))
+    validation = {name: [told[name, seed] for seed in job.seeds] for name in tuned}
+    validation["zero_shot"] = [told["zero_shot", 0]]
+    winner = recorded_choice(job.opening) or _best(validation)
+    feature = _best({name: [told[name, job.seeds[0]]] for name in features}) if features else None
+    rest: _Runs = {feature: (features[feature], "features")} if feature else {}
+    tasks = _training(job, rest, job.seeds[1:])
+    if winner != "zero_shot":
+        tasks["share", 0] = _start(job, choose_share, winner)
+    interpolation = _collect(job, tasks, "last steps before the test").get(("share", 0))
+
+    record_choice(job.opening, job.test, winner)
+    arms = _arms(job, winner, next(iter(model), None), feature, interpolation)
+    scores, source = _score(job, arms)
+    summary = summarize(scores)
+    seed = f"-seed{job.seeds[0]}"
+    shown = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default{seed}", "best": arms["best"][0]}
+    pictures = ray.get(_start(job, make_pictures, shown, picture_choice(scores)))
+    share = interpolation["share"] if interpolation else 1.0
+    ray.get(_start(job, publish_models, winner, share, summary))
     return {
         "winner": winner,
         "validation": validation,
-        "test_opened_at": opened["at"],
-        "arms": _summary(scores),
-        "differences": [entry for baseline in BASELINES for entry in _differences(scores, baseline)],
+        "opened": job.opening.read_json(),
+        "arms": summary,
+        "differences": differences(scores),
+        "classical": told["classical", 0],
+        "steps": {
+            "feature": asdict(features[feature]) if feature else None,
+            "model": asdict(job.ablation.model) if job.ablation else None,
+        },
+        "source_psnr": source,
+        "interpolation": interpolation,
         "pictures": pictures,
     }
 
 
-def _arms(job: ConfirmJob, winner: str) -> dict[str, list[str]]:
-    def of(name: str) -> list[str]:
-        return [f"{name}-seed{seed}" for seed in job.seeds]
+def _model_step(job: ConfirmJob, tuned: Mapping[str, TransferConfiguration]) -> dict[str, TransferConfiguration]:
+    """Name and configuration of model transfer's runs; a candidate that is the same need not be trained twice."""
+    if job.ablation is None:
+        return {}
+    wanted = job.ablation.model
+    return {next((name for name, configuration in tuned.items() if configuration == wanted), "model"): wanted}
 
-    best = ["zero_shot"] if winner == "zero_shot" else of(winner)
+
+def _arms(
+    job: ConfirmJob, winner: str, model: str | None, feature: str | None, interpolation: dict[str, Any] | None
+) -> dict[str, list[str]]:
+    """Each arm's runs. A run may stand for two arms, as when the default fine-tune or the source model wins."""
+
+    def of(name: str) -> list[str]:
+        return [name] if name == "zero_shot" else [f"{name}-seed{seed}" for seed in job.seeds]
+
+    arms: dict[str, list[str]] = {name: [name] for name in CLASSICAL if job.classical is not None or name == "bicubic"}
+    named = {"zero_shot": "zero_shot", "scratch": "scratch", "default": "default", "feature": feature, "model": model}
+    arms |= {arm: of(name) for arm, name in named.items() if name is not None}
+    averaged = {INTERPOLATED: of(INTERPOLATED)} if interpolation and interpolation["share"] < 1 else {}
+    return arms | {"best": of(winner)} | averaged
+
+
+def _score(job: ConfirmJob, arms: dict[str, list[str]]) -> tuple[Scores, dict[str, float]]:
+    """Scores every arm on the test split, and its mean PSNR in dB on held-out source images where it may forget."""
+    ours = dict.fromkeys(chain(*(arms.get(arm, []) for arm in _REMEMBERED)))
+    tasks = {("test", name): _start(job, score_run, name) for name in dict.fromkeys(chain(*arms.values()))}
+    tasks |= {("source", name): _start(job, remember_source, name) for name in ours}
+    told = _collect(job, tasks, "test")
+    scores = {
+        arm: [[Score(*values) for values in told["test", name]] for name in runs if told["test", name]]
+        for arm, runs in arms.items()
+    }
+    kept = {arm: [told["source", name] for name in arms.get(arm, [])] for arm in _REMEMBERED}
+    finite = {arm: [value for value in values if value is not None] for arm, values in kept.items()}
+    return scores, {arm: float(np.mean(values)) for arm, values in finite.items() if values}
+
+
+def _training(job: ConfirmJob, runs: _Runs, seeds: Sequence[int]) -> dict[_Key, Any]:
     return {
-        "bicubic": ["bicubic"],
-        "zero_shot": ["zero_shot"],
-        "scratch": of("scratch"),
-        "default": of("default"),
-        "best": best,
+        (name, seed): _start(job, train_run, name, configuration, seed, start)
+        for seed in seeds
+        for name, (configuration, start) in runs.items()
     }
 
 
-def _open_test(job: ConfirmJob, winner: str) -> dict[str, str]:
-    place = job.runs.child("test-opened.json")
-    opened: dict[str, str] | None = place.read_json()
-    if opened is None:
-        opened = {"at": now(), "by": f"rayscale {__version__}, confirmation", "after_choosing": winner}
-        place.write_json(opened)
-    return opened
+def _start(job: ConfirmJob, task: Any, *arguments: Any) -> Any:
+    return task.options(num_cpus=job.cpus, num_gpus=job.gpus, max_retries=2).remote(job, *arguments)
 
 
-def _collect(job: ConfirmJob, tasks: list[Any], phase: str) -> list[Any]:
-    tell, collected, pending = teller(job.board, f"confirm {job.domain.domain}"), [], list(tasks)
+def _collect(job: ConfirmJob, tasks: Mapping[Any, Any], phase: str) -> dict[Any, Any]:
+    """Waits for all tasks and tells how many are done; gives their results by key."""
+    tell, pending = teller(job.board, f"confirm {job.domain.domain}"), list(tasks.values())
     tell(0, len(tasks), phase)
     while pending:
         ready, pending = ray.wait(pending, num_returns=1)
-        collected += ray.get(ready)
-        tell(len(collected), len(tasks), phase)
-    return collected
+        ray.get(ready)
+        tell(len(tasks) - len(pending), len(tasks), phase)
+    return {key: ray.get(task) for key, task in tasks.items()}
 
 
-def _or_worst(value: float | None) -> float:
-    return -1e9 if value is None else value
+def _best(validation: Mapping[str, Sequence[float | None]]) -> str:
+    """The highest mean over seeds, a diverged one counting as the worst; no fine-tuning wins a tie."""
 
+    def mean(name: str) -> float:
+        return float(np.mean([-1e9 if value is None else value for value in validation[name]]))
 
-def _summary(scores: dict[str, list[list[Score]]]) -> dict[str, Any]:
-    return {
-        arm: {
-            "psnr": float(np.mean([s.psnr for run_scores in runs for s in run_scores])),
-            "ssim": float(np.mean([s.ssim for run_scores in runs for s in run_scores])),
-            "psnr_by_seed": [float(np.mean([s.psnr for s in run_scores])) for run_scores in runs],
-            "images": len(runs[0]),
-        }
-        for arm, runs in scores.items()
-        if runs
-    }
-
-
-def _differences(scores: dict[str, list[list[Score]]], baseline: str) -> list[dict[str, Any]]:
-    if not scores[baseline] or not scores["best"]:
-        return []
-    scenes, told = [s.scene for s in scores["best"][0]], []
-    for metric in ("psnr", "ssim"):
-        interval = paired_interval(_per_image(scores, "best", metric) - _per_image(scores, baseline, metric), scenes)
-        told.append(
-            {
-                "arm": "best",
-                "baseline": baseline,
-                "metric": metric,
-                **asdict(interval),
-                "verdict": interval.verdict,
-            }
-        )
-    return told
-
-
-def _per_image(scores: dict[str, list[list[Score]]], arm: str, metric: str) -> Any:
-    return np.mean([[getattr(s, metric) for s in run_scores] for run_scores in scores[arm]], axis=0)
-
-
-def _picture_choice(scores: dict[str, list[list[Score]]]) -> dict[str, str]:
-    """The test images where the best arm gains most, least and in the middle over zero-shot: no cherry-picking."""
-    gains = _per_image(scores, "best", "psnr") - _per_image(scores, "zero_shot", "psnr")
-    order, names = np.argsort(gains, kind="stable"), [s.name for s in scores["best"][0]]
-    picks = {"largest gain": order[-1], "median gain": order[len(order) // 2], "smallest gain": order[0]}
-    return {f"{reason}, {gains[i]:+.2f} dB over zero-shot": names[i] for reason, i in picks.items()}
+    return max(validation, key=lambda name: (mean(name), name == "zero_shot"))

@@ -25,7 +25,7 @@ from trainables.optimizers import OptimizerName
 from trainables.precision import Precision
 from trainables.regularizers import RegularizerName
 
-FORMAT = 1
+FORMAT = 2
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
 
 _DEFAULTS = {"scale": 4, "network": "base"}
@@ -242,6 +242,8 @@ class Confirmation(_Section):
 
     top: Positive = Field(2, description="best configurations of a study that stand for confirmation")
     seeds: Positive = Field(3, description="fresh seeds of each run")
+    ablation: bool = Field(True, description="run feature and model transfer too, to tell what each step adds")
+    classical: bool = Field(True, description="compare with bilinear, Lanczos, total variation and a regression")
 
 
 class Cluster(_Section):

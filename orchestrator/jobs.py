@@ -3,11 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.confirmation_runs import ConfirmJob
+from orchestrator.ablation import ablation_of
+from orchestrator.confirmation_job import ConfirmJob
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Experiment, ImageSet, Target
 from orchestrator.finetuning import DomainJob
 from orchestrator.image_sets import SourceFile, listing_fingerprint
+from orchestrator.locked_test import PREFIX, digest_of_test
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.shards import read_manifest
 from orchestrator.stages import RECORD, fingerprint, finished, now
@@ -54,10 +56,18 @@ class Jobs:
         section = self.experiment.pretraining if name == SOURCE else self.experiment.finetuning
         return smallest_image(section.lr_patch, self.experiment.architecture.scale)
 
+    def locked_test(self, domain: str) -> Storage:
+        """Where a target's test split is; a confirmation and the stage that builds it are told, nobody else."""
+        return self.place(PREFIX, domain)
+
+    def openings(self, domain: str) -> Storage:
+        """Where each opening of a target's test split is on record."""
+        return self.place("confirm", domain, "test-opened")
+
     def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
         """Fingerprint of a set of shards."""
         licence = self.image_set(name).licence
-        return fingerprint("shards-2", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
+        return fingerprint("shards-3", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
 
     def source_inputs(self) -> str:
         """Fingerprint of the source model, or of its pretraining here.
@@ -122,13 +132,19 @@ class Jobs:
 
     def confirm_inputs(self, domain: str) -> str:
         """Fingerprint of a confirmation."""
-        rate = self.experiment.finetuning.scratch_learning_rate
-        return fingerprint("confirm-1", self.search_inputs(domain), self.experiment.confirmation.model_dump(), rate)
+        return fingerprint(
+            "confirm-2",
+            self.search_inputs(domain),
+            self.experiment.confirmation.model_dump(),
+            self.experiment.finetuning.scratch_learning_rate,
+            self._test_digest(domain),
+        )
 
     def report_inputs(self) -> str:
         """Fingerprint of the report."""
         confirmations = {domain: self.confirm_inputs(domain) for domain in self.experiment.targets}
-        return fingerprint("report-1", confirmations, self.experiment.generated_samples)
+        advice = [(self.place("analysis", domain, RECORD).read_json() or {}).get("result") for domain in confirmations]
+        return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice)
 
     def records(self, domain: str) -> list[Record]:
         """The trials of a study that have ended."""
@@ -154,16 +170,25 @@ class Jobs:
 
     def confirmation(self, domain: str, board: Any) -> ConfirmJob:
         """What a domain's confirmation is told."""
-        experiment = self.experiment
+        experiment, settings, inputs = self.experiment, self.experiment.confirmation, self.confirm_inputs(domain)
+        records, told = self.records(domain), self._domain_job(domain)
+        scratch = replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate)
+        # The steps end in joint optimisation: an experiment that stops before has no such end.
+        ablated = settings.ablation and experiment.finetuning.transfer == "joint"
         return ConfirmJob(
-            domain=self._domain_job(domain),
-            candidates=candidates_of(self.records(domain), experiment.confirmation.top, self.default()),
-            scratch=replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate),
-            seeds=tuple(experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)),
-            runs=self.place("confirm", domain, f"runs-{self.confirm_inputs(domain)}"),
+            domain=told,
+            candidates=candidates_of(records, settings.top, self.default()),
+            scratch=scratch,
+            ablation=ablation_of(records, self.default(), scratch) if ablated else None,
+            classical=self._classical_place(told) if settings.classical else None,
+            seeds=tuple(experiment.seed + 1 + i for i in range(settings.seeds)),
+            test=self.locked_test(domain),
+            opening=self.openings(domain).child(f"{inputs}.json"),
+            runs=self.place("confirm", domain, f"runs-{inputs}"),
             model=self.place("models", domain),
             lineage={
                 "shards": self._shards_digest(domain),
+                "test_shards": self._test_digest(domain),
                 **self._source_lineage(),
                 "source_model": self._source_digest(),
                 "study": self.study_inputs(domain),
@@ -196,6 +221,15 @@ class Jobs:
     def records_place(self, domain: str) -> Storage:
         """The folder of a study's trial records."""
         return self.place("search", domain, f"study-{self.study_inputs(domain)}")
+
+    def _classical_place(self, job: DomainJob) -> Storage:
+        """One fit serves every confirmation on the same images."""
+        scored = [job.scale, job.validation_images, job.validation_crop, job.lr_patch]
+        inputs = fingerprint("classical-1", job.shards_digest, job.degradation.to_dict(), scored)
+        return self.place("confirm", job.domain, f"classical-{inputs}")
+
+    def _test_digest(self, domain: str) -> str:
+        return digest_of_test(self.locked_test(domain), self.place("shards", domain))
 
     def _shards_digest(self, name: str) -> str:
         return str(read_manifest(self.place("shards", name))["digest"])

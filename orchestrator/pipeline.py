@@ -23,7 +23,8 @@ from orchestrator.progress import Display, new_board
 from orchestrator.reading import check_source
 from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
-from orchestrator.shards import build_shards, check_sound, read_manifest
+from orchestrator.shard_checks import check_sound
+from orchestrator.shards import build_shards, read_manifest
 from orchestrator.stages import RECORD, finish_stage, finished, now, run_stage
 from orchestrator.starts import searched_domains
 from orchestrator.storage import Storage
@@ -108,13 +109,15 @@ class _Run:
         jobs, place = self.jobs, self.jobs.place("shards", name)
 
         def build() -> dict[str, Any]:
-            licence = jobs.image_set(name).licence
-            manifest = build_shards(files, jobs.shares(name), jobs.least_side(name), place, licence)
-            check_sound(place)
-            return {"digest": manifest["digest"]}
+            licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
+            manifest = build_shards(files, jobs.shares(name), jobs.least_side(name), place, licence, locked)
+            others = [locked] if locked else []
+            check_sound(place, *others)
+            tested = sum(read_manifest(other)["images"]["test"] for other in others)
+            return {"digest": manifest["digest"], "test_images": tested}
 
-        run_stage(f"shards {name}", place, jobs.shard_inputs(name, files), build, self.say)
-        self._tell_counts(name, read_manifest(place))
+        record = run_stage(f"shards {name}", place, jobs.shard_inputs(name, files), build, self.say)
+        self._tell_counts(name, read_manifest(place), record["result"]["test_images"])
 
     def pretrain(self) -> None:
         place, shards = self.jobs.place("source"), self.jobs.place("shards", SOURCE)
@@ -223,10 +226,10 @@ class _Run:
                 self.say(f"{stage} {domain}: finished {record['finished_at']}, skipped")
         return unfinished
 
-    def _tell_counts(self, name: str, manifest: dict[str, Any]) -> None:
+    def _tell_counts(self, name: str, manifest: dict[str, Any], tested: int) -> None:
         counts = ", ".join(f"{count} {split}" for split, count in manifest["images"].items())
-        skipped = manifest["skipped"]
-        self.say(f"  {counts} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
+        locked, skipped = f", {tested} test (locked)" if tested else "", manifest["skipped"]
+        self.say(f"  {counts}{locked} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
         for entry in skipped[:_LISTED]:
             self.say(f"    {entry['file']}: {entry['reason']}")
         if len(skipped) > _LISTED:

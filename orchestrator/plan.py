@@ -15,6 +15,7 @@ from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure
 from orchestrator.pipeline import Inputs
 from orchestrator.remaining import Remaining, remaining
+from orchestrator.report import CLASSICAL
 from orchestrator.timing import DomainRates
 
 _RANGE = (0.7, 1.3)
@@ -231,8 +232,12 @@ class _Arms:
 
 def _arms(experiment: Experiment) -> _Arms:
     section = experiment.confirmation
-    # Trained: the study's best, default and scratch. Scored: bicubic, zero-shot, scratch, default and the winner.
-    return _Arms((section.top + 2) * section.seeds, 2 + 3 * section.seeds, 3 * 4)
+    steps = 2 if section.ablation and experiment.finetuning.transfer == "joint" else 0
+    # Trained: the study's best, default and scratch, then feature and model transfer, the former at two rates once.
+    trained = (section.top + 2 + steps) * section.seeds + (1 if steps else 0)
+    # Scored: bicubic and zero-shot, then scratch, default, the winner and its average with the source, then the steps.
+    scored = 2 + (4 + steps) * section.seeds + (len(CLASSICAL) - 1 if section.classical else 0)
+    return _Arms(trained, scored, 3 * 4)
 
 
 def _share_of_steps(experiment: Experiment) -> float:

@@ -16,7 +16,7 @@ _LOG_SECONDS = 30
 
 def print_report(told: Any, place: str, as_json: bool) -> None:
     """The result and the next commands, or one JSON document."""
-    from orchestrator.rendering import terminal_table
+    from orchestrator.report_tables import terminal_table
 
     if as_json:
         print(told.model_dump_json(indent=2))
@@ -141,13 +141,15 @@ def print_plan(experiment: Any, told: Any) -> None:
     print("Nothing is missing.")
 
 
-def print_shards(place: str, manifest: dict[str, Any]) -> None:
+def print_shards(place: str, manifest: dict[str, Any], locked_test: dict[str, Any] | None) -> None:
     """What shards hold, split by split, and the files that were left out."""
     table = Table("split", "images", "scenes", "megapixels", "files", title=place)
-    for split, count in manifest["images"].items():
-        files = sum(part["split"] == split for part in manifest["files"])
-        megapixels = manifest["pixels"][split] / 1e6
-        table.add_row(split, str(count), str(len(manifest["scenes"][split])), f"{megapixels:.1f}", str(files))
+    for one in (manifest, locked_test) if locked_test else (manifest,):
+        for split, count in one["images"].items():
+            files = sum(part["split"] == split for part in one["files"])
+            name = f"{split} (locked)" if one is locked_test else split
+            megapixels, scenes = one["pixels"][split] / 1e6, len(one["scenes"][split])
+            table.add_row(name, str(count), str(scenes), f"{megapixels:.1f}", str(files))
     Console().print(table)
     for entry in manifest["skipped"]:
         print(f"left out: {entry['file']}: {entry['reason']}")

@@ -42,8 +42,7 @@ def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]])
         name for name in files if finished(jobs.place("shards", name), jobs.shard_inputs(name, list(files[name])))
     }
     images = {
-        name: read_manifest(jobs.place("shards", name))["images"] if name in packed else _shares(jobs, name, listed)
-        for name, listed in files.items()
+        name: _packed(jobs, name) if name in packed else _shares(jobs, name, listed) for name, listed in files.items()
     }
     # Digests that later stages depend on are known where the shards stand.
     source_stands = SOURCE not in files or SOURCE in packed
@@ -52,12 +51,12 @@ def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]])
         stands = source_stands and domain in packed
         searched = stands and finished(jobs.place("search", domain), jobs.search_inputs(domain)) is not None
         done = len(jobs.records(domain)) if stands else 0
-        trials[domain] = 0 if searched else experiment.search.trials - done
+        trials[domain] = 0 if searched else jobs.trials(domain) - done if stands else experiment.search.trials
         if searched and finished(jobs.place("confirm", domain), jobs.confirm_inputs(domain)):
             continue
         left = _runs_left_by(jobs, domain) if searched else []
         trained[domain] = sum(path.endswith("/run.json") for path in left)
-        scored[domain] = sum(path.startswith("test-") and path != "test-opened.json" for path in left)
+        scored[domain] = sum(path.startswith("test-") for path in left)
     steps = 0
     if experiment.source_model is None:
         trained_source = source_stands and finished(jobs.place("source"), jobs.source_inputs())
@@ -72,6 +71,13 @@ def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]])
         scored,
         not told,
     )
+
+
+def _packed(jobs: Jobs, name: str) -> Counts:
+    places = [jobs.place("shards", name)]
+    if isinstance(jobs.image_set(name), Target):
+        places.append(jobs.locked_test(name))
+    return {split: count for place in places for split, count in read_manifest(place)["images"].items()}
 
 
 def _shares(jobs: Jobs, name: str, files: Sequence[SourceFile]) -> Counts:

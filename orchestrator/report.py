@@ -13,7 +13,27 @@ from orchestrator.study_facts import StudyFacts
 Verdict = Literal["better", "tie", "worse", "too few scenes"]
 """What the interval of a difference says; ``tie`` where it holds zero, the last where it rests on too few scenes."""
 
-ArmName = Literal["bicubic", "zero_shot", "scratch", "default", "best"]
+ArmName = Literal[
+    "bicubic",
+    "bilinear",
+    "lanczos",
+    "tv",
+    "example",
+    "zero_shot",
+    "scratch",
+    "default",
+    "feature",
+    "model",
+    "best",
+    "interpolated",
+]
+"""Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget."""
+
+CLASSICAL: tuple[ArmName, ...] = ("bicubic", "bilinear", "lanczos", "tv", "example")
+"""Arms without a network; all but the interpolations need a fit."""
+
+STEPS: tuple[ArmName, ...] = ("zero_shot", "feature", "model", "best")
+"""The steps of transfer in their order."""
 
 
 class _Record(BaseModel):
@@ -49,17 +69,27 @@ class Trial(_Record):
 
 
 class Arm(_Record):
-    """One way to upscale, scored on the test split: mean over images, and over seeds where it is trained."""
+    """One way to upscale, scored on the test split: mean over images, and over seeds where it is trained.
+
+    ``chosen`` says what was tuned on validation images, ``validation_psnr`` what it scored there (classical baselines),
+    and ``source_psnr`` how it does on held-out images of the source, for networks that began with the source model.
+    """
 
     name: ArmName
     label: str
     psnr: float
     ssim: float
     psnr_by_seed: list[float]
+    chosen: str | None = None
+    validation_psnr: float | None = None
+    source_psnr: float | None = None
 
 
 class Difference(_Record):
-    """Mean paired difference ``arm - baseline`` over test images with its 95 % bootstrap interval."""
+    """Mean paired difference ``arm - baseline`` over test images with its 95 % bootstrap interval.
+
+    ``wilcoxon_p`` is the two-sided p of the signed-rank test on the scenes' means; the verdict rests on the interval.
+    """
 
     arm: ArmName
     baseline: ArmName
@@ -69,6 +99,7 @@ class Difference(_Record):
     high: float
     scenes: int
     verdict: Verdict
+    wilcoxon_p: float
 
 
 class Candidate(_Record):
@@ -96,6 +127,53 @@ class Comparison(_Record):
     panels: list[Panel]
 
 
+class Opening(_Record):
+    """When the locked test split was opened, by what, and after which choice."""
+
+    at: str
+    by: str
+    after_choosing: str
+
+
+class Optimism(_Record):
+    """How much of the winner's score was luck of the search, in dB.
+
+    ``search_psnr`` is the winning trial's and ``confirmed_psnr`` the mean of its fresh seeds, both on validation. Test
+    images are others, so with them only gains over the source model as it is can be compared.
+    """
+
+    search_psnr: float
+    confirmed_psnr: float
+    search_gain: float
+    confirmed_gain: float
+    test_gain: float
+
+
+class Interpolation(_Record):
+    """The winner's weights averaged with the source's; a ``share`` of 1 where that gained nothing on validation."""
+
+    share: float
+    validation: list[tuple[float, float]]  # share, mean PSNR
+    model: str | None
+
+
+class AdviceGrade(_Record):
+    """What domain analysis advised, and how that turned out; None where it cannot be said.
+
+    Regrets are in dB of validation PSNR in the search: the best trial minus the best advised point, and the default
+    fine-tune minus the best advised point.
+    """
+
+    regime: str
+    frozen_depth: tuple[int, int]
+    depth_was_right: bool | None
+    regret_to_best: float | None
+    regret_to_default: float | None
+    expected_gain: bool | None
+    gain_was_right: bool | None
+    sentence: str
+
+
 class SplitCounts(_Record):
     """How many images and scenes of a domain went where."""
 
@@ -111,18 +189,24 @@ class DomainReport(_Record):
     degradation: str
     counts: SplitCounts
     verdict: str
+    flags: list[str]
+    remarks: list[str]
     configuration: Configuration | None
     model: str
     arms: list[Arm]
     differences: list[Difference]
     candidates: list[Candidate]
     winner: str
+    optimism: Optimism | None
+    interpolation: Interpolation | None
+    advice: AdviceGrade | None
     trials: list[Trial]
     study: StudyFacts | None = None
     lambda_floor: float
     frozen_depth_limit: int
     steps_per_trial: int
-    test_opened_at: str
+    test_opened: Opening
+    earlier_openings: list[Opening]
     comparisons: list[Comparison]
 
 

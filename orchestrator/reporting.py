@@ -11,40 +11,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.domain_reports import domain_report, split_counts
 from orchestrator.experiment import Experiment, Finetuning, Search
 from orchestrator.pretraining import SOURCE_DEGRADATION
-from orchestrator.rendering import best_yaml, markdown_table, render_html
-from orchestrator.report import (
-    Arm,
-    Candidate,
-    Comparison,
-    CurvePoint,
-    Difference,
-    DomainReport,
-    Panel,
-    Report,
-    SourceReport,
-    SplitCounts,
-    Trial,
-)
-from orchestrator.shards import read_manifest
+from orchestrator.rendering import render_html
+from orchestrator.report import CurvePoint, DomainReport, Report, SourceReport
+from orchestrator.report_tables import best_yaml, markdown_table
 from orchestrator.stages import RECORD, now
 from orchestrator.statistics import FEWEST_SCENES
 from orchestrator.storage import Storage
-from orchestrator.study_report import study_report
 from orchestrator.trial_records import Record
 from trainables.errors import UsageError
 from trainables.models import CARD
 from trainables.version import __version__
 
 REPORT = "report.json"
-LABELS = {
-    "bicubic": "bicubic",
-    "zero_shot": "zero-shot",
-    "scratch": "scratch",
-    "default": "default fine-tune",
-    "best": "best transfer",
-}
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 
 
@@ -57,7 +38,7 @@ def write_report(experiment: Experiment, records: dict[str, list[Record]], place
         place: The report's folder.
     """
     pictures: dict[str, bytes] = {}
-    domains = {name: _domain(experiment, name, records[name], pictures) for name in experiment.targets}
+    domains = {name: domain_report(experiment, name, records[name], pictures) for name in experiment.targets}
     report = Report(
         rayscale=__version__,
         experiment=experiment.name,
@@ -101,107 +82,6 @@ def read_report(experiment: Experiment) -> Report:
         raise UsageError(f"'{place.uri}' is damaged or of another version; delete '{folder}' and run again.") from None
 
 
-def _domain(experiment: Experiment, name: str, records: list[Record], pictures: dict[str, bytes]) -> DomainReport:
-    home, space = experiment.home, experiment.space(name)
-    told = home.child("confirm", name, RECORD).read_json()["result"]
-    candidates = [Candidate(**_without_none(c)) for c in told["candidates"]]
-    differences = [Difference(**entry) for entry in told["differences"]]
-    winner = next(c for c in candidates if c.name == told["winner"])
-    return DomainReport(
-        space=space.id,
-        degradation=space.degradation.describe(),
-        counts=_counts(home.child("shards", name)),
-        verdict=_verdict(winner, differences),
-        configuration=winner.configuration,
-        model=home.child("models", name).uri,
-        arms=[_arm(arm, facts) for arm, facts in told["arms"].items()],
-        differences=differences,
-        candidates=candidates,
-        winner=winner.name,
-        trials=[_trial(record) for record in records],
-        study=study_report(
-            experiment, name, records, winner.configuration.model_dump() if winner.configuration else None
-        ),
-        lambda_floor=space.lambda_[0],
-        frozen_depth_limit=experiment.frozen_depths(name)[1],
-        steps_per_trial=experiment.finetuning.steps,
-        test_opened_at=told["test_opened_at"],
-        comparisons=[_comparison(home.child(told["runs"]), name, entry, pictures) for entry in told["pictures"]],
-    )
-
-
-def _without_none(candidate: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **candidate,
-        "validation_psnr": [value for value in candidate["validation_psnr"] if value is not None],
-    }
-
-
-def _comparison(runs: Storage, domain: str, entry: dict[str, Any], pictures: dict[str, bytes]) -> Comparison:
-    panels = []
-    for panel in entry["panels"]:
-        file = f"{domain}-{panel['file']}"
-        pictures[file] = runs.child("pictures", panel["file"]).read_bytes()
-        panels.append(Panel(label=panel["label"], file=file, psnr=panel.get("psnr")))
-    return Comparison(image=entry["image"], panels=panels)
-
-
-def _arm(name: str, facts: dict[str, Any]) -> Arm:
-    kept = {key: facts[key] for key in ("psnr", "ssim", "psnr_by_seed")}
-    return Arm(name=name, label=LABELS[name], **kept)
-
-
-def _trial(record: dict[str, Any]) -> Trial:
-    return Trial(
-        number=record["number"],
-        origin=record["origin"],
-        configuration=record["configuration"],
-        sampled_lambda=record["sampled"].get("lambda_", 0.0),
-        status=record["status"],
-        psnr=record["psnr"],
-        seconds=record["seconds"],
-        curve=[CurvePoint(step=step, value=value) for step, value in record["curve"]],
-    )
-
-
-def _counts(shards: Storage) -> SplitCounts:
-    manifest = read_manifest(shards)
-    scenes = {split: len(names) for split, names in manifest["scenes"].items()}
-    return SplitCounts(images=manifest["images"], scenes=scenes, skipped=len(manifest["skipped"]))
-
-
-def _verdict(winner: Candidate, differences: list[Difference]) -> str:
-    gain = {d.baseline: d for d in differences if d.metric == "psnr"}
-    zero, default, bicubic = gain["zero_shot"], gain.get("default"), gain["bicubic"]
-    below = " It is worse than bicubic." if bicubic.verdict == "worse" else ""
-    if winner.configuration is None:
-        return (
-            "no fine-tuning tried did better on validation than the source model as it is: use that "
-            f"({_said(bicubic)} over bicubic on test).{below}"
-        )
-    said = {
-        "better": f"fine-tuning wins over zero-shot on test, {_said(zero)}",
-        "tie": f"fine-tuning ties with zero-shot on test, {_said(zero)}",
-        "worse": f"negative transfer: fine-tuning harms on test, {_said(zero)} against zero-shot",
-        "too few scenes": f"{_said(zero)} against zero-shot, but {zero.scenes} test scenes are too few to say more",
-    }[zero.verdict]
-    if default is None:
-        return f"{said}.{below}"
-    if winner.name == "default":
-        return f"{said}; the default fine-tune was the best configuration found.{below}"
-    tuned = {
-        "better": "tuning wins over the default fine-tune",
-        "tie": "tuning ties with the default fine-tune",
-        "worse": "tuning loses to the default fine-tune",
-        "too few scenes": "against the default fine-tune",
-    }[default.verdict]
-    return f"{said}; {tuned}, {_said(default)}.{below}"
-
-
-def _said(d: Difference) -> str:
-    return f"{d.mean:+.2f} dB [{d.low:+.2f}, {d.high:+.2f}]"
-
-
 def _source(experiment: Experiment) -> SourceReport:
     place = experiment.home.child("source")
     card, told = place.child(CARD).read_json(), place.child(RECORD).read_json()["result"]
@@ -219,7 +99,7 @@ def _source(experiment: Experiment) -> SourceReport:
         name=experiment.network or "",
         degradation=SOURCE_DEGRADATION.describe(),
         steps=told["steps"],
-        counts=_counts(experiment.home.child("shards", "source")),
+        counts=split_counts(experiment.home.child("shards", "source")),
         loss=[CurvePoint(step=step, value=value) for step, value in told["loss"]],
         validation_psnr=told["validation_psnr"],
         validation_psnr_bicubic=told["validation_psnr_bicubic"],
@@ -238,9 +118,9 @@ def _numbers(metrics: Any, path: str = "") -> dict[str, float]:
 
 def _protocol(experiment: Experiment) -> list[str]:
     confirmation, finetuning = experiment.confirmation, experiment.finetuning
-    return [
-        "Splits are by scene. Search and choice read train and validation only; the test split is read by the "
-        "confirmation, once the winner is chosen.",
+    lines = [
+        "Splits are by scene. Search and choice read train and validation only; the test split lies apart from them "
+        "and is opened by the confirmation, once all is trained, fitted and tuned, and the winner is on record.",
         f"PSNR and SSIM on luma (BT.601, studio range) for colour and on the single channel for gray images, 8-bit "
         f"output, border of {experiment.architecture.scale} pixels left out; whole test images.",
         "Bicubic has MATLAB's kernel (a = -0.5). LR images are made once per test image, with randomness that depends "
@@ -252,9 +132,27 @@ def _protocol(experiment: Experiment) -> list[str]:
         f"Candidates: the {confirmation.top} best trials by validation, the default fine-tune and the source model as "
         "it is; the best mean validation PSNR over fresh seeds wins.",
         "Differences are per image, averaged over seeds; intervals are 95 % bootstrap intervals over scenes. "
-        f"'tie' means that the interval holds zero; with fewer than {FEWEST_SCENES} test scenes none can be trusted.",
+        f"'tie' means that the interval holds zero; with fewer than {FEWEST_SCENES} test scenes none can be trusted. "
+        "p is that of Wilcoxon's signed-rank test on the scenes' means, two-sided and of one comparison: with many "
+        "comparisons a small one is no news.",
         _carried_over(finetuning),
     ]
+    if confirmation.classical:
+        lines.append(
+            "Total variation and the anchored regression are tuned on validation images, the latter learnt from "
+            "training images, before the test split is opened."
+        )
+    if confirmation.ablation:
+        lines.append(
+            "Steps of transfer: each has the same budget and seeds and a learning rate of its own. Model transfer has "
+            "that of the study's best trial without a regularizer; feature transfer that one or the rate of scratch, "
+            "whichever does better on validation with the first seed."
+        )
+    lines.append(
+        "Forgetting is PSNR on held-out source images under the source's degradation, beside the source model's own. "
+        "The share of averaged weights is one for all seeds, the best on validation by their mean."
+    )
+    return lines
 
 
 _REGULARIZERS = {

@@ -2,12 +2,11 @@
 
 A shard holds encoded images as they came, in row groups of a few megabytes so that readers stream. Rows are ordered by
 content digest, which shuffles them once and for all. Files carry their digest in their name and the manifest is
-written last, so a reader never sees half a build.
+written last, so a reader never sees half a build. A test split goes to a place of its own
+(:mod:`orchestrator.locked_test`), which no manifest of the other splits names.
 """
 
 import hashlib
-import io
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from orchestrator.image_sets import Skipped, SourceFile, left_out, read_image
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
-from trainables.errors import ImageSetError, RunError, UsageError
+from trainables.errors import ImageSetError, UsageError
 from trainables.evaluation import NamedImage
 from trainables.images import decode
 
@@ -46,7 +45,12 @@ Row = dict[str, Any]
 
 
 def build_shards(
-    files: Sequence[SourceFile], shares: dict[str, float], least_side: int, out: Storage, licence: str
+    files: Sequence[SourceFile],
+    shares: dict[str, float],
+    least_side: int,
+    out: Storage,
+    licence: str,
+    locked: Storage | None = None,
 ) -> dict[str, Any]:
     """Packs an image set.
 
@@ -54,36 +58,36 @@ def build_shards(
         files: What to pack.
         shares: Share of scenes of ``validation`` and, where no test folder is given, of ``test``.
         least_side: Least height and width in pixels; smaller images are left out.
-        out: Where shards and manifest go.
+        out: Where shards of training and validation images and their manifest go.
         licence: Terms of the images.
+        locked: Where the test split goes, with a manifest of its own; needed where there is one.
 
     Returns:
-        The manifest.
+        The manifest of ``out``.
 
     Raises:
         ImageSetError: If too few usable images or scenes remain.
+        ValueError: If there is a test split and no place for it.
     """
     rows, skipped = _read_all(files, least_side)
     test_folders = {file.place.uri for file in files if file.test}
-    wanted = [split for split in SPLITS if split in {"train", *shares} or (split == "test" and test_folders)]
+    tested = "test" in shares or bool(test_folders)
+    if tested and locked is None:
+        raise ValueError("A test split needs a place of its own: pass `locked`.")
     splits = _split(rows, shares, skipped, files[0].place.uri)
     if test_folders and not splits["test"]:
         raise ImageSetError(f"'{min(test_folders)}' has no usable images{left_out(skipped)}.")
-    parts = [part for split in wanted for part in _write_split(split, splits[split], out)]
-    manifest = {
-        "format": 1,
-        "split_rule": f"by scene, ordered by sha256 of the scene's name; shares of scenes {shares}",
-        "licence": licence,
-        "images": {split: len(splits[split]) for split in wanted},
-        "scenes": {split: sorted({row["scene_id"] for row in splits[split]}) for split in wanted},
-        "pixels": {split: sum(r["height"] * r["width"] for r in splits[split]) for split in wanted},
-        "skipped": [{"file": s.file, "reason": s.reason} for s in skipped],
-        "files": parts,
-        "digest": fingerprint({s: [(r["sha256"], r["scene_id"]) for r in splits[s]] for s in wanted}),
+    rule = f"by scene, ordered by sha256 of the scene's name; shares of scenes {shares}"
+    facts = {"format": 1, "split_rule": rule, "licence": licence}
+    kept: dict[str, list[Row]] = {
+        split: splits[split] for split in ("train", "validation") if split in {"train", *shares}
     }
-    out.child(MANIFEST).write_json(manifest)
-    _sweep(out, {part["path"] for part in parts})
-    return manifest
+    digest = _digest(kept)
+    if tested and locked is not None:
+        beside = {"locked": True, "beside": digest, "skipped": []}
+        _publish(locked, {"test": splits["test"]}, facts | beside)
+    left = [{"file": s.file, "reason": s.reason} for s in skipped]
+    return _publish(out, kept, facts | {"skipped": left})
 
 
 def read_manifest(place: Storage) -> dict[str, Any]:
@@ -99,40 +103,33 @@ def read_manifest(place: Storage) -> dict[str, Any]:
 
 
 def split_files(place: Storage, split: str) -> list[str]:
-    """Paths of a split's Parquet files, as ``place.filesystem`` takes them."""
-    return [place.child(f["path"]).path for f in read_manifest(place)["files"] if f["split"] == split]
+    """Paths of a split's Parquet files, as ``place.filesystem`` takes them.
+
+    Raises:
+        UsageError: If these shards have no such split, or are a locked test split, which
+            :func:`orchestrator.locked_test.open_test` alone reads.
+    """
+    manifest = read_manifest(place)
+    if manifest.get("locked"):
+        raise UsageError(f"'{place.uri}' is a locked test split: only a confirmation that has chosen opens it.")
+    if split not in manifest["images"]:
+        locked = " A test split is locked: only a confirmation that has chosen opens it." if split == "test" else ""
+        raise UsageError(f"'{place.uri}' holds {' and '.join(manifest['images'])} images, no '{split}'.{locked}")
+    return [place.child(part["path"]).path for part in manifest["files"] if part["split"] == split]
 
 
 def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
     """Streams a split's images, decoded, one row group at a time."""
-    for path in split_files(place, split):
+    return read_files(place, split_files(place, split))
+
+
+def read_files(place: Storage, paths: Sequence[str]) -> Iterator[NamedImage]:
+    """Streams the images of Parquet files that lie at ``place``."""
+    for path in paths:
         with place.filesystem.open_input_file(path) as stream:
             for batch in pq.ParquetFile(stream).iter_batches(batch_size=16):
                 for row in batch.to_pylist():
                     yield NamedImage(row["origin"], row["scene_id"], decode(row["image"]).pixels)
-
-
-def verify_shards(place: Storage) -> list[str]:
-    """Reads every file and image again and names what does not match the manifest; empty means all is well."""
-    manifest, problems = read_manifest(place), []
-    scenes: dict[str, set[str]] = defaultdict(set)
-    for part in manifest["files"]:
-        try:
-            data = place.child(part["path"]).read_bytes()
-        except FileNotFoundError:
-            problems.append(f"{part['path']} is missing")
-            continue
-        if hashlib.sha256(data).hexdigest() != part["sha256"]:
-            problems.append(f"{part['path']} has changed since it was written")
-            continue
-        for row in pq.read_table(io.BytesIO(data)).to_pylist():
-            scenes[part["split"]].add(row["scene_id"])
-            if hashlib.sha256(row["image"]).hexdigest() != row["sha256"]:
-                problems.append(f"{row['origin']} in {part['path']} has changed")
-    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = scenes[first] & scenes[second]
-        problems += [f"scene '{scene}' is in both {first} and {second}" for scene in sorted(shared)]
-    return problems
 
 
 def _read_all(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], list[Skipped]]:
@@ -188,6 +185,25 @@ def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], wh
     return splits
 
 
+def _publish(out: Storage, splits: dict[str, list[Row]], facts: dict[str, Any]) -> dict[str, Any]:
+    """Writes files, then their manifest, then removes what an earlier build left."""
+    parts = [part for split, rows in splits.items() for part in _write_split(split, rows, out)]
+    manifest = facts | {
+        "images": {split: len(rows) for split, rows in splits.items()},
+        "scenes": {split: sorted({row["scene_id"] for row in rows}) for split, rows in splits.items()},
+        "pixels": {split: sum(r["height"] * r["width"] for r in rows) for split, rows in splits.items()},
+        "files": parts,
+        "digest": _digest(splits),
+    }
+    out.child(MANIFEST).write_json(manifest)
+    _sweep(out, {part["path"] for part in parts})
+    return manifest
+
+
+def _digest(splits: dict[str, list[Row]]) -> str:
+    return fingerprint({split: [(r["sha256"], r["scene_id"]) for r in rows] for split, rows in splits.items()})
+
+
 def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[dict[str, Any]]:
     for number, chunk in enumerate(_chunks(rows, FILE_BYTES)):
         data = _encode(chunk)
@@ -222,13 +238,3 @@ def _sweep(out: Storage, keep: set[str]) -> None:
     for facts in list(out.files()):
         if facts.path.endswith(".parquet") and facts.path not in keep:
             out.child(facts.path).delete()
-
-
-def check_sound(place: Storage) -> None:
-    """Refuses shards that do not match their manifest.
-
-    Raises:
-        RunError: If a file is missing or has changed.
-    """
-    if problems := verify_shards(place):
-        raise RunError(f"The shards at '{place.uri}' are damaged: {'; '.join(problems[:3])}. Build them again.")

@@ -1,12 +1,11 @@
 """What a study's records say about the search itself: pure functions of records, for the report.
 
-Whether a rung foretells the end, what early stopping would have saved and lost, which setting mattered, whether the
-winner lies on an edge of the space, and whether the advice was right.
+Whether a rung foretells the end, what early stopping would have saved and lost, which setting mattered, and whether the
+winner lies on an edge of the space.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -17,7 +16,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from orchestrator.edges import Axis, edge_warnings
 from orchestrator.stopping import Stopper, Stopping
-from orchestrator.trial_records import Record, best_record
+from orchestrator.trial_records import Record
 
 FEWEST_FOR_RANKS = 5
 """Fully trained trials below which no rank correlation is told."""
@@ -50,18 +49,6 @@ class StoppingReplay(_Facts):
     lost_db: float
 
 
-class AdviceGrade(_Facts):
-    """What the analysis advised, and what became of it."""
-
-    regime: str
-    frozen_depth: tuple[int, int]
-    best_psnr: float | None
-    behind_best: float | None
-    over_default: float | None
-    best_in_range: bool | None
-    sentence: str
-
-
 class StudyFacts(_Facts):
     """What is known of one domain's search beside its result; all scores are validation PSNR in dB."""
 
@@ -73,7 +60,6 @@ class StudyFacts(_Facts):
     importance: dict[str, float]
     importance_note: str
     warnings: list[str]
-    advice: AdviceGrade | None
     not_reproducible: str | None
 
 
@@ -145,36 +131,6 @@ def importance(records: Sequence[Record], distributions: Mapping[str, BaseDistri
     return {name: float(told[name]) for name in distributions}
 
 
-def grade_advice(records: Sequence[Record], advice: Mapping[str, Any] | None) -> AdviceGrade | None:
-    """How the advised points did against the best trial and against the default fine-tune; None without advice."""
-    best = best_record(list(records))
-    if advice is None or best is None:
-        return None
-    low, high = advice["frozen_depth"]
-    tried = best_record([record for record in records if record["origin"] == "advice"])
-    default = best_record([record for record in records if record["origin"] == "default"])
-    in_range = low <= best["configuration"]["frozen_depth"] <= high
-    behind = best["psnr"] - tried["psnr"] if tried else None
-    over = tried["psnr"] - default["psnr"] if tried and default else None
-    words = [f"advised as '{advice['regime']}'"]
-    if behind is None:
-        words.append("none of its points was trained to the end")
-    else:
-        words.append("its best point is the best trial" if behind == 0 else f"its best point is {behind:.2f} dB behind")
-    if over is not None:
-        words.append(f"{over:+.2f} dB against the default fine-tune")
-    words.append(f"the best frozen depth is {'in' if in_range else 'outside'} the advised {low} to {high}")
-    return AdviceGrade(
-        regime=advice["regime"],
-        frozen_depth=(low, high),
-        best_psnr=tried["psnr"] if tried else None,
-        behind_best=behind,
-        over_default=over,
-        best_in_range=in_range,
-        sentence="; ".join(words),
-    )
-
-
 def not_reproducible(concurrent_trials: int) -> str | None:
     """What the same seed does not give again; None with one trial at a time."""
     if concurrent_trials == 1:
@@ -194,7 +150,6 @@ def study_facts(
     winner: Mapping[str, float] | None,
     evaluations: int,
     starts_from: Sequence[str] = (),
-    advice: Mapping[str, Any] | None = None,
     concurrent_trials: int = 1,
 ) -> StudyFacts:
     """Everything that the report says of a study.
@@ -206,7 +161,6 @@ def study_facts(
         winner: The confirmed configuration; None for the source model as it is.
         evaluations: Validation scores of a whole training.
         starts_from: Where its starts come from, where that is worth a word.
-        advice: What the analysis advised, if it was asked.
         concurrent_trials: Trials of the domain at once.
     """
     states = [record["status"] for record in records]
@@ -224,6 +178,5 @@ def study_facts(
         importance=important,
         importance_note=f"fANOVA over {scored} trials; with so few, shares are rough" if important else few,
         warnings=edge_warnings(winner, axes) if winner else [],
-        advice=grade_advice(records, advice),
         not_reproducible=not_reproducible(concurrent_trials),
     )

@@ -6,7 +6,6 @@ from orchestrator.edges import Axis
 from orchestrator.experiment import Experiment
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
-from orchestrator.stages import RECORD
 from orchestrator.study_facts import StudyFacts, study_facts
 from orchestrator.trial_records import Record
 from trainables.network import frozen_depth_limit
@@ -25,7 +24,6 @@ def study_report(
     """
     jobs = Jobs(experiment)
     starts = study_starts(jobs, domain)
-    asked = jobs.place("analysis", domain, RECORD).read_json() if "advice" in experiment.search.starts else None
     return study_facts(
         records,
         distributions=jobs.study(domain, starts, None).distributions(),
@@ -33,7 +31,6 @@ def study_report(
         winner=winner,
         evaluations=len(experiment.finetuning.budget().evaluation_steps()),
         starts_from=[start.of for start in starts if start.origin == "sibling"],
-        advice=asked["result"]["advice"] if asked else None,
         concurrent_trials=experiment.search.concurrent_trials,
     )
 

@@ -1,7 +1,7 @@
 """What tests of the plan share: a machine whose speed is known, and shards built without a run."""
 
 from orchestrator.experiment import Experiment
-from orchestrator.jobs import Jobs
+from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.measuring import Rates
 from orchestrator.pipeline import preflight
 from orchestrator.shards import build_shards
@@ -21,6 +21,7 @@ def pack(experiment: Experiment) -> Jobs:
     jobs = Jobs(experiment)
     for name, listed in preflight(experiment).files.items():
         place = jobs.place("shards", name)
-        build_shards(listed, jobs.shares(name), jobs.least_side(name), place, "none")
+        locked = None if name == SOURCE else jobs.locked_test(name)
+        build_shards(listed, jobs.shares(name), jobs.least_side(name), place, "none", locked)
         finish_stage("shards", place, jobs.shard_inputs(name, listed), 0.0, {})
     return jobs

@@ -105,7 +105,7 @@ def test_finished_trials_are_never_trimmed_away(experiment):
     asked = experiment(budget_hours=hours(experiment(), 8))
     jobs = pack(asked)
     for number in range(30):
-        jobs.study("medical", None).records.child(f"{number:04d}.json").write_json({"number": number})
+        jobs.records_place("medical").child(f"{number:04d}.json").write_json({"number": number})
     with pytest.raises(UsageError, match="not even 30 trials"):
         keep(asked, trim=True)
 

@@ -86,6 +86,8 @@ def test_the_same_seed_twice_gives_identical_trials(rayscale, experiment, tmp_pa
         assert rayscale("search", experiment, "--domain", "medical", "--set", f"name={name}")[0] == 0
         files = sorted((tmp_path / "runs" / name / "search" / "medical").glob("study-*/[0-9]*.json"))
         records = [json.loads(file.read_bytes()) for file in files]
-        found.append([{k: v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "finished_at")} for r in records])
+        found.append(
+            [{k: v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "finished_at")} for r in records]
+        )
     assert found[0] == found[1]
     assert len(found[0]) == 4

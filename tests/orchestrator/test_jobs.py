@@ -6,15 +6,21 @@ import tiny_models
 
 from orchestrator import jobs as module
 from orchestrator.experiment import Experiment
+from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.reporting import _notes, _protocol
 from trainables.finetune import TransferMethod
+
+
+def study_of(jobs):
+    return jobs.study("satellite", study_starts(jobs, "satellite"), None)
 
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
     """Jobs of an experiment with other fine-tuning settings; shards need not be there."""
     monkeypatch.setattr(module, "read_manifest", lambda place: {"digest": place.uri})
+    monkeypatch.setattr(module, "digest_of_test", lambda locked, shards: locked.uri)
     tiny_models.packaged(tmp_path, monkeypatch)
 
     def make(source=None, **finetuning):
@@ -26,30 +32,30 @@ def jobs(tmp_path, monkeypatch):
 
 
 def test_the_default_is_joint_optimisation_with_l2_sp_from_the_input(jobs):
-    study = jobs().study("satellite", None)
+    study = study_of(jobs())
     assert study.domain.method == TransferMethod()
     assert study.lambda_ is not None
     assert list(study.distributions()) == ["learning_rate", "lambda_", "frozen_depth"]
-    assert study.starts[1].lambda_ > 0
+    assert study.starts[1].configuration.lambda_ > 0
 
 
 @pytest.mark.parametrize(("transfer", "generator"), [("model", "reused"), ("feature", "fresh")])
 def test_without_joint_optimisation_lambda_is_zero_and_not_searched(jobs, transfer, generator):
-    study = jobs(transfer=transfer).study("satellite", None)
+    study = study_of(jobs(transfer=transfer))
     assert study.domain.method == TransferMethod(generator=generator)
     assert list(study.distributions()) == ["learning_rate", "frozen_depth"]
-    assert [start.lambda_ for start in study.starts] == [0.0] * len(study.starts)
+    assert [start.configuration.lambda_ for start in study.starts] == [0.0] * len(study.starts)
     assert [set(point) for point in study.start_points()] == [{"learning_rate", "frozen_depth"}] * len(study.starts)
 
 
 def test_regularizer_and_end_reach_the_worker(jobs):
-    method = jobs(regularizer="features", frozen_from="output").study("satellite", None).domain.method
+    method = study_of(jobs(regularizer="features", frozen_from="output")).domain.method
     assert method == TransferMethod(regularizer="features", frozen_from="output")
 
 
 def test_source_images_are_the_shards_where_there_are_some(jobs):
-    assert jobs().study("satellite", None).domain.source_images.uri.endswith("tiny/shards/source")
-    assert jobs({"model": "base-x4"}).study("satellite", None).domain.source_images is None
+    assert study_of(jobs()).domain.source_images.uri.endswith("tiny/shards/source")
+    assert study_of(jobs({"model": "base-x4"})).domain.source_images is None
 
 
 @pytest.mark.parametrize(
@@ -72,5 +78,5 @@ def test_another_method_is_another_study_and_confirmation(jobs, change):
 )
 def test_the_report_says_what_was_carried_over(jobs, finetuning, told):
     experiment = jobs(**finetuning).experiment
-    assert told in _protocol(experiment)[-1]
+    assert told in " ".join(_protocol(experiment))
     assert ("λ is sampled" in _notes(experiment)[0]) is experiment.finetuning.searches_lambda

@@ -150,10 +150,10 @@ class TestCounting:
         targets = base.dump()["targets"]
         targets["medical"]["test_images"] = "held-out"
         grown = make_experiment(base.dump() | {"targets": targets}, "test")
-        assert work(planned(base))["confirm"] == "12 runs with fresh seeds, 96 test images scored"
-        # 6 of medical's 9 images were for test; now its own 30 are. Each is scored 2 + 3 seeds' worth of times.
-        more = (30 - 6) * (2 + 3 * 2)
-        assert work(planned(grown))["confirm"] == f"12 runs with fresh seeds, {96 + more} test images scored"
+        assert work(planned(base))["confirm"] == "12 runs with fresh seeds, 120 test images scored"
+        # 6 of medical's 9 images were for test; now its own 30 are. Each is scored 2 + 4 seeds' worth of times.
+        more = (30 - 6) * (2 + 4 * 2)
+        assert work(planned(grown))["confirm"] == f"12 runs with fresh seeds, {120 + more} test images scored"
         assert seconds(planned(grown))["confirm"] - seconds(planned(base))["confirm"] > more * 0.3 / 2
 
     def test_no_price_no_cost(self, experiment):
@@ -182,7 +182,7 @@ class TestWhatIsLeft:
         made = experiment(search={"trials": 5})
         jobs = pack(made)
         for number in range(2):
-            jobs.study("medical", None).records.child(f"{number:04d}.json").write_json({"number": number})
+            jobs.records_place("medical").child(f"{number:04d}.json").write_json({"number": number})
         finish(jobs, "search", "satellite")
         told = planned(made)
         assert work(told)["search"] == "1 domains × 3 trials × 8 steps"
@@ -200,11 +200,11 @@ class TestWhatIsLeft:
         for domain in ("medical", "satellite"):
             finish(jobs, "search", domain)
         runs = jobs.place("confirm", "medical", f"runs-{jobs.confirm_inputs('medical')}")
-        for name in ("default-seed1/run.json", "scratch-seed1/run.json", "test-opened.json", "test-bicubic.json"):
+        for name in ("default-seed1/run.json", "scratch-seed1/run.json", "test-bicubic.json"):
             runs.child(name).write_json({})
         told = planned(made)
         assert work(told)["pretrain"] == "8 steps of 2 × 2 patches"
-        assert work(told)["confirm"] == "10 runs with fresh seeds, 90 test images scored"
+        assert work(told)["confirm"] == "10 runs with fresh seeds, 114 test images scored"
 
     def test_a_finished_experiment_takes_the_command_alone(self, experiment):
         made = experiment()

@@ -7,11 +7,13 @@ from typing import get_args
 
 import pytest
 import yaml
+from markupsafe import escape
 from report_fixture import example_report
 from rich.console import Console
 
-from orchestrator.rendering import best_arm, best_yaml, gain, markdown_table, render_html, terminal_table
+from orchestrator.rendering import render_html
 from orchestrator.report import Report, Verdict
+from orchestrator.report_tables import best_arm, best_yaml, gain, markdown_table, terminal_table
 
 HOSTILE = "<script>alert(1)</script>|[red]$\\frac{$"
 
@@ -61,18 +63,23 @@ def test_page_holds_every_number_of_the_result(report: Report, html: str) -> Non
         text = plain(section(html, index))
         assert domain.verdict in text
         for arm in domain.arms:
-            assert f"{arm.label} {arm.psnr:.2f} {arm.ssim:.4f}" in text
+            label = f"{arm.label} {arm.chosen}" if arm.chosen else arm.label
+            assert f"{label} {arm.psnr:.2f} {arm.ssim:.4f}" in text
             assert all(f"{score:.2f}" in text for score in arm.psnr_by_seed)
         for d in domain.differences:
             digits = 3 if d.metric == "psnr" else 4
             mean, low, high = (signed(v, digits) for v in (d.mean, d.low, d.high))
-            assert f"{mean} {d.verdict} [{low}, {high}]" in text
+            p = "&lt; 0.001" if d.wilcoxon_p < 0.001 else f"{d.wilcoxon_p:.2g}"
+            assert f"{mean} {d.verdict} [{low}, {high}] p {p}" in text
         for candidate in domain.candidates:
             assert all(f"{score:.2f}" in text for score in candidate.validation_psnr)
         for trial in domain.trials:
             score = "–" if trial.psnr is None else f"{trial.psnr:.2f}"
             assert re.search(rf"{trial.status}(, winner)? {score}", text)
-        assert domain.test_opened_at in text
+        for said in (*domain.flags, *domain.remarks, *([domain.advice.sentence] if domain.advice else [])):
+            assert escape(said) in text
+        assert f"{domain.test_opened.at} by {domain.test_opened.by}, after choosing trial-7" in text
+        assert all(opening.at in text for opening in domain.earlier_openings)
         assert f"{len(domain.trials)} trials of up to {domain.steps_per_trial} steps" in text
         assert "Validation scores only choose; results are on test." in text
         assert "means exactly 0" in text
@@ -92,7 +99,18 @@ def test_first_screen_lines_up_all_arms(report: Report, html: str) -> None:
     for domain in report.domains.values():
         assert domain.verdict in text
         for arm in domain.arms:
-            assert f"{arm.psnr:.2f} {arm.ssim:.4f}" in text
+            if arm.name not in ("bilinear", "lanczos", "feature", "model"):  # in the domain's own section
+                assert f"{arm.psnr:.2f} {arm.ssim:.4f}" in text
+
+
+def test_the_steps_of_transfer_say_what_they_add_and_forget(report: Report, html: str) -> None:
+    text = plain(section(html, 1))
+    arms = {arm.name: arm for arm in report.domains["medical"].arms}
+    forgotten = (arms["model"].source_psnr or 0) - (arms["zero_shot"].source_psnr or 0)
+    told = rf"Model transfer {arms['model'].psnr:.2f} \+[0-9.]+ better \[[^]]+\] p 0.012 Feature transfer "
+    assert re.search(told + f"{arms['model'].source_psnr:.2f} {signed(forgotten, 2)}", text)
+    assert "0.75 of the tuned ones did best on validation" in text
+    assert "Feature transfer" not in plain(section(html, 4))  # left out of that experiment
 
 
 def test_each_verdict_has_a_word_a_style_and_a_mark(report: Report, html: str) -> None:
@@ -177,9 +195,14 @@ def test_yaml_holds_the_configurations(report: Report) -> None:
         assert best.name == "best"
         assert (entry["space"], entry["model"]) == (domain.space, domain.model)
         assert entry["test_psnr"] == best.psnr
-        assert entry["trials"] == {"finished": 23, "diverged": 1}
+        assert entry["trials"] == {"finished": 23, "stopped": 0, "diverged": 1}
         taken = [d for d in domain.differences if d.arm == "best" and d.metric == "psnr"]
         kept = ("mean", "low", "high", "scenes", "verdict")
+        assert entry["flags"] == domain.flags
+        averaged = domain.interpolation
+        assert entry.get("averaged_with_source") == (
+            {"share_of_tuned_weights": averaged.share, "model": averaged.model} if averaged else None
+        )
         assert entry["gains"] == {d.baseline: {key: getattr(d, key) for key in kept} for d in taken}
 
 
@@ -203,7 +226,9 @@ def test_terminal_table_cuts_no_number_at_100_columns(report: Report) -> None:
             assert signed(difference.mean, 3) in text
             assert f"[{signed(difference.low, 3)}, {signed(difference.high, 3)}]" in text
             assert difference.verdict in text
-        assert all(f"{arm.psnr:.2f}" in text for arm in domain.arms)
+        shown = ("bicubic", "zero_shot", "scratch", "default", "best", *(["tv"] if name != "art" else []))
+        assert all(f"{arm.psnr:.2f}" in text for arm in domain.arms if arm.name in shown)
+        assert all(said in joined for said in (*domain.flags, *domain.remarks))
     assert "surveillance" in text
 
 
@@ -244,5 +269,5 @@ def test_a_domain_may_lack_diverged_arms_and_differences(report: Report, folder:
     bare = changed(report, "satellite", arms=arms, differences=[], candidates=[], comparisons=[])
     assert bare.domains["satellite"].verdict in plain(render_html(bare, folder))
     assert yaml.safe_load(best_yaml(bare))["domains"]["satellite"]["gains"] == {}
-    assert "27.04 – – 27.04 – –" in " ".join(terminal(bare).split())
-    assert len(markdown_table(bare).splitlines()) == 5
+    assert "26.11 27.04 – – 27.04 – –" in " ".join(terminal(bare).split())
+    assert len(markdown_table(bare).splitlines()) == 2 + len(arms)

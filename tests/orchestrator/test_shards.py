@@ -16,14 +16,9 @@ from PIL import Image
 from orchestrator import shards
 from orchestrator.experiment import ImageSet
 from orchestrator.image_sets import list_files, listing_fingerprint
-from orchestrator.shards import (
-    build_shards,
-    check_sound,
-    read_manifest,
-    read_split,
-    split_files,
-    verify_shards,
-)
+from orchestrator.locked_test import digest_of_test, locked_beside, open_test, openings, record_choice
+from orchestrator.shard_checks import check_sound, verify_shards
+from orchestrator.shards import build_shards, read_manifest, read_split, split_files
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, RunError, UsageError
 from trainables.images import decode
@@ -39,7 +34,12 @@ def root(tmp_path):
 
 @pytest.fixture
 def out(tmp_path):
-    return Storage.at(str(tmp_path / "shards"))
+    return Storage.at(str(tmp_path / "shards" / "medical"))
+
+
+def locked(out):
+    """Where the test split is set aside, beside the shards at ``out``."""
+    return Storage(out.uri.replace("/shards/", "/test-locked/"))
 
 
 def listed(root, test_images=None, **settings):
@@ -47,7 +47,15 @@ def listed(root, test_images=None, **settings):
 
 
 def build(files, out, shares=SHARES, least_side=SIDE):
-    return build_shards(files, shares, least_side, out, "CC0")
+    return build_shards(files, shares, least_side, out, "CC0", locked(out))
+
+
+def every_manifest(out):
+    """Both manifests, with images and scenes of all three splits, as a test of the whole set wants them."""
+    kept, test = read_manifest(out), read_manifest(locked(out))
+    return {key: kept[key] | test[key] for key in ("images", "scenes", "pixels")} | {
+        "files": [(out, part) for part in kept["files"]] + [(locked(out), part) for part in test["files"]]
+    }
 
 
 def write(root, names, size=(SIDE, SIDE), channels=3):
@@ -60,22 +68,32 @@ def scenes_of_folders(root, sizes=(3, 1, 2, 4, 1, 2)):
 
 
 def rows_of(out, split):
-    return [row for path in split_files(out, split) for row in pq.read_table(path).to_pylist()]
+    files = [place.child(part["path"]).path for place, part in every_manifest(out)["files"] if part["split"] == split]
+    return [row for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def opened(out):
+    """All images of the locked test split, after a choice."""
+    record = Storage(out.uri).child("opening.json")
+    record_choice(record, locked(out), "trial-1")
+    return list(open_test(locked(out), record))
 
 
 def test_manifest_counts_what_the_files_hold(root, out):
-    manifest = build(scenes_of_folders(root), out)
-    assert manifest == read_manifest(out)
+    kept = build(scenes_of_folders(root), out)
+    assert kept == read_manifest(out)
+    assert kept["licence"] == "CC0"
+    assert kept["skipped"] == []
+    manifest = every_manifest(out)
     assert sum(manifest["images"].values()) == 13
-    assert manifest["licence"] == "CC0"
-    assert manifest["skipped"] == []
     for split in ("train", "validation", "test"):
         rows = rows_of(out, split)
-        assert len(rows) == manifest["images"][split] == sum(1 for _ in read_split(out, split))
+        assert len(rows) == manifest["images"][split]
         assert sorted({row["scene_id"] for row in rows}) == manifest["scenes"][split]
         assert manifest["pixels"][split] == len(rows) * SIDE * SIDE
-    assert sum(part["rows"] for part in manifest["files"]) == 13
-    assert verify_shards(out) == []
+    assert sum(1 for _ in read_split(out, "validation")) == manifest["images"]["validation"]
+    assert sum(part["rows"] for _, part in manifest["files"]) == 13
+    assert verify_shards(out, locked(out)) == []
 
 
 def test_columns_describe_the_image_as_it_came(root, out):
@@ -97,9 +115,8 @@ def test_columns_describe_the_image_as_it_came(root, out):
         "sha256": hashlib.sha256(data).hexdigest(),
         "origin": "images/gray.png",
     }
-    (image,) = [
-        image for split in ("train", "validation", "test") for image in read_split(out, split) if "gray" in image.name
-    ]
+    every = [*read_split(out, "train"), *read_split(out, "validation"), *opened(out)]
+    (image,) = [image for image in every if "gray" in image.name]
     np.testing.assert_array_equal(image.pixels, decode(data).pixels)
 
 
@@ -119,7 +136,8 @@ def test_readers_stream_row_groups_of_several_files(root, out, monkeypatch):
 
 
 def test_no_scene_is_in_two_splits(root, out):
-    scenes = build(scenes_of_folders(root), out)["scenes"]
+    build(scenes_of_folders(root), out)
+    scenes = every_manifest(out)["scenes"]
     assert len(set().union(*scenes.values())) == sum(map(len, scenes.values())) == 6
     assert all(scenes.values())
 
@@ -132,11 +150,11 @@ def test_no_scene_is_in_two_splits(root, out):
 )
 def test_splits_are_disjoint_and_complete_for_any_scenes_and_shares(sizes, validation, test):
     with tempfile.TemporaryDirectory() as folder:
-        root, out = Path(folder) / "data", Storage.at(f"{folder}/out")
+        root, out = Path(folder) / "data", Storage.at(f"{folder}/shards/out")
         names = [f"{scene}/{image}.png" for scene, size in enumerate(sizes) for image in range(size)]
         write(root, names, size=(8, 8))
-        manifest = build(listed(root, scenes="folder"), out, {"validation": validation, "test": test}, least_side=8)
-        found = {split: {row["origin"] for row in rows_of(out, split)} for split in manifest["images"]}
+        build(listed(root, scenes="folder"), out, {"validation": validation, "test": test}, least_side=8)
+        found = {split: {row["origin"] for row in rows_of(out, split)} for split in every_manifest(out)["images"]}
         assert list(found) == ["train", "validation", "test"]
         assert sorted(origin for origins in found.values() for origin in origins) == sorted(
             f"images/{n}" for n in names
@@ -148,24 +166,28 @@ def test_splits_are_disjoint_and_complete_for_any_scenes_and_shares(sizes, valid
 
 def test_shares_are_kept_where_scenes_allow(root, out):
     write(root, [f"{i}.png" for i in range(20)], size=(8, 8))
-    images = build(listed(root), out, {"validation": 0.1, "test": 0.3}, least_side=8)["images"]
-    assert images == {"train": 12, "validation": 2, "test": 6}
+    build(listed(root), out, {"validation": 0.1, "test": 0.3}, least_side=8)
+    assert every_manifest(out)["images"] == {"train": 12, "validation": 2, "test": 6}
 
 
 def test_result_does_not_depend_on_the_order_of_files(root, tmp_path):
     files = scenes_of_folders(root)
-    one = build(files, Storage.at(str(tmp_path / "one")))
-    other = build(files[::-1], Storage.at(str(tmp_path / "other")))
+    one = build(files, Storage.at(str(tmp_path / "shards" / "one")))
+    other = build(files[::-1], Storage.at(str(tmp_path / "shards" / "other")))
     assert one["digest"] == other["digest"]
     assert one["files"] == other["files"]
 
 
 def test_digest_changes_with_content_and_with_scenes(root, tmp_path):
-    digests = {build(scenes_of_folders(root), Storage.at(str(tmp_path / "1")))["digest"]}
-    digests.add(build(listed(root, scenes={"pattern": "(.*)"}), Storage.at(str(tmp_path / "2")))["digest"])
+    def digests(files, name):
+        place = Storage.at(str(tmp_path / "shards" / name))
+        build(files, place)
+        return read_manifest(place)["digest"], read_manifest(locked(place))["digest"]
+
+    found = {digests(scenes_of_folders(root), "1"), digests(listed(root, scenes={"pattern": "(.*)"}), "2")}
     write(root, ["scene0/more.png"])
-    digests.add(build(listed(root, scenes="folder"), Storage.at(str(tmp_path / "3")))["digest"])
-    assert len(digests) == 3
+    found.add(digests(listed(root, scenes="folder"), "3"))
+    assert len(found) == 3
 
 
 def test_fingerprint_of_a_listing_sees_a_touched_file(root):
@@ -181,7 +203,8 @@ def test_test_images_of_their_own_stay_apart(root, out):
     write(root, ["a1.png", "a2.png", "b1.png", "c1.png"])
     noise_images.write(root / "held-out", ["d1.png", "e1.png"], (SIDE, SIDE))
     files = listed(root, "held-out", scenes={"pattern": "^(.)"})
-    manifest = build(files, out, {"validation": 0.2})
+    build(files, out, {"validation": 0.2})
+    manifest = every_manifest(out)
     assert manifest["scenes"]["test"] == ["d", "e"]
     assert manifest["images"]["train"] + manifest["images"]["validation"] == 4
     assert {row["origin"] for row in rows_of(out, "test")} == {"held-out/d1.png", "held-out/e1.png"}
@@ -199,7 +222,7 @@ def test_a_training_image_that_is_in_the_test_folder_too_is_not_tested(root, out
     noise_images.write(root / "held-out", ["d.png"], (SIDE, SIDE))
     (root / "held-out" / "copy.png").write_bytes((root / "images" / "a.png").read_bytes())
     manifest = build(listed(root, "held-out"), out, {"validation": 0.2})
-    assert manifest["scenes"]["test"] == ["test/d.png"]
+    assert every_manifest(out)["scenes"]["test"] == ["test/d.png"]
     assert manifest["skipped"] == [{"file": "held-out/copy.png", "reason": "the same image as images/a.png"}]
 
 
@@ -225,7 +248,7 @@ def test_unusable_files_are_counted_and_named(root, out):
         (root / "images" / name).write_bytes(data)
     manifest = build(listed(root), out)
     reasons = {entry["file"].removeprefix("images/"): entry["reason"] for entry in manifest["skipped"]}
-    assert sum(manifest["images"].values()) == 3
+    assert sum(every_manifest(out)["images"].values()) == 3
     assert sorted(reasons) == ["again.png", "cut.png", "deep.png", "empty.png", "text.jpg", "tiny.png"]
     assert reasons["again.png"] == "the same image as images/a.png"
     assert reasons["tiny.png"] == f"{SIDE - 1}×{SIDE} pixels, smaller than the {SIDE}×{SIDE} needed"
@@ -356,10 +379,10 @@ class TestDamage:
 
     def test_scene_in_two_splits(self, out):
         rows = pq.read_table(out.child(self.part).path).to_pylist()
-        shared = self.manifest["scenes"]["test"][0]
+        shared = every_manifest(out)["scenes"]["test"][0]
         rows[0]["scene_id"] = shared
         self.replace_part(out, rows)
-        assert verify_shards(out) == [f"scene '{shared}' is in both train and test"]
+        assert verify_shards(out, locked(out)) == [f"scene '{shared}' is in both train and test"]
 
     def replace_part(self, out, rows):
         data = shards._encode(rows)
@@ -391,12 +414,75 @@ def test_wide_formats_are_read(root, out):
         buffer = io.BytesIO()
         Image.fromarray(np.roll(pixels, number)).save(buffer, kind)
         (root / "images" / name).write_bytes(buffer.getvalue())
-    assert sum(build(listed(root), out)["images"].values()) == 5
+    build(listed(root), out)
+    assert sum(every_manifest(out)["images"].values()) == 5
 
 
 def test_files_of_one_name_in_both_folders_are_two_scenes_where_each_file_is_one(root, out):
     write(root, ["a.png", "b.png", "c.png"])
     (root / "held-out").mkdir()
     noise_images.write(root / "held-out", ["a.png"], (SIDE + 4, SIDE))
-    manifest = build(listed(root, "held-out"), out, {"validation": 0.2})
-    assert manifest["images"]["test"] == 1
+    build(listed(root, "held-out"), out, {"validation": 0.2})
+    assert every_manifest(out)["images"]["test"] == 1
+
+
+class TestLockedTest:
+    """The test split lies apart and opens after a choice."""
+
+    @pytest.fixture(autouse=True)
+    def built(self, root, out):
+        build(scenes_of_folders(root), out)
+
+    def test_it_lies_beside_the_shards_which_do_not_name_it(self, out):
+        assert locked_beside(out) == locked(out)
+        assert locked_beside(Storage(out.uri + "/absent")) is None
+        assert list(read_manifest(out)["images"]) == ["train", "validation"]
+        assert list(read_manifest(locked(out))["images"]) == ["test"]
+        assert b"locked" not in out.child("manifest.json").read_bytes()
+
+    def test_a_reader_of_splits_is_refused(self, out):
+        with pytest.raises(UsageError, match=r"holds train and validation images, no 'test'\. A test split is locked"):
+            split_files(out, "test")
+        for split in ("test", "train"):
+            with pytest.raises(UsageError, match="is a locked test split: only a confirmation that has chosen opens"):
+                read_split(locked(out), split)
+
+    def test_it_opens_after_a_choice_alone(self, out):
+        record = out.child("opening.json")
+        with pytest.raises(RunError, match=r"is locked: no choice is recorded at '.*opening\.json'"):
+            open_test(locked(out), record)
+        record_choice(record, locked(out), "trial-3")
+        first = record.read_bytes()
+        record_choice(record, locked(out), "trial-4")
+        assert record.read_bytes() == first, "the choice that opened it stands"
+        names = {image.name for image in open_test(locked(out), record)}
+        assert len(names) == read_manifest(locked(out))["images"]["test"]
+
+    def test_every_opening_of_these_images_is_told(self, out, root):
+        records = Storage(out.uri).child("opened")
+        record_choice(records.child("b.json"), locked(out), "trial-3")
+        record_choice(records.child("a.json"), locked(out), "default")
+        told = openings(records, locked(out))
+        assert sorted(opening["after_choosing"] for opening in told) == ["default", "trial-3"]
+        assert all(opening["by"].startswith("rayscale ") and opening["at"] for opening in told)
+        write(root, [f"scene{i}/more.png" for i in range(6)])
+        build(listed(root, scenes="folder"), out)
+        assert openings(records, locked(out)) == []
+        with pytest.raises(RunError, match="opened other test images than those at"):
+            record_choice(records.child("a.json"), locked(out), "default")
+
+    def test_a_test_split_of_other_shards_is_refused(self, out, root):
+        assert digest_of_test(locked(out), out) == read_manifest(locked(out))["digest"]
+        before = locked(out).child("manifest.json").read_bytes()
+        write(root, [f"scene{i}/more.png" for i in range(6)])
+        build(listed(root, scenes="folder"), out)
+        locked(out).child("manifest.json").write_bytes(before)
+        with pytest.raises(RunError, match=r"is not that of '.*medical': delete the domain's folder below shards/"):
+            digest_of_test(locked(out), out)
+        locked(out).child("manifest.json").delete()
+        with pytest.raises(RunError, match=r"The test split at '.*' is missing; put it back, or delete"):
+            digest_of_test(locked(out), out)
+
+    def test_shards_with_a_test_split_need_a_place_for_it(self, root, out):
+        with pytest.raises(ValueError, match="needs a place of its own"):
+            build_shards(listed(root, scenes="folder"), SHARES, SIDE, out, "CC0")

@@ -20,8 +20,9 @@ from orchestrator.pipeline import Inputs, preflight, run_experiment
 from orchestrator.plan import make_plan
 from orchestrator.progress import Display
 from orchestrator.reading import load_experiment, make_experiment
-from orchestrator.rendering import render_html, terminal_table
+from orchestrator.rendering import render_html
 from orchestrator.report import SourceReport
+from orchestrator.report_tables import terminal_table
 from orchestrator.reporting import _source
 from trainables.errors import UsageError
 from trainables.models import CARD, WEIGHTS

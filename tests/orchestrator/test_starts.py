@@ -6,6 +6,7 @@ import pytest
 import tiny_experiment
 import tiny_models
 
+from orchestrator.experiment import FORMAT
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import preflight
@@ -49,7 +50,9 @@ def experiment_of(tmp_path, monkeypatch):
         for domain in experiment.targets:
             manifest = {"format": 1, "digest": domain}
             experiment.home.child("shards", domain, "manifest.json").write_json(manifest)
-        experiment.home.child("experiment.json").write_json({"format": 1, "settings": experiment.dump()})
+            beside = manifest | {"beside": domain}
+            experiment.home.child("test-locked", domain, "manifest.json").write_json(beside)
+        experiment.home.child("experiment.json").write_json({"format": FORMAT, "settings": experiment.dump()})
         return experiment
 
     return make

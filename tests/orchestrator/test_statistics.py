@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orchestrator import statistics
-from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval
+from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval, wilcoxon_p
 
 
 def simulated(rng, count=20):
@@ -81,3 +81,35 @@ def test_many_images_of_few_scenes_are_still_few():
 def test_wrong_lengths_are_refused(differences, scenes):
     with pytest.raises(ValueError, match="as many scenes as differences"):
         paired_interval(differences, scenes)
+
+
+class TestWilcoxon:
+    """The signed-rank test on the scenes' means."""
+
+    def test_it_is_scipy_s_of_the_means_of_scenes(self):
+        values, scenes = [0.1, 0.3, -0.2, 0.5, 0.4, 0.6, 0.7], ["a", "a", "b", "c", "d", "e", "f"]
+        # The means are 0.2, -0.2, 0.5, 0.4, 0.6, 0.7; both of size 0.2 have rank 1.5, so that W = 1.5.
+        assert wilcoxon_p(values, scenes) == wilcoxon_p([0.2, -0.2, 0.5, 0.4, 0.6, 0.7], list("abcdef"))
+        assert 0.03 < wilcoxon_p(values, scenes) < 0.1
+
+    @pytest.mark.parametrize(("scenes", "p"), [(1, 1.0), (2, 0.5), (5, 2 / 2**5), (6, 2 / 2**6), (8, 2 / 2**8)])
+    def test_scenes_that_all_agree(self, scenes, p):
+        names = [f"scene{i}" for i in range(scenes)]
+        assert wilcoxon_p(np.linspace(0.1, 0.9, scenes), names) == pytest.approx(p)
+
+    def test_no_difference_is_no_evidence_and_needs_no_warning(self):
+        assert wilcoxon_p([0.0, 0.0], ["a", "b"]) == 1.0
+        assert wilcoxon_p([0.0, 0.2, 0.3], ["a", "b", "c"]) == wilcoxon_p([0.2, 0.3], ["b", "c"]) == 0.5
+
+    def test_many_images_of_one_scene_count_once(self):
+        assert wilcoxon_p([1.0] * 500, [f"scene{i % 3}" for i in range(500)]) == pytest.approx(0.25)
+
+    def test_it_errs_as_often_as_it_says(self):
+        rng, sets = np.random.default_rng(3), 1500
+        wrong = sum(wilcoxon_p(*simulated(rng, 10)) < 0.05 for _ in range(sets)) / sets
+        # The exact level for ten scenes is 0.049; two standard errors of the simulation are 0.011.
+        assert 0.049 - 0.015 <= wrong <= 0.049 + 0.015
+
+    def test_wrong_lengths_are_refused(self):
+        with pytest.raises(ValueError, match="as many scenes as differences"):
+            wilcoxon_p([1.0, 2.0], ["a"])

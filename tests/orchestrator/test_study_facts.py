@@ -10,7 +10,6 @@ from orchestrator.edges import Axis, edge_warnings
 from orchestrator.stopping import Stopping
 from orchestrator.study_facts import (
     FEWEST_FOR_IMPORTANCE,
-    grade_advice,
     importance,
     not_reproducible,
     rank_correlations,
@@ -112,25 +111,6 @@ def test_ends_that_are_natural_are_no_edges():
     assert found(lambda_=0.0) == found(lambda_=1e-5) == found(depth=0) == []
 
 
-def test_advice_is_graded_against_the_best_and_the_default():
-    advice = {"regime": "near", "frozen_depth": [2, 4]}
-    records = [
-        record(0, [28.0], origin="default"),
-        record(1, [28.5], origin="advice", depth=3),
-        record(2, [29.5], origin="advice", status="stopped"),
-        record(3, [29.0], depth=0),
-    ]
-    told = grade_advice(records, advice)
-    assert (told.best_psnr, told.behind_best, told.over_default, told.best_in_range) == (28.5, 0.5, 0.5, False)
-    assert told.sentence == (
-        "advised as 'near'; its best point is 0.50 dB behind; +0.50 dB against the default fine-tune; "
-        "the best frozen depth is outside the advised 2 to 4"
-    )
-    assert "its best point is the best trial" in grade_advice(records[:2], advice).sentence
-    assert "none of its points was trained to the end" in grade_advice([records[0], records[2]], advice).sentence
-    assert grade_advice(records, None) is None
-
-
 def test_concurrency_alone_is_not_reproducible():
     assert not_reproducible(1) is None
     assert not_reproducible(4).startswith("4 trials of this domain ran at once")
@@ -149,5 +129,5 @@ def test_all_of_it_survives_json():
     assert told.trials == {"finished": 8, "stopped": 1, "diverged": 1}
     assert told.trained_share == pytest.approx((8 * 3 + 1 + 3) / 30)
     assert told.importance_note == "too few trials: 9 of 20"
-    assert (len(told.warnings), told.replays, told.advice) == (1, [], None)
+    assert (len(told.warnings), told.replays) == (1, [])
     assert type(told).model_validate_json(told.model_dump_json()) == told

@@ -6,8 +6,9 @@ import pytest
 from report_fixture import example_report
 from rich.console import Console
 
-from orchestrator.rendering import render_html, terminal_table
-from orchestrator.study_facts import AdviceGrade, Rung, StoppingReplay, StudyFacts
+from orchestrator.rendering import render_html
+from orchestrator.report_tables import terminal_table
+from orchestrator.study_facts import Rung, StoppingReplay, StudyFacts
 
 WARNING = "the winner's learning rate 0.0029 lies on the upper edge of its range"
 STUDY = StudyFacts(
@@ -19,15 +20,6 @@ STUDY = StudyFacts(
     importance={"learning_rate": 0.71, "frozen_depth": 0.29},
     importance_note="fANOVA over 21 trials; with so few, shares are rough",
     warnings=[WARNING],
-    advice=AdviceGrade(
-        regime="near",
-        frozen_depth=(0, 3),
-        best_psnr=30.0,
-        behind_best=0.1,
-        over_default=0.2,
-        best_in_range=True,
-        sentence="advised as 'near'; its best point is 0.10 dB behind",
-    ),
     not_reproducible="2 trials of this domain ran at once",
 )
 
@@ -52,7 +44,6 @@ def test_the_page_shows_every_fact(told):
         '>4, 1</th><td class="n">9</td><td class="n">28 %</td><td class="n">0.013</td>',
         "91 % of the steps of all trials; 3 trials were stopped early",
         "learning rate 71 %, frozen depth 29 %; fANOVA over 21 trials",
-        "its best point is 0.10 dB behind",
         "art of other",
         "2 trials of this domain ran at once",
         "1 found in other domains",

@@ -84,7 +84,10 @@ def search(job, told, most=99):
 
 
 def timeless(job):
-    return [{k: v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "finished_at")} for r in read_records(job.records)]
+    return [
+        {k: v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "finished_at")}
+        for r in read_records(job.records)
+    ]
 
 
 @pytest.mark.parametrize("stopping", ["none", "asha"])

@@ -1,4 +1,5 @@
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,17 @@ from tiny_experiment import DOMAINS, settings, write_images
 from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import Jobs
+from orchestrator.locked_test import open_test
 from orchestrator.model_files import read_model
 from orchestrator.pipeline import preflight, run_experiment
 from orchestrator.progress import Display, new_board
 from orchestrator.reading import make_experiment
+from orchestrator.report import CLASSICAL
 from orchestrator.reporting import read_report
 from orchestrator.searching import drive_study
+from orchestrator.shards import read_split
 from orchestrator.storage import Storage
+from trainables.errors import RunError
 
 pytestmark = pytest.mark.cluster
 
@@ -35,9 +40,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-def run(experiment: Experiment) -> str:
+def run(experiment: Experiment, until: str = "report") -> str:
     console = Console(record=True, width=100, force_terminal=False)
-    run_experiment(experiment, preflight(experiment), Display(console))
+    run_experiment(experiment, preflight(experiment), Display(console), until)
     return console.export_text()
 
 
@@ -46,9 +51,48 @@ def records(storage: Path, domain: str) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def first_run(images: Path, storage: Path, ray_session: None) -> tuple[Experiment, str]:
-    experiment = make_experiment(settings(str(images), str(storage)), "tiny")
-    return experiment, run(experiment)
+def searched(images: Path, storage: Path, ray_session: None) -> tuple[Experiment, str, str]:
+    """An experiment whose search ran while the test split was nowhere, and what a confirmation said of that."""
+    content = settings(str(images), str(storage), confirmation={"ablation": True, "classical": True})
+    experiment = make_experiment(content, "tiny")
+    run(experiment, "pretrain")
+    locked, elsewhere = storage / "tiny" / "test-locked", storage / "elsewhere"
+    locked.rename(elsewhere)
+    told = run(experiment, "search")
+    with pytest.raises(RunError) as refused:
+        run(experiment)
+    elsewhere.rename(locked)
+    return experiment, told, str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def first_run(searched: tuple[Experiment, str, str]) -> tuple[Experiment, str]:
+    return searched[0], run(searched[0])
+
+
+def test_a_search_needs_no_test_split_and_a_confirmation_does(searched: tuple[Experiment, str, str]) -> None:
+    _, told, refusal = searched
+    assert all(f"search {domain}: done, 3 trials" in told for domain in DOMAINS)
+    assert re.match(r"The test split at '.*test-locked/medical' is missing", refusal)
+
+
+def test_a_search_process_cannot_read_the_test_split(searched: tuple[Experiment, str, str]) -> None:
+    jobs = Jobs(searched[0])
+    study = jobs.study("satellite", new_board())
+    assert "test-locked" not in repr(study)
+    assert b"test-locked" not in study.domain.shards.child("manifest.json").read_bytes()
+
+    @ray.remote
+    def peek(place: Storage, opening: Storage | None) -> int:
+        return len(list(read_split(place, "test") if opening is None else open_test(place, opening)))
+
+    with pytest.raises(ray.exceptions.RayTaskError, match="A test split is locked: only a confirmation"):
+        ray.get(peek.remote(study.domain.shards, None))
+    locked = jobs.locked_test("satellite")
+    with pytest.raises(ray.exceptions.RayTaskError, match="is a locked test split: only a confirmation"):
+        ray.get(peek.remote(locked, None))
+    with pytest.raises(ray.exceptions.RayTaskError, match="is locked: no choice is recorded at"):
+        ray.get(peek.remote(locked, study.records.child("no-choice.json")))
 
 
 def test_every_artefact_is_there(first_run: tuple[Experiment, str]) -> None:
@@ -65,13 +109,37 @@ def test_report_is_of_test_images_and_of_every_arm(first_run: tuple[Experiment, 
     report = read_report(first_run[0])
     for domain in DOMAINS:
         told = report.domains[domain]
-        assert [arm.name for arm in told.arms] == ["bicubic", "zero_shot", "scratch", "default", "best"]
+        trained = ["zero_shot", "scratch", "default", "feature", "model", "best"]
+        assert [arm.name for arm in told.arms if arm.name != "interpolated"] == [*CLASSICAL, *trained]
         assert len(told.trials) == 3
         assert {d.scenes for d in told.differences} == {6}
-        opened = told.test_opened_at
+        opened = told.test_opened.at
+        assert (told.test_opened.after_choosing, told.earlier_openings) == (told.winner, [])
         searched = json.loads(first_run[0].home.child("search", domain, "stage.json").read_bytes())["finished_at"]
         assert opened >= searched
         assert all(arm.psnr != candidate.search_psnr for arm in told.arms for candidate in told.candidates)
+
+
+def test_everything_was_fitted_before_the_test_split_was_opened(first_run: tuple[Experiment, str]) -> None:
+    confirm = Path(first_run[0].home.child("confirm").path)
+    for domain in DOMAINS:
+        (opening,) = (confirm / domain / "test-opened").glob("*.json")
+        fitted = [*(confirm / domain).glob("classical-*/fitted.json"), *(confirm / domain).glob("runs-*/*/run.json")]
+        assert len(fitted) >= 1 + 2 * 4  # two seeds of scratch, default, feature and one candidate at least
+        assert all(file.stat().st_mtime <= opening.stat().st_mtime for file in fitted)
+        scored = list((confirm / domain).glob("runs-*/test-*.json"))
+        assert all(file.stat().st_mtime >= opening.stat().st_mtime for file in scored)
+
+
+def test_the_steps_and_what_they_forget_are_told(first_run: tuple[Experiment, str]) -> None:
+    for told in read_report(first_run[0]).domains.values():
+        by_name = {arm.name: arm for arm in told.arms}
+        assert all(by_name[name].source_psnr for name in ("zero_shot", "default", "feature", "model", "best"))
+        # With a fresh generator and eight steps, nearly nothing is left of what the source model knew.
+        assert by_name["feature"].source_psnr != by_name["model"].source_psnr
+        pairs = {(d.arm, d.baseline) for d in told.differences}
+        assert {("feature", "zero_shot"), ("model", "feature"), ("best", "model"), ("best", "tv")} <= pairs
+        assert all(0 <= d.wilcoxon_p <= 1 for d in told.differences)
 
 
 def test_pretraining_took_all_its_steps_on_two_workers(first_run: tuple[Experiment, str]) -> None:
@@ -118,8 +186,10 @@ def test_second_run_skips_every_stage(first_run: tuple[Experiment, str]) -> None
 
 def test_more_trials_extend_the_study(first_run: tuple[Experiment, str], images: Path, storage: Path) -> None:
     before = {domain: records(storage, domain) for domain in DOMAINS}
-    told = run(make_experiment(settings(str(images), str(storage), search={"trials": 4}), "tiny"))
+    experiment = make_experiment(settings(str(images), str(storage), search={"trials": 4}), "tiny")
+    told = run(experiment)
     assert "pretrain: finished" in told
+    assert [len(domain.earlier_openings) for domain in read_report(experiment).domains.values()] == [1, 1]
     for domain in DOMAINS:
         after = records(storage, domain)
         assert set(after) - set(before[domain]) == {"0003.json"}

@@ -9,7 +9,7 @@ from tiny_experiment import settings, write_experiment, write_images
 
 from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
-from orchestrator.shards import verify_shards
+from orchestrator.shard_checks import verify_shards
 
 pytestmark = pytest.mark.s3
 
@@ -32,7 +32,8 @@ def test_everything_on_s3_with_one_endpoint_setting(s3_bucket: str, tmp_path: Pa
     report = read_report(experiment)
     assert {name: len(domain.trials) for name, domain in report.domains.items()} == {"medical": 2, "satellite": 2}
     assert report.source.steps == 24
-    assert verify_shards(experiment.home.child("shards", "satellite")) == []
+    places = [experiment.home.child(kind, "satellite") for kind in ("shards", "test-locked")]
+    assert verify_shards(*places) == []
 
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ), check=False)
     assert again.returncode == 0, again.stderr

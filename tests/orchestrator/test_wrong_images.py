@@ -12,7 +12,8 @@ from PIL import Image
 from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment import ImageSet
 from orchestrator.image_sets import list_files
-from orchestrator.shards import build_shards, read_split, verify_shards
+from orchestrator.shard_checks import verify_shards
+from orchestrator.shards import build_shards, read_split
 from orchestrator.storage import Storage
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.degradation import Degradation

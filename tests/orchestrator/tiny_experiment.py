@@ -26,7 +26,7 @@ def settings(root: str, storage: str, **changes: Any) -> dict[str, Any]:
         "pretraining": {"steps": 24, "batch": 2, "lr_patch": 16, "report_every": 4, "checkpoint_every": 8},
         "finetuning": {"steps": 8, "batch": 2, "lr_patch": 16, "evaluations": 2},
         "search": {"trials": 3, "startup_trials": 2, "validation_images": 2, "validation_crop": 64},
-        "confirmation": {"top": 1, "seeds": 2},
+        "confirmation": {"top": 1, "seeds": 2, "ablation": False, "classical": False},
         "targets": {domain: {"images": domain, "test_share": 0.67} for domain in DOMAINS},
     }
     for key, value in changes.items():

@@ -10,7 +10,7 @@ Shapes: K anchors, S patches, D = patch² LR pixels, r the scale factor, B = (3�
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,24 +143,27 @@ def find_anchors(examples: Examples, count: int, seed: int) -> Tensor:
     return _units(torch.from_numpy(centres))
 
 
-def learn(examples: Examples, anchors: Tensor, neighbours: int, ridge: float) -> AnchoredRegression:
+def learn(examples: Examples, anchors: Tensor, neighbours: int, ridges: Sequence[float]) -> list[AnchoredRegression]:
     """Fits every anchor's map to its nearest patches, each weighted by 1/norm², as A+ does.
 
     Args:
         examples: Training patches.
         anchors: (K, D) of unit norm.
         neighbours: Training patches of each anchor.
-        ridge: λ of the ridge regression, more than 0.
+        ridges: λ of the ridge regression, more than 0; each gives a fit of its own, and all share the search for
+            neighbours, which is most of the work.
     """
     size = examples.patches.shape[1]
     norms = _norms(examples.patches)
     patches, details = examples.patches / norms, examples.details / norms
-    maps = []
+    maps: list[list[Tensor]] = [[] for _ in ridges]
     for anchor in anchors:
         nearest = (patches @ anchor).abs().topk(min(neighbours, len(patches))).indices
         x, t = patches[nearest], details[nearest]
-        maps.append(torch.linalg.solve(x.T @ x + ridge * torch.eye(size), x.T @ t).T)
-    return AnchoredRegression(anchors, torch.stack(maps))
+        gram, moments = x.T @ x, x.T @ t
+        for ridge, found in zip(ridges, maps, strict=True):
+            found.append(torch.linalg.solve(gram + ridge * torch.eye(size), moments).T)
+    return [AnchoredRegression(anchors, torch.stack(found)) for found in maps]
 
 
 def _mapped(patches: Tensor, anchors: Tensor, maps: Tensor) -> Tensor:

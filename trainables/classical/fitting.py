@@ -21,8 +21,8 @@ ITERATIONS = (20, 80)
 RIDGES = (0.1, 1.0, 10.0)
 ANCHORS = 256
 NEIGHBOURS = 2048
+LR_PATCH = 24
 
-_LR_PATCH = 24
 _BATCH = 16
 _BATCHES = 40
 
@@ -46,6 +46,7 @@ def fit_baselines(
     degradation: Degradation,
     scale: int,
     seed: int,
+    lr_patch: int = LR_PATCH,
 ) -> ClassicalBaselines:
     """Fits and tunes every baseline; no test image is ever needed.
 
@@ -58,6 +59,7 @@ def fit_baselines(
         degradation: The domain's degradation.
         scale: Scale factor r.
         seed: Chooses and degrades the training patches, and begins the clustering.
+        lr_patch: Side in LR pixels of what is cut from a training image at once, 8 or more; less takes smaller images.
 
     Raises:
         UsageError: If there is no network of that scale, or validation pairs are missing or of another scale.
@@ -65,7 +67,7 @@ def fit_baselines(
     """
     _check(validation_pairs, scale)
     tv, tv_chosen = _tune_total_variation(validation_pairs, degradation, scale)
-    example, example_chosen = _tune_example(list(train_images), validation_pairs, degradation, scale, seed)
+    example, example_chosen = _tune_example(list(train_images), validation_pairs, degradation, scale, seed, lr_patch)
     return ClassicalBaselines(
         upscalers=fixed_baselines(scale) | {"tv": tv, "example": example},
         chosen={"tv": tv_chosen, "example": example_chosen},
@@ -87,19 +89,19 @@ def _tune_total_variation(
 
 
 def _tune_example(
-    images: list[Pixels], pairs: Sequence[Pair], degradation: Degradation, scale: int, seed: int
+    images: list[Pixels], pairs: Sequence[Pair], degradation: Degradation, scale: int, seed: int, lr_patch: int
 ) -> tuple[AnchoredRegression, dict[str, Any]]:
     with PatchPool(
         lambda: iter(images),
         scale=scale,
-        lr_patch=_LR_PATCH,
+        lr_patch=lr_patch,
         degradation=degradation,
         seed=seed,
         capacity=len(images) + 1,
     ) as pool:
         examples = collect_examples(_batches(pool), scale, seed)
     anchors = find_anchors(examples, ANCHORS, seed)
-    tried = [learn(examples, anchors, NEIGHBOURS, ridge) for ridge in RIDGES]
+    tried = learn(examples, anchors, NEIGHBOURS, RIDGES)
     found = [mean_psnr(upscale, pairs, scale) for upscale in tried]
     best = found.index(max(found))
     return tried[best], {"ridge": RIDGES[best], "validation_psnr": found[best]}

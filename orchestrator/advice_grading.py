@@ -1,0 +1,82 @@
+"""Was the advice of domain analysis right? Graded after the fact, on the study and on the test split."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.report import AdviceGrade, Candidate, Difference, Trial
+
+_EXPECTED: dict[str, bool] = {
+    "near": False,
+    "few images": False,
+    "new content": True,
+    "new degradation": True,
+}
+"""Whether each regime expects a gain from fine-tuning; any other says nothing."""
+
+
+def grade_advice(
+    advice: dict[str, Any], winner: Candidate, trials: Sequence[Trial], differences: Sequence[Difference]
+) -> AdviceGrade:
+    """Compares what was advised with what was found.
+
+    Args:
+        advice: What the analysis of the target advised.
+        winner: What the confirmation chose.
+        trials: The domain's study.
+        differences: On the test split.
+    """
+    low, high = advice["frozen_depth"]
+    depth = winner.configuration.frozen_depth if winner.configuration else None
+    depth_right = None if depth is None else low <= depth <= high
+    to_best, to_default = _regrets(advice["points"], trials)
+    expected = _EXPECTED.get(advice["regime"])
+    gain = next(d for d in differences if (d.arm, d.baseline, d.metric) == ("best", "zero_shot", "psnr"))
+    unsaid = expected is None or gain.verdict == "too few scenes"
+    gain_right = None if unsaid else expected == (gain.verdict == "better")
+    sentences = [
+        f"Advice '{advice['regime']}', frozen depth {low} to {high}: "
+        + ("the source model won" if depth is None else f"the winner's depth is {depth}")
+        + {None: ", so that cannot be graded", True: ", right", False: ", wrong"}[depth_right],
+        "its points were not tried"
+        if to_best is None
+        else f"its best point came within {to_best:.2f} dB of the study's best trial"
+        + ("" if to_default is None else f" and was {abs(to_default):.2f} dB {_beside(to_default)} the default"),
+        {None: "it expected nothing of the gain", False: "it expected no gain", True: "it expected a gain"}[expected]
+        + f" and the test says {gain.mean:+.2f} dB, {gain.verdict}"
+        + {None: "", True: ": right", False: ": wrong"}[gain_right],
+    ]
+    return AdviceGrade(
+        regime=advice["regime"],
+        frozen_depth=(low, high),
+        depth_was_right=depth_right,
+        regret_to_best=to_best,
+        regret_to_default=to_default,
+        expected_gain=expected,
+        gain_was_right=gain_right,
+        sentence="; ".join(sentences) + ".",
+    )
+
+
+def _regrets(points: Sequence[dict[str, Any]], trials: Sequence[Trial]) -> tuple[float | None, float | None]:
+    """What the best advised point lacks to the best trial and to the default fine-tune, where they finished."""
+    scored = [(trial, trial.psnr) for trial in trials if trial.status == "finished" and trial.psnr is not None]
+    advised = [psnr for trial, psnr in scored if any(_same(point, trial) for point in points)]
+    default = [psnr for trial, psnr in scored if trial.origin == "default"]
+    if not advised:
+        return None, None
+    best = max(psnr for _, psnr in scored)
+    return best - max(advised), max(default) - max(advised) if default else None
+
+
+def _same(point: dict[str, Any], trial: Trial) -> bool:
+    found = trial.configuration
+    close = all(
+        math.isclose(one, other, rel_tol=1e-6)
+        for one, other in ((point["learning_rate"], found.learning_rate), (point["lambda_"], found.lambda_))
+    )
+    return close and point["frozen_depth"] == found.frozen_depth
+
+
+def _beside(regret: float) -> str:
+    return "below" if regret > 0 else "above"

@@ -1,0 +1,53 @@
+"""Classical baselines as arms of a confirmation: fitted to training images, tuned on validation, kept on storage."""
+
+from itertools import islice
+from typing import Any
+
+from orchestrator.finetuning import DomainJob, validation_pairs
+from orchestrator.shards import read_split
+from orchestrator.storage import Storage
+from trainables.classical import AnchoredRegression, TotalVariation, fit_baselines, fixed_baselines
+from trainables.classical.fitting import LR_PATCH
+from trainables.evaluation import Upscaler, mean_psnr
+
+MOST_IMAGES = 128
+"""Training images that the regression draws its patches from."""
+
+_FITTED, _MAPS = "fitted.json", "example.safetensors"
+
+
+def fit_classical(job: DomainJob, place: Storage) -> dict[str, dict[str, Any]]:
+    """Fits and tunes the domain's baselines unless their record stands.
+
+    Args:
+        job: Where training and validation images are.
+        place: Folder of the fitted state.
+
+    Returns:
+        For each classical arm its validation PSNR in dB, and for the fitted ones the settings that won there.
+    """
+    told: dict[str, dict[str, Any]] | None = place.child(_FITTED).read_json()
+    if told is None:
+        pairs = validation_pairs(job)
+        images = [image.pixels for image in islice(read_split(job.shards, "train"), MOST_IMAGES)]
+        # Images that are large enough to fine-tune on must be large enough to compare with.
+        side = min(job.lr_patch, LR_PATCH)
+        fitted = fit_baselines(images, pairs, job.degradation, job.scale, seed=0, lr_patch=side)
+        fixed = {name: mean_psnr(upscale, pairs, job.scale) for name, upscale in fixed_baselines(job.scale).items()}
+        told = {name: {"validation_psnr": value} for name, value in fixed.items()} | fitted.chosen
+        example = fitted.upscalers["example"]
+        assert isinstance(example, AnchoredRegression)
+        place.child(_MAPS).write_bytes(example.pack())
+        place.child(_FITTED).write_json(told)
+    return told
+
+
+def classical_upscaler(job: DomainJob, place: Storage | None, name: str) -> Upscaler:
+    """One of the classical arms, as it was fitted; those with nothing to fit need no ``place``."""
+    fixed = fixed_baselines(job.scale)
+    if name in fixed or place is None:
+        return fixed[name]
+    if name == "example":
+        return AnchoredRegression.unpack(place.child(_MAPS).read_bytes())
+    tuned = place.child(_FITTED).read_json()["tv"]
+    return TotalVariation(job.degradation, job.scale, tuned["weight"], tuned["iterations"])

@@ -1,0 +1,67 @@
+"""Scores of arms on the same test images: their means, their paired differences and which images to show."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from orchestrator.report import CLASSICAL, STEPS
+from orchestrator.statistics import paired_interval, wilcoxon_p
+from trainables.evaluation import Score
+
+Scores = dict[str, list[list[Score]]]
+"""Each arm's runs, each with one score per test image; an arm whose runs all diverged has none."""
+
+_COMPARED = (
+    *(("best", baseline) for baseline in (*CLASSICAL, "zero_shot", "scratch", "default", "feature")),
+    ("default", "zero_shot"),
+    ("zero_shot", "bicubic"),
+    *((after, before) for before, after in pairwise(STEPS)),
+    ("interpolated", "best"),
+    ("interpolated", "zero_shot"),
+)
+"""Every question that a report answers with an interval: arm and baseline."""
+
+
+def summarize(scores: Scores) -> dict[str, dict[str, Any]]:
+    """Mean PSNR in dB and SSIM of each arm over images and runs, and PSNR run by run."""
+    return {
+        arm: {
+            "psnr": float(np.mean([s.psnr for run in runs for s in run])),
+            "ssim": float(np.mean([s.ssim for run in runs for s in run])),
+            "psnr_by_seed": [float(np.mean([s.psnr for s in run])) for run in runs],
+            "images": len(runs[0]),
+        }
+        for arm, runs in scores.items()
+        if runs
+    }
+
+
+def differences(scores: Scores) -> list[dict[str, Any]]:
+    """Paired differences with interval, verdict and Wilcoxon's p, of all that :data:`_COMPARED` asks and is there."""
+    pairs = [(a, b) for a, b in dict.fromkeys(_COMPARED) if scores.get(a) and scores.get(b)]
+    return [told for pair in pairs for told in _differences(scores, *pair)]
+
+
+def picture_choice(scores: Scores) -> dict[str, str]:
+    """The test images where the best arm gains most, least and in the middle over zero-shot: no cherry-picking."""
+    gains = _per_image(scores, "best", "psnr") - _per_image(scores, "zero_shot", "psnr")
+    order, names = np.argsort(gains, kind="stable"), [s.name for s in scores["best"][0]]
+    picks = {"largest gain": order[-1], "median gain": order[len(order) // 2], "smallest gain": order[0]}
+    return {f"{reason}, {gains[i]:+.2f} dB over zero-shot": names[i] for reason, i in picks.items()}
+
+
+def _differences(scores: Scores, arm: str, baseline: str) -> Iterable[dict[str, Any]]:
+    scenes = [s.scene for s in scores[arm][0]]
+    for metric in ("psnr", "ssim"):
+        values = _per_image(scores, arm, metric) - _per_image(scores, baseline, metric)
+        interval = paired_interval(values, scenes)
+        told = {"arm": arm, "baseline": baseline, "metric": metric, **asdict(interval), "verdict": interval.verdict}
+        yield told | {"wilcoxon_p": wilcoxon_p(values, scenes)}
+
+
+def _per_image(scores: Scores, arm: str, metric: str) -> Any:
+    """(images,), averaged over the arm's runs."""
+    return np.mean([[getattr(s, metric) for s in run] for run in scores[arm]], axis=0)

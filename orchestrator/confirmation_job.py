@@ -1,0 +1,113 @@
+"""What a domain's confirmation is told, and the networks and images that its tasks share."""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from orchestrator.ablation import Ablation
+from orchestrator.classical_arms import classical_upscaler
+from orchestrator.finetuning import DomainJob, load_source
+from orchestrator.locked_test import open_test
+from orchestrator.model_files import read_model
+from orchestrator.report import CLASSICAL
+from orchestrator.storage import Storage
+from trainables.evaluation import Pair, Upscaler, make_pairs
+from trainables.finetune import TransferConfiguration
+from trainables.models import WEIGHTS
+from trainables.network import SuperResolutionNet
+
+INTERPOLATED = "interpolated"
+"""Name of the arm, of its runs and of its model's folder below the domain's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration that stands for confirmation; None is the source model as it is."""
+
+    name: str
+    label: str
+    configuration: TransferConfiguration | None
+    search_psnr: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmJob:
+    """One domain's confirmation.
+
+    Attributes:
+        domain: What every run trains on.
+        candidates: What can win.
+        scratch: Configuration of training from scratch.
+        ablation: The steps between zero-shot and the winner; None leaves them out.
+        classical: Folder of the fitted classical baselines; None leaves all but bicubic out.
+        seeds: Fresh seeds, the same for every arm.
+        test: The locked test split.
+        opening: Record that opens it.
+        runs: Folder of this confirmation's runs.
+        model: Folder of the domain's best model.
+        lineage: Digests for the model's card.
+        cpus: CPUs of each run.
+        gpus: GPUs of each run.
+        board: Where progress is told.
+    """
+
+    domain: DomainJob
+    candidates: tuple[Candidate, ...]
+    scratch: TransferConfiguration
+    ablation: Ablation | None
+    classical: Storage | None
+    seeds: tuple[int, ...]
+    test: Storage
+    opening: Storage
+    runs: Storage
+    model: Storage
+    lineage: dict[str, str]
+    cpus: float
+    gpus: float
+    board: Any
+
+
+def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, Any]:
+    """What a run's model card says beside the architecture."""
+    plain = asdict(configuration) if configuration else None
+    return {"name": name, "configuration": plain, "seed": seed, "lineage": job.lineage}
+
+
+def configuration_of(job: ConfirmJob, name: str) -> TransferConfiguration | None:
+    """A candidate's configuration."""
+    return next(c.configuration for c in job.candidates if c.name == name)
+
+
+def upscaler_of(job: ConfirmJob, run_name: str) -> Upscaler | None:
+    """One run as an upscaler; None if it diverged."""
+    if run_name in CLASSICAL:
+        return classical_upscaler(job.domain, job.classical, run_name)
+    net = net_of(job, run_name)
+    if net is None:
+        return None
+    device = job.domain.device
+    net = net.to(device)
+    return lambda lr: net(lr.to(device))
+
+
+def net_of(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:
+    """One run's network, or the source model's; None if it diverged."""
+    return load_source(job.domain) if run_name == "zero_shot" else load_run(job, run_name)
+
+
+def load_run(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:
+    """The network of a run on storage; None if there is none."""
+    place = job.runs.child(run_name)
+    if not place.child(WEIGHTS).exists():
+        return None
+    return read_model(place)[0]
+
+
+def test_pairs(job: ConfirmJob) -> list[Pair]:
+    """The test images; refused while no choice is on record."""
+    return _opened(job.domain, job.test, job.opening)
+
+
+@lru_cache(maxsize=1)
+def _opened(domain: DomainJob, test: Storage, opening: Storage) -> list[Pair]:
+    return make_pairs(open_test(test, opening), domain.degradation, domain.scale)

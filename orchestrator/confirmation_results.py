@@ -1,0 +1,94 @@
+"""What is left of a confirmation: the domain's models, and crops of test images."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+import torch
+
+from orchestrator.confirmation_job import (
+    INTERPOLATED,
+    ConfirmJob,
+    configuration_of,
+    facts_of,
+    net_of,
+    test_pairs,
+    upscaler_of,
+)
+from orchestrator.model_files import write_model
+from orchestrator.shards import read_manifest
+from orchestrator.storage import Storage
+from trainables.errors import RunError
+from trainables.evaluation import Pair, run
+from trainables.images import encode_png
+from trainables.metrics import comparable, psnr
+from trainables.models import CARD, WEIGHTS
+
+_CROP = 96
+
+
+@ray.remote
+def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str]) -> list[dict[str, Any]]:
+    """Crops of the chosen test images under each arm, as PNG files beside the runs."""
+    torch.set_num_threads(job.domain.threads)
+    told = []
+    for index, (reason, name) in enumerate(choice.items()):
+        pair = next(pair for pair in test_pairs(job) if pair.name == name)
+        top, left = _liveliest(pair, _CROP)
+        panels = []
+        for label, picture in [("HR", pair.hr), *_outputs(job, runs, pair)]:
+            file = f"picture-{index}-{label}.png"
+            pixels = (picture[:, top : top + _CROP, left : left + _CROP] * 255).round().byte().permute(1, 2, 0)
+            job.runs.child("pictures", file).write_bytes(encode_png(pixels.numpy()))
+            planes = [comparable(image, pair.gray, job.domain.scale) for image in (picture, pair.hr)]
+            panels.append({"label": label, "file": file, "psnr": None if label == "HR" else psnr(*planes)})
+        told.append({"image": f"{name} ({reason})", "name": name, "panels": panels})
+    return told
+
+
+@ray.remote
+def publish_models(job: ConfirmJob, winner: str, share: float, summary: dict[str, Any]) -> None:
+    """Writes the winner of the first seed (not of the best one on test) as the domain's model.
+
+    Where averaged weights did better on validation, they lie in the folder :data:`INTERPOLATED` below it.
+    """
+    seed, beside = job.seeds[0], job.model.child(INTERPOLATED)
+    name = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
+    facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed) | {
+        "degradation": job.domain.degradation.to_dict(),
+        "data_licence": read_manifest(job.domain.shards)["licence"],
+    }
+    metrics = {"test_bicubic": summary["bicubic"]}
+    _publish(job, name, job.model, facts | {"metrics": metrics | {"test": summary["best"]}})
+    if share < 1:
+        metrics |= {"test": summary[INTERPOLATED]}
+        facts |= {"share_of_tuned_weights": share, "metrics": metrics}
+        _publish(job, f"{INTERPOLATED}-seed{seed}", beside, facts)
+    else:
+        for file in (WEIGHTS, CARD):  # of an earlier confirmation
+            if beside.child(file).exists():
+                beside.child(file).delete()
+
+
+def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, Any]) -> None:
+    net = net_of(job, run_name)
+    if net is None:
+        raise RunError(f"The weights of {run_name} are missing at '{job.runs.uri}'.")
+    write_model(place, net, facts)
+
+
+def _outputs(job: ConfirmJob, runs: dict[str, str], pair: Pair) -> Iterable[tuple[str, torch.Tensor]]:
+    for label, run_name in runs.items():
+        upscale = upscaler_of(job, run_name)
+        if upscale is not None:
+            yield label, run(upscale, pair)
+
+
+def _liveliest(pair: Pair, side: int) -> tuple[int, int]:
+    """Top left corner of the window with the most contrast."""
+    plane = pair.hr.mean(0)
+    height, width = plane.shape
+    if height <= side or width <= side:
+        return 0, 0
+    corners = [(t, x) for t in range(0, height - side + 1, 16) for x in range(0, width - side + 1, 16)]
+    return max(corners, key=lambda corner: float(plane[corner[0] :, corner[1] :][:side, :side].std()))

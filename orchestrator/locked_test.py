@@ -1,0 +1,104 @@
+"""The locked test split: apart from all that a search is told of, and opened once a choice is on record.
+
+Test images lie below a prefix of their own, ``test-locked/DOMAIN`` beside ``shards/DOMAIN``. No job of a search or a
+fine-tuning and no manifest that they read names it, and :func:`open_test` reads it only where a record says after which
+choice. That stops mistakes. It does not stop a program that runs with the same rights and goes looking: for that, deny
+the prefix to the search's role, as docs/cluster.md shows for S3.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.shards import MANIFEST, read_files, read_manifest
+from orchestrator.stages import now
+from orchestrator.storage import Storage
+from trainables.errors import RunError, UsageError
+from trainables.evaluation import NamedImage
+from trainables.version import __version__
+
+PREFIX = "test-locked"
+OPENING = ("at", "by", "after_choosing")
+"""What is told of an opening."""
+
+
+_REMEDY = "delete the domain's folder below shards/, to have both built again"
+
+
+def locked_beside(shards: Storage) -> Storage | None:
+    """The locked test split that was set aside from an experiment's ``shards/DOMAIN``; None where there is none."""
+    home, _, domain = shards.uri.rpartition("/shards/")
+    place = Storage(home).child(PREFIX, domain)
+    return place if home and domain and place.child(MANIFEST).exists() else None
+
+
+def locked_manifest(locked: Storage) -> dict[str, Any]:
+    """What the test split holds: counts, scenes and digest.
+
+    Raises:
+        RunError: If it is missing.
+    """
+    try:
+        return read_manifest(locked)
+    except UsageError:
+        raise RunError(f"The test split at '{locked.uri}' is missing; put it back, or {_REMEDY}.") from None
+
+
+def digest_of_test(locked: Storage, shards: Storage) -> str:
+    """Which version of the test split this is.
+
+    Raises:
+        RunError: If it is missing, or was set aside from other shards, so that scenes could be shared.
+    """
+    manifest = locked_manifest(locked)
+    if manifest["beside"] != read_manifest(shards)["digest"]:
+        raise RunError(f"The test split at '{locked.uri}' is not that of '{shards.uri}': {_REMEDY}.")
+    return str(manifest["digest"])
+
+
+def recorded_choice(record: Storage) -> str | None:
+    """The choice that opened the test split, with which an interrupted confirmation goes on; None while locked."""
+    told = record.read_json()
+    return str(told["after_choosing"]) if isinstance(told, dict) and told.get("after_choosing") else None
+
+
+def record_choice(record: Storage, locked: Storage, chosen: str) -> None:
+    """Records, once, that a choice has been made, and so opens the test split.
+
+    Args:
+        record: Where that is recorded; what stands there is kept.
+        locked: The test split.
+        chosen: The winner.
+
+    Raises:
+        RunError: If the test split is missing, or belongs to other shards than the record says.
+    """
+    digest = locked_manifest(locked)["digest"]
+    told = record.read_json()
+    if told is None:
+        by = f"rayscale {__version__}, confirmation"
+        told = {"at": now(), "by": by, "after_choosing": chosen, "test": digest}
+        record.write_json(told)
+    if told["test"] != digest:
+        raise RunError(f"'{record.uri}' opened other test images than those at '{locked.uri}'; run again.")
+
+
+def open_test(locked: Storage, record: Storage) -> Iterator[NamedImage]:
+    """Streams the test images.
+
+    Raises:
+        RunError: If no choice is on record, or the test split is missing.
+    """
+    if recorded_choice(record) is None:
+        raise RunError(
+            f"The test split at '{locked.uri}' is locked: no choice is recorded at '{record.uri}', and a confirmation "
+            "records one before it opens the test split."
+        )
+    return read_files(locked, [locked.child(part["path"]).path for part in locked_manifest(locked)["files"]])
+
+
+def openings(records: Storage, locked: Storage) -> list[dict[str, Any]]:
+    """Every opening of this test split, the first one first: ``at``, ``by`` and ``after_choosing``."""
+    digest = locked_manifest(locked)["digest"]
+    found = [records.child(facts.path).read_json() for facts in records.files()]
+    ours = [{key: told[key] for key in OPENING} for told in found if told and told["test"] == digest]
+    return sorted(ours, key=lambda told: str(told["at"]))

@@ -1,0 +1,186 @@
+"""A confirmation from its candidates to its report, run in this process: real training on a handful of images."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_models
+from rich.console import Console
+from tiny_experiment import settings
+
+from orchestrator import confirming
+from orchestrator.ablation import ablation_of
+from orchestrator.comparing import differences
+from orchestrator.confirming import drive_confirmation
+from orchestrator.domain_reports import domain_report
+from orchestrator.jobs import Jobs
+from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.progress import Display
+from orchestrator.reading import make_experiment
+from orchestrator.report import CLASSICAL
+from trainables.errors import RunError
+from trainables.evaluation import Score
+from trainables.finetune import TransferConfiguration
+from trainables.samples import write_samples
+
+DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
+SCRATCH = replace(DEFAULT, learning_rate=1e-3)
+FOUND = TransferConfiguration(learning_rate=5e-4, lambda_=1e-3, frozen_depth=2)
+
+
+def record(number, psnr, configuration, status="finished"):
+    return {
+        "number": number,
+        "origin": "default" if number == 0 else "sampler",
+        "configuration": asdict(configuration),
+        "sampled": asdict(configuration),
+        "status": status,
+        "psnr": psnr,
+        "objective": psnr,
+        "curve": [],
+        "seconds": 1.0,
+    }
+
+
+BOARD = SimpleNamespace(tell=SimpleNamespace(remote=lambda *_: None))
+RECORDS = [record(0, 25.0, DEFAULT), record(1, 26.0, FOUND)]
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """An experiment that starts from a tiny model, up to its search; none of it needs a cluster."""
+    folder = tmp_path_factory.mktemp("confirming")
+    write_samples(folder / "images" / "satellite", "satellite", 9, 1, seed=3, size=(96, 96))
+    content = settings(str(folder / "images"), str(folder / "runs"), search={"trials": 2})
+    content |= {"source": {"model": tiny_models.write(folder / "source", tiny_models.net())}, "targets": {}}
+    content["targets"]["satellite"] = {"images": "satellite", "test_share": 0.67}
+    content["finetuning"] |= {"steps": 4}
+    content["confirmation"] |= {"ablation": True, "classical": True}
+    del content["network"], content["pretraining"]
+    experiment = make_experiment(content, "test")
+    run_experiment(experiment, preflight(experiment), Display(Console(quiet=True)), until="pretrain")
+    found = Jobs(experiment)
+    for each in RECORDS:
+        found.records_place("satellite").child(f"{each['number']:04d}.json").write_json(each)
+    return found
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Tasks run at once and here; gives the list of those that ran."""
+    ran = []
+
+    def start(job, task, *arguments):
+        ran.append((task._function_name.rpartition(".")[2], arguments))
+        return task._function(job, *arguments)
+
+    monkeypatch.setattr(confirming, "_start", start)
+    monkeypatch.setattr(confirming, "_collect", lambda job, tasks, phase: dict(tasks))
+    monkeypatch.setattr(confirming.ray, "get", lambda value: value)
+    return ran
+
+
+@pytest.fixture
+def confirm(jobs, in_process):
+    return lambda: drive_confirmation._function(jobs.confirmation("satellite", BOARD))
+
+
+def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_process):
+    job = jobs.confirmation("satellite", BOARD)
+    told = json.loads(json.dumps(confirm()))  # as the stage's record keeps it
+    names = [name for name, _ in in_process]
+    trained = [arguments for name, arguments in in_process if name == "train_run"]
+    assert names.index("score_run") > max(i for i, name in enumerate(names) if name in ("train_run", "fit_classical"))
+    # Two seeds of the trial, the default and scratch; the default is model transfer too. Feature transfer has two
+    # learning rates, of which the first seed chooses.
+    assert sorted((name, seed) for name, _, seed, _ in trained if not name.startswith("feature")) == [
+        (name, seed) for name in ("default", "scratch", "trial-1") for seed in (1, 2)
+    ]
+    features = [(name, seed) for name, _, seed, start in trained if start == "features"]
+    assert [seed for _, seed in features] == [1, 1, 2]
+
+    assert job.opening.read_json()["after_choosing"] == told["winner"]
+    arms = set(told["arms"])
+    assert arms - {"interpolated"} == {*CLASSICAL, "zero_shot", "scratch", "default", "feature", "model", "best"}
+    assert told["arms"]["model"] == told["arms"]["default"]
+    assert told["classical"]["tv"]["iterations"] in (20, 80)
+    assert set(told["source_psnr"]) == arms & {"zero_shot", "default", "feature", "model", "best", "interpolated"}
+    for arm in ("tv", "example", "bicubic"):
+        assert ("best", arm) in {(d["arm"], d["baseline"]) for d in told["differences"]}
+    best = FOUND if told["winner"] == "trial-1" else DEFAULT
+    assert jobs.place("models", "satellite", "card.json").read_json()["configuration"] == asdict(best)
+
+    # What has finished is not run again: weights gone, scores and records kept.
+    for file in Path(job.runs.path).rglob("*.safetensors"):
+        if "interpolated" not in str(file) and not str(file.parent).endswith(f"{told['winner']}-seed1"):
+            file.unlink()
+    again = json.loads(json.dumps(confirm()))
+    assert {key: again[key] for key in told if key != "pictures"} == {k: v for k, v in told.items() if k != "pictures"}
+
+    candidates = [asdict(c) | {"validation_psnr": told["validation"][c.name]} for c in job.candidates]
+    runs = job.runs.uri.removeprefix(jobs.experiment.home.uri + "/")
+    jobs.place("confirm", "satellite", "stage.json").write_json(
+        {"result": {**told, "candidates": candidates, "runs": runs}}
+    )
+    report = domain_report(jobs.experiment, "satellite", RECORDS, {})
+    assert [arm.name for arm in report.arms if arm.name != "interpolated"] == [
+        *("bicubic", "bilinear", "lanczos", "tv", "example", "zero_shot", "scratch", "default", "feature"),
+        *("model", "best"),
+    ]
+    assert report.counts.images == {"train": 1, "validation": 2, "test": 6}
+    assert report.test_opened.after_choosing == report.winner
+    assert "the strongest classical baseline on validation" in report.remarks[0]
+
+
+def test_the_test_split_is_not_read_before_the_choice(jobs, confirm, monkeypatch):
+    """Where the choice cannot be recorded, no task sees a test image."""
+    job = jobs.confirmation("satellite", BOARD)
+    if job.opening.exists():
+        job.opening.delete()
+
+    def broken(*_):
+        raise RunError("no choice")
+
+    monkeypatch.setattr(confirming, "record_choice", broken)
+    with pytest.raises(RunError, match="no choice"):
+        confirm()
+    assert not job.opening.exists()
+
+
+class TestSteps:
+    """Learning rates of the steps between zero-shot and the winner."""
+
+    def test_model_transfer_takes_the_rate_of_the_best_trial_without_a_regularizer(self):
+        plain, fast = (replace(DEFAULT, learning_rate=rate, frozen_depth=3) for rate in (2e-4, 3e-3))
+        records = [record(0, 25.0, DEFAULT), record(1, 27.0, FOUND), record(2, 26.0, plain)]
+        records.append(record(3, None, fast, status="diverged"))
+        steps = ablation_of(records, DEFAULT, SCRATCH)
+        assert steps.model == replace(DEFAULT, learning_rate=2e-4)
+        assert steps.features == (steps.model, SCRATCH)
+
+    def test_the_default_s_where_none_finished(self):
+        steps = ablation_of([record(0, 25.0, FOUND)], DEFAULT, DEFAULT)
+        assert (steps.model, steps.features) == (DEFAULT, (DEFAULT,))
+
+
+def test_differences_are_paired_averaged_over_runs_and_skip_absent_arms():
+    def run(*values):
+        return [Score(f"{i}.png", f"scene{i}", value, 0.9) for i, value in enumerate(values)]
+
+    scores = {"best": [run(30, 31), run(32, 33)], "bicubic": [run(29, 30)], "zero_shot": [run(31, 32)], "scratch": []}
+    told = {(d["arm"], d["baseline"]): d for d in differences(scores) if d["metric"] == "psnr"}
+    assert list(told) == [("best", "bicubic"), ("best", "zero_shot"), ("zero_shot", "bicubic")]
+    assert told["best", "bicubic"]["mean"] == 2
+    assert told["best", "zero_shot"] | {"low": 0, "high": 0} == {
+        "arm": "best",
+        "baseline": "zero_shot",
+        "metric": "psnr",
+        "mean": 0,
+        "low": 0,
+        "high": 0,
+        "scenes": 2,
+        "verdict": "tie",
+        "wilcoxon_p": 1.0,
+    }

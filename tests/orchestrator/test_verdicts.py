@@ -1,0 +1,128 @@
+"""What the numbers say in sentences: bad news is never left out, and no sentence claims what its interval does not."""
+
+import pytest
+
+from orchestrator.report import Arm, Candidate, Configuration, Difference, Interpolation
+from orchestrator.verdicts import flags, forgetting, optimism, remarks, strongest_classical, verdict
+
+FOUND = Configuration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=1)
+
+
+def arm(name, psnr=30.0, **facts):
+    return Arm(name=name, label=name.replace("_", "-"), psnr=psnr, ssim=0.9, psnr_by_seed=[psnr], **facts)
+
+
+def difference(arm, baseline, mean, half=0.05, word=None, scenes=8):
+    word = word or ("better" if mean > half else "worse" if mean < -half else "tie")
+    ends = {"mean": mean, "low": mean - half, "high": mean + half}
+    return Difference(arm=arm, baseline=baseline, metric="psnr", scenes=scenes, verdict=word, wilcoxon_p=0.01, **ends)
+
+
+def candidate(name="trial-3", configuration=FOUND, search=31.0, fresh=(30.8, 30.9)):
+    return Candidate(
+        name=name, label=name, configuration=configuration, validation_psnr=list(fresh), search_psnr=search
+    )
+
+
+SOURCE = candidate("zero_shot", None, None, (30.0,))
+ARMS = [arm(name) for name in ("bicubic", "tv", "zero_shot", "scratch", "default", "best")]
+GOOD = [
+    difference("best", "bicubic", 1.0),
+    difference("best", "zero_shot", 0.5),
+    difference("best", "default", 0.2),
+    difference("zero_shot", "bicubic", 0.5),
+]
+
+
+def changed(*others):
+    """The good differences with some replaced, others added."""
+    return [*others, *GOOD]
+
+
+def test_nothing_is_flagged_where_all_is_well():
+    assert flags(candidate(), ARMS, GOOD) == []
+    assert verdict(candidate(), GOOD) == (
+        "fine-tuning wins over zero-shot on test, +0.50 dB [+0.45, +0.55]; tuning wins over the default fine-tune, "
+        "+0.20 dB [+0.15, +0.25]."
+    )
+
+
+@pytest.mark.parametrize(
+    ("worse", "said"),
+    [
+        (("zero_shot", "bicubic"), "The source model as it is is worse than bicubic here, -0.83 dB [-0.88, -0.78]."),
+        (("best", "zero_shot"), "Negative transfer: the configuration that won on validation harms on test, -0.83 dB"),
+        (("default", "zero_shot"), "Negative transfer: the default fine-tune is worse than the source model as it is"),
+        (("best", "tv"), "Tv, without a network, does better than the answer, by +0.83 dB [+0.78, +0.88]."),
+        (("best", "bicubic"), "Bicubic, without a network, does better than the answer"),
+        (("best", "scratch"), "Scratch, without the source model, does better than the answer"),
+    ],
+)
+def test_bad_news_is_flagged_and_a_tie_is_not(worse, said):
+    found = flags(candidate(), ARMS, changed(difference(*worse, -0.83)))
+    assert len(found) == 1
+    assert found[0].startswith(said)
+    for word in ("tie", "too few scenes"):
+        assert flags(candidate(), ARMS, changed(difference(*worse, -0.03, word=word))) == []
+
+
+def test_a_default_that_won_is_flagged_once():
+    won = candidate("default")
+    losing = [difference("best", "zero_shot", -0.2), difference("default", "zero_shot", -0.2)]
+    assert len(flags(won, ARMS, changed(*losing))) == 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "word", "said"),
+    [
+        (0.01, "tie", "fine-tuning ties with zero-shot on test"),
+        (-0.2, "worse", "negative transfer: fine-tuning harms on test"),
+        (0.3, "too few scenes", "but 4 test scenes are too few to say more"),
+    ],
+)
+def test_a_verdict_claims_what_its_interval_says(mean, word, said):
+    told = verdict(candidate(), changed(difference("best", "zero_shot", mean, word=word, scenes=4)))
+    assert said in told
+
+
+def test_no_fine_tuning_is_an_answer():
+    assert verdict(SOURCE, GOOD).startswith("no fine-tuning tried did better on validation than the source model")
+
+
+def test_optimism_compares_gains_because_test_images_are_others():
+    told = optimism(candidate(), [candidate(), SOURCE], GOOD)
+    assert (told.search_psnr, told.confirmed_psnr) == (31.0, pytest.approx(30.85))
+    gains = (told.search_gain, told.confirmed_gain, told.test_gain)
+    assert gains == (pytest.approx(1.0), pytest.approx(0.85), 0.5)
+    said = remarks(ARMS, GOOD, told, None)
+    assert said == [
+        "Winner's optimism: 31.00 dB on validation in the search, 30.85 with fresh seeds (+0.15); gain over zero-shot "
+        "+1.00 there, +0.85 confirmed, +0.50 on test."
+    ]
+    assert optimism(SOURCE, [SOURCE], GOOD) is None
+    assert optimism(candidate(search=None), [candidate(), SOURCE], GOOD) is None
+
+
+def test_the_strongest_classical_baseline_is_chosen_on_validation_not_on_test():
+    arms = [arm("tv", 29.0, validation_psnr=28.0), arm("example", 28.0, validation_psnr=28.5), arm("best")]
+    assert strongest_classical(arms).name == "example"
+    assert strongest_classical(ARMS) is None
+    (said,) = remarks(arms, [difference("best", "example", 2.0)], None, None)
+    assert said.startswith("Best − example, the strongest classical baseline on validation: +2.00 dB")
+
+
+def test_what_is_forgotten_stands_beside_averaged_weights():
+    kept = {"zero_shot": 29.0, "best": 27.5, "interpolated": 28.6}
+    arms = [arm(name, source_psnr=value) for name, value in kept.items()] + [arm("scratch")]
+    assert forgetting(arms[1], arms) == pytest.approx(-1.5)
+    assert forgetting(arms[-1], arms) is None
+    averaged = Interpolation(share=0.5, validation=[(0.5, 31.0), (1.0, 30.9)], model="models/x/interpolated")
+    (said,) = remarks(arms, [difference("interpolated", "best", -0.02)], None, averaged)
+    assert said == (
+        "Averaged with the source, 0.5 of the tuned weights: -0.02 dB [-0.07, +0.03] to best; on source images -0.40 "
+        "dB instead of -1.50."
+    )
+    nothing = Interpolation(share=1.0, validation=[(1.0, 30.9)], model=None)
+    assert remarks(arms, [], None, nothing) == [
+        "Forgotten: -1.50 dB on source images; averaging weights gained nothing on validation."
+    ]
