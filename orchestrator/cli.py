@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from orchestrator.cli_options import AsJson, Model, PrecisionName, SelfEnsemble
+from orchestrator.cli_upscale import upscale
 from orchestrator.printing import (
     counter,
     print_adaptation,
@@ -16,7 +18,6 @@ from orchestrator.printing import (
     print_plan,
     print_report,
     print_shards,
-    print_upscaled,
 )
 from trainables.errors import RayScaleError, UsageError
 from trainables.version import __version__
@@ -44,24 +45,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting, e.g. targets.satellite.images=DIR."),
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix. A folder that is called like a "
-        "packaged model is meant only where written with a slash: ./base-x4"
-    ),
-]
-SelfEnsemble = Annotated[
-    bool, typer.Option("--self-ensemble", help="Average the model's eight flips and rotations; takes 8 × as long.")
-]
-PrecisionName = Annotated[
-    Literal["auto", "float32", "bfloat16"],
-    typer.Option("--precision", help="What convolutions compute in; auto is bfloat16 where that is faster."),
-]
 Trim = Annotated[
     bool, typer.Option("--trim", help="Lower the trials per domain until the run fits cluster.budget_hours and -cost.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 
 @app.command(epilog="Example: rayscale demo")
@@ -155,48 +141,7 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
     print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
 
 
-@app.command(epilog="Example: rayscale upscale photos upscaled --model base-x4")
-def upscale(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A file, a folder or an s3:// prefix of 8-bit images and DICOM.")
-    ],
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUTPUT",
-            help="A folder or s3:// prefix, which mirrors INPUT's names as PNG; for one file also a .png or .jpg path.",
-        ),
-    ],
-    model: Model,
-    tile: Annotated[
-        int, typer.Option(min=16, help="Largest side of a tile in LR pixels; less takes less memory.")
-    ] = 256,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
-    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
-    precision: PrecisionName = "auto",
-    self_ensemble: SelfEnsemble = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Upscales images with a model. Files that cannot be upscaled are named, stop nothing, and make the exit code 1.
-
-    Gray stays gray, transparency is kept in PNG, palette and CMYK images become RGB.
-
-    Outputs that are there already are skipped, so the same command goes on after an interruption.
-    """
-    from orchestrator.upscaling import Settings, upscale_images
-
-    settings = Settings(
-        tile=tile, threads=threads, device=device, precision=precision, overwrite=overwrite, ensemble=self_ensemble
-    )
-    with counter("upscaled") as tell:
-        told = upscale_images(model, source, target, settings, tell)
-    if as_json:
-        print_json(told)
-    else:
-        print_upscaled(told)
-    if told["failed"]:
-        raise typer.Exit(1)
+app.command(epilog="Example: rayscale upscale s3://my-bucket/scenes s3://my-bucket/upscaled --model base-x4")(upscale)
 
 
 @app.command(epilog="Example: rayscale evaluate --model base-x4 --images Set5 --images Set14")

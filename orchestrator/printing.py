@@ -126,14 +126,14 @@ def print_plan(experiment: Any, told: Any) -> None:
     """The dry run's estimate."""
     table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
     for stage in told.stages:
-        table.add_row(stage.stage, stage.work, _duration(stage.seconds))
+        table.add_row(stage.stage, stage.work, duration(stage.seconds))
     Console().print(table)
     low, high = told.seconds_range
     where = experiment.cluster.address or "a Ray of its own on this machine"
     print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
     steps = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in told.step_seconds.items())
     print(f"On {where}, {told.slots} trials at once. Measured here, on {told.rates.machine}: ms a step: {steps}.")
-    print(f"Time: {_duration(told.seconds)}, give or take 30 %: {_duration(low)} to {_duration(high)}.")
+    print(f"Time: {duration(told.seconds)}, give or take 30 %: {duration(low)} to {duration(high)}.")
     if told.cost_range is None:
         print("Cost: set cluster.price_per_hour for an estimate.")
     else:
@@ -184,7 +184,8 @@ def _images(count: int, unit: str = "image") -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

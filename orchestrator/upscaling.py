@@ -6,7 +6,7 @@ after any interruption. A file that cannot be upscaled is counted with its reaso
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -78,7 +78,12 @@ class _Outcome:
 
 
 def upscale_images(
-    model: str, source: str, target: str, settings: Settings, tell: Callable[[int, int], None]
+    model: str,
+    source: str,
+    target: str,
+    settings: Settings,
+    tell: Callable[[int, int], None],
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Upscales all images of a place.
 
@@ -88,6 +93,7 @@ def upscale_images(
         target: A folder or prefix; for one file also a path that ends in .png or .jpg, for DICOM in .dcm or .tif.
         settings: How.
         tell: Called with the files done and the files to do.
+        only: Paths below ``source`` of the images that are meant; all by default.
 
     Returns:
         Counts of written and skipped outputs, and each failure and note with its file.
@@ -96,7 +102,7 @@ def upscale_images(
         UsageError: If nothing can be started: no model, no image, no place to write to, or a wrong setting.
     """
     device = _device(settings.device)
-    works = _works(source, target)
+    works = _works(source, target, only)
     found = find_model(model)
     to_do = works if settings.overwrite else _missing(works, target)
     if settings.threads is not None:
@@ -213,7 +219,7 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _works(source: str, target: str) -> list[_Work]:
+def _works(source: str, target: str, only: Collection[str] | None) -> list[_Work]:
     """Every image with the place of its output.
 
     Raises:
@@ -226,7 +232,7 @@ def _works(source: str, target: str) -> list[_Work]:
     if kind == fs.FileType.File:
         works = [_work_of_file(place, out)]
     elif kind == fs.FileType.Directory:
-        works = _works_of_folder(place, out)
+        works = _works_of_folder(place, out, only)
     else:
         raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
     inputs = {work.source.uri for work in works}
@@ -253,11 +259,13 @@ def _work_of_file(place: Storage, out: Storage) -> _Work:
     return _Work(name, place, out.child(f"{PurePosixPath(name).stem}.png"))
 
 
-def _works_of_folder(place: Storage, out: Storage) -> list[_Work]:
+def _works_of_folder(place: Storage, out: Storage, only: Collection[str] | None) -> list[_Work]:
     if PurePosixPath(out.uri).suffix.lower() in EXTENSIONS:
         raise UsageError(f"OUTPUT '{out.uri}' must be a folder, because INPUT '{place.uri}' is one.")
     place.check_readable()
     paths = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(INPUTS))]
+    if only is not None:
+        paths = [path for path in paths if path in only]
     if not paths:
         raise ImageSetError(f"'{place.uri}' holds no images ({', '.join(sorted(INPUTS))}).")
     slices = {path for path in paths if path.lower().endswith(DICOM)}

@@ -1,0 +1,136 @@
+"""Archives at scale: many scenes with bad ones among them, and a cluster that loses a node half-way.
+
+    python benchmarks/archive_scale.py archive --scenes 1000 --folder /tmp/scale
+    python benchmarks/archive_scale.py nodes --scenes 60 --folder /tmp/nodes
+
+``archive`` runs the command line on scenes of which 3 % are bad, of every kind, and then once more. ``nodes`` emulates
+a Ray cluster of three nodes on this machine and kills one when half of the scenes have ended.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import scene_files
+
+from orchestrator.archive.ledger import read_events
+from orchestrator.storage import Storage
+
+_BAD_SHARE = 0.03
+
+
+def upscale(folder: Path, model: str, *options: str) -> tuple[int, dict[str, Any], float]:
+    """The exit code, the summary and the seconds of one command."""
+    told = [sys.executable, "-m", "orchestrator.cli", "upscale", str(folder / "archive"), str(folder / "out")]
+    start = time.monotonic()
+    run = subprocess.run([*told, "--model", model, "--json", *options], stdout=subprocess.PIPE, text=True)
+    return run.returncode, json.loads(run.stdout), time.monotonic() - start
+
+
+def archive(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
+    """Exit codes, counts and rates of a first and a second run, and what does not add up."""
+    bad = round(scenes * _BAD_SHARE)
+    scene_files.write_many(folder / "archive", scenes - bad, (side, side))
+    kinds = sorted(scene_files.BAD)
+    expected: Counter[str] = Counter()
+    for number in range(bad):
+        kind = kinds[number % len(kinds)]
+        scene_files.write_bad(folder / "archive", kind.replace(".tif", f"-{number}.tif"))
+        expected[scene_files.BAD[kind]] += 1
+    code, told, seconds = upscale(folder, model)
+    code_again, again, seconds_again = upscale(folder, model)
+    return {
+        "scenes": scenes,
+        "side": side,
+        "exit_codes": [code, code_again],
+        "written": told["written"],
+        "errors": told["errors"],
+        "seconds": round(seconds, 1),
+        "scenes_per_second": round(scenes / told["seconds"], 2),
+        "megapixels_per_second": round(told["megapixels"] / told["seconds"], 2),
+        "skipped_again": again["skipped"],
+        "written_again": again["written"],
+        "seconds_again": round(seconds_again, 1),
+        "as_expected": told["errors"] == expected
+        and (code, code_again) == (2, 2)
+        and (told["written"], again["skipped"], again["written"]) == (scenes - bad, scenes - bad, 0),
+    }
+
+
+def nodes(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
+    """Counts after a node of three was killed when half of the scenes had ended, and what does not add up."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from orchestrator.archive.contract import SceneSettings
+    from orchestrator.archive.driving import Progress
+    from orchestrator.archive.listing import list_archive
+    from orchestrator.archive.running import Options, upscale_archive
+
+    scene_files.write_many(folder / "archive", scenes, (side, side))
+    out = folder / "out"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    half, told = threading.Event(), {}
+
+    def tell(progress: Progress) -> None:
+        if progress.done >= scenes / 2:
+            half.set()
+
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        listed = list_archive(str(folder / "archive"), str(out)).scenes
+        settings = SceneSettings(precision="float32")
+        options = Options(address=cluster.address)
+        # The cluster's own functions must stay in the main thread.
+        driver = threading.Thread(
+            target=lambda: told.update(upscale_archive(model, listed, str(out), settings, options, tell))
+        )
+        driver.start()
+        while driver.is_alive() and not half.wait(0.1):
+            pass
+        cluster.remove_node(others[0], allow_graceful=False)
+        driver.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    rows = [event for event in read_events(Storage.at(str(out))) if event["event"] == "scene"]
+    good = {row["name"]: row for row in rows if row["status"] == "ok"}
+    digests = {name: hashlib.sha256(Path(row["output"]).read_bytes()).hexdigest() for name, row in good.items()}
+    files = [path for path in out.rglob("*") if path.is_file() and "_ledger" not in path.parts]
+    return {
+        "scenes": scenes,
+        "written": told["written"],
+        "failed": told["failed"],
+        "rows": len(rows),
+        "by_node": sorted(Counter(row["node"][:6] for row in rows).values()),
+        "tried_again": sum(row["attempts"] > 1 for row in rows),
+        "seconds": told["seconds"],
+        "as_expected": len(rows) == len(good) == scenes
+        and len(files) == 2 * scenes
+        and all(digests[name] == row["sha256"] for name, row in good.items()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["archive", "nodes"])
+    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--side", type=int, default=64, help="LR pixels")
+    parser.add_argument("--model", default="base-x4")
+    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for scenes and outputs")
+    known = parser.parse_args()
+    told = (archive if known.what == "archive" else nodes)(known.folder, known.scenes, known.model, known.side)
+    print(json.dumps(told, indent=2))
+    sys.exit(0 if told["as_expected"] else 1)
+
+
+if __name__ == "__main__":
+    main()

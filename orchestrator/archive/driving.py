@@ -1,0 +1,275 @@
+"""The driver: hands scenes to workers, takes what comes back, and writes the ledger before and after.
+
+One loop in one thread. Of large scenes, which several workers share, only a few are under way at once, since all their
+parts lie on disk until they are joined; parts go before new scenes, and joining before parts.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.archive.contract import Rows
+from orchestrator.archive.ledger import Event, Ledger
+from orchestrator.archive.listing import Scene
+from orchestrator.archive.planning import DEATHS, Plan, Recipe, about, brief
+from orchestrator.archive.pool import Ended, Pool, Task
+from orchestrator.archive.work import Divided, Failed, Finished, PartDone
+
+_TRIES = {"transient": 3, "disk": 2, "memory": 2}
+"""How often a scene is tried in one run, by what it failed of; others once."""
+
+_PAUSE_SECONDS = 5.0
+_NODES_LOST = 5
+_SYSTEMIC = frozenset({"denied", "disk"})
+_SYSTEMIC_AFTER = 10
+"""Failures of such a class in a row that end the run: they are the surroundings', and all other scenes' to come."""
+
+_DIVIDED_AT_ONCE = 2
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        scenes: Scenes to upscale.
+        size: Their bytes.
+        done: Scenes that have ended, and their bytes.
+        ok: Scenes that came out.
+        megapixels: HR megapixels of those.
+        failed: Failed scenes by class.
+        started: When the run began, in seconds of the monotonic clock.
+    """
+
+    scenes: int
+    size: int
+    done: int = 0
+    done_size: int = 0
+    ok: int = 0
+    megapixels: float = 0.0
+    failed: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Judged by the bytes that are left; None before the first scene has ended."""
+        return self.seconds * (self.size - self.done_size) / self.done_size if self.done_size else None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A scene that has not ended."""
+
+    scene: Scene
+    deaths: int
+    attempts: int = 0
+    lost: int = 0
+    round: int = 0
+    not_before: float = 0.0
+    node: str | None = None
+    rows: list[Rows] = field(default_factory=list)
+    parts: list[PartDone] = field(default_factory=list)
+
+
+class Driver:
+    """Works through a plan.
+
+    Args:
+        pool: What runs the tasks.
+        ledger: Takes every event.
+        recipe: The model and the settings.
+        shared: Whether workspaces are seen by all nodes, so that any may take any part of a scene.
+        only_parts: Whether every scene is divided into what computes and what joins and stores.
+        tell: Called with the progress, about every second.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        ledger: Ledger,
+        recipe: Recipe,
+        shared: bool = True,
+        only_parts: bool = False,
+        tell: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self._pool, self._ledger, self._recipe, self._tell = pool, ledger, recipe, tell
+        self._shared, self._only_parts = shared, only_parts
+        self._waiting: deque[_Open] = deque()
+        self._divided: deque[_Open] = deque()
+        self._open: dict[str, _Open] = {}
+        self._running: Counter[str] = Counter()
+        self._tasks: dict[str, deque[Task]] = {"finish": deque(), "part": deque()}
+        self._events: list[Event] = []
+        self._systemic = 0
+        self.ended: list[Event] = []
+        self.stopped: str | None = None
+
+    def run(self, plan: Plan) -> Progress:
+        """Upscales everything; returns when each scene has ended, or the surroundings let none through.
+
+        Afterwards, ``ended`` holds the events of all scenes, those included that needed no work, and ``stopped`` the
+        reason why the run gave up, if it did.
+        """
+        self.ended += plan.settled
+        self._ledger.write(plan.settled)
+        self._waiting.extend(_Open(planned.scene, planned.deaths) for planned in plan.work)
+        self._progress = Progress(len(plan.work), sum(planned.scene.size for planned in plan.work))
+        while (self._waiting or self._open) and self.stopped is None:
+            self._fill()
+            before = time.monotonic()
+            ended = self._pool.wait(1.0)
+            for one in ended:
+                self._take(one)
+            self._write()
+            self._tell(self._progress)
+            if not ended and time.monotonic() - before < 0.5 and self._waiting:
+                time.sleep(0.5)  # all that is left has to wait a little
+        return self._progress
+
+    def _fill(self) -> None:
+        """Submits what there is room for; attempts are on record before any of it starts."""
+        slots = self._pool.slots()
+        chosen: list[Task] = []
+        at_once = slots.compute + slots.finish if self._only_parts else slots.compute
+        under_way = 2 * slots.compute + slots.finish if self._only_parts else _DIVIDED_AT_ONCE
+        while self._divided and self._sharing() < under_way:
+            self._share(self._divided.popleft())
+        while self._tasks["finish"] and self._running["finish"] < slots.finish:
+            chosen.append(self._start(self._tasks["finish"].popleft()))
+        while self._tasks["part"] and self._running["part"] < slots.compute + _ahead(slots.compute):
+            chosen.append(self._start(self._tasks["part"].popleft()))
+        while (
+            self._running.total() < at_once + _ahead(at_once)
+            and not (self._only_parts and len(self._open) >= under_way)
+            and (state := self._next()) is not None
+        ):
+            state.attempts += 1
+            state.round += 1
+            self._open[state.scene.output] = state
+            self._events.append({"event": "attempt", **brief(state.scene, self._recipe)})
+            share = self._sharers(slots.compute)
+            chosen.append(self._start(Task(scene=state.scene, step="begin", workers=share, round=state.round)))
+        self._write()
+        for task in chosen:
+            self._pool.submit(task)
+
+    def _sharers(self, workers: int) -> int:
+        """How many workers may share a scene: all where some would be idle, none where there is but one."""
+        if workers == 1:
+            return 0
+        return workers if len(self._waiting) + len(self._open) < workers else 1
+
+    def _start(self, task: Task) -> Task:
+        self._running[task.step] += 1
+        return task
+
+    def _next(self) -> _Open | None:
+        for _ in range(len(self._waiting)):
+            state = self._waiting.popleft()
+            if state.not_before <= time.monotonic():
+                return state
+            self._waiting.append(state)
+        return None
+
+    def _sharing(self) -> int:
+        return sum(bool(state.rows) for state in self._open.values()) - len(self._divided)
+
+    def _share(self, state: _Open) -> None:
+        for rows in state.rows:
+            self._tasks["part"].append(
+                Task(scene=state.scene, step="part", rows=rows, node=state.node, round=state.round)
+            )
+
+    def _take(self, ended: Ended) -> None:
+        task = ended.task
+        self._running[task.step] -= 1
+        state = self._open.get(task.scene.output)
+        if state is None or state.round != task.round:
+            return  # another part of it has failed meanwhile
+        if ended.death is not None:
+            self._died(state, ended.death)
+        elif ended.lost is not None:
+            self._lost(state)
+        elif isinstance(ended.outcome, Failed):
+            self._failed(state, ended.outcome)
+        elif isinstance(ended.outcome, Divided):
+            state.rows, state.parts = ended.outcome.rows, []
+            state.node = None if self._shared else ended.node
+            self._divided.append(state)
+        elif isinstance(ended.outcome, PartDone):
+            state.parts.append(ended.outcome)
+            if len(state.parts) == len(state.rows):
+                parts = tuple(state.parts)
+                self._tasks["finish"].append(
+                    Task(scene=state.scene, step="finish", parts=parts, node=state.node, round=state.round)
+                )
+        elif isinstance(ended.outcome, Finished):
+            self._systemic = 0
+            columns = ended.outcome.columns
+            self._progress.ok += 1
+            self._progress.megapixels += columns.get("width", 0) * columns.get("height", 0) / 1e6
+            self._end(state, {"status": "ok", "node": ended.node, **columns})
+
+    def _died(self, state: _Open, reason: str) -> None:
+        state.deaths += 1
+        self._events.append({"event": "death", **brief(state.scene, self._recipe), "message": reason})
+        if state.deaths >= DEATHS:
+            self._failed(state, Failed("crashed", f"{reason}, {state.deaths} times"))
+        else:
+            self._again(state)  # after all others, so that a neighbour's fault does not look like its own
+
+    def _lost(self, state: _Open) -> None:
+        state.lost += 1
+        if state.lost >= _NODES_LOST:
+            self._failed(state, Failed("crashed", f"{state.lost} nodes were lost while it was worked on"))
+        else:
+            self._again(state)
+
+    def _failed(self, state: _Open, outcome: Failed) -> None:
+        if state.attempts < _TRIES.get(outcome.error, 1):
+            self._again(state, _PAUSE_SECONDS * state.attempts)
+            return
+        self._systemic = self._systemic + 1 if outcome.error in _SYSTEMIC else 0
+        self._progress.failed[outcome.error] += 1
+        self._end(state, {"status": "failed", "error": outcome.error, "message": outcome.message})
+        if self._systemic >= _SYSTEMIC_AFTER:
+            self.stopped = f"{self._systemic} scenes in a row failed: {outcome.message}"
+
+    def _again(self, state: _Open, pause: float = 0.0) -> None:
+        self._close(state)
+        state.rows, state.parts, state.node = [], [], None
+        state.not_before = time.monotonic() + pause
+        self._waiting.append(state)
+
+    def _end(self, state: _Open, columns: dict[str, Any]) -> None:
+        self._close(state)
+        self._progress.done += 1
+        self._progress.done_size += state.scene.size
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        about_it = {"event": "scene", **about(state.scene, self._recipe), "attempts": state.attempts, "at": moment}
+        self._events.append({**about_it, **columns})
+
+    def _close(self, state: _Open) -> None:
+        """Forgets what of a scene is still to be done; what still runs is passed over when it ends."""
+        del self._open[state.scene.output]
+        if state in self._divided:
+            self._divided.remove(state)
+        for step, tasks in self._tasks.items():
+            self._tasks[step] = deque(task for task in tasks if task.scene.output != state.scene.output)
+
+    def _write(self) -> None:
+        self._ledger.write(self._events)
+        self.ended += [event for event in self._events if event["event"] == "scene"]
+        self._events = []
+
+
+def _ahead(slots: int) -> int:
+    """Tasks that wait at the workers, so that none is idle while the driver writes."""
+    return 1 + slots // 8

@@ -1,0 +1,231 @@
+"""What is to be upscaled: a file, a folder, a prefix or a list, and where each output goes.
+
+An output's key is the scene's path below the archive, so that no two scenes of an archive can meet, whatever their
+folders; what does not end in ``.tif`` gets that ending. Scenes that would meet all the same (a list may name anything)
+are found here, before any work.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from orchestrator.archive.commit import WORKSPACES
+from orchestrator.archive.objects import bucket_and_key, client, error_class
+from orchestrator.storage import Storage
+from orchestrator.upscaling import INPUTS
+from trainables.errors import ImageSetError, StorageError, UsageError
+
+RASTERS = frozenset({".tif", ".tiff", ".jp2", ".j2k"})
+"""Files that are scenes by their name; other images are so only where Cloud-Optimised GeoTIFFs are asked for."""
+
+LISTS = frozenset({".txt", ".csv"})
+SIDECAR = ".json"
+"""What a STAC item's name ends in, after the whole name of its output."""
+
+As = Literal["auto", "cog", "png"]
+_COG = (".tif", ".tiff")
+_COLUMN, _OUTPUT_COLUMN = "scene", "output"
+_HEADS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One file to upscale.
+
+    Attributes:
+        name: Its path below the archive, or as a list names it.
+        source: Its place, as a URI or an absolute path.
+        version: What changes with its content: the ETag in a bucket, size and time of change in nanoseconds elsewhere.
+        size: Its bytes.
+        modified: When it was last changed, in seconds since 1970.
+        output: The place of its output.
+        problem: Class and reason why it cannot even be started; None for all but a few.
+    """
+
+    name: str
+    source: str
+    version: str
+    size: int
+    modified: float
+    output: str
+    problem: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An archive, sorted by name.
+
+    Attributes:
+        scenes: What becomes a Cloud-Optimised GeoTIFF, with what cannot be started.
+        images: Names of further images, which become PNG.
+    """
+
+    scenes: list[Scene]
+    images: list[str]
+
+
+def list_archive(source: str, target: str, as_: As = "auto") -> Listing:
+    """Finds every scene and the place of its output.
+
+    Args:
+        source: A file, a folder, an ``s3://`` prefix, or a list of scenes (.txt: one a line; .csv: a column ``scene``
+            and, if wanted, a column ``output`` with the key below ``target``). Relative names in a list start from its
+            folder.
+        target: The folder or prefix of the outputs.
+        as_: ``auto`` makes scenes of :data:`RASTERS`, ``cog`` of all images, ``png`` of none.
+
+    Raises:
+        UsageError: If there is nothing to upscale, a list is malformed, or outputs would mix with the archive.
+    """
+    place, out = Storage.at(source), Storage.at(target)
+    if place.remote:
+        place.check_readable()
+    listed = PurePosixPath(place.uri).suffix.lower() in LISTS and _is_file(place)
+    found = list(_listed(place, out) if listed else _found(place, out))
+    if not found:
+        endings = ", ".join(sorted(RASTERS | INPUTS))
+        raise ImageSetError(f"'{place.uri}' holds no images or scenes ({endings}).")
+    scenes = [scene for scene in found if scene.problem or is_scene(scene.name, as_)]
+    images = [scene.name for scene in found if not (scene.problem or is_scene(scene.name, as_))]
+    if images and listed:
+        reason = "a plain image in a list; take --as cog, or name its folder instead of the list"
+        scenes += [replace(scene, problem=("unsupported", reason)) for scene in found if scene.name in images]
+        images = []
+    return Listing(_without_collisions(scenes, out), images)
+
+
+def is_scene(name: str, as_: As = "auto") -> bool:
+    """Whether a file becomes a Cloud-Optimised GeoTIFF."""
+    return as_ == "cog" or (as_ == "auto" and PurePosixPath(name).suffix.lower() in RASTERS)
+
+
+def output_key(name: str) -> str:
+    """The path of a scene's output below the target."""
+    return name if name.lower().endswith(_COG) else f"{name}.tif"
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == WORKSPACES for part in path.parts)
+    return path.suffix.lower() in RASTERS | INPUTS and not hidden
+
+
+def _is_file(place: Storage) -> bool:
+    return bool(place.filesystem.get_file_info(place.path).is_file)
+
+
+def _found(place: Storage, out: Storage) -> Iterator[Scene]:
+    if _is_file(place):
+        name = PurePosixPath(place.uri).name
+        if not _is_image(name):
+            raise ImageSetError(f"'{place.uri}' is no image or scene ({', '.join(sorted(RASTERS | INPUTS | LISTS))}).")
+        yield _facts_of(name, place.uri, out.child(output_key(name)).uri)
+        return
+    if not place.exists():
+        raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
+    _check_apart(place, out)
+    for name, version, size, modified in _objects(place) if place.remote else _files(place):
+        if _is_image(name):
+            yield Scene(name, place.child(name).uri, version, size, modified, out.child(output_key(name)).uri)
+
+
+def _check_apart(place: Storage, out: Storage) -> None:
+    inner, outer = (out.uri, place.uri) if out.remote or place.remote else (_resolved(out), _resolved(place))
+    if f"{inner}/".startswith(f"{outer}/"):
+        raise UsageError(f"OUTPUT '{out.uri}' must lie outside INPUT '{place.uri}', whose images it would mix with.")
+
+
+def _resolved(place: Storage) -> str:
+    return str(Path(place.path).resolve())
+
+
+def _files(place: Storage) -> Iterator[tuple[str, str, int, float]]:
+    base = Path(place.path)
+    for path in sorted(path for path in base.rglob("*") if path.is_file()):
+        facts = path.stat()
+        version = f"{facts.st_size}-{facts.st_mtime_ns}"
+        yield path.relative_to(base).as_posix(), version, facts.st_size, facts.st_mtime
+
+
+def _objects(place: Storage) -> Iterator[tuple[str, str, int, float]]:
+    bucket, prefix = bucket_and_key(f"{place.uri}/")
+    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    for page in pages:
+        for entry in page.get("Contents", []):
+            name = entry["Key"].removeprefix(prefix)
+            yield name, entry["ETag"].strip('"'), entry["Size"], entry["LastModified"].timestamp()
+
+
+def _listed(place: Storage, out: Storage) -> Iterator[Scene]:
+    folder = Storage(place.uri.rpartition("/")[0])
+    try:
+        text = place.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"The list '{place.uri}' is not UTF-8 text.") from None
+    entries = dict.fromkeys(_entries(place, text))  # a scene that is listed twice is one scene
+    with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
+        yield from pool.map(lambda entry: _entry(folder, out, *entry), entries)
+
+
+def _entries(place: Storage, text: str) -> Iterator[tuple[str, str]]:
+    if place.uri.lower().endswith(".txt"):
+        lines = (line.strip() for line in text.splitlines())
+        yield from ((line, "") for line in lines if line and not line.startswith("#"))
+        return
+    rows = csv.DictReader(io.StringIO(text))
+    if _COLUMN not in (rows.fieldnames or []):
+        columns = ", ".join(rows.fieldnames or []) or "none"
+        raise UsageError(f"The list '{place.uri}' needs a column '{_COLUMN}', found {columns}.")
+    yield from ((row[_COLUMN].strip(), (row.get(_OUTPUT_COLUMN) or "").strip()) for row in rows if row[_COLUMN])
+
+
+def _entry(folder: Storage, out: Storage, name: str, key: str) -> Scene:
+    source = folder.resolve(name)
+    # A place of its own for what lies anywhere: bucket and key, or the path from the root.
+    below = name if "://" not in name and not name.startswith(("/", "~")) else source.path.lstrip("/")
+    key = output_key(key or below)
+    problem = None
+    if ".." in PurePosixPath(key).parts or key.startswith("/"):
+        problem = ("unreadable", f"its output '{key}' would lie outside OUTPUT; give it a column '{_OUTPUT_COLUMN}'")
+    elif not _is_image(PurePosixPath(name).name):
+        problem = ("unsupported", f"no scene by its name ({', '.join(sorted(RASTERS | INPUTS))})")
+    if problem is not None:
+        return Scene(name, source.uri, "", 0, 0.0, out.child(PurePosixPath(key).name).uri, problem)
+    return _facts_of(name, source.uri, out.child(key).uri)
+
+
+def _facts_of(name: str, source: str, output: str) -> Scene:
+    """A scene that no listing has told about."""
+    place = Storage(source)
+    try:
+        if place.remote:
+            bucket, key = bucket_and_key(source)
+            head: dict[str, Any] = dict(client().head_object(Bucket=bucket, Key=key))
+            version, size = head["ETag"].strip('"'), head["ContentLength"]
+            return Scene(name, source, version, size, head["LastModified"].timestamp(), output)
+        facts = Path(place.path).stat()
+        return Scene(name, source, f"{facts.st_size}-{facts.st_mtime_ns}", facts.st_size, facts.st_mtime, output)
+    except (OSError, BotoCoreError, ClientError) as error:
+        return Scene(name, source, "", 0, 0.0, output, error_class(error))
+
+
+def _without_collisions(scenes: Iterable[Scene], out: Storage) -> list[Scene]:
+    """Marks scenes whose outputs, or STAC items, would overwrite each other."""
+    same = str if out.remote else str.lower  # as a folder may be
+    meeting: dict[str, list[Scene]] = defaultdict(list)
+    for scene in scenes:
+        meeting[same(scene.output)].append(scene)
+    checked = []
+    for group in meeting.values():
+        for scene in group:
+            others = ", ".join(other.name for other in group if other is not scene)
+            problem = ("collision", f"its output would overwrite that of {others}") if others else scene.problem
+            checked.append(replace(scene, problem=problem))
+    return sorted(checked, key=lambda scene: scene.name)

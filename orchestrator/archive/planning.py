@@ -1,0 +1,144 @@
+"""Which scenes are to be upscaled, which are done, and which must not be tried again."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.archive.ledger import Event, Past
+from orchestrator.archive.listing import Scene
+
+PASSING = frozenset({"transient", "disk", "denied", "memory"})
+"""Failures of the surroundings, which the next run may not meet again; all others are the scene's own."""
+
+_SUSPECT = 2
+"""Attempts that nobody saw end, from which on a scene is started after all others."""
+
+DEATHS = 2
+"""Workers that may die of a scene before it is set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What determines an output beside its source.
+
+    Attributes:
+        model: Digest of the model's files.
+        settings: Digest of all settings that the output depends on.
+    """
+
+    model: str
+    settings: str
+
+    def key(self, scene: Scene) -> str:
+        """What a finished scene is recognised by: its content, the model and the settings."""
+        return digest([scene.source, scene.version, self.model, self.settings])[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A scene to upscale, and how many workers have died of it so far."""
+
+    scene: Scene
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        work: Scenes to upscale: the largest first, so that none is left over at the end; suspects last.
+        settled: Events of scenes that need no work: finished before, failed before, or impossible to start.
+    """
+
+    work: list[Planned]
+    settled: list[Event]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def brief(scene: Scene, recipe: Recipe) -> Event:
+    """The columns that every event of a scene has."""
+    return {"name": scene.name, "output": scene.output, "key": recipe.key(scene)}
+
+
+def about(scene: Scene, recipe: Recipe) -> Event:
+    """The columns that a scene's outcome starts with."""
+    return {
+        **brief(scene, recipe),
+        "source": scene.source,
+        "version": scene.version,
+        "size": scene.size,
+        "modified": scene.modified,
+        "model": recipe.model,
+        "settings": recipe.settings,
+    }
+
+
+def make_plan(
+    scenes: Iterable[Scene],
+    past: dict[str, Past],
+    there: dict[str, int],
+    recipe: Recipe,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+) -> Plan:
+    """Sorts scenes by what has become of them.
+
+    Args:
+        scenes: The archive.
+        past: What former runs tell, by output.
+        there: Bytes of every file that is among the outputs, by place.
+        recipe: The model and the settings of this run.
+        overwrite: Whether outputs are made again, and replace files that no ledger knows.
+        retry_failed: Whether scenes that failed for a reason of their own are tried again.
+    """
+    work: list[tuple[bool, Planned]] = []
+    settled: list[Event] = []
+    for scene in scenes:
+        before = past.get(scene.output, Past())
+        same = before.key == recipe.key(scene)
+        event = None if scene.problem is None else _failed(*scene.problem)
+        if event is None and not overwrite:
+            event = _settled(scene, before, there, recipe, retry_failed)
+        if event is not None:
+            settled.append({"event": "scene", **about(scene, recipe), **event})
+        else:
+            known = same and not (overwrite or retry_failed)
+            suspect = same and before.interrupted >= _SUSPECT
+            work.append((suspect, Planned(scene, before.deaths if known else 0)))
+    work.sort(key=lambda one: (one[0], -one[1].scene.size, one[1].scene.name))
+    return Plan([planned for _, planned in work], settled)
+
+
+def _settled(
+    scene: Scene, before: Past, there: dict[str, int], recipe: Recipe, retry_failed: bool
+) -> dict[str, Any] | None:
+    outcome = before.outcome
+    if outcome is None:
+        if scene.output in there and not before.key:
+            return _failed("exists", "there is a file that no ledger here knows; move it, or replace it by --overwrite")
+        if before.key == recipe.key(scene) and before.deaths >= DEATHS and not retry_failed:
+            return _failed("crashed", f"{before.deaths} workers died of it; --retry-failed tries again")
+        return None
+    if outcome["key"] != recipe.key(scene):
+        return None
+    if outcome["status"] == "ok":
+        complete = outcome["output"] == scene.output and there.get(scene.output) == outcome["output_bytes"]
+        return {"status": "skipped", "message": f"finished by run {outcome['run']}"} if complete else None
+    if outcome["error"] in PASSING or outcome["error"] in ("exists", "collision") or retry_failed:
+        return None
+    reason = str(outcome["message"]).removesuffix(_NOT_AGAIN)
+    return _failed(outcome["error"], f"{reason}{_NOT_AGAIN}")
+
+
+_NOT_AGAIN = " (as before; --retry-failed tries again)"
+
+
+def _failed(error: str, message: str) -> dict[str, Any]:
+    return {"status": "failed", "error": error, "message": message, "attempts": 0}

@@ -1,0 +1,248 @@
+"""A whole run: list, plan, connect, drive, tell."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator.archive.commit import (
+    WORKSPACES,
+    abort_uploads,
+    enter_workspace,
+    leave_workspace,
+    sweep_commits,
+    sweep_workspaces,
+)
+from orchestrator.archive.contract import LoadedModel, SceneSettings
+from orchestrator.archive.driving import Driver, Progress
+from orchestrator.archive.ledger import Event, Ledger, read_past
+from orchestrator.archive.listing import Scene
+from orchestrator.archive.liveness import Heartbeat, others_alive
+from orchestrator.archive.planning import Recipe, digest, make_plan
+from orchestrator.archive.pool import RayPool, alive_nodes, on_every_node
+from orchestrator.archive.scene import load_model
+from orchestrator.archive.work import SceneWorker, Site, Worker
+from orchestrator.cluster import Resources, connect, local_resources
+from orchestrator.experiment import Cluster
+from orchestrator.model_files import FoundModel, find_model
+from orchestrator.storage import Storage
+from trainables.errors import RunError, UsageError
+from trainables.precision import Precision, resolve
+
+_FORMAT = "archive-1"
+"""Changes with what an output's bytes depend on beside model and settings: this package's own way of making it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an archive is worked through; none of it changes an output.
+
+    Attributes:
+        address: Of a Ray cluster; None for a Ray of our own.
+        cpus: CPUs of our own Ray; None for all.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        scratch: Folder for work in progress on each node; None for one below the outputs, or, where these go to a
+            bucket, the nodes' own temporary folder.
+        overwrite: Whether finished scenes are made again, and files replaced that no ledger knows.
+        retry_failed: Whether scenes that failed for a reason of their own are tried again.
+    """
+
+    address: str | None = None
+    cpus: int | None = None
+    device: str = "auto"
+    scratch: str | None = None
+    overwrite: bool = False
+    retry_failed: bool = False
+
+
+@dataclass
+class SharedModel:
+    """A model on its way to the workers, each of which prepares it once."""
+
+    found: FoundModel
+    settings: SceneSettings
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        """The model, ready to compute."""
+        return load_model(self.found, self.settings)
+
+    def __call__(self) -> LoadedModel:
+        """The model, ready to compute."""
+        return self.loaded
+
+
+def upscale_archive(
+    model: str,
+    scenes: list[Scene],
+    target: str,
+    settings: SceneSettings,
+    options: Options,
+    tell: Callable[[Progress], None],
+    change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
+) -> dict[str, Any]:
+    """Upscales scenes to Cloud-Optimised GeoTIFFs, and goes on where an interrupted run was.
+
+    Args:
+        model: Packaged name, folder or prefix of the model.
+        scenes: From :func:`orchestrator.archive.listing.list_archive`.
+        target: Folder or prefix of the outputs and the ledger.
+        settings: How scenes are upscaled; device and precision are settled here.
+        options: How the work is done.
+        tell: Called with the progress about every second.
+        change_worker: Puts another worker in place, for tests of what happens to it.
+
+    Returns:
+        Counts by outcome, each failure, and where the ledger is.
+
+    Raises:
+        UsageError: If nothing can be started.
+        RunError: If no cluster answers.
+    """
+    found, out = find_model(model), Storage.at(target)
+    out.check_writable()
+    ledger, cluster = Ledger.new(out), Cluster(address=options.address, cpus=options.cpus)
+    with ExitStack() as ray:
+        # A Ray of our own is started only if there is something to do.
+        own = options.address is None
+        resources = local_resources(cluster) if own else ray.enter_context(connect(cluster))
+        gpus = _gpus(options.device, resources)
+        settings = replace(settings, device="cuda" if gpus else "cpu")
+        settings = replace(settings, precision=_precision(settings, own, out))
+        recipe = _recipe(found, settings)
+        there = {out.child(file.path).uri: file.size for file in out.files()}
+        plan = make_plan(scenes, read_past(out), there, recipe, options.overwrite, options.retry_failed)
+        if not plan.work:
+            ledger.write(plan.settled)
+            return _summary(found, out, ledger, settings, plan.settled)
+        if own:
+            ray.enter_context(connect(cluster))
+        scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
+        site = Site(run=ledger.run, out=out.uri, scratch=str(scratch), settings=settings, only_parts=gpus)
+        facts = load_model(found, replace(settings, device="cpu")).facts
+        worker = change_worker(SceneWorker(site, facts, SharedModel(found, settings)))
+        heartbeat = ray.enter_context(_tidy(out, ledger, scratch))
+        pool = RayPool(worker, settings.threads, 1.0 if gpus else 0.0)
+        shared = len(alive_nodes()) == 1 or (not out.remote and options.scratch is None)
+
+        def told(progress: Progress) -> None:
+            heartbeat.beat()
+            tell(progress)
+
+        driver = Driver(pool, ledger, recipe, shared, gpus, told)
+        try:
+            progress = driver.run(plan)
+        finally:
+            pool.cancel()
+            ledger.close()
+    return _summary(found, out, ledger, settings, driver.ended, progress, driver.stopped)
+
+
+def _gpus(device: str, resources: Resources) -> bool:
+    if device == "cuda" and not resources.gpus:
+        raise UsageError("--device is cuda, but no node of this Ray has a GPU; take --device cpu.")
+    return device != "cpu" and resources.gpus > 0
+
+
+def _precision(settings: SceneSettings, own: bool, out: Storage) -> Precision:
+    """One precision for all nodes, since outputs depend on it; and all of them must see where outputs go."""
+    if own:
+        return resolve(settings.precision, torch.device(settings.device))
+    place = None if out.remote else out.path
+    if place is not None:
+        Path(place).mkdir(parents=True, exist_ok=True)
+    found = set()
+    for node, told in on_every_node(_survey, settings.precision, settings.device, place):
+        if isinstance(told, Exception):
+            raise RunError(f"Node {node[:8]} of the cluster cannot work: {told}")
+        sees, precision = told
+        if not sees:
+            raise UsageError(
+                f"Node {node[:8]} of the cluster does not see the folder '{place}'; outputs must go to s3:// or to a "
+                "folder that all nodes share."
+            )
+        found.add(precision)
+    return found.pop() if len(found) == 1 else "float32"
+
+
+def _survey(precision: Precision, device: str, place: str | None) -> tuple[bool, Precision]:
+    usable = device if torch.cuda.is_available() else "cpu"
+    return place is None or os.access(place, os.W_OK), resolve(precision, torch.device(usable))
+
+
+def _recipe(found: FoundModel, settings: SceneSettings) -> Recipe:
+    files = {name: digest(data.hex()) for name, data in found.files.items()}
+    return Recipe(digest(files), digest([_FORMAT, settings.of_the_result(), settings.device]))
+
+
+def _scratch(out: Storage) -> str:
+    return f"{tempfile.gettempdir()}/rayscale" if out.remote else out.child(WORKSPACES).path
+
+
+@contextmanager
+def _tidy(out: Storage, ledger: Ledger, scratch: Path) -> Iterator[Heartbeat]:
+    """Removes what killed runs left behind, and in the end what this one did."""
+    heartbeat = Heartbeat(ledger)
+    heartbeat.beat()
+    if out.remote:
+        abort_uploads(out, alone=not others_alive(ledger))
+    else:
+        sweep_commits(out)
+    enter_workspace(scratch, ledger.run)
+    try:
+        yield heartbeat
+    finally:
+        heartbeat.stop()
+        for _ in on_every_node(_leave, scratch, ledger.run) if len(alive_nodes()) > 1 else ():
+            pass
+        _leave(scratch, ledger.run)
+        if not out.remote:
+            sweep_commits(out)
+
+
+def _leave(scratch: Path, run: str) -> None:
+    sweep_workspaces(scratch)
+    leave_workspace(scratch, run)
+
+
+def _summary(
+    found: FoundModel,
+    out: Storage,
+    ledger: Ledger,
+    settings: SceneSettings,
+    ended: list[Event],
+    progress: Progress | None = None,
+    stopped: str | None = None,
+) -> dict[str, Any]:
+    by_status = Counter(event["status"] for event in ended)
+    failed = sorted((event for event in ended if event["status"] == "failed"), key=lambda event: str(event["name"]))
+    return {
+        "model": found.where,
+        "scale": found.net.architecture.scale,
+        "output": out.uri,
+        "ledger": ledger.uri,
+        "run": ledger.run,
+        "written": by_status["ok"],
+        "skipped": by_status["skipped"],
+        "failed": [{"file": e["name"], "error": e["error"], "reason": e["message"]} for e in failed],
+        "errors": dict(sorted(Counter(event["error"] for event in failed).items())),
+        "flagged": [
+            {"file": e["name"], "flags": e["consistency"]["flags"]}
+            for e in ended
+            if (e.get("consistency") or {}).get("flags")
+        ],
+        "notes": [{"file": e["name"], "note": note} for e in ended for note in e.get("notes", [])],
+        "not_tried": progress.scenes - progress.done if progress else 0,
+        "stopped": stopped,
+        "megapixels": round(progress.megapixels, 3) if progress else 0.0,
+        "seconds": round(progress.seconds, 1) if progress else 0.0,
+        "device": settings.device,
+        "precision": settings.precision,
+    }

@@ -1,0 +1,80 @@
+"""What a run says: a moving line on a terminal, a plain line every half minute in a log, and the summary."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from orchestrator.archive.driving import Progress
+from orchestrator.printing import duration
+
+_LOG_SECONDS = 30.0
+_NAMED = 20
+"""Failures and outliers that are named; the ledger has them all."""
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Progress], None]]:
+    """Shows the progress that it is told on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said = time.monotonic()
+
+        def tell_line(progress: Progress) -> None:
+            nonlocal said
+            if time.monotonic() - said >= _LOG_SECONDS:
+                said = time.monotonic()
+                print(progress_line(progress), file=sys.stderr, flush=True)
+
+        yield tell_line
+        return
+    with Bar(BarColumn(24), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("scenes", total=None)
+        yield lambda told: bar.update(task, completed=told.done, total=told.scenes, description=progress_line(told))
+
+
+def progress_line(progress: Progress) -> str:
+    """How far a run is: output per second, scenes and time left, failures so far."""
+    rate = progress.megapixels / max(progress.seconds, 1e-9)
+    parts = [f"{progress.done} of {scenes(progress.scenes)} done", f"{rate:.1f} MP/s"]
+    parts.append(f"{progress.scenes - progress.done} left")
+    if progress.seconds_left is not None:
+        parts.append(f"about {duration(progress.seconds_left)}")
+    parts.append(f"failed {_by_class(progress.failed)}" if progress.failed else "none failed")
+    return ", ".join(parts)
+
+
+def print_archive(told: Mapping[str, Any]) -> None:
+    """What was written, skipped and failed, and what to do about it."""
+    rate = told["megapixels"] / max(told["seconds"], 1e-9)
+    print(
+        f"{scenes(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}"
+        + (f" ({told['megapixels']:.1f} MP in {duration(told['seconds'])}, {rate:.1f} MP/s)" if told["written"] else "")
+    )
+    if told["skipped"]:
+        print(f"{scenes(told['skipped'])} skipped: finished before (--overwrite makes them again)")
+    for failure in told["failed"][:_NAMED]:
+        print(f"failed: {failure['file']}: {failure['error']}: {failure['reason']}")
+    if len(told["failed"]) > _NAMED:
+        print(f"and {len(told['failed']) - _NAMED} more, named in the ledger")
+    if told["failed"]:
+        print(f"{scenes(len(told['failed']))} failed: {_by_class(told['errors'])}")
+    for outlier in told["flagged"][:_NAMED]:
+        print(f"does not match its source: {outlier['file']}: {', '.join(outlier['flags'])}")
+    if told["stopped"]:
+        print(f"Given up with {scenes(told['not_tried'])} left: {told['stopped']}")
+    print(f"Ledger: {told['ledger']}")
+
+
+def scenes(count: int) -> str:
+    """A number of scenes in words."""
+    return f"{count} scene" if count == 1 else f"{count} scenes"
+
+
+def _by_class(errors: Mapping[str, int]) -> str:
+    return f"{sum(errors.values())} ({', '.join(f'{error} {count}' for error, count in sorted(errors.items()))})"

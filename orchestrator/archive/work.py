@@ -1,0 +1,300 @@
+"""What a worker does with one scene: fetch it, upscale it or a part of it, and store what came out.
+
+Nothing here raises for a bad scene: each function returns an outcome, so that only a process that dies is a failure of
+the machinery. Pixels stay on disk; only these small outcomes travel.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+
+from orchestrator.archive.commit import enter_workspace, publish
+from orchestrator.archive.contract import (
+    LoadedModel,
+    ModelFacts,
+    PartFacts,
+    Provenance,
+    Rows,
+    SceneError,
+    SceneOutput,
+    SceneSettings,
+    TileView,
+)
+from orchestrator.archive.listing import SIDECAR, Scene
+from orchestrator.archive.objects import bucket_and_key, client, error_class
+from orchestrator.archive.scene import check_scene, finish_scene, part_rows, upscale_part, upscale_scene
+from orchestrator.storage import Storage
+from trainables.consistency import ConsistencyMeter
+
+_COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+_ITEM_TYPE = "application/geo+json"
+_LARGE = 16 * 2**20
+"""LR pixels above which a scene is always divided, where there is more than one worker."""
+
+_SMALL = 2**20
+"""LR pixels above which it is divided among workers who would be idle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where and how all scenes of a run are worked on.
+
+    Attributes:
+        run: Name of the run.
+        out: Place of all outputs.
+        scratch: Folder of workspaces, the same path on every node.
+        settings: How scenes are upscaled, the precision resolved.
+        only_parts: Whether every scene goes in parts, so that what computes never encodes.
+    """
+
+    run: str
+    out: str
+    scratch: str
+    settings: SceneSettings
+    only_parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A scene whose output is in place; ``columns`` are the ledger's."""
+
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A scene that cannot be upscaled."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """A scene that several workers are to share, by rows of its LR pixels."""
+
+    rows: list[Rows]
+
+
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """Some rows of a scene, on the disk of a node, and how well they agree with their source."""
+
+    part: PartFacts
+    meter: ConsistencyMeter | None = None
+
+
+Outcome = Finished | Failed | Divided | PartDone
+
+
+@dataclass(slots=True)
+class _Witness:
+    """Compares the output with its source while both are in memory."""
+
+    scale: int
+    meter: ConsistencyMeter | None = None
+
+    def __call__(self, view: TileView) -> None:
+        if self.meter is None:
+            self.meter = ConsistencyMeter(self.scale, len(view.lr))
+        low, span = view.low[:, None, None], (view.high - view.low)[:, None, None]
+        lr, hr = ((values - low) / span for values in (view.lr, view.hr))
+        self.meter.add(lr.astype(np.float32), hr.astype(np.float32), np.all(view.valid, axis=0))
+
+
+class Worker(Protocol):
+    """What a driver hands to its pool; tests put their own in its place."""
+
+    def begin(self, scene: Scene, workers: int) -> Outcome:
+        """Upscales a scene, or divides it; ``workers`` says how many are free to share it, 0 that there is but one."""
+
+    def part(self, scene: Scene, rows: Rows) -> Outcome:
+        """Upscales some rows."""
+
+    def finish(self, scene: Scene, parts: list[PartDone]) -> Outcome:
+        """Joins parts and stores the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneWorker:
+    """The real worker.
+
+    Attributes:
+        site: Where and how.
+        facts: What is known of the model without its weights.
+        model: Gives the model, loaded once in each process.
+    """
+
+    site: Site
+    facts: ModelFacts
+    model: Callable[[], LoadedModel]
+
+    def begin(self, scene: Scene, workers: int) -> Outcome:
+        """Upscales a scene; one that is too large for one worker, or whose encoding is another's, is divided."""
+
+        def work() -> Outcome:
+            settings = self.site.settings
+            folder = self._folder(scene, own=True)
+            try:
+                source, fetched = self._fetch(scene, folder)
+                facts = check_scene(source, self.facts, settings)
+                parts = _parts(facts.pixels, workers)
+                if parts > 1 or self.site.only_parts:
+                    rows = part_rows(facts, self.facts.scale, settings, parts)
+                    if len(rows) > 1 or self.site.only_parts:
+                        return Divided(rows)
+                self._check_room(facts.scratch_bytes(self.facts.scale))
+                cog = folder / _name(scene)
+                witness = _Witness(self.facts.scale)
+                made = upscale_scene(source, cog, folder, self.model(), settings, self._provenance(scene), witness)
+                return self._store(scene, made, fetched, witness.meter)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        return _told(work)
+
+    def part(self, scene: Scene, rows: Rows) -> Outcome:
+        """Upscales some rows of a scene."""
+
+        def work() -> Outcome:
+            model, folder = self.model(), self._folder(scene)
+            source, fetched = self._fetch(scene, folder)
+            path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
+            witness = _Witness(self.facts.scale)
+            made = upscale_part(source, rows, path, model, self.site.settings, witness)
+            return PartDone(replace(made, seconds={"fetch": fetched, **made.seconds}), witness.meter)
+
+        return _told(work)
+
+    def finish(self, scene: Scene, parts: list[PartDone]) -> Outcome:
+        """Joins all parts of a scene and stores the output; the network is not needed."""
+
+        def work() -> Outcome:
+            folder = self._folder(scene)
+            source, fetched = self._fetch(scene, folder)
+            made = finish_scene(
+                source,
+                sorted((done.part for done in parts), key=lambda part: part.rows),
+                folder / _name(scene),
+                self.facts,
+                self.site.settings,
+                self._provenance(scene),
+            )
+            told = self._store(scene, made, fetched, _merged([done.meter for done in parts]))
+            shutil.rmtree(folder, ignore_errors=True)
+            return told
+
+        return _told(work)
+
+    def _folder(self, scene: Scene, own: bool = False) -> Path:
+        name = hashlib.sha256(scene.output.encode()).hexdigest()[:16]
+        workspace = enter_workspace(Path(self.site.scratch), self.site.run)
+        folder = workspace / (f"{name}-{os.getpid()}" if own else name)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _fetch(self, scene: Scene, folder: Path) -> tuple[Path, float]:
+        """The scene as a local file, and the seconds that took; what lies in a bucket is fetched once a folder."""
+        place = Storage(scene.source)
+        if not place.remote:
+            return Path(place.path), 0.0
+        start, path = time.monotonic(), folder / f"source{PurePosixPath(scene.source).suffix.lower()}"
+        if not path.exists():
+            bucket, key = bucket_and_key(scene.source)
+            temporary = folder / f"fetching-{os.getpid()}"
+            # The very object that was listed, or none.
+            client().download_file(bucket, key, str(temporary), ExtraArgs={"IfMatch": f'"{scene.version}"'})
+            # Where nothing else tells when a scene was taken, the time of its last change does.
+            os.utime(temporary, (scene.modified, scene.modified))
+            temporary.replace(path)
+        return path, time.monotonic() - start
+
+    def _check_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.site.scratch).free
+        if free < needed:
+            raise SceneError(
+                "disk", f"{self.site.scratch} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed"
+            )
+
+    def _provenance(self, scene: Scene) -> Provenance:
+        key = scene.output.removeprefix(self.site.out).strip("/")
+        return Provenance(item_id=str(PurePosixPath(key).with_suffix("")).replace("/", "_"), source=scene.source)
+
+    def _store(self, scene: Scene, made: SceneOutput, fetched: float, meter: ConsistencyMeter | None) -> Outcome:
+        _check_unchanged(scene)
+        start, output = time.monotonic(), Storage(scene.output)
+        item = made.path.with_name(made.path.name + SIDECAR)
+        item.write_text(json.dumps(made.item, indent=2, ensure_ascii=False), encoding="utf-8")
+        # The item first: where there is an output, there is its item.
+        publish(item, Storage(scene.output + SIDECAR), _ITEM_TYPE)
+        publish(made.path, output, _COG_TYPE)
+        upload = time.monotonic() - start
+        seconds = {**made.seconds, "fetch": made.seconds.get("fetch", 0.0) + fetched, "upload": upload}
+        return Finished({**_columns(made, seconds), "consistency": meter and meter.result().to_dict()})
+
+
+def _merged(meters: list[ConsistencyMeter | None]) -> ConsistencyMeter | None:
+    seen = [meter for meter in meters if meter is not None]
+    if not seen:
+        return None
+    merged = copy.deepcopy(seen[0])  # arrays that came through Ray are read-only
+    for meter in seen[1:]:
+        merged.merge(meter)
+    return merged
+
+
+def _parts(pixels: int, workers: int) -> int:
+    """In how many parts a scene goes: each of a size that is worth its halo, and small enough to be lost."""
+    return max(-(-pixels // _LARGE), min(-(-pixels // _SMALL), workers)) if workers else 1
+
+
+def _check_unchanged(scene: Scene) -> None:
+    place = Storage(scene.source)
+    if not place.remote:
+        facts = Path(place.path).stat()
+        if f"{facts.st_size}-{facts.st_mtime_ns}" != scene.version:
+            raise SceneError("transient", "it changed while it was upscaled")
+
+
+def _name(scene: Scene) -> str:
+    return PurePosixPath(scene.output).name
+
+
+def _columns(made: SceneOutput, seconds: dict[str, float]) -> dict[str, Any]:
+    return {
+        "width": made.width,
+        "height": made.height,
+        "bands": made.bands,
+        "dtype": made.dtype,
+        "tile": list(made.tile),
+        "halo": made.halo,
+        "normalisation": made.normalisation,
+        "band_map": made.band_map,
+        "seconds": {phase: round(taken, 3) for phase, taken in seconds.items()},
+        "valid_percent": round(100 * made.valid_share, 4),
+        "minimum": made.minimum,
+        "maximum": made.maximum,
+        "notes": made.notes,
+        "output_bytes": made.size,
+        "sha256": made.sha256,
+    }
+
+
+def _told(work: Callable[[], Outcome]) -> Outcome:
+    try:
+        return work()
+    except SceneError as error:
+        return Failed(error.kind, error.reason)
+    except MemoryError:
+        return Failed("memory", "there is not enough memory")
+    except Exception as error:  # whatever it is, the next scene must go on
+        return Failed(*error_class(error))
