@@ -5,6 +5,7 @@ from typing import Any
 from orchestrator.advice_grading import grade_advice
 from orchestrator.confirmation_job import INTERPOLATED
 from orchestrator.experiment import Experiment
+from orchestrator.jobs import Jobs
 from orchestrator.locked_test import OPENING, PREFIX, openings
 from orchestrator.report import (
     Arm,
@@ -63,7 +64,7 @@ def domain_report(experiment: Experiment, name: str, records: list[Record], pict
     averaged, luck = _interpolation(told, model), optimism(winner, candidates, differences)
     opened = Opening(**{key: told["opened"][key] for key in OPENING})
     every = [Opening(**entry) for entry in openings(home.child("confirm", name, "test-opened"), locked)]
-    advice = _advice(home, name)
+    advice = Jobs(experiment).advice(name)
     return DomainReport(
         space=space.id,
         degradation=space.degradation.describe(),
@@ -152,12 +153,6 @@ def _interpolation(told: dict[str, Any], model: Storage) -> Interpolation | None
         return None
     where = model.child(INTERPOLATED).uri if found["share"] < 1 else None
     return Interpolation(share=found["share"], validation=found["validation"], model=where)
-
-
-def _advice(home: Storage, domain: str) -> dict[str, Any] | None:
-    record = home.child("analysis", domain, RECORD).read_json() or {}
-    advice: dict[str, Any] | None = record.get("result", {}).get("advice")
-    return advice
 
 
 def _trial(record: dict[str, Any]) -> Trial:

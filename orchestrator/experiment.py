@@ -208,9 +208,9 @@ class Search(_Section):
     sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler")
     startup_trials: Positive = Field(5, description="trials before the sampler's model is used")
     starts: tuple[Literal["default", "advice", "space", "siblings"], ...] = Field(
-        ("default", "advice", "space", "siblings"),
-        description="first trials, in this order: the default fine-tune, what the analysis of the domain advises, the "
-        "search space's own, the best of other domains' finished searches; leave out what is not wanted",
+        ("default", "siblings", "space"),
+        description="first trials, in this order: `default`, the default fine-tune; `siblings`, the best of other "
+        "domains' finished searches; `space`, the search space's own; `advice`, what the domain's analysis advises",
     )
     starts_from: tuple[str, ...] = Field(
         (), description="folders or s3:// prefixes of other experiments, whose finished searches are siblings too"

@@ -143,8 +143,17 @@ class Jobs:
     def report_inputs(self) -> str:
         """Fingerprint of the report."""
         confirmations = {domain: self.confirm_inputs(domain) for domain in self.experiment.targets}
-        advice = [(self.place("analysis", domain, RECORD).read_json() or {}).get("result") for domain in confirmations]
+        advice = {domain: self.advice(domain) for domain in confirmations}
         return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice)
+
+    def advice(self, domain: str) -> dict[str, Any] | None:
+        """What a domain's analysis advised: the one that its search started from, else that of `rayscale analyze`."""
+        record = self.place("analysis", domain, RECORD).read_json() or {}
+        told: dict[str, Any] | None = record.get("result", {}).get("advice")
+        if told is None:
+            analysis = self.place("analysis", "analysis.json").read_json() or {}
+            told = analysis.get("targets", {}).get(domain, {}).get("advice")
+        return told
 
     def records(self, domain: str) -> list[Record]:
         """The trials of a study that have ended."""

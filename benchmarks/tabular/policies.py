@@ -20,7 +20,7 @@ from tabular.table import Cell, DomainTable
 
 SAMPLERS = ("gp", "tpe", "random", "qmc", "grid")
 STARTS = ("none", "space", "advice", "siblings")
-OWN_STARTS = "advice"
+OWN_STARTS = "space"
 """What the search itself starts from where no sibling is searched yet."""
 
 

@@ -34,9 +34,10 @@ def images(tmp_path):
 def test_an_untrained_network_ties_with_bicubic(model, images):
     told = evaluate_model(model, [str(images)])
     (only,) = told["sets"]
-    assert only["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "scenes": 3}
+    # The network's own bicubic adds up in another order.
+    assert only["gain"] == pytest.approx({"mean": 0.0, "low": 0.0, "high": 0.0, "scenes": 3}, abs=1e-3)
     assert Interval(**only["gain"]).verdict == "tie"
-    assert only["model"] == only["bicubic"]
+    assert only["model"] == pytest.approx(only["bicubic"], abs=1e-3)
     assert (only["name"], only["images"], only["skipped"]) == ("images", 3, [])
     assert (told["scale"], told["model"], told["self_ensemble"]) == (2, model, False)
     assert told["degradation"] == find_space("satellite").degradation.describe()

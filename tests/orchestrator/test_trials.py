@@ -99,7 +99,7 @@ def test_a_killed_search_has_the_trials_of_an_unbroken_one(tmp_path, trained, st
     search(again, trained)
     assert timeless(again) == timeless(unbroken)
     statuses = {record["status"] for record in timeless(unbroken)}
-    assert statuses == {"finished", "diverged", "stopped"} - ({"stopped"} if stopping == "none" else set())
+    assert statuses >= {"finished", "stopped" if stopping == "asha" else "diverged"}
 
     killed = job_at(tmp_path / "killed", settings=settings)
     before = len(trained.configurations)

@@ -14,6 +14,7 @@ from tiny_experiment import DOMAINS, settings, write_images
 
 from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment import Experiment
+from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import open_test
 from orchestrator.model_files import read_model
@@ -53,8 +54,11 @@ def records(storage: Path, domain: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def searched(images: Path, storage: Path, ray_session: None) -> tuple[Experiment, str, str]:
     """An experiment whose search ran while the test split was nowhere, and what a confirmation said of that."""
-    content = settings(str(images), str(storage), confirmation={"ablation": True, "classical": True})
-    experiment = make_experiment(content, "tiny")
+    changes = {
+        "confirmation": {"ablation": True, "classical": True},
+        "search": {"starts": ["default", "advice", "space"], "analysis_images": 8},
+    }
+    experiment = make_experiment(settings(str(images), str(storage), **changes), "tiny")
     run(experiment, "pretrain")
     locked, elsewhere = storage / "tiny" / "test-locked", storage / "elsewhere"
     locked.rename(elsewhere)
@@ -78,7 +82,7 @@ def test_a_search_needs_no_test_split_and_a_confirmation_does(searched: tuple[Ex
 
 def test_a_search_process_cannot_read_the_test_split(searched: tuple[Experiment, str, str]) -> None:
     jobs = Jobs(searched[0])
-    study = jobs.study("satellite", new_board())
+    study = jobs.study("satellite", study_starts(jobs, "satellite"), new_board())
     assert "test-locked" not in repr(study)
     assert b"test-locked" not in study.domain.shards.child("manifest.json").read_bytes()
 
