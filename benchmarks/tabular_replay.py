@@ -40,7 +40,7 @@ from tabular.judging import (
     seed_noise,
     stopping_effects,
 )
-from tabular.policies import SAMPLERS, STARTS, Policy, Trace, replay
+from tabular.policies import OWN_STARTS, SAMPLERS, STARTS, Policy, Trace, replay
 from tabular.table import Cell, DomainTable, domain_tables, read_advice, read_table
 from tabular.telling import describe
 
@@ -110,7 +110,7 @@ def judge(options: argparse.Namespace) -> Json:
 def policies(samplers: Sequence[str], advised: bool) -> list[Policy]:
     """Every policy that is compared, those whose traces others need first; from advice only where it is known."""
     kinds = [starts for starts in STARTS if advised or starts != "advice"]
-    wanted = [Policy(DEFAULT.sampler if DEFAULT.sampler in samplers else samplers[0], kinds[-2])]
+    wanted = [Policy(DEFAULT.sampler if DEFAULT.sampler in samplers else samplers[0], OWN_STARTS)]
     for sampler in samplers:
         of_grid = sampler in ("grid", "qmc")
         wanted += [Policy(sampler, starts) for starts in (kinds[:2] if of_grid else kinds)]

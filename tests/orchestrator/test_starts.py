@@ -71,7 +71,7 @@ def told(starts):
 
 
 def test_kinds_come_in_the_order_of_the_setting(experiment_of):
-    experiment = experiment_of("one")
+    experiment = experiment_of("one", search={"starts": ["default", "advice", "space", "siblings"]})
     jobs = Jobs(experiment)
     points = [{"learning_rate": 8e-4, "lambda_": 1e-4, "frozen_depth": 0}]
     advice = {"advice": {"regime": "new degradation", "points": points}}
@@ -86,6 +86,7 @@ def test_kinds_come_in_the_order_of_the_setting(experiment_of):
     only = experiment_of("two", search={"starts": ["space", "default"]})
     assert told(study_starts(Jobs(only), "medical")) == [("start", 1e-3, ""), ("default", 1e-4, "")]
     assert told(study_starts(Jobs(experiment_of("three", search={"starts": []})), "medical")) == []
+    assert [kind for kind, *_ in told(study_starts(Jobs(experiment_of("four")), "medical"))] == ["default", "start"]
 
 
 def test_a_sibling_s_search_must_have_finished_with_today_s_settings(experiment_of):
