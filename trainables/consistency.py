@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from trainables.errors import UsageError
 from trainables.registration import phase_shift
+from trainables.spectral_metrics import spectral_angles
 
 REFLECTANCE_LIMIT = 0.02
 """Mean absolute difference of a band above which a scene is flagged, in units of the normalisation."""
@@ -135,7 +136,7 @@ class ConsistencyMeter:
         self._pixels += int(good.sum())
         self._differences += torch.where(good, (means - values).abs(), 0).sum((1, 2), dtype=torch.float64).numpy()
         if self.bands > 1:
-            angles, defined = _angles(values, means)
+            angles, defined = spectral_angles(values, means)
             defined &= good
             self._angles += float(torch.where(defined, angles, 0).sum(dtype=torch.float64))
             self._angle_pixels += int(defined.sum())
@@ -189,18 +190,3 @@ class ConsistencyMeter:
                 f"Windows of {self.bands} bands at x{self.scale} were expected, found LR {tuple(lr.shape)} and output "
                 f"{tuple(sr.shape)}."
             )
-
-
-def _angles(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles in radians between the bands of each pixel of two (C, H, W), and where they are defined: neither is zero.
-
-    By Kahan's formula: arc cosine would turn a rounding error of 1e-7 into 0.02 degrees.
-    """
-    lengths = [_length(each) for each in (first, second)]
-    a, b = first * lengths[1], second * lengths[0]
-    return 2 * torch.atan2(_length(a - b), _length(a + b)), (lengths[0] > 0) & (lengths[1] > 0)
-
-
-def _length(vectors: Tensor) -> Tensor:
-    # Ten times as fast as torch.linalg.vector_norm over this dimension.
-    return vectors.square().sum(0).sqrt()

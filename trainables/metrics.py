@@ -34,14 +34,30 @@ def comparable(image: Tensor, gray: bool, border: int) -> Tensor:
     return plane[border : plane.shape[0] - border, border : plane.shape[1] - border]
 
 
-def psnr(first: Tensor, second: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two (H, W) planes on [0, 255], at most :data:`HIGHEST_PSNR`."""
-    error = (first - second).square().mean().item()
+def psnr(first: Tensor, second: Tensor, valid: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of two (H, W) planes on [0, 255], at most :data:`HIGHEST_PSNR`.
+
+    Args:
+        first: One plane.
+        second: The other.
+        valid: bool (H, W), pixels that count; None for all. NaN where there are none.
+    """
+    difference = first - second
+    error = (difference if valid is None else difference[valid]).square().mean().item()
     return HIGHEST_PSNR if error == 0 else min(10 * math.log10(255**2 / error), HIGHEST_PSNR)
 
 
-def ssim(first: Tensor, second: Tensor) -> float:
-    """Structural similarity of two (H, W) planes on [0, 255]; each side must have 11 pixels or more."""
+def ssim(first: Tensor, second: Tensor, valid: Tensor | None = None) -> float:
+    """Structural similarity of two (H, W) planes on [0, 255]; each side must have 11 pixels or more.
+
+    Args:
+        first: One plane.
+        second: The other.
+        valid: bool (H, W), pixels that have a value; windows of 11×11 that hold others are left out, and NaN is given
+            where none is left. None for all.
+    """
+    if valid is not None:
+        first, second = (torch.where(valid, plane, 0) for plane in (first, second))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean1, mean2 = _window(first), _window(second)
     variance1 = _window(first * first) - mean1 * mean1
@@ -50,6 +66,9 @@ def ssim(first: Tensor, second: Tensor) -> float:
     similarity = ((2 * mean1 * mean2 + c1) * (2 * covariance + c2)) / (
         (mean1 * mean1 + mean2 * mean2 + c1) * (variance1 + variance2 + c2)
     )
+    if valid is not None:
+        lost = functional.max_pool2d((~valid).to(first.dtype)[None], 11, stride=1)[0]
+        similarity = similarity[lost == 0]
     return float(similarity.mean())
 
 

@@ -84,3 +84,18 @@ def test_bicubic_baseline_of_a_whole_image_is_pillows(scale):
     outputs = [torch.from_numpy(output / 255) for output in (ours, expected)]
     scores = [psnr(comparable(output, False, scale), comparable(pair.hr, False, scale)) for output in outputs]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+def test_only_valid_pixels_count():
+    first, second = map(torch.from_numpy, planes(40, 30, 30))
+    valid = torch.ones(40, 30, dtype=torch.bool)
+    valid[12:15] = False
+    spoilt = torch.where(valid, second, math.nan)
+    error = (first - second)[valid].square().mean().item()
+    assert psnr(first, spoilt, valid) == pytest.approx(10 * math.log10(255**2 / error))
+    above, below = (ssim(first[rows], second[rows]) for rows in (slice(12), slice(15, 40)))
+    windows = [2 * 20, 15 * 20]  # of 11×11 in each part
+    assert ssim(first, spoilt, valid) == pytest.approx(np.average([above, below], weights=windows))
+    assert ssim(first, second, valid | True) == pytest.approx(ssim(first, second))
+    assert math.isnan(psnr(first, second, ~(valid | True)))
+    assert math.isnan(ssim(first, second, ~(valid | True)))
