@@ -159,15 +159,37 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Score bilinear and Lanczos interpolation beside bicubic.")
     ] = False,
+    lr: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder or prefix of LR GeoTIFFs named as the HR ones, for each --images; else made from HR."
+        ),
+    ] = None,
+    normalisation: Annotated[
+        str,
+        typer.Option(
+            help="GeoTIFF values that mean black and white: LOW,HIGH, scales (the file's own), dtype (its limits) or "
+            "auto (uint8: 0,255; else what the model's card says, else scales)."
+        ),
+    ] = "auto",
+    band_map: Annotated[
+        str,
+        typer.Option(help="GeoTIFF bands that the model sees together: auto, singly, or groups such as 1,2,3;4."),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Scores a model against bicubic on HR images of your own, which it degrades itself.
 
     PSNR and SSIM are on luma (BT.601, studio range), on the one channel of gray images, without a border of r pixels.
+
+    GeoTIFF scenes are compared band by band in their own depth, where they have values, also by spatial correlation
+    (SCC), spectral angle (SAM) and ERGAS.
     """
+    from orchestrator.archive.values import read_band_map, read_normalisation
     from orchestrator.evaluating import evaluate_model
 
-    told = evaluate_model(model, images, space, self_ensemble, precision, baselines)
+    wishes = read_normalisation(normalisation), read_band_map(band_map)
+    told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes)
     if as_json:
         print_json(told)
     else:

@@ -1,15 +1,24 @@
-"""Scoring a model on folders of HR images, beside bicubic."""
+"""Scoring a model on folders of HR images, beside bicubic.
+
+A set is plain images, compared as the literature does (:mod:`trainables.metrics`), or GeoTIFF scenes, compared as
+:mod:`orchestrator.archive.scoring` says: all its files are TIFFs, and one of them at least holds what plain images do
+not, or a setting for scenes is given.
+"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 
-from orchestrator.image_sets import Skipped, left_out, read_image
-from orchestrator.model_files import find_model
+from orchestrator.archive.contract import BandMap, Normalisation, SceneSettings
+from orchestrator.archive.scene import load_model
+from orchestrator.archive.scoring import LEAST_LR_SIDE, as_models
+from orchestrator.evaluating_scenes import are_scenes, evaluate_scenes
+from orchestrator.image_sets import Skipped, left_out, list_images, read_image
+from orchestrator.model_files import FoundModel, find_model
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
@@ -17,12 +26,20 @@ from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, make_pairs, score
-from trainables.images import EXTENSIONS
 from trainables.inference import Prepared, prepared
 from trainables.precision import Precision
 from trainables.upscaling import upscale
 
-_LEAST_LR_SIDE = 16
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Images to evaluate; ``lr`` has their LR counterparts, or makes them."""
+
+    name: str
+    place: Storage
+    paths: list[str]
+    lr: Storage | Degradation
+    scenes: bool
 
 
 def evaluate_model(
@@ -32,6 +49,9 @@ def evaluate_model(
     ensemble: bool = False,
     precision: Precision = "auto",
     baselines: bool = False,
+    lr: Sequence[str] = (),
+    normalisation: Normalisation = "auto",
+    band_map: BandMap = "auto",
 ) -> dict[str, Any]:
     """Degrades, upscales and compares every image of every set.
 
@@ -42,34 +62,77 @@ def evaluate_model(
         ensemble: Whether the model's eight flips and rotations are averaged.
         precision: What its convolutions compute in.
         baselines: Whether bilinear and Lanczos interpolation are scored too.
+        lr: Folders or prefixes of LR scenes, one for each of ``images``; made by the degradation where there are none.
+        normalisation: Of scenes, as for archives.
+        band_map: Of scenes, as for archives.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
-        ``baselines`` also PSNR and SSIM of the other interpolations.
+        ``baselines`` also PSNR and SSIM of the other interpolations. Sets of scenes have further measures, and
+        ``scenes``, each scene's own.
 
     Raises:
-        UsageError: If there is no model or no usable image.
+        UsageError: If there is no model or no usable image, or if settings do not go together.
     """
+    settings = SceneSettings(
+        threads=torch.get_num_threads(), precision=precision, normalisation=normalisation, band_map=band_map
+    )
+    _check_lr(images, lr, space)
     found = find_model(model)
     net = prepared(found.net, precision=precision)
-    degradation = find_space(space).degradation if space else found.degradation
-    if degradation is None:
-        raise UsageError(f"The card of model '{found.where}' says no degradation: name a search space with --space.")
+    lr_of: list[Storage | Degradation] = [Storage.at(place) for place in lr]
+    if not lr:
+        lr_of += [_degradation(found, space)] * len(images)
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
+    asked = bool(lr) or (normalisation, band_map) != ("auto", "auto")
+    sets = _sets(images, lr_of, asked)
+    loaded = as_models(load_model(found, settings), plain, ensemble) if any(one.scenes for one in sets) else {}
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
-    places = [Storage.at(place) for place in images]
-    listed = [_list(place) for place in places]
+
+    def evaluate(one: _Set) -> dict[str, Any]:
+        if one.scenes or isinstance(one.lr, Storage):
+            return evaluate_scenes(one.name, one.place, one.paths, one.lr, loaded, settings)
+        return _evaluate_set(one.name, one.place, one.paths, upscalers, one.lr, net.scale)
+
     return {
         "model": found.where,
         "scale": net.scale,
         "precision": net.precision,
-        "degradation": degradation.describe(),
+        "degradation": None if isinstance(lr_of[0], Storage) else lr_of[0].describe(),
         "self_ensemble": ensemble,
-        "sets": [
-            _evaluate_set(name, place, files, upscalers, degradation, net.scale)
-            for name, place, files in zip(_names(places), places, listed, strict=True)
-        ],
+        "sets": [evaluate(one) for one in sets],
     }
+
+
+def _check_lr(images: Sequence[str], lr: Sequence[str], space: str | None) -> None:
+    if lr and len(lr) != len(images):
+        raise UsageError(f"Give --lr once for each --images, found {len(lr)} for {len(images)}.")
+    if lr and space:
+        raise UsageError(f"Give --lr, which has the LR images, or --space {space}, which makes them, not both.")
+
+
+def _degradation(model: FoundModel, space: str | None) -> Degradation:
+    degradation = find_space(space).degradation if space else model.degradation
+    if degradation is None:
+        raise UsageError(f"The card of model '{model.where}' says no degradation: name a search space with --space.")
+    return degradation
+
+
+def _sets(images: Sequence[str], lr: Sequence[Storage | Degradation], asked: bool) -> list[_Set]:
+    """Lists all sets before any is scored."""
+    places = [Storage.at(place) for place in images]
+    sets = []
+    for name, place, lr_of_set in zip(_names(places), places, lr, strict=True):
+        paths = [facts.path for facts in list_images(place)]
+        if isinstance(lr_of_set, Storage):
+            lr_of_set.check_readable()
+        scenes = are_scenes(place, paths, asked)
+        if asked and not scenes:
+            raise UsageError(
+                f"--lr, --normalisation and --band-map are for sets of TIFFs alone; '{place.uri}' holds other images."
+            )
+        sets.append(_Set(name, place, paths, lr_of_set, scenes))
+    return sets
 
 
 def _evaluate_set(
@@ -82,7 +145,7 @@ def _evaluate_set(
 ) -> dict[str, Any]:
     skipped: list[Skipped] = []
     scores: dict[str, list[Score]] = {arm: [] for arm in upscalers}
-    for image in _read(place, files, _LEAST_LR_SIDE * scale):
+    for image in _read(place, files, LEAST_LR_SIDE * scale):
         if isinstance(image, Skipped):
             skipped.append(image)
             continue
@@ -111,14 +174,6 @@ def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:
         return hr.permute(2, 0, 1)[None].float() / 255
 
     return run
-
-
-def _list(place: Storage) -> list[str]:
-    place.check_readable()
-    files = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(EXTENSIONS))]
-    if not files:
-        raise ImageSetError(f"'{place.uri}' has no usable images: expected {', '.join(sorted(EXTENSIONS))}.")
-    return files
 
 
 def _read(place: Storage, files: list[str], least_side: int) -> Iterator[NamedImage | Skipped]:

@@ -115,7 +115,13 @@ def left_out(skipped: Iterable[Skipped]) -> str:
     return f" (left out: {told})" if told else ""
 
 
-def _list_one(place: Storage, scene_of: SceneFinder, test: bool) -> list[SourceFile]:
+def list_images(place: Storage) -> list[FileFacts]:
+    """The images below a place, known by their names.
+
+    Raises:
+        StorageError: If the folder or bucket cannot be read.
+        ImageSetError: If it is empty or holds no images.
+    """
     place.check_readable()
     everything = list(place.files())
     found = [facts for facts in everything if PurePosixPath(facts.path).suffix.lower() in EXTENSIONS]
@@ -125,9 +131,13 @@ def _list_one(place: Storage, scene_of: SceneFinder, test: bool) -> list[SourceF
         raise ImageSetError(
             f"'{place.uri}' holds {len(everything)} files but no images ({', '.join(sorted(EXTENSIONS))})."
         )
+    return found
+
+
+def _list_one(place: Storage, scene_of: SceneFinder, test: bool) -> list[SourceFile]:
     # Where every file is its own scene, files of the same name in both folders are two scenes.
     own = "test/" if test and scene_of.every_file else ""
-    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in found]
+    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in list_images(place)]
 
 
 def _scene_finder(scenes: Scenes, root: Storage) -> SceneFinder:

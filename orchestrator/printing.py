@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 _LOG_SECONDS = 30
+_OTHER_ARMS = ("bilinear", "lanczos")
 
 
 def print_report(told: Any, place: str, as_json: bool) -> None:
@@ -42,24 +43,60 @@ def print_upscaled(told: Any) -> None:
 
 
 def print_evaluation(told: Any) -> None:
-    """One row for each image set."""
-    title = f"{told['model']}, x{told['scale']}, {told['degradation']}"
-    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
-    table = Table("set", title=title + (", self-ensemble" if told["self_ensemble"] else ""), title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in told["sets"]:
-        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
-        gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
-        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), gain]
-        table.add_row(one["name"], str(one["images"]), *cells)
-    _wide_console().print(table)
-    for one in told["sets"]:
-        for arm in sorted({"bilinear", "lanczos"} & one.keys()):
-            print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(one["name"], arm, **one[arm]))
+    """One row for each set of plain images, and for each upscaler of a set of scenes."""
+    title = ", ".join(word for word in (told["model"], f"x{told['scale']}", told["degradation"]) if word)
+    title += ", self-ensemble" if told["self_ensemble"] else ""
+    plain = [one for one in told["sets"] if "scenes" not in one]
+    scenes = [one for one in told["sets"] if "scenes" in one]
+    if plain:
+        _print_plain_sets(title, plain)
+    if scenes:
+        _print_scene_sets(title, scenes)
     for one in told["sets"]:
         for entry in one["skipped"]:
             print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
+
+
+def _print_plain_sets(title: str, sets: list[Any]) -> None:
+    columns = ("images", "bicubic\nPSNR", "model\nPSNR", "bicubic\nSSIM", "model\nSSIM", "gain in dB, 95 % interval")
+    table = Table("set", title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in sets:
+        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
+        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), _gain(one)]
+        table.add_row(one["name"], str(one["images"]), *cells)
+    _wide_console().print(table)
+    for one in sets:
+        for arm in _OTHER_ARMS:
+            if arm in one:
+                print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(one["name"], arm, **one[arm]))
+
+
+def _print_scene_sets(title: str, sets: list[Any]) -> None:
+    table = Table("set", title=title, title_justify="left")
+    for column in ("scenes", "by", "PSNR", "SSIM", "SCC", "SAM °", "ERGAS", "gain in dB,\n95 % interval"):
+        table.add_column(column, justify="left" if column == "by" else "right", no_wrap=True)
+    measures = {"psnr": "{:.2f}", "ssim": "{:.4f}", "scc": "{:.4f}", "sam": "{:.3f}", "ergas": "{:.3f}"}
+    for one in sets:
+        for arm in ("bicubic", *_OTHER_ARMS, "model"):
+            if arm in one:
+                cells = [
+                    "" if one[arm][name] is None else form.format(one[arm][name]) for name, form in measures.items()
+                ]
+                first = [one["name"], str(one["images"])] if arm == "bicubic" else ["", ""]
+                table.add_row(*first, arm, *cells, _gain(one) if arm == "model" else "")
+    _wide_console().print(table)
+    for one in sets:
+        print(f"{one['name']}: LR {one['lr']}; 0 and 1 are {' or '.join(one['normalisation'])}")
+        if one["bands"] > 1:
+            for arm in ("bicubic", "model"):
+                bands = ", ".join("none" if band is None else f"{band:.2f}" for band in one[arm]["psnr_by_band"])
+                print(f"{one['name']}: PSNR by band, {arm}: {bands}")
+
+
+def _gain(one: Any) -> str:
+    return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
 
 
 def print_adaptation(told: Any, images: str) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.contract import ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.contract import BandMap, ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.contract import Normalisation as Wish
+from trainables.errors import UsageError
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 """Data types that scenes may have."""
@@ -147,3 +149,34 @@ def parse_band_map(text: str) -> tuple[Group, ...]:
         ValueError: If it is written otherwise.
     """
     return tuple(tuple(int(band) for band in group.split(",")) for group in text.split(";"))
+
+
+def read_normalisation(text: str) -> Wish:
+    """What a user asks for: ``auto``, ``dtype``, ``scales`` or ``LOW,HIGH``.
+
+    Raises:
+        UsageError: If it is written otherwise.
+    """
+    match text:
+        case "auto" | "dtype" | "scales":
+            return text
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError:
+        raise UsageError(f"--normalisation is auto, dtype, scales or LOW,HIGH, found '{text}'.") from None
+    return low, high
+
+
+def read_band_map(text: str) -> BandMap:
+    """What a user asks for: ``auto``, ``singly`` or groups such as ``1,2,3;4``.
+
+    Raises:
+        UsageError: If it is written otherwise.
+    """
+    match text:
+        case "auto" | "singly":
+            return text
+    try:
+        return parse_band_map(text)
+    except ValueError:
+        raise UsageError(f"--band-map is auto, singly or groups such as 1,2,3;4, found '{text}'.") from None

@@ -98,7 +98,7 @@ def test_no_usable_image_in_one_of_the_sets(model, images, tmp_path):
     (tmp_path / "empty").mkdir()
     noise_images.write(tmp_path / "small", ["a.png"], (31, 64))
     for name, words in {
-        "empty": "no usable images: expected .bmp",
+        "empty": r"empty' is empty; expected images \(\.bmp",
         "small": r"no usable images \(left out: 1 × smaller than the 32×32 needed\)",
     }.items():
         with pytest.raises(ImageSetError, match=words):

@@ -1,0 +1,216 @@
+"""Upscalers against an HR scene: each gets the LR scene as an archive's scene and is compared where values are valid.
+
+Everything is compared band by band on the scale of the normalisation, in which 0 and 1 are what the network sees as
+such, without a border of r pixels.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from orchestrator.archive.contract import LoadedModel, ModelFacts, SceneSettings
+from orchestrator.archive.footprint import enlarged
+from orchestrator.archive.pairing import check_pair, degraded, read_whole, readable, write_lr
+from orchestrator.archive.scene import check_scene, upscale_part
+from orchestrator.archive.source import Scene, gdal
+from orchestrator.archive.values import Normalisation, band_groups, band_text, normalisation
+from orchestrator.storage import Storage
+from trainables.degradation import Degradation
+from trainables.evaluation import Upscaler
+from trainables.images import UnreadableImageError
+from trainables.inference import Prepared
+from trainables.metrics import psnr, ssim
+from trainables.spectral_metrics import ergas, sam, scc
+from trainables.upscaling import self_ensemble
+from trainables.working_memory import bytes_per_pixel
+
+LEAST_LR_SIDE = 16
+_KERNEL_RADIUS = 4
+"""LR pixels that any interpolation reaches: Lanczos's three, and the border's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneScore:
+    """What one upscaler made of one scene; None where a measure is undefined.
+
+    Attributes:
+        psnr: Mean of the bands' PSNR in dB; the peak is the normalisation's span.
+        psnr_by_band: PSNR of each band; None where it is blank.
+        ssim: Mean of the bands' SSIM.
+        scc: Mean of the bands' spatial correlation.
+        sam: Spectral angle in degrees; None with fewer than two bands that are not blank.
+        ergas: Per cent; None likewise.
+    """
+
+    psnr: float
+    psnr_by_band: list[float | None]
+    ssim: float | None
+    scc: float | None
+    sam: float | None
+    ergas: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredScene:
+    """One scene's facts and scores by upscaler."""
+
+    name: str
+    bands: int
+    dtype: str
+    normalisation: str
+    band_map: str
+    scores: dict[str, SceneScore]
+
+
+def as_models(model: LoadedModel, upscalers: Mapping[str, Upscaler], ensemble: bool) -> dict[str, LoadedModel]:
+    """Upscalers by name in the form in which archives are upscaled, the model last."""
+    made = {}
+    for name, upscaler in upscalers.items():
+        net = Prepared(upscaler, model.net.device, "float32", model.net.scale, _KERNEL_RADIUS)
+        made[name] = replace(model, facts=replace(model.facts, radius=_KERNEL_RADIUS), net=net)
+    net = replace(model.net, run=self_ensemble(model.net)) if ensemble else model.net
+    per_pixel = bytes_per_pixel(net, model.facts.channels)
+    return made | {"model": LoadedModel(model.facts, net, per_pixel)}
+
+
+def score_scene(
+    name: str,
+    hr: Storage,
+    lr: Storage | Degradation,
+    models: Mapping[str, LoadedModel],
+    settings: SceneSettings,
+) -> ScoredScene:
+    """Makes or reads the LR scene, upscales and compares it; all of the scene is in memory.
+
+    Args:
+        name: Of the scene.
+        hr: The HR file.
+        lr: The LR file, or what makes LR from HR, which is then cut to a multiple of r.
+        models: Upscalers of one scale.
+        settings: As for archives.
+
+    Raises:
+        SceneError: If a file cannot be read, has a palette, or nothing says its normalisation or bands.
+        UnreadableImageError: If the two files do not go together, are too small, or hold nothing to compare.
+    """
+    facts = models["model"].facts
+    with gdal(), TemporaryDirectory(prefix="rayscale-") as folder, readable(hr) as path, Scene(path) as scene:
+        check_scene(path, facts, settings)
+        _check_size(scene, LEAST_LR_SIDE * facts.scale)
+        groups, norm = band_groups(scene.colours, facts, settings), _normalisation(scene, facts, settings)
+        scratch, scores = Path(folder), {}
+        with _lr_file(lr, scene, facts.scale, scratch) as lr_path, Scene(lr_path) as source:
+            reference, valid = _cut(scene, facts.scale)
+            valid = valid & enlarged(read_whole(source)[1], facts.scale)
+            target, own = _normalised(reference, valid, norm), _normalisation(source, facts, settings)
+            for arm, model in models.items():
+                pixels = _upscaled(lr_path, source, model, settings, scratch / f"{arm}.tif")
+                scores[arm] = compare(_normalised(pixels, valid, own), target, torch.from_numpy(valid), facts.scale)
+    return ScoredScene(name, len(scene.image), scene.facts.dtype, norm.text, band_text(groups), scores)
+
+
+def compare(output: Tensor, target: Tensor, valid: Tensor, scale: int) -> SceneScore:
+    """Scores an output. Bands that are blank in the HR scene are left out: at most exact, they would rule every mean.
+
+    Args:
+        output: (bands, H, W), 0 and 1 being those of the normalisation.
+        target: The same of the HR scene.
+        valid: bool, the same shape.
+        scale: r, pixels of the border that are left out.
+
+    Raises:
+        UnreadableImageError: If nothing is left to compare.
+    """
+    inner = slice(scale, -scale)
+    output, target, valid = (each[:, inner, inner] for each in (output, target, valid))
+    told = [not _blank(band, known) for band, known in zip(target, valid, strict=True)]
+    if not any(told):
+        raise UnreadableImageError("no band has two different values where HR and LR are valid")
+    by_band = [
+        _of_band(*band) if tells else (None, None, None)
+        for band, tells in zip(zip(output, target, valid, strict=True), told, strict=True)
+    ]
+    first, second, everywhere, many = output[told], target[told], valid[told].all(0), sum(told) > 1
+    peak_ratio, similarity, correlation = (_mean([band[which] for band in by_band]) for which in range(3))
+    assert peak_ratio is not None
+    return SceneScore(
+        psnr=peak_ratio,
+        psnr_by_band=[band[0] for band in by_band],
+        ssim=similarity,
+        scc=correlation,
+        sam=sam(first, second, everywhere) if many else None,
+        ergas=ergas(first, second, 1 / scale, everywhere) if many else None,
+    )
+
+
+def _blank(band: Tensor, valid: Tensor) -> bool:
+    values = band[valid]
+    return not values.numel() or bool(values.min() == values.max())
+
+
+def _of_band(output: Tensor, target: Tensor, valid: Tensor) -> tuple[float | None, float | None, float | None]:
+    """PSNR, SSIM and SCC."""
+    first, second = output.double() * 255, target.double() * 255
+    similarity = ssim(first, second, valid)
+    return psnr(first, second, valid), None if math.isnan(similarity) else similarity, scc(first, second, valid)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _check_size(scene: Scene, least: int) -> None:
+    if min(scene.facts.width, scene.facts.height) < least:
+        found = f"{scene.facts.width}×{scene.facts.height}"
+        raise UnreadableImageError(f"{found} pixels, smaller than the {least}×{least} needed")
+
+
+def _cut(scene: Scene, scale: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """A scene without the rows and columns at its end that are no whole LR pixel."""
+    pixels, valid = read_whole(scene)
+    height, width = (side // scale * scale for side in pixels.shape[1:])
+    return pixels[:, :height, :width], valid[:, :height, :width]
+
+
+@contextmanager
+def _lr_file(lr: Storage | Degradation, hr: Scene, scale: int, scratch: Path) -> Iterator[str]:
+    if isinstance(lr, Degradation):
+        made = scratch / "lr.tif"
+        write_lr(made, *degraded(*_cut(hr, scale), lr, scale), hr)
+        yield str(made)
+        return
+    with readable(lr) as path:
+        with Scene(path) as source:
+            check_pair(source, hr, scale)
+        yield path
+
+
+def _upscaled(path: str, source: Scene, model: LoadedModel, settings: SceneSettings, raw: Path) -> NDArray[Any]:
+    """The image bands that `rayscale upscale` would write."""
+    part = upscale_part(path, (0, source.facts.height), raw, model, settings)
+    with rasterio.open(part.path) as output:
+        pixels: NDArray[Any] = output.read(source.image)
+    raw.unlink()
+    return pixels
+
+
+def _normalisation(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Normalisation:
+    scales, offsets = scene.of_image(scene.dataset.scales), scene.of_image(scene.dataset.offsets)
+    return normalisation(scene.facts.dtype, scales, offsets, model, settings)
+
+
+def _normalised(pixels: NDArray[Any], valid: NDArray[np.bool_], norm: Normalisation) -> Tensor:
+    """Stored values on the scale of the network, 0 where there is none."""
+    low, span = norm.low[:, None, None], (norm.high - norm.low)[:, None, None]
+    return torch.from_numpy(np.where(valid, (pixels - low) / span, 0).astype(np.float32))

@@ -1,0 +1,119 @@
+"""Scoring upscalers on a set of GeoTIFF scenes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.archive.contract import LoadedModel, SceneError, SceneSettings
+from orchestrator.archive.pairing import is_scene, readable
+from orchestrator.archive.scoring import ScoredScene, score_scene
+from orchestrator.archive.source import gdal
+from orchestrator.image_sets import Skipped, left_out, list_images
+from orchestrator.statistics import paired_interval
+from orchestrator.storage import Storage
+from trainables.degradation import Degradation
+from trainables.errors import ImageSetError
+from trainables.images import UnreadableImageError
+
+_TIFF = (".tif", ".tiff")
+_OF_THE_MACHINE = ("memory", "disk", "denied", "transient")
+"""Kinds of errors for which a scene cannot be blamed; leaving it out would change the figures silently."""
+
+
+def are_scenes(place: Storage, paths: Sequence[str], asked: bool) -> bool:
+    """Whether a set is GeoTIFF scenes: all are TIFFs, and ``asked`` or one of them at least is no plain image."""
+    if not all(path.lower().endswith(_TIFF) for path in paths):
+        return False
+    return asked or any(_is_scene(place.child(path)) for path in paths)
+
+
+def evaluate_scenes(
+    name: str,
+    place: Storage,
+    paths: Sequence[str],
+    lr: Storage | Degradation,
+    models: Mapping[str, LoadedModel],
+    settings: SceneSettings,
+) -> dict[str, Any]:
+    """Scores every scene of a set.
+
+    Args:
+        name: Of the set.
+        place: The folder of HR scenes.
+        paths: What lies in it.
+        lr: The folder of LR scenes of the same names, or what makes them.
+        models: Upscalers by name; ``bicubic`` and ``model`` among them.
+        settings: As for archives.
+
+    Returns:
+        Means of each upscaler over scenes, the paired gain in dB, each scene's scores, and the files left out.
+
+    Raises:
+        ImageSetError: If there is no usable scene.
+        SceneError: If memory, disk or storage fail.
+    """
+    scored: list[ScoredScene] = []
+    skipped: list[Skipped] = []
+    there = {facts.path for facts in list_images(lr)} if isinstance(lr, Storage) else set(paths)
+    for path in paths:
+        one = _scored(path, place, lr, models, settings) if path in there else "no LR file of the same name"
+        if isinstance(one, ScoredScene) and scored and one.bands != scored[0].bands:
+            one = f"{one.bands} bands, where the scenes before have {scored[0].bands}"
+        if isinstance(one, ScoredScene):
+            scored.append(one)
+        else:
+            skipped.append(Skipped(path, one))
+    if not scored:
+        raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
+    gains = [one.scores["model"].psnr - one.scores["bicubic"].psnr for one in scored]
+    return {
+        "name": name,
+        "images": len(scored),
+        "bands": scored[0].bands,
+        "lr": f"from {lr.uri}"
+        if isinstance(lr, Storage)
+        else "made by blur and decimation alone, in the scene's depth",
+        "dtype": sorted({one.dtype for one in scored}),
+        "normalisation": sorted({one.normalisation for one in scored}),
+        "band_map": sorted({one.band_map for one in scored}),
+        **{arm: _means([asdict(one.scores[arm]) for one in scored]) for arm in models},
+        "gain": asdict(paired_interval(gains, [one.name for one in scored])),
+        "scenes": [asdict(one) for one in scored],
+        "skipped": [asdict(one) for one in skipped],
+    }
+
+
+def _is_scene(file: Storage) -> bool:
+    with gdal(), readable(file) as path:
+        return is_scene(path)
+
+
+def _scored(
+    path: str,
+    place: Storage,
+    lr: Storage | Degradation,
+    models: Mapping[str, LoadedModel],
+    settings: SceneSettings,
+) -> ScoredScene | str:
+    """The scores, or why there are none."""
+    source = lr if isinstance(lr, Degradation) else lr.child(path)
+    try:
+        return score_scene(path, place.child(path), source, models, settings)
+    except SceneError as error:
+        if error.kind in _OF_THE_MACHINE:
+            raise
+        return str(error).rstrip(".")
+    except UnreadableImageError as error:
+        return str(error)
+
+
+def _means(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of every measure, over the scenes that have it; bands apart."""
+    by_band = zip(*(one["psnr_by_band"] for one in scores), strict=True)
+    plain = {measure: _mean([one[measure] for one in scores]) for measure in scores[0] if measure != "psnr_by_band"}
+    return plain | {"psnr_by_band": [_mean(list(band)) for band in by_band]}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
