@@ -16,10 +16,10 @@ from affine import Affine
 
 from orchestrator import cli
 from orchestrator.archive.contract import SceneSettings
-from orchestrator.archive.pairing import degraded
+from orchestrator.archive.pairing import degraded, write_lr
 from orchestrator.archive.scene import load_model, upscale_part
 from orchestrator.archive.scoring import as_models, compare, score_scene
-from orchestrator.archive.source import gdal
+from orchestrator.archive.source import Scene, gdal
 from orchestrator.evaluating import evaluate_model
 from orchestrator.model_files import find_model
 from orchestrator.storage import Storage
@@ -183,6 +183,16 @@ def test_a_blank_band_does_not_count(model, hr):
     told = scores(model, hr, band_map="singly")
     for arm in ("bicubic", "model"):
         assert told[arm] == expected[arm] | {"psnr_by_band": [*expected[arm]["psnr_by_band"], None]}
+
+
+def test_no_valid_lr_sample_becomes_nodata(hr, tmp_path):
+    archive_scenes.write(hr / "a.tif", smooth(1), nodata=700)
+    lr, valid = np.full((1, 16, 16), 700, np.uint16), np.ones((1, 16, 16), bool)
+    valid[0, 0, 0] = False
+    with gdal(), Scene(hr / "a.tif") as scene:
+        write_lr(tmp_path / "lr.tif", lr, valid, scene)
+    with gdal(), Scene(tmp_path / "lr.tif") as made:
+        assert np.array_equal(made.strip(0, 16).valid, valid)
 
 
 def test_scales_of_the_file_mean_physical_values(model, hr):
