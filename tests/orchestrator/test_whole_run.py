@@ -31,6 +31,9 @@ from trainables.errors import RunError
 pytestmark = pytest.mark.cluster
 
 
+SEARCH = {"starts": ["default", "advice", "space"], "analysis_images": 8}
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("images"))
@@ -56,7 +59,7 @@ def searched(images: Path, storage: Path, ray_session: None) -> tuple[Experiment
     """An experiment whose search ran while the test split was nowhere, and what a confirmation said of that."""
     changes = {
         "confirmation": {"ablation": True, "classical": True},
-        "search": {"starts": ["default", "advice", "space"], "analysis_images": 8},
+        "search": SEARCH,
     }
     experiment = make_experiment(settings(str(images), str(storage), **changes), "tiny")
     run(experiment, "pretrain")
@@ -129,7 +132,7 @@ def test_everything_was_fitted_before_the_test_split_was_opened(first_run: tuple
     for domain in DOMAINS:
         (opening,) = (confirm / domain / "test-opened").glob("*.json")
         fitted = [*(confirm / domain).glob("classical-*/fitted.json"), *(confirm / domain).glob("runs-*/*/run.json")]
-        assert len(fitted) >= 1 + 2 * 4  # two seeds of scratch, default, feature and one candidate at least
+        assert len(fitted) >= 1 + 2 * 3  # two seeds of scratch, feature transfer and the winner at least
         assert all(file.stat().st_mtime <= opening.stat().st_mtime for file in fitted)
         scored = list((confirm / domain).glob("runs-*/test-*.json"))
         assert all(file.stat().st_mtime >= opening.stat().st_mtime for file in scored)
@@ -157,11 +160,14 @@ def test_pretraining_took_all_its_steps_on_two_workers(first_run: tuple[Experime
 
 def test_a_finished_search_leaves_its_records_alone(first_run: tuple[Experiment, str]) -> None:
     home = Path(first_run[0].home.path)
-    assert {p.suffix for p in home.glob("search/**/*") if p.is_file()} == {".json"}
+    assert {p.suffix for p in home.glob("search/**/*") if p.is_file() and p.name != "optuna.log"} == {".json"}
     assert list(home.glob("search/*/ray")) == []
-    deadline, ours = time.monotonic() + 30, {"ImplicitFunc", "Board"}
+    address, ours = ray.get_runtime_context().gcs_address, {"ImplicitFunc", "Board"}
+    deadline = time.monotonic() + 30
     while True:  # Ray lets go of actors and their resources a moment after the run has
-        alive = [one.class_name for one in list_actors(filters=[("state", "=", "ALIVE")]) if one.class_name in ours]
+        alive = [
+            one.class_name for one in list_actors(address, filters=[("state", "=", "ALIVE")]) if one.class_name in ours
+        ]
         groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
         if not (alive or groups):
             return
@@ -190,7 +196,7 @@ def test_second_run_skips_every_stage(first_run: tuple[Experiment, str]) -> None
 
 def test_more_trials_extend_the_study(first_run: tuple[Experiment, str], images: Path, storage: Path) -> None:
     before = {domain: records(storage, domain) for domain in DOMAINS}
-    experiment = make_experiment(settings(str(images), str(storage), search={"trials": 4}), "tiny")
+    experiment = make_experiment(settings(str(images), str(storage), search=SEARCH | {"trials": 4}), "tiny")
     told = run(experiment)
     assert "pretrain: finished" in told
     assert [len(domain.earlier_openings) for domain in read_report(experiment).domains.values()] == [1, 1]
@@ -203,9 +209,10 @@ def test_more_trials_extend_the_study(first_run: tuple[Experiment, str], images:
 def test_changed_images_rebuild_only_what_depends_on_them(
     first_run: tuple[Experiment, str], images: Path, storage: Path
 ) -> None:
-    experiment = make_experiment(settings(str(images), str(storage), search={"trials": 4}), "tiny")
+    experiment = make_experiment(settings(str(images), str(storage), search=SEARCH | {"trials": 4}), "tiny")
     run(experiment)
-    (images / "medical" / "medical-000-0.png").unlink()
+    manifest = experiment.home.child("shards", "medical", "manifest.json").read_json()
+    (images / "medical" / Path(manifest["scenes"]["train"][0]).name).unlink()
     told = run(experiment)
     assert "search satellite: finished" in told
     assert "search medical: finished" not in told
