@@ -37,6 +37,9 @@ from trainables.consistency import ConsistencyMeter
 
 _COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 _ITEM_TYPE = "application/geo+json"
+_AT_ONCE = 8 * 2**20
+"""Bytes of a scene that are fetched at once."""
+
 _LARGE = 16 * 2**20
 """LR pixels above which a scene is always divided, where there is more than one worker."""
 
@@ -212,7 +215,9 @@ class SceneWorker:
             bucket, key = bucket_and_key(scene.source)
             temporary = folder / f"fetching-{os.getpid()}"
             # The very object that was listed, or none.
-            client().download_file(bucket, key, str(temporary), ExtraArgs={"IfMatch": f'"{scene.version}"'})
+            found = client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{scene.version}"')
+            with found["Body"] as body, temporary.open("wb") as file:
+                shutil.copyfileobj(body, file, _AT_ONCE)
             # Where nothing else tells when a scene was taken, the time of its last change does.
             os.utime(temporary, (scene.modified, scene.modified))
             temporary.replace(path)
