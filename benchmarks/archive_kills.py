@@ -3,7 +3,7 @@
     python benchmarks/archive_kills.py --kills 20 --folder /tmp/kills [--output s3://bucket/prefix]
 
 SIGKILL goes to the driver alone; Ray's processes have to notice by themselves. One kill in four falls anywhere in the
-first seconds, the others after a scene has been started.
+first seconds, the others after a scene has been started or finished.
 """
 
 import argparse
@@ -53,11 +53,12 @@ def rows(out: str, event: str) -> Counter[str]:
 
 def kill_at_random(told: list[str], out: str, moment: random.Random) -> bool:
     """Starts a run and kills it; says whether it was still running."""
-    before = sum(rows(out, "attempt").values())
+    kind = moment.choice(("attempt", "scene", "scene", None))
+    before = sum(rows(out, kind).values()) if kind else 0
     process = subprocess.Popen(told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + _PATIENCE_SECONDS
-    if moment.random() < 0.75:
-        while process.poll() is None and sum(rows(out, "attempt").values()) == before and time.monotonic() < end:
+    if kind:
+        while process.poll() is None and sum(rows(out, kind).values()) == before and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(moment.uniform(0, 1.5))
     else:

@@ -83,7 +83,7 @@ def test_killed_in_pretraining_search_and_confirmation(tmp_path: Path) -> None:
 
     # The same search without a kill, from the same source model, has exactly these trials.
     calm = tmp_path / "calm" / "tiny"
-    for part in ("shards", "source"):
+    for part in ("shards", "test-locked", "source"):
         shutil.copytree(home / part, calm / part)
     told = finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}))
     assert "pretrain: finished" in told
