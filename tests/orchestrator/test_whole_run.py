@@ -8,7 +8,6 @@ import pytest
 import ray
 import yaml
 from ray.util import placement_group_table
-from ray.util.state import list_actors
 from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
@@ -162,16 +161,13 @@ def test_a_finished_search_leaves_its_records_alone(first_run: tuple[Experiment,
     home = Path(first_run[0].home.path)
     assert {p.suffix for p in home.glob("search/**/*") if p.is_file() and p.name != "optuna.log"} == {".json"}
     assert list(home.glob("search/*/ray")) == []
-    address, ours = ray.get_runtime_context().gcs_address, {"ImplicitFunc", "Board"}
-    deadline = time.monotonic() + 30
+    deadline, every = time.monotonic() + 30, ray.cluster_resources()["CPU"]
     while True:  # Ray lets go of actors and their resources a moment after the run has
-        alive = [
-            one.class_name for one in list_actors(address, filters=[("state", "=", "ALIVE")]) if one.class_name in ours
-        ]
+        free = ray.available_resources().get("CPU", 0.0)
         groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
-        if not (alive or groups):
+        if free == every and not groups:
             return
-        assert time.monotonic() < deadline, (alive, groups)
+        assert time.monotonic() < deadline, (free, every, groups)
         time.sleep(0.2)
 
 
