@@ -14,6 +14,7 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch, kind):
     def fail(**_):
         raise kind("The node with ID abc timed out during startup.\nTraceback and more")
 
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests may share a Ray of this process
     monkeypatch.setattr(ray, "init", fail)
     said = r"^Ray could not be reached at 'local': The node with ID abc timed out during startup\.$"
     with pytest.raises(RunError, match=said), connect(Cluster()):
