@@ -2,19 +2,23 @@
 
     python benchmarks/archive_scale.py archive --scenes 1000 --folder /tmp/scale
     python benchmarks/archive_scale.py nodes --scenes 60 --folder /tmp/nodes
+    python benchmarks/archive_scale.py workers --scenes 8 --side 512 --folder /tmp/workers
 
 ``archive`` runs the command line on scenes of which 3 % are bad, of every kind, and then once more. ``nodes`` emulates
-a Ray cluster of three nodes on this machine and kills one when half of the scenes have ended.
+a Ray cluster of three nodes on this machine and kills one when half of the scenes have ended. ``workers`` compares two
+workers with one on the same scenes, in turns, and with two separate runs of one worker each: what the machine gives.
 """
 
 import argparse
 import hashlib
 import json
+import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,9 @@ def upscale(folder: Path, model: str, *options: str) -> tuple[int, dict[str, Any
     """The exit code, the summary and the seconds of one command."""
     told = [sys.executable, "-m", "orchestrator.cli", "upscale", str(folder / "archive"), str(folder / "out")]
     start = time.monotonic()
-    run = subprocess.run([*told, "--model", model, "--json", *options], stdout=subprocess.PIPE, text=True)
+    run = subprocess.run(
+        [*told, "--model", model, "--as", "cog", "--json", *options], stdout=subprocess.PIPE, text=True
+    )
     return run.returncode, json.loads(run.stdout), time.monotonic() - start
 
 
@@ -42,7 +48,8 @@ def archive(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
     expected: Counter[str] = Counter()
     for number in range(bad):
         kind = kinds[number % len(kinds)]
-        scene_files.write_bad(folder / "archive", kind.replace(".tif", f"-{number}.tif"))
+        stem, suffix = kind.rsplit(".", 1)
+        scene_files.write_bad(folder / "archive", f"{stem}-{number}.{suffix}")
         expected[scene_files.BAD[kind]] += 1
     code, told, seconds = upscale(folder, model)
     code_again, again, seconds_again = upscale(folder, model)
@@ -119,15 +126,47 @@ def nodes(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
     }
 
 
+def workers(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
+    """Megapixels a second of one worker, two workers and two processes side by side; medians of three rounds."""
+    scene_files.write_many(folder / "archive", scenes, (side, side))
+    halves = [folder / half for half in ("west", "east")]  # the two folders of the scenes, as archives of their own
+    for half in halves:
+        (half / "archive").parent.mkdir(parents=True)
+        (half / "archive").symlink_to(folder / "archive" / half.name)
+
+    def rate(place: Path, threads: int) -> float:
+        _, told, _ = upscale(place, model, "--threads", str(threads), "--precision", "float32", "--overwrite")
+        return float(told["megapixels"] / told["seconds"])
+
+    rounds = []
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            apart = sum(pool.map(lambda half: rate(half, 1), halves))
+        rounds.append((rate(folder, 1), rate(folder, 2), apart))
+    one, two, apart = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return {
+        "scenes": scenes,
+        "side": side,
+        "rounds": [[round(value, 3) for value in each] for each in rounds],
+        "one worker MP/s": round(one, 3),
+        "two workers MP/s": round(two, 3),
+        "two processes of one worker MP/s": round(apart, 3),
+        "two / one": round(statistics.median(each[1] / each[0] for each in rounds), 3),
+        "two processes / one": round(statistics.median(each[2] / each[0] for each in rounds), 3),
+        "as_expected": True,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["archive", "nodes"])
+    parser.add_argument("what", choices=["archive", "nodes", "workers"])
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--side", type=int, default=64, help="LR pixels")
     parser.add_argument("--model", default="base-x4")
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for scenes and outputs")
     known = parser.parse_args()
-    told = (archive if known.what == "archive" else nodes)(known.folder, known.scenes, known.model, known.side)
+    measure = {"archive": archive, "nodes": nodes, "workers": workers}[known.what]
+    told = measure(known.folder, known.scenes, known.model, known.side)
     print(json.dumps(told, indent=2))
     sys.exit(0 if told["as_expected"] else 1)
 

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from PIL import Image
 from rasterio.transform import from_origin
 
 BAD = {
     "cut.tif": "corrupt",
+    "flipped.tif": "corrupt",
+    "half-a-picture.png": "corrupt",
+    "half-a-photo.jpg": "corrupt",
     "empty.tif": "unreadable",
     "not-a-raster.tif": "unreadable",
     "palette.tif": "unsupported",
+    "doubles.tif": "unsupported",
     "unknown-range.tif": "normalisation",
 }
 
@@ -33,8 +38,8 @@ def write_many(folder: Path, count: int, size: tuple[int, int] = (24, 32)) -> li
 
 
 def write_bad(folder: Path, name: str) -> None:
-    """One of :data:`BAD`; a number may follow its stem."""
-    kind = next(kind for kind in BAD if name.startswith(kind.removesuffix(".tif")))
+    """One of :data:`BAD`; a number may follow its stem. Pictures are scenes where all images are asked for as such."""
+    kind = next(kind for kind in BAD if name.startswith(Path(kind).stem))
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "empty.tif":
@@ -47,6 +52,17 @@ def write_bad(folder: Path, name: str) -> None:
         write(path, bands=1)
         with rasterio.open(path, "r+") as scene:
             scene.write_colormap(1, {value: (value, 0, 0, 255) for value in range(256)})
+    elif kind == "doubles.tif":
+        write(path, dtype="float64")
+    elif kind == "flipped.tif":
+        write(path, (96, 96))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+    elif kind.startswith("half"):
+        pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         write(path, (96, 96))
         path.write_bytes(path.read_bytes()[:-5000])

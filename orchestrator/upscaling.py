@@ -6,8 +6,9 @@ after any interruption. A file that cannot be upscaled is counted with its reaso
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Event, Lock
@@ -125,9 +126,10 @@ def upscale_images(
         return _upscale_slice(deep, how, work, lock) if work.dicom else _upscale_file(net, work, settings, lock)
 
     tell(0, len(to_do))
-    for outcome in _all(upscale_file, to_do, stopped):
-        outcomes.append(outcome)
-        tell(len(outcomes), len(to_do))
+    with closing(_all(upscale_file, to_do, stopped)) as finished:  # else a Ctrl-C in `tell` would stop it much later
+        for outcome in finished:
+            outcomes.append(outcome)
+            tell(len(outcomes), len(to_do))
     return {
         "model": found.where,
         "scale": net.scale,
@@ -143,7 +145,7 @@ def upscale_images(
     }
 
 
-def _all(function: Callable[[_Work], _Outcome], works: list[_Work], stopped: Event) -> Iterator[_Outcome]:
+def _all(function: Callable[[_Work], _Outcome], works: list[_Work], stopped: Event) -> Generator[_Outcome, None, None]:
     pool = ThreadPoolExecutor(_FILES_AT_ONCE)
     try:
         yield from pool.map(function, works)

@@ -57,7 +57,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def upscale(model: str, source: Path, out: Path, worker: Any = Poisoned, **options: Any) -> dict[str, Any]:
-    scenes = list_archive(str(source), str(out)).scenes
+    scenes = list_archive(str(source), str(out), "cog").scenes
     settings = SceneSettings(precision="float32", blocksize=128)
     return upscale_archive(model, scenes, str(out), settings, Options(**options), lambda told: None, worker)
 
