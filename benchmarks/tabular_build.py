@@ -27,7 +27,7 @@ from tabular.arguments import one_sentence, positive
 from tabular.domains import Domain, Settings, write_source
 from tabular.grid import Part, grid_of, parts_of
 from tabular.rows import SHARES, RowTask, finish_all
-from tabular.table import write_table
+from tabular.table import read_table, write_table
 
 from orchestrator.experiment import Finetuning, ImageSet
 from orchestrator.model_files import FoundModel, find_model
@@ -63,6 +63,8 @@ def build(options: argparse.Namespace) -> None:
             by_part[part.name] += _tasks_of(domain, part, out, facts["domains"][domain.name])
     # The full grids of all domains first: policies can be judged on them already.
     tasks = list(chain.from_iterable(by_part.values()))
+    if options.table:
+        _take_over(Storage.at(options.table), tasks, facts)
     missing = [task for task in tasks if task.read() is None]
     print(f"{len(tasks)} rows, {len(tasks) - len(missing)} of them are there", flush=True)
     wanted = max(0, ESTIMATE_ROWS - len(tasks) + len(missing)) if options.estimate else options.limit
@@ -78,6 +80,32 @@ def build(options: argparse.Namespace) -> None:
     write_table(out.child("table.parquet"), rows, facts)
     state = "whole" if len(rows) == len(tasks) else f"{len(rows)} of {len(tasks)} rows; the same command goes on"
     print(f"{out.child('table.parquet').uri} ({state})")
+
+
+def _take_over(table: Storage, tasks: Sequence[RowTask], facts: dict[str, Any]) -> None:
+    """Rows of an earlier table count as trained where it says that data, source model and budget were the same.
+
+    Raises:
+        UsageError: If they were others.
+    """
+    rows, told = read_table(table)
+    for name in ("source", "budget", "lr_patch", "validation"):
+        if told[name] != facts[name]:
+            raise UsageError(f"The table '{table.uri}' has another {name}: {told[name]}, here {facts[name]}.")
+    known = {(row["domain"], row["part"], row["seed"], *_cell(row)): row for row in rows}
+    for task in tasks:
+        domain, part = task.job.domain, task.part
+        row = known.get((domain, part, task.seed, *_cell(asdict(task.configuration))))
+        if row is None or task.read() is not None:
+            continue
+        before, now = (one["domains"][domain]["parts"][part]["shards"] for one in (told, facts))
+        if before != now:
+            raise UsageError(f"The table '{table.uri}' is of other images of {domain}; leave --table out.")
+        task.place.write_json(row)
+
+
+def _cell(values: dict[str, Any]) -> tuple[float, float, int]:
+    return values["learning_rate"], values["lambda_"], values["frozen_depth"]
 
 
 def _tasks_of(domain: Domain, part: Part, out: Storage, facts: dict[str, Any]) -> list[RowTask]:
@@ -133,7 +161,7 @@ def _described(options: argparse.Namespace, model: FoundModel, settings: Setting
 
 
 def _further(options: argparse.Namespace) -> list[str]:
-    skipped = {"root", "out", "estimate", "limit", "model"}
+    skipped = {"root", "out", "estimate", "limit", "model", "table"}
     told = []
     for name, value in vars(options).items():
         if name not in skipped:
@@ -218,6 +246,7 @@ def _parsed() -> argparse.Namespace:
         ("cpus", 2, "rows at once"),
     ):
         parser.add_argument(f"--{name}", type=positive, default=default, help=f"{told} ({default})")
+    parser.add_argument("--table", help="an earlier table of the same data and settings, whose rows are taken over")
     parser.add_argument("--limit", type=positive, help="train at most so many rows now, spread over all")
     parser.add_argument(
         "--estimate", action="store_true", help=f"tell how long the rest takes, from {ESTIMATE_ROWS} rows"

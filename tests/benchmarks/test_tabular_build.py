@@ -100,6 +100,17 @@ def test_a_killed_build_goes_on_and_ends_like_an_unbroken_one(tmp_path, argument
         domain_tables(rows, facts)
 
 
+def test_rows_of_an_earlier_table_are_taken_over_where_it_is_of_the_same(tmp_path, arguments, monkeypatch):
+    build(monkeypatch, *arguments, "--out", tmp_path / "some", "--limit", 3)
+    earlier = ["--table", tmp_path / "some" / "table.parquet"]
+    trained = build(monkeypatch, *arguments, *earlier, "--out", tmp_path / "all", "--limit", 2)
+    rows, _ = told(tmp_path / "all")
+    assert (len(trained), len(rows)) == (2, 5)
+    assert all(row in rows for row in told(tmp_path / "some")[0])
+    with pytest.raises(SystemExit):
+        build(monkeypatch, *arguments, *earlier, "--out", tmp_path / "other", "--steps", 3)
+
+
 def test_validation_scenes_do_not_depend_on_the_training_scenes_and_no_test_image_is_read(
     tmp_path, arguments, monkeypatch
 ):
