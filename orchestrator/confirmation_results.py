@@ -83,7 +83,7 @@ def _publish_front(job: ConfirmJob, summary: dict[str, Any]) -> None:
         net = net_of(job, run_name)
         if net is None:
             continue
-        name = f"{job.domain.domain}, {point.kept} blocks kept"
+        name = f"{job.domain.domain} {point.arm}"
         metrics = {"test_bicubic": summary["bicubic"], "test": summary[point.arm]}
         facts = facts_of(job, name, point.configuration, job.seeds[0]) | _origin(job)
         facts |= {"megapixels_per_second": point.speed, "metrics": metrics}

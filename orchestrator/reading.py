@@ -93,7 +93,7 @@ def check_source(experiment: Experiment) -> None:
                 "`network`, whose place the model takes."
             )
     for kept in experiment.search.kept_blocks or ():
-        with _naming("search.kept_blocks"):
+        with _naming("search"):
             shortened(architecture, kept)
     for domain, target in experiment.targets.items():
         with _naming(f"targets.{domain}"):
