@@ -35,7 +35,8 @@ def front_report(experiment: Experiment, domain: str, records: list[Record], tol
         for record in pareto_front(records)
     ]
     speeds = Jobs(experiment).speeds_place().read_json()
-    return Front(device=device_sentence(speeds), blocks=blocks, points=points)
+    device = device_sentence(speeds) if speeds else "a device whose record is gone"
+    return Front(device=device, blocks=blocks, points=points)
 
 
 def _point(record: Record, found: dict[str, Any] | None, winner: str, model: Storage, blocks: int) -> FrontPoint:

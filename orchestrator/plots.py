@@ -177,7 +177,8 @@ def front_plot(domain: DomainReport, front: Front, name: str) -> str:
                 axes.plot(*zip(*drawn, strict=True), marker, label=label, **look)
         if points:
             heights = [max(psnr, floor) for _, psnr in points]
-            axes.plot([speed for speed, _ in points], heights, "o-", color=_WINNER, mfc="none", ms=9, label="front")
+            look = {"color": _WINNER, "mfc": "none", "ms": 9, "drawstyle": "steps-pre", "label": "front"}
+            axes.plot([speed for speed, _ in points], heights, "o-", **look)
         for point, (speed, psnr) in zip(front.points, points, strict=True):
             place = speed, max(psnr, floor)
             axes.annotate(str(point.kept_blocks), place, (6, 5), textcoords="offset points", color=_WINNER)
