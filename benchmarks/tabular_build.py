@@ -129,7 +129,10 @@ def _tasks_of(domain: Domain, part: Part, out: Storage, facts: dict[str, Any]) -
 
 def _domain_facts(domain: Domain, grid_axes: dict[str, Any]) -> dict[str, Any]:
     space, default = domain.space, Finetuning().default_learning_rate
-    starts = [{"learning_rate": default, "lambda_": 0.0, "frozen_depth": 0}, *(asdict(start) for start in space.starts)]
+    starts = [
+        {"learning_rate": default, "lambda_": 0.0, "frozen_depth": 0},
+        *(start.to_dict() for start in space.starts),
+    ]
     for start in starts:
         start["lambda_"] = start["lambda_"] or space.lambda_range[0]
     return {

@@ -204,7 +204,7 @@ def _compare(
             {**asdict(shift), "content_frechet": value, "cka": asdict(similar)}
             for shift, value, similar in zip(shifts, content, cka, strict=True)
         ],
-        "advice": asdict(advice),
+        "advice": asdict(advice) | {"points": [point.to_dict() for point in advice.points]},
     }
 
 

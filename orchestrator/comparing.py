@@ -39,9 +39,14 @@ def summarize(scores: Scores) -> dict[str, dict[str, Any]]:
     }
 
 
-def differences(scores: Scores) -> list[dict[str, Any]]:
-    """Paired differences with interval, verdict and Wilcoxon's p, of all that :data:`_COMPARED` asks and is there."""
-    pairs = [(a, b) for a, b in dict.fromkeys(_COMPARED) if scores.get(a) and scores.get(b)]
+def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED) -> list[dict[str, Any]]:
+    """Paired differences with interval, verdict and Wilcoxon's p, of all that is asked and is there.
+
+    Args:
+        scores: Every arm's.
+        compared: Arm and baseline of each question; by default those of every report.
+    """
+    pairs = [(a, b) for a, b in dict.fromkeys(compared) if scores.get(a) and scores.get(b)]
     return [told for pair in pairs for told in _differences(scores, *pair)]
 
 

@@ -1,6 +1,6 @@
 """What a domain's confirmation is told, and the networks and images that its tasks share."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +29,35 @@ class Candidate:
     configuration: TransferConfiguration | None
     search_psnr: float | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the confirmation's record keeps them."""
+        plain = self.configuration.to_dict() if self.configuration else None
+        return {"name": self.name, "label": self.label, "configuration": plain, "search_psnr": self.search_psnr}
+
+
+@dataclass(frozen=True, slots=True)
+class FrontRun:
+    """A point of the front of quality and speed that is confirmed; it cannot win, but a candidate can be one.
+
+    Attributes:
+        kept: Residual blocks that it keeps.
+        trial: Number of the trial that found it.
+        configuration: What is trained.
+        name: Of its runs: a candidate's where that is the same configuration.
+        speed: Megapixels of output per second.
+    """
+
+    kept: int
+    trial: int
+    configuration: TransferConfiguration
+    name: str
+    speed: float
+
+    @property
+    def arm(self) -> str:
+        """What its scores are called."""
+        return f"kept-{self.kept}"
+
 
 @dataclass(frozen=True, slots=True)
 class ConfirmJob:
@@ -49,6 +78,7 @@ class ConfirmJob:
         cpus: CPUs of each run.
         gpus: GPUs of each run.
         board: Where progress is told.
+        front: Points of the front of quality and speed; none where speed was not searched.
     """
 
     domain: DomainJob
@@ -65,11 +95,12 @@ class ConfirmJob:
     cpus: float
     gpus: float
     board: Any
+    front: tuple[FrontRun, ...] = ()
 
 
 def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, Any]:
     """What a run's model card says beside the architecture."""
-    plain = asdict(configuration) if configuration else None
+    plain = configuration.to_dict() if configuration else None
     return {"name": name, "configuration": plain, "seed": seed, "lineage": job.lineage}
 
 

@@ -25,6 +25,7 @@ from trainables.metrics import comparable, psnr
 from trainables.models import CARD, WEIGHTS
 
 _CROP = 96
+_FRONT = "front"
 
 
 @ray.remote
@@ -50,14 +51,12 @@ def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str])
 def publish_models(job: ConfirmJob, winner: str, share: float, summary: dict[str, Any]) -> None:
     """Writes the winner of the first seed (not of the best one on test) as the domain's model.
 
-    Where averaged weights did better on validation, they lie in the folder :data:`INTERPOLATED` below it.
+    Where averaged weights did better on validation, they lie in the folder :data:`INTERPOLATED` below it; the networks
+    of the front of quality and speed in folders of their own, see :func:`front_model`.
     """
     seed, beside = job.seeds[0], job.model.child(INTERPOLATED)
     name = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
-    facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed) | {
-        "degradation": job.domain.degradation.to_dict(),
-        "data_licence": read_manifest(job.domain.shards)["licence"],
-    }
+    facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed) | _origin(job)
     metrics = {"test_bicubic": summary["bicubic"]}
     _publish(job, name, job.model, facts | {"metrics": metrics | {"test": summary["best"]}})
     if share < 1:
@@ -68,6 +67,33 @@ def publish_models(job: ConfirmJob, winner: str, share: float, summary: dict[str
         for file in (WEIGHTS, CARD):  # of an earlier confirmation
             if beside.child(file).exists():
                 beside.child(file).delete()
+    _publish_front(job, summary)
+
+
+def front_model(model: Storage, kept: int) -> Storage:
+    """The folder of the front's network with so many blocks, below the domain's model."""
+    return model.child(_FRONT, f"kept-{kept}")
+
+
+def _publish_front(job: ConfirmJob, summary: dict[str, Any]) -> None:
+    """Writes the first seed of each point of the front, but of those that diverged."""
+    job.model.child(_FRONT).delete_folder()  # of an earlier confirmation
+    for point in job.front:
+        run_name = f"{point.name}-seed{job.seeds[0]}"
+        net = net_of(job, run_name)
+        if net is None:
+            continue
+        name = f"{job.domain.domain} {point.arm}"
+        metrics = {"test_bicubic": summary["bicubic"], "test": summary[point.arm]}
+        facts = facts_of(job, name, point.configuration, job.seeds[0]) | _origin(job)
+        facts |= {"megapixels_per_second": point.speed, "metrics": metrics}
+        write_model(front_model(job.model, point.kept), net, facts)
+
+
+def _origin(job: ConfirmJob) -> dict[str, Any]:
+    """What a card says of the images that a model was trained on."""
+    licence = read_manifest(job.domain.shards)["licence"]
+    return {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
 
 
 def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, Any]) -> None:

@@ -83,7 +83,8 @@ def choose_share(job: ConfirmJob, winner: str) -> dict[str, Any]:
     told: dict[str, Any] | None = record.read_json()
     if told is None:
         torch.set_num_threads(job.domain.threads)
-        source = load_source(job.domain)
+        configuration = configuration_of(job, winner)
+        source = load_source(job.domain, configuration.kept_blocks if configuration else None)
         tuned = {seed: load_run(job, f"{winner}-seed{seed}") for seed in job.seeds}
         nets = {seed: net for seed, net in tuned.items() if net is not None}
 
@@ -95,7 +96,7 @@ def choose_share(job: ConfirmJob, winner: str) -> dict[str, Any]:
         share = max(scores, key=lambda entry: (entry[1], entry[0]))[0]
         for seed, net in nets.items() if share < 1 else ():
             name = f"{INTERPOLATED}-seed{seed}"
-            facts = facts_of(job, name, configuration_of(job, winner), seed) | {"share_of_tuned_weights": share}
+            facts = facts_of(job, name, configuration, seed) | {"share_of_tuned_weights": share}
             write_model(job.runs.child(name), interpolated(source, net, share), facts)
         told = {"share": share, "validation": scores}
         record.write_json(told)

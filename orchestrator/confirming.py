@@ -1,12 +1,12 @@
 """The winners again, with fresh seeds, beside the baselines; the only reader of the test split.
 
 First all is trained with fresh seeds, fitted and tuned, and scored on validation, and the best mean chooses the winner:
-one of the study's top configurations, the default fine-tune, or no fine-tuning at all. Only then is the test split
-opened, and the moment is recorded. Every run leaves its weights and scores on storage and is not run again.
+one of the study's top configurations, the default fine-tune, or no fine-tuning at all. Points of the front of quality
+and speed are trained beside them and cannot win. Only then is the test split opened, and the moment is recorded. Every
+run leaves its weights and scores on storage and is not run again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import ray
 
 from orchestrator.comparing import Scores, differences, picture_choice, summarize
-from orchestrator.confirmation_job import INTERPOLATED, Candidate, ConfirmJob
+from orchestrator.confirmation_job import INTERPOLATED, Candidate, ConfirmJob, FrontRun
 from orchestrator.confirmation_results import make_pictures, publish_models
 from orchestrator.confirmation_runs import (
     Start,
@@ -26,6 +26,7 @@ from orchestrator.confirmation_runs import (
     validate_source,
 )
 from orchestrator.locked_test import record_choice, recorded_choice
+from orchestrator.pareto_front import confirmed_of, pareto_front
 from orchestrator.progress import teller
 from orchestrator.report import CLASSICAL, STEPS
 from orchestrator.trial_records import Record
@@ -57,13 +58,32 @@ def candidates_of(records: Sequence[Record], top: int, default: TransferConfigur
     return (*chosen, untuned, Candidate("zero_shot", "source model as it is", None, None))
 
 
+def front_of(records: Sequence[Record], candidates: Sequence[Candidate], blocks: int) -> tuple[FrontRun, ...]:
+    """The points of a study's front that are confirmed, the best by validation PSNR first.
+
+    Args:
+        records: The study's trials.
+        candidates: What can win; a point with the configuration of one is not trained twice.
+        blocks: Residual blocks of the source model.
+    """
+    names = {candidate.configuration: candidate.name for candidate in candidates}
+    points = []
+    for record in confirmed_of(pareto_front(records)):
+        configuration = TransferConfiguration(**record["configuration"])
+        kept = configuration.kept_blocks or blocks
+        name = names.get(configuration, f"kept-{kept}")
+        points.append(FrontRun(kept, record["number"], configuration, name, record["speed"]))
+    return tuple(points)
+
+
 @ray.remote(num_cpus=0, max_retries=2)
 def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
     """Confirms one domain, as a driver of its own: trains, chooses, opens the test split, scores, publishes."""
     tuned = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
     model = _model_step(job, tuned)
     features = {f"feature-{i}": c for i, c in enumerate(job.ablation.features)} if job.ablation else {}
-    every: _Runs = {name: (configuration, "source") for name, configuration in {**tuned, **model}.items()}
+    front = {point.name: point.configuration for point in job.front}
+    every: _Runs = {name: (configuration, "source") for name, configuration in {**front, **tuned, **model}.items()}
     tasks = _training(job, {**every, "scratch": (job.scratch, "nothing")}, job.seeds)
     tasks |= _training(job, {name: (c, "features") for name, c in features.items()}, job.seeds[:1])
     tasks["zero_shot", 0] = _start(job, validate_source)
@@ -84,6 +104,7 @@ def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
     arms = _arms(job, winner, next(iter(model), None), feature, interpolation)
     scores, source = _score(job, arms)
     summary = summarize(scores)
+    confirmed = [_front_point(job, point, told, scores, summary) for point in job.front]
     seed = f"-seed{job.seeds[0]}"
     shown = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default{seed}", "best": arms["best"][0]}
     pictures = ray.get(_start(job, make_pictures, shown, picture_choice(scores)))
@@ -97,12 +118,28 @@ def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
         "differences": differences(scores),
         "classical": told["classical", 0],
         "steps": {
-            "feature": asdict(features[feature]) if feature else None,
-            "model": asdict(job.ablation.model) if job.ablation else None,
+            "feature": features[feature].to_dict() if feature else None,
+            "model": job.ablation.model.to_dict() if job.ablation else None,
         },
         "source_psnr": source,
         "interpolation": interpolation,
+        "front": confirmed,
         "pictures": pictures,
+    }
+
+
+def _front_point(
+    job: ConfirmJob, point: FrontRun, told: Mapping[_Key, Any], scores: Scores, summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the confirmation found of one point; None on test where all of its seeds diverged."""
+    validation = [told[point.name, seed] for seed in job.seeds]
+    return {
+        "kept": point.kept,
+        "trial": point.trial,
+        "run": point.name,
+        "validation_psnr": [value for value in validation if value is not None],
+        "test": summary.get(point.arm),
+        "difference": next((d for d in differences(scores, [("best", point.arm)]) if d["metric"] == "psnr"), None),
     }
 
 
@@ -126,7 +163,7 @@ def _arms(
     named = {"zero_shot": "zero_shot", "scratch": "scratch", "default": "default", "feature": feature, "model": model}
     arms |= {arm: of(name) for arm, name in named.items() if name is not None}
     averaged = {INTERPOLATED: of(INTERPOLATED)} if interpolation and interpolation["share"] < 1 else {}
-    return arms | {"best": of(winner)} | averaged
+    return arms | {"best": of(winner)} | averaged | {point.arm: of(point.name) for point in job.front}
 
 
 def _score(job: ConfirmJob, arms: dict[str, list[str]]) -> tuple[Scores, dict[str, float]]:

@@ -5,6 +5,7 @@ from typing import Any
 from orchestrator.advice_grading import grade_advice
 from orchestrator.confirmation_job import INTERPOLATED
 from orchestrator.experiment import Experiment
+from orchestrator.front_report import front_report
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import OPENING, PREFIX, openings
 from orchestrator.report import (
@@ -82,9 +83,8 @@ def domain_report(experiment: Experiment, name: str, records: list[Record], pict
         interpolation=averaged,
         advice=grade_advice(advice, winner, trials, differences) if advice else None,
         trials=trials,
-        study=study_report(
-            experiment, name, records, winner.configuration.model_dump() if winner.configuration else None
-        ),
+        study=study_report(experiment, name, records, winner.configuration),
+        front=front_report(experiment, name, records, told),
         lambda_floor=space.lambda_[0],
         frozen_depth_limit=experiment.frozen_depths(name)[1],
         steps_per_trial=experiment.finetuning.steps,
@@ -164,5 +164,6 @@ def _trial(record: dict[str, Any]) -> Trial:
         status=record["status"],
         psnr=record["psnr"],
         seconds=record["seconds"],
+        speed=record.get("speed"),
         curve=[CurvePoint(step=step, value=value) for step, value in record["curve"]],
     )

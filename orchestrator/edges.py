@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _EDGE = 0.05
-_WORDS = {"learning_rate": "learning rate", "lambda_": "λ", "frozen_depth": "frozen depth"}
+_WORDS = {
+    "learning_rate": "learning rate",
+    "lambda_": "λ",
+    "frozen_depth": "frozen depth",
+    "kept_blocks": "number of kept blocks",
+}
 
 
 @dataclass(frozen=True, slots=True)

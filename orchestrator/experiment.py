@@ -218,6 +218,11 @@ class Search(_Section):
     analysis_images: Annotated[int, Field(ge=8)] = Field(
         96, description="images of the source and of each domain that are analysed for advice"
     )
+    kept_blocks: tuple[int, int] | None = Field(
+        None,
+        description="range of residual blocks of F_θ that trials keep, the first ones, such as [2, 8]: quality and "
+        "speed are searched together, for a front of both; none searches quality alone with all blocks",
+    )
     stopping: Literal["none", "asha"] = Field("none", description="early stopping of trials")
     reduction_factor: Annotated[int, Field(ge=2)] = Field(
         4, description="ASHA: a trial goes on past a rung if it is among the best 1 / reduction_factor so far"
@@ -235,6 +240,22 @@ class Search(_Section):
         if len(set(starts)) < len(starts):
             raise ValueError(f"must name each kind once, found {list(starts)}")
         return starts
+
+    @field_validator("kept_blocks")
+    @classmethod
+    def _check_kept(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
+        if bounds is not None and not 1 <= bounds[0] <= bounds[1]:
+            raise ValueError(f"must be a range with 1 <= low <= high, found {list(bounds)}")
+        return bounds
+
+    @model_validator(mode="after")
+    def _check_objectives(self) -> "Search":
+        if self.kept_blocks is not None and self.stopping != "none":
+            raise ValueError(
+                f"cannot stop trials early by quality alone (`stopping: {self.stopping}`) while `kept_blocks` searches "
+                "quality and speed: take `stopping: none`, or leave `kept_blocks` out"
+            )
+        return self
 
 
 class Confirmation(_Section):

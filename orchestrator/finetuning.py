@@ -84,7 +84,7 @@ def run_finetuning(
 
     Args:
         job: Data, source model, method and budget.
-        configuration: Learning rate, λ and frozen depth.
+        configuration: Learning rate, λ, frozen depth and, where the network is shortened, kept blocks.
         seed: Of the patches and of all else that is random.
         tell: Told (step, of, note) after each evaluation.
         from_scratch: Whether to begin with a fresh network; the job's method says nothing then.
@@ -98,7 +98,7 @@ def run_finetuning(
     """
     torch.set_num_threads(job.threads)
     torch.manual_seed(seed)
-    source = load_source(job)
+    source = load_source(job, configuration.kept_blocks)
     net = SuperResolutionNet(source.architecture) if from_scratch else source
     net = net.to(job.device)
     anchor = {} if from_scratch else weights_of(net)
@@ -139,9 +139,12 @@ def source_degradation(job: DomainJob) -> Degradation:
     return degradation_of(_held_source(job.source, job.source_digest)[1]) or Degradation()
 
 
-def load_source(job: DomainJob) -> SuperResolutionNet:
-    """The source model; the caller may train it, so that each call gives a copy of its own."""
-    return copy.deepcopy(_held_source(job.source, job.source_digest)[0])
+def load_source(job: DomainJob, kept_blocks: int | None = None) -> SuperResolutionNet:
+    """The source model, or its first residual blocks; the caller may train it: each call gives a copy of its own."""
+    net = copy.deepcopy(_held_source(job.source, job.source_digest)[0])
+    if kept_blocks is not None:
+        net.keep_blocks(kept_blocks)
+    return net
 
 
 def validation_pairs(job: DomainJob) -> list[Pair]:

@@ -21,12 +21,15 @@ def study_starts(jobs: Jobs, domain: str) -> tuple[Start, ...]:
 
 def _gather(jobs: Jobs, domain: str) -> Iterator[Start]:
     kinds = {"default": _default, "advice": _advised, "space": _of_space, "siblings": _siblings}
+    shortening = jobs.shortening()
     space, depths = jobs.experiment.space(domain), jobs.experiment.frozen_depths(domain)
     for kind in jobs.experiment.search.starts:
         for start in kinds[kind](jobs, domain):
             moved = inside(start.configuration, space.learning_rate, space.lambda_, depths)
             if not jobs.experiment.finetuning.searches_lambda:
                 moved = replace(moved, lambda_=0.0)
+            kept = shortening.named(shortening.inside(moved)) if shortening else None
+            moved = replace(moved, kept_blocks=kept)
             yield replace(start, configuration=moved)
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from orchestrator.ablation import ablation_of
 from orchestrator.confirmation_job import ConfirmJob
-from orchestrator.confirming import candidates_of
+from orchestrator.confirming import candidates_of, front_of
 from orchestrator.experiment import Experiment, ImageSet, Target
 from orchestrator.finetuning import DomainJob
 from orchestrator.image_sets import SourceFile, listing_fingerprint
 from orchestrator.locked_test import PREFIX, digest_of_test
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.shards import read_manifest
+from orchestrator.shortening import Shortening, SpeedJob, read_speeds
 from orchestrator.stages import RECORD, fingerprint, finished, now
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
@@ -103,7 +104,7 @@ class Jobs:
         What advice and siblings have to say is not part of it: it is settled when the study begins.
         """
         experiment, space = self.experiment, self.experiment.space(domain)
-        where_it_runs = {"trials", "cpus_per_trial", "gpus_per_trial", "concurrent_trials"}
+        unsaid = {"trials", "concurrent_trials", *self._where_it_runs()}
         return fingerprint(
             "search-2",
             self.source_inputs(),
@@ -112,9 +113,14 @@ class Jobs:
             [str(start) for start in (self.default(), *space.starts)],
             experiment.frozen_depths(domain),
             experiment.finetuning.model_dump(exclude={"scratch_learning_rate"}),
-            experiment.search.model_dump(exclude=where_it_runs),
+            experiment.search.model_dump(exclude=unsaid),
             experiment.seed,
         )
+
+    def _where_it_runs(self) -> set[str]:
+        """Settings of a search that change no score; but CPUs and GPUs are what a speed is the speed of."""
+        speed = self.experiment.search.kept_blocks is not None
+        return set() if speed else {"cpus_per_trial", "gpus_per_trial", "kept_blocks"}
 
     def search_inputs(self, domain: str) -> str:
         """Fingerprint of a finished search."""
@@ -159,6 +165,31 @@ class Jobs:
         """The trials of a study that have ended."""
         return read_records(self.records_place(domain))[: self.trials(domain)]
 
+    def shortening(self) -> Shortening | None:
+        """The shortened networks that are tried, with their speeds where they are measured; None where none are."""
+        kept = self.experiment.search.kept_blocks
+        if kept is None:
+            return None
+        return Shortening(kept, self.experiment.architecture, read_speeds(self.speeds_place()))
+
+    def speeds_place(self) -> Storage:
+        """The file with the speeds of this network's shortened versions on a trial's CPUs and GPUs."""
+        search, shape = self.experiment.search, self.experiment.architecture.to_dict()
+        inputs = fingerprint("speeds-1", shape, search.kept_blocks, search.cpus_per_trial, search.gpus_per_trial)
+        return self.place("search", f"speeds-{inputs}.json")
+
+    def speeds(self) -> SpeedJob:
+        """What the task that measures them is told."""
+        search = self.experiment.search
+        assert search.kept_blocks is not None
+        return SpeedJob(
+            source=self.place("source"),
+            kept_blocks=search.kept_blocks,
+            threads=max(1, int(search.cpus_per_trial)),
+            on_gpu=search.gpus_per_trial > 0,
+            place=self.speeds_place(),
+        )
+
     def study(self, domain: str, starts: tuple[Start, ...], board: Any) -> StudyJob:
         """What a domain's search is told."""
         experiment, space = self.experiment, self.experiment.space(domain)
@@ -175,6 +206,7 @@ class Jobs:
             records=self.records_place(domain),
             scratch=self.place("search", domain, "ray"),
             board=board,
+            shortening=self.shortening(),
         )
 
     def confirmation(self, domain: str, board: Any) -> ConfirmJob:
@@ -184,9 +216,11 @@ class Jobs:
         scratch = replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate)
         # The steps end in joint optimisation: an experiment that stops before has no such end.
         ablated = settings.ablation and experiment.finetuning.transfer == "joint"
+        candidates = candidates_of(records, settings.top, self.default())
         return ConfirmJob(
             domain=told,
-            candidates=candidates_of(records, settings.top, self.default()),
+            candidates=candidates,
+            front=front_of(records, candidates, experiment.architecture.blocks),
             scratch=scratch,
             ablation=ablation_of(records, self.default(), scratch) if ablated else None,
             classical=self._classical_place(told) if settings.classical else None,

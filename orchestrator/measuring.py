@@ -6,13 +6,11 @@ processes at once as would run side by side, because cores that share their cach
 
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.image_sets import Skipped, SourceFile, read_image
 from orchestrator.timing import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
 from trainables.patches import Pixels
+from trainables.speed import processor
 
 _SAMPLED = 6
 """Images of each set that are read."""
@@ -99,7 +98,7 @@ def measure(
         each = at_once(time_domains, side_by_side, task)
     rates = {name: _mean([one[name] for one in each]) for name in domains}
     crowd = max(1.0, experiment.pretraining.workers / cores)
-    machine = f"{_processor()}, {cores} cores, {side_by_side} at once{', on a GPU' if on_gpu else ''}"
+    machine = f"{processor()}, {cores} cores, {side_by_side} at once{', on a GPU' if on_gpu else ''}"
     return Rates(worker, read, max(stepping, default=0.0) * crowd, rates, machine)
 
 
@@ -118,10 +117,3 @@ def _read_sample(files: Sequence[SourceFile], least_side: int) -> tuple[list[Pix
 
 def _mean(rates: Sequence[DomainRates]) -> DomainRates:
     return DomainRates(*(float(np.mean([getattr(one, field.name) for one in rates])) for field in fields(DomainRates)))
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())

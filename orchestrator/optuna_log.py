@@ -20,7 +20,11 @@ _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "diver
 
 
 def write_optuna_log(
-    name: str, records: Sequence[Record], distributions: dict[str, BaseDistribution], place: Storage
+    name: str,
+    records: Sequence[Record],
+    distributions: dict[str, BaseDistribution],
+    place: Storage,
+    objectives: Sequence[str] = ("psnr",),
 ) -> None:
     """Writes a study's trials as Optuna's journal, whole or not at all.
 
@@ -32,23 +36,25 @@ def write_optuna_log(
         records: Its trials, by number.
         distributions: What it samples from.
         place: The file, on any storage.
+        objectives: What is maximised, by its name in a record.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / FILE
         storage = JournalStorage(JournalFileBackend(str(file)))
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        study = optuna.create_study(storage=storage, study_name=name, directions=["maximize"] * len(objectives))
         for record in records:
-            study.add_trial(_trial(record, distributions))
+            study.add_trial(_trial(record, distributions, objectives))
         place.write_bytes(file.read_bytes())
 
 
-def _trial(record: Record, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
+def _trial(record: Record, distributions: dict[str, BaseDistribution], objectives: Sequence[str]) -> FrozenTrial:
+    scored = record["psnr"] is not None
     trial = create_trial(
         state=_STATES[record["status"]],
         params=record["sampled"],
         distributions=distributions,
-        value=record["psnr"],
+        values=[record[name] for name in objectives] if scored else None,
         intermediate_values=dict(record["curve"]),
         user_attrs={"number": record["number"], "origin": record["origin"], **record["configuration"]},
     )

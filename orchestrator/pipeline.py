@@ -4,9 +4,11 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import ray
 
 from orchestrator.analysis import advise_domains
 from orchestrator.cluster import Resources, check_resources, connect, drive_all, local_resources
@@ -25,6 +27,7 @@ from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
 from orchestrator.shard_checks import check_sound
 from orchestrator.shards import build_shards, read_manifest
+from orchestrator.shortening import device_sentence, measure_speeds
 from orchestrator.stages import RECORD, finish_stage, finished, now, run_stage
 from orchestrator.starts import searched_domains
 from orchestrator.storage import Storage
@@ -166,6 +169,7 @@ class _Run:
         trials = ", ".join(f"{self.jobs.trials(domain)} trials for {domain}" for domain in domains)
         self.say(f"search: {trials}")
         start = time.monotonic()
+        self._measure_speeds()
         starts = {domain: study_starts(self.jobs, domain) for domain in domains}
         jobs = {domain: self.jobs.study(domain, starts[domain], self._cluster[1]) for domain in domains}
 
@@ -178,11 +182,23 @@ class _Run:
                 "best": {name: best[name] for name in ("number", "configuration", "psnr")} if best else None,
             }
             name = f"{self.experiment.name}, {domain}"
-            write_optuna_log(name, records, jobs[domain].distributions(), place.child(OPTUNA_LOG))
+            job, log = jobs[domain], place.child(OPTUNA_LOG)
+            write_optuna_log(name, records, job.distributions(), log, job.objectives)
             finish_stage(f"search {domain}", place, inputs, start, result)
             self.say(f"search {domain}: done, {len(records)} trials")
 
         drive_all("Search", drive_study, jobs, done)
+
+    def _measure_speeds(self) -> None:
+        """Measures the speeds that studies maximise too, unless that is done or quality alone is searched."""
+        shortening = self.jobs.shortening()
+        if shortening is None or shortening.speeds:
+            return
+        search, _ = self.experiment.search, self._cluster
+        task = measure_speeds.options(num_cpus=search.cpus_per_trial, num_gpus=search.gpus_per_trial, max_retries=2)
+        told = ray.get(task.remote(self.jobs.speeds()))
+        speeds = told["megapixels_per_second"].values()
+        self.say(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(told)}")
 
     def confirm(self) -> None:
         domains = self._unfinished("confirm", self.jobs.confirm_inputs)
@@ -194,7 +210,9 @@ class _Run:
         jobs = {domain: self.jobs.confirmation(domain, self._cluster[1]) for domain in domains}
 
         def done(domain: str, told: dict[str, Any]) -> None:
-            candidates = [asdict(c) | {"validation_psnr": told["validation"][c.name]} for c in jobs[domain].candidates]
+            candidates = [
+                c.to_dict() | {"validation_psnr": told["validation"][c.name]} for c in jobs[domain].candidates
+            ]
             runs = jobs[domain].runs.uri.removeprefix(self.experiment.home.uri + "/")
             place, inputs = self.jobs.place("confirm", domain), self.jobs.confirm_inputs(domain)
             finish_stage(f"confirm {domain}", place, inputs, start, {**told, "candidates": candidates, "runs": runs})

@@ -13,6 +13,7 @@ from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure
+from orchestrator.pareto_front import CONFIRMED
 from orchestrator.pipeline import Inputs
 from orchestrator.remaining import Remaining, remaining
 from orchestrator.report import CLASSICAL
@@ -234,10 +235,17 @@ def _arms(experiment: Experiment) -> _Arms:
     section = experiment.confirmation
     steps = 2 if section.ablation and experiment.finetuning.transfer == "joint" else 0
     # Trained: the study's best, default and scratch, then feature and model transfer, the former at two rates once.
-    trained = (section.top + 2 + steps) * section.seeds + (1 if steps else 0)
+    front = _front(experiment)
+    trained = (section.top + 2 + steps + front) * section.seeds + (1 if steps else 0)
     # Scored: bicubic and zero-shot, then scratch, default, the winner and its average with the source, then the steps.
-    scored = 2 + (4 + steps) * section.seeds + (len(CLASSICAL) - 1 if section.classical else 0)
+    scored = 2 + (4 + steps + front) * section.seeds + (len(CLASSICAL) - 1 if section.classical else 0)
     return _Arms(trained, scored, 3 * 4)
+
+
+def _front(experiment: Experiment) -> int:
+    """Most points of a front that are trained beside the candidates, the best of which is a point too."""
+    low, high = experiment.search.kept_blocks or (1, 1)
+    return min(high - low + 1, CONFIRMED) - 1
 
 
 def _share_of_steps(experiment: Experiment) -> float:

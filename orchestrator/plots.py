@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.report import Configuration, CurvePoint, Difference, DomainReport, Trial, Verdict
+from orchestrator.report import Configuration, CurvePoint, Difference, DomainReport, Front, Trial, Verdict
 
 Setting = Literal["learning_rate", "lambda_", "frozen_depth"]
 SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")
@@ -159,6 +159,40 @@ def setting_scatter(domain: DomainReport, setting: Setting, name: str) -> str:
 
     low, high = (f"{f(values):.3g}" if values else "none" for f in (min, max))
     return _svg(name, f"{label} against {_PSNR}", f"Values from {low} to {high}.", paint, (3.9, 3.0))
+
+
+def front_plot(domain: DomainReport, front: Front, name: str) -> str:
+    """Draws every finished trial's speed against its validation PSNR, and the front that bounds them."""
+    scored = [(t.speed, t.psnr) for t in domain.trials if t.speed is not None and t.psnr is not None]
+    floor, ceiling = _view([psnr for _, psnr in scored])
+    points = [(point.megapixels_per_second, point.search_psnr) for point in front.points]
+
+    def paint(axes: Axes) -> None:
+        inside = [(speed, psnr) for speed, psnr in scored if psnr >= floor]
+        below = [(speed, floor) for speed, psnr in scored if psnr < floor]
+        groups = (("trials", inside, "o", _MARK), ("below the range", below, "v", _SURFACE))
+        for label, drawn, marker, inner in groups:
+            if drawn:
+                look: dict[str, Any] = {"color": _MARK, "mfc": inner, "ms": 4.5, "alpha": 0.8, "clip_on": False}
+                axes.plot(*zip(*drawn, strict=True), marker, label=label, **look)
+        if points:
+            heights = [max(psnr, floor) for _, psnr in points]
+            look = {"color": _WINNER, "mfc": "none", "ms": 9, "drawstyle": "steps-pre", "label": "front"}
+            axes.plot([speed for speed, _ in points], heights, "o-", **look)
+        for point, (speed, psnr) in zip(front.points, points, strict=True):
+            place = speed, max(psnr, floor)
+            axes.annotate(str(point.kept_blocks), place, (6, 5), textcoords="offset points", color=_WINNER)
+        axes.set_ylim(floor, ceiling)
+        axes.margins(x=0.1)
+        axes.set_xlabel("Speed of output (MP/s)")
+        axes.set_ylabel(_PSNR)
+        _legend(axes)
+
+    described = "; ".join(
+        f"{point.kept_blocks} blocks kept: {speed:.3g} MP/s, {psnr:.2f} dB"
+        for point, (speed, psnr) in zip(front.points, points, strict=True)
+    )
+    return _svg(name, f"Front of quality and speed, {domain.space}", described or "No trial.", paint, (4.5, 3.1))
 
 
 def learning_curves(domain: DomainReport, name: str) -> str:

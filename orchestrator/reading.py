@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.experiment import SCENES, SOURCES, Experiment, ImageSet, SourceModel, Target
 from trainables.errors import UsageError, suggestion
-from trainables.network import check_frozen_depth, preset
+from trainables.network import check_frozen_depth, preset, shortened
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -92,6 +92,9 @@ def check_source(experiment: Experiment) -> None:
                 f"network is '{experiment.network}', but source model '{found.where}' has another shape: remove "
                 "`network`, whose place the model takes."
             )
+    for kept in experiment.search.kept_blocks or ():
+        with _naming("search"):
+            shortened(architecture, kept)
     for domain, target in experiment.targets.items():
         with _naming(f"targets.{domain}"):
             for depth in [*(target.frozen_depth or ()), *(s.frozen_depth for s in experiment.space(domain).starts)]:

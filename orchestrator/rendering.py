@@ -54,6 +54,7 @@ def render_html(report: Report, pictures: Path) -> str:
         signed=signed,
         interval=interval,
         setting=setting,
+        rate=_rate,
         duration=_duration,
         mean=_mean,
         p=_p,
@@ -96,6 +97,7 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
         "interval_plot": Markup(plots.interval_plot(domain, drawn, f"{key}-intervals")) if drawn else None,
         "history": Markup(plots.search_history(domain, f"{key}-history")),
         "curves": Markup(plots.learning_curves(domain, f"{key}-curves")),
+        "front": Markup(plots.front_plot(domain, domain.front, f"{key}-front")) if domain.front else None,
         "settings": [Markup(plots.setting_scatter(domain, setting, f"{key}-{setting}")) for setting in plots.SETTINGS],
     }
 
@@ -147,6 +149,10 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {rest:02} s"
+
+
+def _rate(speed: float | None) -> str:
+    return "–" if speed is None else f"{speed:.3g}"
 
 
 def _mean(difference: Difference) -> str:

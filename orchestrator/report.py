@@ -26,8 +26,12 @@ ArmName = Literal[
     "model",
     "best",
     "interpolated",
+    "front",
 ]
-"""Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget."""
+"""Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget.
+
+``front`` is any point of a front of quality and speed, which stands there and among no domain's arms.
+"""
 
 CLASSICAL: tuple[ArmName, ...] = ("bicubic", "bilinear", "lanczos", "tv", "example")
 """Arms without a network; all but the interpolations need a fit."""
@@ -46,6 +50,7 @@ class Configuration(_Record):
     learning_rate: float
     lambda_: float
     frozen_depth: int
+    kept_blocks: int | None = None  # of F_θ; all
 
 
 class CurvePoint(_Record):
@@ -56,7 +61,10 @@ class CurvePoint(_Record):
 
 
 class Trial(_Record):
-    """One trial of a domain's study. ``psnr`` is measured on validation images, at the end of a finished one."""
+    """One trial of a domain's study. ``psnr`` is measured on validation images, at the end of a finished one.
+
+    ``speed`` is that of its network in megapixels of output per second, where that was searched too.
+    """
 
     number: int
     origin: Literal["default", "advice", "start", "sibling", "sampler"]
@@ -66,6 +74,7 @@ class Trial(_Record):
     psnr: float | None
     seconds: float
     curve: list[CurvePoint]
+    speed: float | None = None
 
 
 class Arm(_Record):
@@ -174,6 +183,35 @@ class AdviceGrade(_Record):
     sentence: str
 
 
+class FrontPoint(_Record):
+    """A trial that no other one beat in both validation PSNR and speed.
+
+    ``search_psnr`` is the trial's. What follows is of fresh seeds, as of every arm, and None where the point was not
+    confirmed or all of them diverged; ``difference`` is best minus this one.
+    """
+
+    kept_blocks: int
+    trial: int
+    configuration: Configuration
+    megapixels_per_second: float
+    search_psnr: float
+    confirmed: bool
+    is_best: bool
+    validation_psnr: float | None
+    test_psnr: float | None
+    test_ssim: float | None
+    difference: Difference | None
+    model: str | None
+
+
+class Front(_Record):
+    """The front of quality and speed, the best quality first; speed is of output, on ``device``."""
+
+    device: str
+    blocks: int
+    points: list[FrontPoint]
+
+
 class SplitCounts(_Record):
     """How many images and scenes of a domain went where."""
 
@@ -202,6 +240,7 @@ class DomainReport(_Record):
     advice: AdviceGrade | None
     trials: list[Trial]
     study: StudyFacts | None = None
+    front: Front | None = None
     lambda_floor: float
     frozen_depth_limit: int
     steps_per_trial: int

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report import Arm, ArmName, Configuration, Difference, DomainReport, Report
+from orchestrator.report import Arm, ArmName, Configuration, Difference, DomainReport, Front, FrontPoint, Report
 from orchestrator.verdicts import strongest_classical
 
 AS_IT_IS = "use the source model as it is"
@@ -61,8 +61,12 @@ def terminal_table(report: Report) -> Table:
             verdicts.append(f"{warning}\n", "yellow")
         for flag in domain.flags:
             verdicts.append(f"{flag}\n", "bold red")
+        for line in _front_lines(domain.front) if domain.front else ():
+            verdicts.append(f"{line}\n")
         for remark in (*domain.remarks, *([domain.advice.sentence] if domain.advice else [])):
             verdicts.append(f"{remark}\n", "dim")
+    for device in dict.fromkeys(domain.front.device for domain in report.domains.values() if domain.front):
+        verdicts.append(f"MP/s of output on {device}.\n")
     if any(strongest_classical(domain.arms) for domain in report.domains.values()):
         verdicts.append("Below bicubic: of all baselines without a network, the best on validation. ")
     verdicts.append("[ , ] is the 95 % bootstrap interval over scenes of the mean paired difference over test images.")
@@ -87,7 +91,36 @@ def markdown_table(report: Report) -> str:
                 compared = [signed(difference.mean), interval(difference), difference.verdict]
             cells = [name, label, psnr(arm.psnr), f"{arm.ssim:.4f}", *compared]
             lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
+        for cells in _front_rows(name, domain.front) if domain.front else ():
+            lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _front_rows(name: str, front: Front) -> Iterator[list[str]]:
+    """A row for each point of the front that was scored on test."""
+    for point in front.points:
+        if point.test_psnr is None or point.test_ssim is None:
+            continue
+        d = None if point.is_best else point.difference
+        compared = [signed(d.mean), interval(d), d.verdict] if d else ["", "", ""]
+        label = f"{_kept(front, point)}, {point.megapixels_per_second:.3g} MP/s"
+        yield [name, label, psnr(point.test_psnr), f"{point.test_ssim:.4f}", *compared]
+
+
+def _front_lines(front: Front) -> Iterator[str]:
+    """Each point of the front of quality and speed in a line."""
+    for point in front.points:
+        told, d = f"{_kept(front, point)}: {point.megapixels_per_second:.3g} MP/s, ", point.difference
+        if point.test_psnr is None:
+            yield told + f"{psnr(point.search_psnr)} dB on validation, not scored on test"
+        elif point.is_best or d is None:
+            yield told + f"{psnr(point.test_psnr)} dB on test" + ", the answer" * point.is_best
+        else:
+            yield told + f"{psnr(point.test_psnr)} dB on test, best − this {signed(d.mean)} {interval(d)}, {d.verdict}"
+
+
+def _kept(front: Front, point: FrontPoint) -> str:
+    return f"{point.kept_blocks} of {front.blocks} blocks kept"
 
 
 def best_yaml(report: Report) -> str:
@@ -97,7 +130,7 @@ def best_yaml(report: Report) -> str:
         found = domain.configuration
         entry: dict[str, Any] = {"fine_tune": found is not None}
         if found:
-            entry["configuration"] = found.model_dump()
+            entry["configuration"] = found.model_dump(exclude_none=True)
         entry |= {
             "space": domain.space,
             "model": domain.model,
@@ -119,6 +152,8 @@ def best_yaml(report: Report) -> str:
                 "share_of_tuned_weights": domain.interpolation.share,
                 "model": domain.interpolation.model,
             }
+        if domain.front:
+            entry["front"] = _front_yaml(domain.front)
         domains[name] = entry
     contents = {
         "rayscale": report.rayscale,
@@ -129,6 +164,20 @@ def best_yaml(report: Report) -> str:
         "domains": domains,
     }
     return _YAML_HEADER + yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _front_yaml(front: Front) -> dict[str, Any]:
+    points = [
+        {
+            "kept_blocks": point.kept_blocks,
+            "megapixels_per_second": point.megapixels_per_second,
+            "configuration": point.configuration.model_dump(exclude_none=True),
+            "test_psnr": point.test_psnr,
+            "model": point.model,
+        }
+        for point in front.points
+    ]
+    return {"device": front.device, "points": points}
 
 
 def best_arm(domain: DomainReport) -> Arm:
@@ -166,6 +215,7 @@ def _settings(configuration: Configuration | None) -> list[str]:
         f"lr {setting(configuration.learning_rate)}",
         f"λ {setting(configuration.lambda_)}",
         f"depth {configuration.frozen_depth}",
+        *([] if configuration.kept_blocks is None else [f"blocks {configuration.kept_blocks}"]),
     ]
 
 

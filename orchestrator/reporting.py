@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.domain_reports import domain_report, split_counts
 from orchestrator.experiment import Experiment, Finetuning, Search
+from orchestrator.pareto_front import CONFIRMED
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.rendering import render_html
 from orchestrator.report import CurvePoint, DomainReport, Report, SourceReport
@@ -148,6 +149,13 @@ def _protocol(experiment: Experiment) -> list[str]:
             "that of the study's best trial without a regularizer; feature transfer that one or the rate of scratch, "
             "whichever does better on validation with the first seed."
         )
+    if experiment.search.kept_blocks:
+        lines.append(
+            "The front of quality and speed holds the trials that no other one beat in both validation PSNR and MP/s. "
+            f"At most {CONFIRMED} of its points are trained with the fresh seeds before the test split is opened; they "
+            "cannot win. MP/s of output was measured once, before the search, on the networks prepared as "
+            "`rayscale upscale` prepares them."
+        )
     lines.append(
         "Forgetting is PSNR on held-out source images under the source's degradation, beside the source model's own. "
         "The share of averaged weights is one for all seeds, the best on validation by their mean."
@@ -174,15 +182,15 @@ def _carried_over(finetuning: Finetuning) -> str:
 
 
 def _notes(experiment: Experiment) -> list[str]:
-    search = experiment.search
+    search, settings = experiment.search, "four" if experiment.search.kept_blocks else "three"
     notes = [
         f"{search.trials} trials or more per domain with Optuna's {search.sampler} sampler, {_stopping(search)}."
         + " λ is sampled log-uniformly; below the floor it means exactly 0." * experiment.finetuning.searches_lambda,
     ]
     if search.trials < 24:
         notes.append(
-            f"{search.trials} trials are few for three settings: a better configuration may well exist. 24 or more "
-            "are advised."
+            f"{search.trials} trials are few for {settings} settings: a better configuration may well exist. 24 or "
+            "more are advised."
         )
     if experiment.generated_samples:
         notes.append("All images are generated; the numbers show that the tool works, not how it does on real images.")

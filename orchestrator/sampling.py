@@ -9,6 +9,13 @@ from optuna.trial import FrozenTrial
 from ray.tune.search.optuna import OptunaSearch
 
 
+def maximised(objectives: Sequence[str]) -> dict[str, Any]:
+    """``metric`` and ``mode`` as OptunaSearch takes them: single values for one objective, lists for several."""
+    if len(objectives) == 1:
+        return {"metric": objectives[0], "mode": "max"}
+    return {"metric": list(objectives), "mode": ["max"] * len(objectives)}
+
+
 class NumberedSearch(OptunaSearch):
     """Ray's OptunaSearch, which also gives each trial the next of the numbers that are missing."""
 

@@ -11,7 +11,7 @@ import time
 import ray
 from ray import tune
 
-from orchestrator.sampling import NumberedSearch, RepeatableSampler
+from orchestrator.sampling import NumberedSearch, RepeatableSampler, maximised
 from orchestrator.study import StudyJob, study_with
 from orchestrator.trial_records import Record, read_records
 from orchestrator.trials import run_trial
@@ -49,8 +49,7 @@ def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number:
     search = NumberedSearch(
         missing,
         space=job.distributions(),
-        metric="psnr",
-        mode="max",
+        **maximised(job.objectives),
         sampler=RepeatableSampler(job.settings.sampler, job.seed, job.settings.startup_trials),
         **study_with(job, records),
     )

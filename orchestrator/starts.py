@@ -5,7 +5,7 @@ records, once: a resumed or extended study has the same ones.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.stages import RECORD
@@ -44,7 +44,7 @@ def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tu
         distinct: dict[TransferConfiguration, Start] = {}
         for start in gather():
             distinct.setdefault(start.configuration, start)
-        told = [asdict(start) for start in distinct.values()]
+        told = [_plain(start) for start in distinct.values()]
         records.child(_FILE).write_json(told)
     return tuple(_start(entry) for entry in told)
 
@@ -90,6 +90,10 @@ def found_best(experiment: Storage, domain: str) -> TransferConfiguration | None
     record = experiment.child("search", domain, RECORD).read_json() or {}
     best = record.get("result", {}).get("best")
     return TransferConfiguration(**best["configuration"]) if best else None
+
+
+def _plain(start: Start) -> dict[str, Any]:
+    return {"origin": start.origin, "configuration": start.configuration.to_dict(), "of": start.of}
 
 
 def _start(entry: dict[str, Any]) -> Start:

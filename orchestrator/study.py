@@ -1,6 +1,6 @@
 """One domain's study: the space that it samples, its starts, and the Optuna study that its records make."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ from optuna.trial import TrialState, create_trial
 
 from orchestrator.experiment import Search
 from orchestrator.finetuning import DomainJob
+from orchestrator.shortening import Shortening
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.trial_records import Record
 from trainables.finetune import TransferConfiguration
+from trainables.objective import effective_lambda
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class StudyJob:
         records: Folder of this study's trial records.
         scratch: Folder for Ray Tune's own state.
         board: Where progress is told.
+        shortening: The shortened networks that are tried, with their speeds; None where quality alone is searched.
     """
 
     domain: DomainJob
@@ -47,19 +50,42 @@ class StudyJob:
     records: Storage
     scratch: Storage
     board: Any
+    shortening: Shortening | None = None
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What is maximised: validation PSNR, and the speed of the network where that is searched too."""
+        return ("psnr",) if self.shortening is None else ("psnr", "speed")
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Exactly the settings that are searched: three, or without λ two."""
+        """Exactly the settings that are searched: three, or without λ two; one more where networks are shortened."""
         lambda_ = {} if self.lambda_ is None else {"lambda_": FloatDistribution(*self.lambda_, log=True)}
         return {
             "learning_rate": FloatDistribution(*self.learning_rate, log=True),
             **lambda_,
             "frozen_depth": IntDistribution(*self.frozen_depth),
+            **({} if self.shortening is None else {"kept_blocks": IntDistribution(*self.shortening.kept_blocks)}),
         }
 
     def start_points(self) -> list[dict[str, Any]]:
         """The starts as points of the sampled space, moved inside it where a range was narrowed."""
         return [self._inside(start.configuration) for start in self.starts]
+
+    def configuration(self, sampled: Mapping[str, Any]) -> TransferConfiguration:
+        """What a sampled point means.
+
+        λ below its floor is 0, and a shortened network freezes no more blocks than it can.
+        """
+        depth, kept = sampled["frozen_depth"], None
+        if self.shortening is not None:
+            depth = min(depth, self.shortening.deepest(sampled["kept_blocks"]))
+            kept = self.shortening.named(sampled["kept_blocks"])
+        return TransferConfiguration(
+            learning_rate=sampled["learning_rate"],
+            lambda_=effective_lambda(sampled.get("lambda_", 0.0), self.lambda_floor),
+            frozen_depth=depth,
+            kept_blocks=kept,
+        )
 
     def origin(self, number: int) -> str:
         """Where a trial's configuration comes from: a start's own origin, or ``sampler``."""
@@ -74,6 +100,7 @@ class StudyJob:
             "learning_rate": _clamp(start.learning_rate, self.learning_rate),
             **lambda_,
             "frozen_depth": int(_clamp(start.frozen_depth, self.frozen_depth)),
+            **({} if self.shortening is None else {"kept_blocks": self.shortening.inside(start)}),
         }
 
 
@@ -84,7 +111,9 @@ def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
     learns from: its last score is of another fidelity than the final ones.
     """
     storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(storage=storage, study_name=job.domain.domain, direction="maximize")
+    study = optuna.create_study(
+        storage=storage, study_name=job.domain.domain, directions=["maximize"] * len(job.objectives)
+    )
     for record in records:
         stopped = record["status"] == "stopped"
         study.add_trial(
@@ -92,7 +121,7 @@ def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
                 state=TrialState.FAIL if stopped else TrialState.COMPLETE,
                 params=record["sampled"],
                 distributions=job.distributions(),
-                value=None if stopped else record["objective"],
+                values=None if stopped else [record["objective"], *([record["speed"]] if job.shortening else [])],
             )
         )
     tried = {record["number"] for record in records}

@@ -6,13 +6,14 @@ from orchestrator.edges import Axis
 from orchestrator.experiment import Experiment
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
+from orchestrator.report import Configuration
 from orchestrator.study_facts import StudyFacts, study_facts
 from orchestrator.trial_records import Record
 from trainables.network import frozen_depth_limit
 
 
 def study_report(
-    experiment: Experiment, domain: str, records: list[Record], winner: dict[str, float] | None
+    experiment: Experiment, domain: str, records: list[Record], winner: Configuration | None
 ) -> StudyFacts:
     """The facts of a finished study.
 
@@ -28,7 +29,7 @@ def study_report(
         records,
         distributions=jobs.study(domain, starts, None).distributions(),
         axes=_axes(experiment, domain),
-        winner=winner,
+        winner=_settings(winner, experiment.architecture.blocks) if winner else None,
         evaluations=len(experiment.finetuning.budget().evaluation_steps()),
         starts_from=[start.of for start in starts if start.origin == "sibling"],
         concurrent_trials=experiment.search.concurrent_trials,
@@ -43,4 +44,14 @@ def _axes(experiment: Experiment, domain: str) -> dict[str, Axis]:
         "learning_rate": Axis(f"{key}.learning_rate", *space.learning_rate, True, 0.0, math.inf),
         "lambda_": Axis(f"{key}.lambda_", *space.lambda_, True, space.lambda_[0], math.inf),
         "frozen_depth": Axis(f"{key}.frozen_depth", low, high, False, 0, limit),
-    }
+    } | _kept(experiment)
+
+
+def _kept(experiment: Experiment) -> dict[str, Axis]:
+    kept = experiment.search.kept_blocks
+    return {"kept_blocks": Axis("search.kept_blocks", *kept, False, 1, experiment.architecture.blocks)} if kept else {}
+
+
+def _settings(winner: Configuration, blocks: int) -> dict[str, float]:
+    """A configuration whose number of kept blocks is always told."""
+    return {**winner.model_dump(), "kept_blocks": winner.kept_blocks or blocks}

@@ -7,8 +7,8 @@ from orchestrator.storage import Storage
 
 Record = dict[str, Any]
 """``number``, ``origin``, ``configuration``, ``sampled``, ``status`` (finished, stopped or diverged), ``psnr`` (of a
-finished trial), ``objective`` (what the sampler is told; none of a stopped one), ``curve``, ``seconds`` and
-``finished_at``."""
+finished trial), ``objective`` (what the sampler is told; none of a stopped one), ``speed`` (megapixels of output per
+second, where that is searched too), ``curve``, ``seconds`` and ``finished_at``."""
 
 _NAME = re.compile(r"\d+\.json")
 

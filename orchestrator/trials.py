@@ -1,7 +1,6 @@
 """One trial on a worker: fine-tunes, scores on validation, writes its record, reports to Tune."""
 
 import time
-from dataclasses import asdict
 from typing import Any
 
 from ray import tune
@@ -15,7 +14,6 @@ from orchestrator.trial_records import Record, read_records, record_place
 from trainables.errors import DivergedError
 from trainables.evaluation import bicubic, mean_psnr
 from trainables.finetune import TransferConfiguration
-from trainables.objective import effective_lambda
 
 PENALTY_DB = 3.0
 """What a diverged trial scores below bicubic: finite, because Optuna drops NaN, and near enough to leave the model of
@@ -32,27 +30,25 @@ def run_trial(config: dict[str, Any], job: StudyJob) -> None:
     if record["status"] == "stopped":
         tune.report({"psnr": record["curve"][-1][1], "stopped": True})
     else:
-        tune.report({"psnr": record["objective"], "stopped": False})
+        told = {"psnr": record["objective"], "speed": record.get("speed")}
+        tune.report({name: told[name] for name in job.objectives} | {"stopped": False})
 
 
 def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
     number, sampled = config["number"], {name: config[name] for name in job.distributions()}
-    configuration = TransferConfiguration(
-        learning_rate=sampled["learning_rate"],
-        lambda_=effective_lambda(sampled.get("lambda_", 0.0), job.lambda_floor),
-        frozen_depth=sampled["frozen_depth"],
-    )
+    configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
     status, curve = _train(job, number, configuration)
     psnr = curve[-1][1] if status == "finished" else None
     return {
         "number": number,
         "origin": job.origin(number),
-        "configuration": asdict(configuration),
+        "configuration": configuration.to_dict(),
         "sampled": sampled,
         "status": status,
         "psnr": psnr,
         "objective": _penalty(job) if status == "diverged" else psnr,
+        **({} if job.shortening is None else {"speed": job.shortening.speeds[sampled["kept_blocks"]]}),
         "curve": curve,
         "seconds": round(time.monotonic() - start, 2),
         "cpu_seconds": round(time.process_time() - spent, 2),

@@ -1,6 +1,6 @@
 """What a network looks like: the values a model card stores, and the presets by name."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from trainables.errors import UsageError, suggestion
@@ -80,6 +80,25 @@ def preset(name: str, scale: int) -> Architecture:
     if name not in _PRESETS:
         raise UsageError(f"No network is called '{name}'; there are {', '.join(PRESETS)}.{suggestion(name, PRESETS)}")
     return Architecture(scale=scale, **_PRESETS[name])
+
+
+def shortened(architecture: Architecture, kept_blocks: int) -> Architecture:
+    """The architecture with the first ``kept_blocks`` residual blocks alone.
+
+    Raises:
+        UsageError: If it is a torchvision trunk, or has no such number of blocks.
+    """
+    if architecture.family != "thin":
+        raise UsageError(
+            "kept_blocks can shorten a thin trunk alone, after whose sums nothing follows; found family "
+            f"{architecture.family}: leave kept_blocks out, or take a thin network."
+        )
+    if not 1 <= kept_blocks <= architecture.depth:
+        raise UsageError(
+            f"kept_blocks must lie between 1 and {architecture.depth}, the residual blocks of this network, found "
+            f"{kept_blocks}."
+        )
+    return replace(architecture, depth=kept_blocks)
 
 
 def frozen_depth_limit(architecture: Architecture) -> int:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -23,17 +23,29 @@ class TransferConfiguration:
         learning_rate: Peak learning rate of Adam, above 0.
         lambda_: Weight of the regularizer, 0 or more; 0 is no regularizer at all.
         frozen_depth: Leading blocks that stay as pretrained; 0 trains everything.
+        kept_blocks: How many residual blocks of the source model's F_θ are kept, the first ones; None for all.
     """
 
     learning_rate: float
     lambda_: float
     frozen_depth: int
+    kept_blocks: int | None = None
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
             raise UsageError(f"learning_rate must be above 0, found {self.learning_rate}.")
         if not self.lambda_ >= 0 or not math.isfinite(self.lambda_):
             raise UsageError(f"lambda_ must be 0 or more, found {self.lambda_}.")
+        if self.kept_blocks is not None and self.kept_blocks < 1:
+            raise UsageError(f"kept_blocks must be at least 1, found {self.kept_blocks}.")
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"TransferConfiguration({settings})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as records keep them: a network that keeps all blocks is one that was never shortened."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +106,8 @@ def finetune(
     """Trains ``net`` in place with Adam, a short warm-up and a cosine decay to zero.
 
     Args:
-        net: The source model, or a fresh one for the *scratch* baseline.
+        net: The source model, shortened where the configuration says so (:meth:`SuperResolutionNet.keep_blocks`), or a
+            fresh one for the *scratch* baseline.
         configuration: Learning rate, λ and frozen depth.
         budget: Steps, batch and evaluations.
         pool: Where patches come from; its seed decides which.

@@ -20,6 +20,7 @@ from trainables.architecture import (
     check_frozen_depth,
     frozen_depth_limit,
     preset,
+    shortened,
 )
 from trainables.trunks import FeatureExtractor, thin_trunk, torchvision_trunk
 
@@ -35,6 +36,7 @@ __all__ = [
     "frozen_depth_limit",
     "interpolate",
     "preset",
+    "shortened",
 ]
 
 
@@ -104,6 +106,21 @@ class SuperResolutionNet(nn.Module):
         """Puts an untrained G_φ, with which the network is bicubic interpolation, in place of the pretrained one."""
         device = next(self.parameters()).device
         self.generator = Generator(self.architecture).to(device).train(self.training)
+
+    def keep_blocks(self, count: int) -> None:
+        """Removes all but the first ``count`` residual blocks; stem and generator stay.
+
+        What remains is a network of its own, with its own :attr:`architecture`, in which every block trains.
+
+        Args:
+            count: From 1 to as many as there are.
+
+        Raises:
+            UsageError: If the trunk is not a thin one, or has no such number of blocks.
+        """
+        self.architecture = shortened(self.architecture, count)
+        self.features.blocks = self.features.blocks[:count]
+        self.freeze(0)
 
     def train(self, mode: bool = True) -> "SuperResolutionNet":
         """Switches to training; frozen blocks stay in evaluation, so that their statistics are frozen too."""

@@ -62,7 +62,7 @@ class RowTask:
             [__version__, torch.__version__],
             [job.domain, job.shards_digest, job.source_digest, job.degradation.to_dict(), job.scale],
             [asdict(job.budget), job.lr_patch, job.validation_images, job.validation_crop],
-            [asdict(self.configuration), self.seed, self.part],
+            [self.configuration.to_dict(), self.seed, self.part],
         )
         return self.folder.child(job.domain, f"{digest}.json")
 
@@ -131,7 +131,7 @@ def _train(task: RowTask) -> Row:
         "part": task.part,
         "scenes": task.scenes,
         "seed": task.seed,
-        **asdict(task.configuration),
+        **task.configuration.to_dict(),
         **told,
         "bicubic": bicubic_db,
         "zero_shot": zero_shot_db,

@@ -1,7 +1,7 @@
 """A confirmation from its candidates to its report, run in this process: real training on a handful of images."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,8 +34,8 @@ def record(number, psnr, configuration, status="finished"):
     return {
         "number": number,
         "origin": "default" if number == 0 else "sampler",
-        "configuration": asdict(configuration),
-        "sampled": asdict(configuration),
+        "configuration": configuration.to_dict(),
+        "sampled": configuration.to_dict(),
         "status": status,
         "psnr": psnr,
         "objective": psnr,
@@ -110,7 +110,7 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_proc
     for arm in ("tv", "example", "bicubic"):
         assert ("best", arm) in {(d["arm"], d["baseline"]) for d in told["differences"]}
     best = FOUND if told["winner"] == "trial-1" else DEFAULT
-    assert jobs.place("models", "satellite", "card.json").read_json()["configuration"] == asdict(best)
+    assert jobs.place("models", "satellite", "card.json").read_json()["configuration"] == best.to_dict()
 
     # What has finished is not run again: weights gone, scores and records kept.
     for file in Path(job.runs.path).rglob("*.safetensors"):
@@ -119,7 +119,7 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_proc
     again = json.loads(json.dumps(confirm()))
     assert {key: again[key] for key in told if key != "pictures"} == {k: v for k, v in told.items() if k != "pictures"}
 
-    candidates = [asdict(c) | {"validation_psnr": told["validation"][c.name]} for c in job.candidates]
+    candidates = [c.to_dict() | {"validation_psnr": told["validation"][c.name]} for c in job.candidates]
     runs = job.runs.uri.removeprefix(jobs.experiment.home.uri + "/")
     jobs.place("confirm", "satellite", "stage.json").write_json(
         {"result": {**told, "candidates": candidates, "runs": runs}}

@@ -190,6 +190,13 @@ def test_other_unknown_keys(refused, override, told):
         ("targets.satellite.learning_rate=[0.1, .inf]", "must be a finite number, found inf"),
         ("targets.satellite.frozen_depth=[3, 1]", "must be a range with 0 <= low <= high, found [3, 1]"),
         ("targets.satellite.frozen_depth=[-1, 1]", "must be a range with 0 <= low <= high, found [-1, 1]"),
+        (
+            "search.kept_blocks=[2, 9]",
+            "search: kept_blocks must lie between 1 and 8, the residual blocks of this network",
+        ),
+        ("search.kept_blocks=[0, 4]", "'search.kept_blocks' must be a range with 1 <= low <= high, found [0, 4]"),
+        ("search.kept_blocks=[4, 2]", "'search.kept_blocks' must be a range with 1 <= low <= high, found [4, 2]"),
+        ("search.kept_blocks=4", "'search.kept_blocks' must be a range such as"),
         ("targets.satellite.frozen_depth=[0, 99]", "targets.satellite: frozen_depth must lie between 0 and"),
         (
             "pretraining.checkpoint_every=75",
@@ -211,6 +218,18 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, override, told):
 )
 def test_a_wrong_method_is_named(refused, override, told):
     assert told in refused(override)
+
+
+def test_a_torchvision_trunk_cannot_be_shortened(refused):
+    told = refused("search.kept_blocks=[1, 2]", "network=resnet18")
+    assert "search: kept_blocks can shorten a thin trunk alone" in told
+    assert "found family resnet18" in told
+
+
+def test_trials_are_not_stopped_early_by_quality_where_speed_is_searched_too(refused, load):
+    told = refused("search.kept_blocks=[2, 8]", "search.stopping=asha")
+    assert "'search' cannot stop trials early by quality alone (`stopping: asha`) while `kept_blocks`" in told
+    assert load("search.kept_blocks=[2, 8]").search.kept_blocks == (2, 8)
 
 
 def test_a_fresh_generator_cannot_be_frozen(refused, load):

@@ -156,6 +156,13 @@ class TestCounting:
         assert work(planned(grown))["confirm"] == f"12 runs with fresh seeds, {120 + more} test images scored"
         assert seconds(planned(grown))["confirm"] - seconds(planned(base))["confirm"] > more * 0.3 / 2
 
+    @pytest.mark.parametrize(("kept", "more"), [([1, 1], 0), ([3, 5], 2), ([1, 7], 4)])
+    def test_points_of_a_front_are_confirmed_too(self, experiment, kept, more):
+        """At most five of them, of which the best is a candidate; two seeds, two domains of 6 test images."""
+        told = planned(experiment(search={"kept_blocks": kept}))
+        runs, scored = 12 + 2 * 2 * more, 120 + 2 * 2 * 6 * more
+        assert work(told)["confirm"] == f"{runs} runs with fresh seeds, {scored} test images scored"
+
     def test_no_price_no_cost(self, experiment):
         assert planned(experiment()).to_dict()["cost_range"] is None
         assert planned(experiment(cluster={"price_per_hour": 0})).to_dict()["cost_range"] == [0, 0]

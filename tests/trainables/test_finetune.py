@@ -224,3 +224,15 @@ def test_replay_without_source_patches_is_refused_unless_lambda_is_zero():
 def test_a_fresh_generator_cannot_be_frozen():
     with pytest.raises(UsageError, match="fresh generator must train"):
         TransferMethod(generator="fresh", frozen_from="output")
+
+
+def test_a_configuration_tells_kept_blocks_only_where_the_network_is_shortened():
+    whole, short = configuration(), configuration(kept_blocks=2)
+    assert whole.to_dict() == {"learning_rate": 5e-3, "lambda_": 0.0, "frozen_depth": 0}
+    assert repr(whole) == "TransferConfiguration(learning_rate=0.005, lambda_=0.0, frozen_depth=0)"
+    assert short.to_dict() == whole.to_dict() | {"kept_blocks": 2}
+    assert repr(short).endswith("frozen_depth=0, kept_blocks=2)")
+    assert [TransferConfiguration(**each.to_dict()) for each in (whole, short)] == [whole, short]
+    assert whole != short
+    with pytest.raises(UsageError, match="kept_blocks must be at least 1, found 0"):
+        configuration(kept_blocks=0)

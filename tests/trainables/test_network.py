@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from trainables.errors import UsageError
+from trainables.models import pack_model, unpack_model
 from trainables.network import PRESETS, SCALES, Architecture, SuperResolutionNet, frozen_depth_limit, preset
 
 SMALL = {
@@ -194,3 +195,65 @@ def test_unknown_scale_and_preset_are_refused():
         Architecture(scale=2, family="resnet50")
     with pytest.raises(UsageError, match="must be batch or none, found 'layer'"):
         Architecture(scale=2, family="resnet18", norm="layer")
+
+
+@pytest.fixture
+def deep():
+    return random_net(Architecture(scale=2, width=4, depth=4)).eval()
+
+
+def test_a_network_that_keeps_all_blocks_is_the_same(deep):
+    lr, before = torch.rand(1, 3, 7, 6), deep.architecture
+    expected = deep(lr)
+    deep.keep_blocks(4)
+    assert deep.architecture == before
+    assert torch.equal(deep(lr), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_shortened_network_is_the_first_blocks_of_its_source(deep, count):
+    source = {name: value.clone() for name, value in deep.state_dict().items()}
+    lr = torch.rand(1, 3, 7, 6)
+    stages = deep.with_stages(lr)[1]
+    deep.keep_blocks(count)
+    gone = tuple(f"features.blocks.{i}." for i in range(count, 4))
+    kept = {name for name in source if not name.startswith(gone)}
+    assert {name for name, value in deep.state_dict().items() if torch.equal(value, source[name])} == kept
+    assert set(deep.state_dict()) == kept
+    assert deep.architecture == Architecture(scale=2, width=4, depth=count)
+    assert [name for name, _ in deep.blocks()] == ["stem", *(f"block{i + 1}" for i in range(count)), "generator"]
+    assert torch.equal(deep.features(lr), stages[count])
+    assert deep(lr).shape == (1, 3, 14, 12)
+
+
+def test_all_of_a_shortened_network_trains_and_its_files_are_those_of_a_smaller_one(deep):
+    deep.freeze(3)
+    deep.keep_blocks(2)
+    train_steps(deep, 2)
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in deep.parameters())
+    again, card = unpack_model(pack_model(deep, {}))
+    assert (again.architecture.depth, card["architecture"]["depth"]) == (2, 2)
+    assert card["receptive_radius"] == 1 + 2 * 2 + 1
+
+
+def test_a_shortened_network_freezes_no_more_than_it_has(deep):
+    deep.keep_blocks(2)
+    deep.freeze(3)
+    assert [name for name, block in deep.blocks() if all(p.requires_grad for p in block.parameters())] == ["generator"]
+    with pytest.raises(UsageError, match="frozen_depth must lie between 0 and 3"):
+        deep.freeze(4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "count", "told"),
+    [
+        (SMALL["thin"], 0, "kept_blocks must lie between 1 and 2, the residual blocks of this network, found 0"),
+        (SMALL["thin"], 3, "between 1 and 2, the residual blocks of this network, found 3"),
+        (SMALL["resnet"], 1, "kept_blocks can shorten a thin trunk alone, .* found family resnet18"),
+    ],
+)
+def test_what_cannot_be_shortened_is_refused_and_left_as_it_was(architecture, count, told):
+    net = SuperResolutionNet(architecture)
+    with pytest.raises(UsageError, match=told):
+        net.keep_blocks(count)
+    assert (net.architecture, len(net.features.blocks)) == (architecture, architecture.blocks)

@@ -1,0 +1,31 @@
+"""The front of quality and speed: the trials of a study that no other one beats in both."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.trial_records import Record
+
+CONFIRMED = 5
+"""Most points of a front that a confirmation trains again; of a longer front both ends and an even choice between."""
+
+
+def pareto_front(records: Sequence[Record]) -> list[Record]:
+    """The finished trials that are non-dominated by validation PSNR and output speed, the best by PSNR first.
+
+    A trial is dominated by one that is at least as good in both and better in one. Of trials that are equal in both the
+    first stands. Speed depends on the number of kept blocks alone, so that each number stands once at most. Empty where
+    speed was not searched.
+    """
+    finished = [record for record in records if record["status"] == "finished" and record.get("speed") is not None]
+    front: list[Record] = []
+    for record in sorted(finished, key=lambda r: (-r["psnr"], -r["speed"], r["number"])):
+        if not front or record["speed"] > front[-1]["speed"]:
+            front.append(record)
+    return front
+
+
+def confirmed_of(front: Sequence[Record], most: int = CONFIRMED) -> list[Record]:
+    """The points of a front that are confirmed: all, or ``most`` of them with both ends, from 2."""
+    chosen = np.unique(np.linspace(0, len(front) - 1, min(most, len(front))).round().astype(int))
+    return [front[i] for i in chosen]

@@ -1,0 +1,107 @@
+"""The second objective of a study: how fast the exported network upscales, by how many residual blocks it keeps.
+
+Speeds are measured once for an experiment, before its trials start, by one task with a trial's CPUs and GPUs, so that
+nothing else of the experiment runs beside it. They are written beside the searches, and every study and every resumed
+run reads them there: the same configuration has the same speed, whatever the machine does later.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+
+from orchestrator.model_files import read_model
+from orchestrator.stages import now
+from orchestrator.storage import Storage
+from trainables.finetune import TransferConfiguration
+from trainables.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
+from trainables.speed import ROUNDS, describe_device, output_speeds
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedJob:
+    """What the task that measures is told.
+
+    Attributes:
+        source: Folder of the source model.
+        kept_blocks: Lowest and highest number of residual blocks.
+        threads: torch threads, as of a trial.
+        on_gpu: Whether to use the GPU that Ray assigned.
+        place: The file that takes the result.
+    """
+
+    source: Storage
+    kept_blocks: tuple[int, int]
+    threads: int
+    on_gpu: bool
+    place: Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Shortening:
+    """The shortened networks that a study may try.
+
+    Attributes:
+        kept_blocks: Lowest and highest number of residual blocks that are kept.
+        architecture: The source model's.
+        speeds: Megapixels of output per second by kept blocks; empty where they are not measured yet.
+    """
+
+    kept_blocks: tuple[int, int]
+    architecture: Architecture
+    speeds: Mapping[int, float]
+
+    def named(self, kept: int) -> int | None:
+        """A number of kept blocks as a configuration has it: None for all of them."""
+        return None if kept == self.architecture.blocks else kept
+
+    def deepest(self, kept: int) -> int:
+        """The largest frozen depth of a shortened network."""
+        return frozen_depth_limit(shortened(self.architecture, kept))
+
+    def inside(self, configuration: TransferConfiguration) -> int:
+        """How many blocks a configuration keeps, moved into the range."""
+        low, high = self.kept_blocks
+        return min(max(configuration.kept_blocks or self.architecture.blocks, low), high)
+
+
+@ray.remote
+def measure_speeds(job: SpeedJob) -> dict[str, Any]:
+    """Measures every number of kept blocks, writes what was found and returns it."""
+    torch.set_num_threads(job.threads)
+    device = torch.device("cuda" if job.on_gpu else "cpu")
+    source, (low, high) = read_model(job.source)[0], job.kept_blocks
+    speeds = output_speeds({kept: _kept(source, kept) for kept in range(low, high + 1)}, device)
+    told = {
+        "megapixels_per_second": {str(kept): speed for kept, speed in speeds.items()},
+        "device": describe_device(device),
+        "rounds": ROUNDS,
+        "measured_at": now(),
+    }
+    job.place.write_json(told)
+    return told
+
+
+def read_speeds(place: Storage) -> dict[int, float]:
+    """Megapixels of output per second by kept blocks; empty where none were measured."""
+    told = place.read_json() or {}
+    return {int(kept): float(speed) for kept, speed in told.get("megapixels_per_second", {}).items()}
+
+
+def device_sentence(told: Mapping[str, Any]) -> str:
+    """What the speeds were measured on, in words."""
+    device = told["device"]
+    threads = f"{device['threads']} thread" + "s" * (device["threads"] != 1)
+    return (
+        f"{device['processor']}, {threads}, {device['precision']}, PyTorch {device['torch']}, one tile of "
+        f"{device['tile']}×{device['tile']} LR pixels with its halo, the best of {told['rounds']} rounds"
+    )
+
+
+def _kept(source: SuperResolutionNet, kept: int) -> SuperResolutionNet:
+    net = copy.deepcopy(source)
+    net.keep_blocks(kept)
+    return net

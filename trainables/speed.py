@@ -1,0 +1,68 @@
+"""How fast networks upscale: megapixels of output per second, as ``rayscale upscale`` runs them.
+
+Files are neither read nor written: pixels go in, pixels come out.
+"""
+
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables.inference import prepared
+from trainables.network import SuperResolutionNet
+from trainables.precision import resolve
+from trainables.upscaling import TILE, upscale
+
+ROUNDS = 5
+"""Times that each network is timed, after one that warms up."""
+
+
+def output_speeds(
+    nets: Mapping[int, SuperResolutionNet], device: torch.device | str = "cpu", tile: int = TILE, rounds: int = ROUNDS
+) -> dict[int, float]:
+    """Megapixels of output per second of each network, the best of some rounds.
+
+    Every round times each network once, so that what else the machine does meets all of them; other work can only
+    slow a network down, and the fastest round is the one that it disturbed least. A network upscales one tile of noise
+    and computes the halo that its receptive radius asks for.
+
+    Args:
+        nets: Networks by any number.
+        device: Where they compute.
+        tile: Side of the image in LR pixels.
+        rounds: From 1.
+    """
+    pixels = np.random.default_rng(0).integers(0, 256, (tile, tile, 3), np.uint8)
+    ready = {key: prepared(net, device) for key, net in nets.items()}
+    seconds = {key: float("inf") for key in ready}
+    for number in range(rounds + 1):
+        for key, net in ready.items():
+            start = time.perf_counter()
+            upscale(net, pixels, tile)  # its result lies in main memory: nothing on a GPU is left to wait for
+            if number:
+                seconds[key] = min(seconds[key], time.perf_counter() - start)
+    return {key: (ready[key].scale * tile) ** 2 / 1e6 / seconds[key] for key in ready}
+
+
+def describe_device(device: torch.device | str = "cpu", tile: int = TILE) -> dict[str, Any]:
+    """What a speed depends on beside the network: processor, threads, number format, torch and the tile."""
+    place = torch.device(device)
+    return {
+        "processor": torch.cuda.get_device_name(place) if place.type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "precision": resolve("auto", place),
+        "torch": torch.__version__,
+        "tile": tile,
+    }
+
+
+def processor() -> str:
+    """The CPU's name, or its kind where the system does not tell."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
