@@ -16,7 +16,8 @@ demo: install ## the whole story on generated images, in minutes
 	$(BIN)/rayscale demo
 
 test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray
-	$(BIN)/python -m pytest -m "not s3 and not browser and not kill"
+	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill"
+	$(BIN)/python -m pytest -m "cluster and not s3 and not browser and not kill"
 
 test-s3: $(VENV)/installed-dev ## tests on a real S3 server, started and stopped here
 	@settings=$$(PYTHON=$(PYTHON) tests/services/start-s3.sh $(S3) $(S3_PORT)) && eval "$$settings" && \
