@@ -16,6 +16,8 @@ from orchestrator.comparing import differences
 from orchestrator.confirming import drive_confirmation
 from orchestrator.domain_reports import domain_report
 from orchestrator.jobs import Jobs
+from orchestrator.locked_test import record_choice
+from orchestrator.model_files import read_model
 from orchestrator.pipeline import preflight, run_experiment
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
@@ -147,6 +149,51 @@ def test_the_test_split_is_not_read_before_the_choice(jobs, confirm, monkeypatch
     with pytest.raises(RunError, match="no choice"):
         confirm()
     assert not job.opening.exists()
+
+
+def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jobs, in_process):
+    """A shortened winner, a point of its own, and one that diverges with every seed."""
+    search = jobs.experiment.search.model_copy(update={"kept_blocks": (1, 7), "trials": 4})
+    fronts = Jobs(jobs.experiment.model_copy(update={"search": search}))
+    short = {kept: replace(DEFAULT, learning_rate=5e-4, kept_blocks=kept) for kept in (3, 2, 1)}
+    short[2] = replace(short[2], learning_rate=3e37)
+    found = [(DEFAULT, 25.0), (short[3], 26.0), (short[2], 24.5), (short[1], 24.0)]
+    for number, (configuration, psnr) in enumerate(found):
+        told = record(number, psnr, configuration) | {"speed": 1.0 + number}
+        fronts.records_place("satellite").child(f"{number:04d}.json").write_json(told)
+    job = fronts.confirmation("satellite", BOARD)
+    record_choice(job.opening, job.test, "trial-1")
+    told = json.loads(json.dumps(drive_confirmation._function(job)))
+
+    trained = {arguments[0] for name, arguments in in_process if name == "train_run"}
+    assert {"trial-1", "default", "kept-2", "kept-1"} <= trained
+    assert "kept-3" not in trained
+    assert set(told["validation"]) == {"trial-1", "default", "zero_shot"}
+    assert [(point["kept"], point["run"]) for point in told["front"]] == [
+        (3, "trial-1"),
+        (2, "kept-2"),
+        (1, "kept-1"),
+    ]
+    best, diverged, fast = told["front"]
+    assert best["test"] == told["arms"]["best"]
+    assert (best["difference"]["mean"], best["difference"]["verdict"]) == (0, "tie")
+    assert (diverged["test"], diverged["difference"], diverged["validation_psnr"]) == (None, None, [])
+    assert fast["difference"]["mean"] == pytest.approx(told["arms"]["best"]["psnr"] - fast["test"]["psnr"])
+    assert len(fast["validation_psnr"]) == 2
+
+    # Weights are averaged with those of the source model's first blocks.
+    assert [share for share, _ in told["interpolation"]["validation"]] == [0.25, 0.5, 0.75, 1.0]
+    models = fronts.place("models", "satellite")
+    assert read_model(models)[0].architecture.depth == 3
+    assert sorted(path.name for path in Path(models.child("front").path).iterdir()) == ["kept-1", "kept-3"]
+    net, card = read_model(models.child("front", "kept-1"))
+    assert (net.architecture.depth, card["megapixels_per_second"]) == (1, 4.0)
+    assert card["metrics"]["test"] == fast["test"]
+
+    plain = jobs.confirmation("satellite", BOARD)
+    assert plain.front == ()
+    drive_confirmation._function(plain)
+    assert not models.child("front").exists(), "the front of an earlier confirmation"
 
 
 class TestSteps:

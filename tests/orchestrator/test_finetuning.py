@@ -68,6 +68,26 @@ def test_each_method_trains_another_network_and_the_default_is_l2_sp(job):
     assert len(different) == 15
 
 
+@pytest.mark.parametrize("method", [TransferMethod(regularizer=name) for name in ("l2-sp", "features", "replay")])
+def test_a_shortened_network_is_trained_from_the_source_s_first_blocks_and_tied_to_them(job, method):
+    many = replace(job, method=method, budget=Budget(steps=8, batch=1, evaluations=1))
+    whole, source = load_source(job), load_source(job, 3)
+    moved = {}
+    for lambda_ in (0.0, 100.0):
+        short = replace(CONFIGURATION, kept_blocks=3, lambda_=lambda_)
+        net = run_finetuning(many, short, 0, lambda *_: None)[0]
+        assert net.architecture == source.architecture == replace(whole.architecture, depth=3)
+        assert torch.equal(net.features.stem.weight, whole.features.stem.weight)  # the frozen depth is 1
+        weights = source.state_dict()
+        moved[lambda_] = sum(float((v - weights[k]).square().sum()) for k, v in net.state_dict().items())
+    assert moved[0.0] > 0
+    if method.regularizer == "l2-sp":
+        assert moved[100.0] < 0.5 * moved[0.0]
+    else:
+        assert moved[100.0] != moved[0.0]
+    assert load_source(job).architecture == whole.architecture, "the source that a worker holds was cut"
+
+
 def test_training_from_scratch_knows_no_method(job):
     plain, other = (
         run_finetuning(replace(job, method=method), replace(CONFIGURATION, lambda_=0.0), 0, lambda *_: None, True)[0]
