@@ -29,6 +29,7 @@ from trainables.patches import PatchPool, Pixels
 from trainables.precision import resolve
 from trainables.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.samples import generate
+from trainables.weight_average import best_interpolation
 
 LICENCE = {
     "generated": "none needed: every image is drawn by trainables.samples",
@@ -82,12 +83,16 @@ def main() -> None:
     pretrain(net, settings, pool, report, resume=resume)
     kind = "images" if photographs else "generated"
     net.to("cpu")
+    shares = {}
+    if arguments.average_on:
+        net, shares = averaged(net, arguments.init, arguments.average_on)
     facts = {
         "name": arguments.out.name,
         "degradation": Degradation().to_dict(),
         "command": shlex.join(["python", "benchmarks/source_models.py", *sys.argv[1:]]),
         "commands_before": began,
         "training": asdict(settings) | {"lr_patch": arguments.lr_patch, "images": len(images), "generated": len(drawn)},
+        "validation_by_share_of_the_last_training": shares,
         "cost": saved(arguments.out)[1]
         | {"precision": resolve(settings.precision, device), "torch": torch.__version__},
         "data_licence": LICENCE[kind],
@@ -110,6 +115,7 @@ def parse() -> argparse.Namespace:
         "--resize", type=float, nargs="*", default=[], help="factors of copies of --images to train on too"
     )
     parser.add_argument("--init", type=Path, help="model to begin from; of another scale factor, its trunk alone")
+    parser.add_argument("--average-on", type=Path, help="validation folder: weights are averaged with --init's as best")
     parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr-patch", type=int, default=32)
@@ -122,6 +128,8 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not arguments.images and not arguments.generated:
         parser.error("nothing to train on: expected --images FOLDER, --generated COUNT, or both")
+    if arguments.average_on and not arguments.init:
+        parser.error("--average-on needs --init, the model whose weights are averaged with the trained ones")
     return arguments
 
 
@@ -173,6 +181,17 @@ def begin_from(net: SuperResolutionNet, folder: Path) -> list[str]:
     if other.architecture == net.architecture:
         net.generator.load_state_dict(other.generator.state_dict())
     return [*card.get("commands_before", []), card["command"]]
+
+
+def averaged(net: SuperResolutionNet, init: Path, validation: Path) -> tuple[SuperResolutionNet, dict[float, float]]:
+    """The weights between those that training began with and ended with that are best on validation images.
+
+    Returns:
+        The network, and PSNR in dB by the share of the trained weights.
+    """
+    first, _ = unpack_model({name: (init / name).read_bytes() for name in (WEIGHTS, CARD)})
+    _, best, scores = best_interpolation(first, net, lambda between: score_on(between, validation)["psnr"])
+    return best, scores
 
 
 def saved(folder: Path) -> tuple[Files | None, dict[str, float]]:
