@@ -36,6 +36,7 @@ import torch
 from PIL import Image
 from step import environment
 from torch import Tensor
+from torch.nn import functional
 
 from orchestrator.archive.contract import LoadedModel, Provenance, SceneSettings
 from orchestrator.archive.scene import load_model, upscale_scene
@@ -115,12 +116,16 @@ def plain_loop(scene: Path, folder: Path, options: Json) -> Json:
     if options["network"] == "cv2":
         file = folder / "net.onnx"
         side = TILE + 2 * OVERLAP
-        torch.onnx.export(net, (torch.zeros(1, 3, side, side),), str(file), dynamo=False)
+        # Antialiased bicubic is no operator of ONNX: the residual stays with torch, which does it in a moment.
+        detail = torch.nn.Sequential(net.features, net.generator)
+        torch.onnx.export(detail, (torch.zeros(1, 3, side, side),), str(file), dynamo=False)
         run = cv2.dnn.readNetFromONNX(str(file))
 
         def upscale(lr: np.ndarray) -> np.ndarray:
             run.setInput(lr)
-            found: np.ndarray = run.forward()
+            tensor = torch.from_numpy(lr)
+            base = functional.interpolate(tensor, scale_factor=SCALE, mode="bicubic", antialias=True)
+            found: np.ndarray = run.forward() + base.numpy()
             return found
 
     before, cpu, wall = resident(), time.process_time(), time.perf_counter()

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from process_times import ProcessTimes
+from ray._private import state
 from ray.util import placement_group_table
-from ray.util.state import list_actors
 from rich.console import Console
 
 from orchestrator.cluster import connect, drive_all
@@ -67,7 +67,9 @@ def leftovers(experiment: Experiment) -> dict[str, Any]:
     """What stands on the connected Ray and on disk and should not, once a search has ended."""
     deadline = time.monotonic() + 20
     while True:
-        actors = [f"{one.class_name} ({one.name})" for one in list_actors(filters=[("state", "=", "ALIVE")])]
+        # Ray's State API would need the dashboard, which a run does without.
+        alive = [one for one in state.actors().values() if one["State"] == "ALIVE"]
+        actors = [f"{one['ActorClassName']} ({one['Name']})" for one in alive]
         # Ray Data and Tune keep one helper each for the life of the cluster.
         actors = [actor for actor in actors if not actor.startswith(("_StatsActor", "Board", "_Autoscaling"))]
         groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
