@@ -148,9 +148,8 @@ def repeat(folder: str, times: int) -> dict[str, Any]:
 
 
 def _study_at(place: Storage, jobs: Jobs, domain: str, board: Any) -> Any:
-    return replace(
-        jobs.study(domain, board), records=place.child(domain, "study-0"), scratch=place.child(domain, "ray")
-    )
+    study = jobs.study(domain, (), board)
+    return replace(study, records=place.child(domain, "study-0"), scratch=place.child(domain, "ray"))
 
 
 def _say(line: str) -> None:

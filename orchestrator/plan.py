@@ -23,9 +23,9 @@ _RANGE = (0.7, 1.3)
 """From the estimate to its ends."""
 
 # Ray starts processes of its own, whose imports take longer than a small experiment trains. So many are started by a
-# stage, and so many of them one after the other; counted, in processor time, on a real run.
-_PRETRAINING_PROCESSES, _PRETRAINING_IN_TURN = 7, 4
-_RAY_WORKERS = 0.5
+# stage, and so many of them one after the other: counted on a real run, and set by what three took (plan_check.py).
+_PRETRAINING_PROCESSES, _PRETRAINING_IN_TURN = 7, 7
+_RAY_WORKERS = 1.2
 """What Ray itself takes, in starts of a worker."""
 
 _REPORT_WORKERS = 0.4
