@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,11 +177,16 @@ def begin_from(net: SuperResolutionNet, folder: Path) -> list[str]:
     Returns:
         The commands that made it.
     """
-    other, card = unpack_model({name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)})
+    other, card = read(folder)
     net.features.load_state_dict(other.features.state_dict())
     if other.architecture == net.architecture:
         net.generator.load_state_dict(other.generator.state_dict())
     return [*card.get("commands_before", []), card["command"]]
+
+
+def read(folder: Path) -> tuple[SuperResolutionNet, dict[str, Any]]:
+    """A model and its card."""
+    return unpack_model({name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)})
 
 
 def averaged(net: SuperResolutionNet, init: Path, validation: Path) -> tuple[SuperResolutionNet, dict[float, float]]:
@@ -189,8 +195,7 @@ def averaged(net: SuperResolutionNet, init: Path, validation: Path) -> tuple[Sup
     Returns:
         The network, and PSNR in dB by the share of the trained weights.
     """
-    first, _ = unpack_model({name: (init / name).read_bytes() for name in (WEIGHTS, CARD)})
-    _, best, scores = best_interpolation(first, net, lambda between: score_on(between, validation)["psnr"])
+    _, best, scores = best_interpolation(read(init)[0], net, lambda between: score_on(between, validation)["psnr"])
     return best, scores
 
 

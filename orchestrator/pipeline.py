@@ -169,9 +169,10 @@ class _Run:
         trials = ", ".join(f"{self.jobs.trials(domain)} trials for {domain}" for domain in domains)
         self.say(f"search: {trials}")
         start = time.monotonic()
+        _, board = self._cluster
         self._measure_speeds()
         starts = {domain: study_starts(self.jobs, domain) for domain in domains}
-        jobs = {domain: self.jobs.study(domain, starts[domain], self._cluster[1]) for domain in domains}
+        jobs = {domain: self.jobs.study(domain, starts[domain], board) for domain in domains}
 
         def done(domain: str, records: list[Record]) -> None:
             place, inputs = self.jobs.place("search", domain), self.jobs.search_inputs(domain)
@@ -190,11 +191,11 @@ class _Run:
         drive_all("Search", drive_study, jobs, done)
 
     def _measure_speeds(self) -> None:
-        """Measures the speeds that studies maximise too, unless that is done or quality alone is searched."""
+        """Measures on Ray the speeds that studies maximise too, unless that is done or quality alone is searched."""
         shortening = self.jobs.shortening()
         if shortening is None or shortening.speeds:
             return
-        search, _ = self.experiment.search, self._cluster
+        search = self.experiment.search
         task = measure_speeds.options(num_cpus=search.cpus_per_trial, num_gpus=search.gpus_per_trial, max_retries=2)
         told = ray.get(task.remote(self.jobs.speeds()))
         speeds = told["megapixels_per_second"].values()
