@@ -220,12 +220,12 @@ waits = 0
 def _ray_reader(shards: Any) -> Callable[[], Iterator[Pixels]]:
     import ray
 
-    from orchestrator.pretraining import _dataset, _images
+    from orchestrator.ingest import Ingest, images_of
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**29)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    shard = _dataset(shards).streaming_split(1, equal=True)[0]
-    return lambda: _images(shard)
+    shard = Ingest(shards, "ray_data").datasets()["train"].streaming_split(1, equal=True)[0]
+    return lambda: images_of(shard)
 
 
 def loose_files(row: Row, place: str) -> Pairs:

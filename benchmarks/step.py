@@ -43,7 +43,7 @@ from trainables.samples import write_samples
 
 HERE = Path(__file__).parent
 SCALE, LR_PATCH, BATCH, POOL = 4, 32, 16, 500
-TURN = 5
+TURN = 20
 """Steps of a turn."""
 LARGE = 500_000
 """MAC per LR pixel from which the larger tile is left out: it would take minutes."""
@@ -64,40 +64,42 @@ ARMS = {
 
 
 class Turns:
-    """Hands turns out over files in a folder: `go` names an arm and a round, each process answers with its times."""
+    """Hands turns out through a pipe to each process, which answers with its times in a file.
+
+    A process that waits for its turn sleeps in the kernel: on two cores, even looking at a file 200 times a second
+    would be taken from those that train.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def take(self, arm: str, number: int) -> Json:
         """Lets an arm's processes train one turn: its seconds, and the share of them that they computed."""
-        _write(self.folder / "go", json.dumps([number, ARMS[arm]]))
+        for process in ARMS[arm]:
+            self.pipe(process).write_text(str(number))
         told = [self.answer(process, number) for process in ARMS[arm]]
         seconds = max(end for _, end, _ in told) - min(start for start, _, _ in told)
         return {"seconds": seconds, "cpu_per_wall": statistics.mean(cpu / (end - start) for start, end, cpu in told)}
 
+    def pipe(self, process: str) -> Path:
+        return self.folder / f"{process}.pipe"
+
     def answer(self, process: str, number: int) -> tuple[float, float, float]:
         file = self.folder / f"{process} {number}"
         while not file.exists():
-            time.sleep(0.01)
+            time.sleep(0.02)
         start, end, cpu = json.loads(file.read_text())
         return start, end, cpu
 
     def park(self, process: str) -> Callable[[], None]:
         """What a process calls after each turn; it returns when the next one begins."""
         state = {"number": 0, "start": time.monotonic(), "cpu": time.process_time()}
+        os.mkfifo(self.pipe(process))
 
         def wait() -> None:
             answer = [state["start"], time.monotonic(), time.process_time() - state["cpu"]]
             _write(self.folder / f"{process} {state['number']:.0f}", json.dumps(answer))
-            go = self.folder / "go"
-            while True:
-                number, processes = json.loads(go.read_text()) if go.exists() else (0, [])
-                if number < 0:
-                    os._exit(0)
-                if number > state["number"] and process in processes:
-                    break
-                time.sleep(0.005)
+            number = int(self.pipe(process).read_text())  # until somebody writes
             state.update(number=number, start=time.monotonic(), cpu=time.process_time())
 
         return wait
@@ -152,17 +154,17 @@ class Board:
 def with_ray(workers: str, turns: str, shards: str, precision: str, address: str) -> None:
     """The loop as the project runs it: its own worker function, dataset and share of the CPUs."""
     import ray
-    import ray.data
     import ray.train
     from ray.train.torch import TorchTrainer
 
     from orchestrator import pretraining
+    from orchestrator.ingest import Ingest
     from orchestrator.storage import Storage
 
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    ingest = Ingest(Storage.at(shards))
     job = pretraining.PretrainJob(
-        preset("base", SCALE), settings(precision), LR_PATCH, POOL, 1, ray.remote(Board).remote()
+        preset("base", SCALE), settings(precision), ingest, LR_PATCH, POOL, 1, ray.remote(Board).remote()
     )
 
     def loop(config: dict[str, Any]) -> None:
@@ -182,7 +184,6 @@ def with_ray(workers: str, turns: str, shards: str, precision: str, address: str
     trainer = TorchTrainer(
         loop,
         train_loop_config={"job": job},
-        datasets={"train": pretraining._dataset(Storage.at(shards))},
         scaling_config=ray.train.ScalingConfig(
             num_workers=int(workers), resources_per_worker={"CPU": 1 / int(workers)}
         ),
@@ -192,8 +193,9 @@ def with_ray(workers: str, turns: str, shards: str, precision: str, address: str
 
 
 def measure_train(images: Path, rounds: int, precision: str) -> Json:
-    # By default Ray's workers are nicer than other processes, and would wait for them.
-    os.environ.update({"RAY_worker_niceness": "0"})
+    # By default Ray's workers are nicer than other processes, and would wait for them. Train looks after its workers
+    # as often as in the project's runs.
+    os.environ.update({"RAY_worker_niceness": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"})
     import ray
 
     from orchestrator.image_sets import SourceFile
@@ -227,8 +229,6 @@ def measure_train(images: Path, rounds: int, precision: str) -> Json:
                 last = {arm: round(each[-1]["patches_per_s"], 1) for arm, each in told.items() if each}
                 print(f"round {number} of {rounds}: {last}", file=sys.stderr, flush=True)
         finally:
-            _write(Path(folder) / "go", "[-1, []]")
-            time.sleep(1)
             for each in running:
                 each.kill()
             ray.shutdown()

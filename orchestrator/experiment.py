@@ -147,6 +147,11 @@ class Pretraining(_Section):
         "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies in it"
     )
     workers: Positive = Field(2, description="distributed workers")
+    reading: Literal["direct", "ray_data"] = Field(
+        "direct",
+        description="`direct`: each worker reads and decodes its share of the images; `ray_data`: other CPUs of the "
+        "cluster do, for GPUs whose own node has too few",
+    )
     gpus_per_worker: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each worker; 0 trains on CPU")
     report_every: Positive = Field(50, description="steps between two points of the loss curve")
     checkpoint_every: Positive = Field(500, description="steps between two checkpoints")

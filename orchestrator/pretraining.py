@@ -1,4 +1,4 @@
-"""Pretraining the source model on a cluster: Ray Data streams the shards, Ray Train runs the loop on each worker."""
+"""Pretraining the source model on a cluster: Ray Train runs the loop on each worker, fed from the shards."""
 
 import signal
 import tempfile
@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -19,20 +17,23 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
+from orchestrator.ingest import Ingest
 from orchestrator.model_files import write_model
 from orchestrator.progress import teller
-from orchestrator.shards import read_manifest, read_split, split_files
+from orchestrator.shards import read_manifest, read_split
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.evaluation import bicubic, make_pairs, mean_psnr
-from trainables.images import decode
 from trainables.network import Architecture, SuperResolutionNet
-from trainables.patches import PatchPool, Pixels
+from trainables.patches import PatchPool
 from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
 
 SOURCE_DEGRADATION = Degradation()
 """The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""
+
+_READING_THREADS = 4
+"""Images that the worker of a GPU decodes at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class PretrainJob:
 
     architecture: Architecture
     settings: PretrainSettings
+    ingest: Ingest
     lr_patch: int
     pool_images: int
     threads: int
@@ -59,11 +61,12 @@ def pretrain_source(
         RunError: If training failed on a worker.
     """
     section, settings = experiment.pretraining, _settings(experiment)
-    job = PretrainJob(experiment.architecture, settings, section.lr_patch, section.pool_images, 1, board)
+    ingest = Ingest(shards, section.reading, _READING_THREADS if section.gpus_per_worker > 0 else 1)
+    job = PretrainJob(experiment.architecture, settings, ingest, section.lr_patch, section.pool_images, 1, board)
     trainer = TorchTrainer(
         _train_on_worker,
         train_loop_config={"job": job},
-        datasets={"train": _dataset(shards)},
+        datasets=ingest.datasets(),
         scaling_config=_scaling(experiment, resources),
         run_config=RunConfig(
             name=f"run-{inputs}",
@@ -144,22 +147,12 @@ def _settings(experiment: Experiment) -> PretrainSettings:
     )
 
 
-def _dataset(shards: Storage) -> "ray.data.Dataset":
-    files = split_files(shards, "train")
-    rows = ray.data.read_parquet(files, filesystem=shards.filesystem).select_columns(["image"])
-    return rows.map_batches(_decode_batch, batch_size=16)
-
-
-def _decode_batch(batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-    images = [decode(data).pixels for data in batch["image"]]
-    return {"pixels": [image.tobytes() for image in images], "shape": [list(image.shape) for image in images]}
-
-
 def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
     section = experiment.pretraining
     use_gpu = section.gpus_per_worker > 0
-    # Reading and decoding needs CPUs too: workers that took them all would wait for data for ever.
-    cpus = 1.0 if use_gpu else min(1.0, max(0.1, (resources.cpus - 1) / section.workers))
+    # Ray Data needs CPUs of its own: workers that took them all would wait for it for ever.
+    free = resources.cpus - (1 if section.reading == "ray_data" else 0)
+    cpus = 1.0 if use_gpu else min(1.0, max(0.1, free / section.workers))
     each = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
     return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=each)
 
@@ -168,12 +161,12 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     job: PretrainJob = config["job"]
     torch.set_num_threads(job.threads)
     context = ray.train.get_context()
-    rank, shard = context.get_world_rank(), ray.train.get_dataset_shard("train")
+    rank = context.get_world_rank()
     torch.manual_seed(job.settings.seed)
     net = SuperResolutionNet(job.architecture)
     parallel = ray.train.torch.prepare_model(net)
     pool = PatchPool(
-        lambda: _images(shard),
+        job.ingest.passes(),
         scale=job.architecture.scale,
         lr_patch=job.lr_patch,
         degradation=SOURCE_DEGRADATION,
@@ -203,12 +196,6 @@ def _report_checkpoint(step: int, loss: float, files: Files | None) -> None:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
         ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
-
-
-def _images(shard: Any) -> Iterator[Pixels]:
-    for batch in shard.iter_batches(batch_size=8, batch_format="pyarrow", prefetch_batches=2):
-        for pixels, shape in zip(batch["pixels"], batch["shape"], strict=True):
-            yield np.frombuffer(pixels.as_buffer(), np.uint8).reshape(shape.as_py())
 
 
 def _files(checkpoint: Checkpoint) -> Files:

@@ -106,6 +106,15 @@ def split_files(place: Storage, split: str) -> list[str]:
     """Paths of a split's Parquet files, as ``place.filesystem`` takes them.
 
     Raises:
+        UsageError: What :func:`split_rows` raises.
+    """
+    return [path for path, _ in split_rows(place, split)]
+
+
+def split_rows(place: Storage, split: str) -> list[tuple[str, int]]:
+    """Paths of a split's Parquet files, as ``place.filesystem`` takes them, and how many images each holds.
+
+    Raises:
         UsageError: If these shards have no such split, or are a locked test split, which
             :func:`orchestrator.locked_test.open_test` alone reads.
     """
@@ -115,7 +124,8 @@ def split_files(place: Storage, split: str) -> list[str]:
     if split not in manifest["images"]:
         locked = " A test split is locked: only a confirmation that has chosen opens it." if split == "test" else ""
         raise UsageError(f"'{place.uri}' holds {' and '.join(manifest['images'])} images, no '{split}'.{locked}")
-    return [place.child(part["path"]).path for part in manifest["files"] if part["split"] == split]
+    parts = [part for part in manifest["files"] if part["split"] == split]
+    return [(place.child(part["path"]).path, part["rows"]) for part in parts]
 
 
 def read_split(place: Storage, split: str) -> Iterator[NamedImage]:

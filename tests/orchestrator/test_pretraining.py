@@ -1,8 +1,14 @@
+import json
 import signal
 
 import pytest
+from rich.console import Console
+from tiny_experiment import settings, write_images
 
+from orchestrator.pipeline import preflight, run_experiment
 from orchestrator.pretraining import _ctrl_c_kept
+from orchestrator.progress import Display
+from orchestrator.reading import make_experiment
 
 
 def test_ctrl_c_is_given_back_after_training():
@@ -15,3 +21,12 @@ def test_ctrl_c_is_given_back_after_training():
 def test_an_interrupted_training_is_an_interruption_and_no_success():
     with pytest.raises(KeyboardInterrupt), _ctrl_c_kept():
         raise SystemExit(0)
+
+
+def test_workers_that_ray_data_feeds_take_all_their_steps(ray_session, tmp_path):
+    write_images(tmp_path)
+    section = {"reading": "ray_data", "workers": 1}
+    made = make_experiment(settings(str(tmp_path), str(tmp_path / "runs"), pretraining=section), "mine.yaml")
+    run_experiment(made, preflight(made), Display(Console(record=True, force_terminal=False)), until="pretrain")
+    done = json.loads((tmp_path / "runs/tiny/source/stage.json").read_text())["result"]
+    assert done["steps"] == made.pretraining.steps

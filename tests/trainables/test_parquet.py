@@ -10,7 +10,7 @@ import pytest
 from pyarrow import fs
 
 from trainables.images import UnreadableImageError, encode_png
-from trainables.parquet import read_parquet_images
+from trainables.parquet import FileRows, equal_shares, read_parquet_images
 
 
 @pytest.fixture
@@ -56,6 +56,27 @@ def test_a_file_is_read_as_it_is_needed_and_once(tmp_path, images):
     assert len(list(stream)) == 8 * len(images) - 1
     # The end of a file, where its index is, may be read twice.
     assert size * 0.9 < files.bytes < size + 70_000
+
+
+def test_some_rows_of_files_are_those_and_little_else_is_read(tmp_path, images):
+    rows = [encode_png(image) for image in images]
+    paths = [write(tmp_path / "a", rows * 8), write(tmp_path / "b", rows[31:])]
+    files = _Counted()
+    parts = [FileRows(paths[0], 12, 16), FileRows(paths[1], 17)]  # of two row groups of seven; the last two rows
+    read = list(read_parquet_images(parts, files))
+    assert all(np.array_equal(a, b) for a, b in zip(read, [*images[12:16], *images[48:]], strict=True))
+    assert files.bytes < (tmp_path / "a").stat().st_size / 4
+
+
+def test_shares_are_equal_neighbouring_and_apart():
+    files = [("a", 5), ("b", 1), ("c", 7)]
+    assert equal_shares(files, 1) == [[FileRows("a", 0, 5), FileRows("b", 0, 1), FileRows("c", 0, 7)]]
+    assert equal_shares(files, 3) == [
+        [FileRows("a", 0, 4)],
+        [FileRows("a", 4, 5), FileRows("b", 0, 1), FileRows("c", 0, 2)],
+        [FileRows("c", 2, 6)],
+    ]
+    assert equal_shares(files, 14) == [[]] * 14
 
 
 class _Counted:
