@@ -176,6 +176,10 @@ def evaluate(
         str,
         typer.Option(help="GeoTIFF bands that the model sees together: auto, singly, or groups such as 1,2,3;4."),
     ] = "auto",
+    lpips: Annotated[
+        bool,
+        typer.Option("--lpips", help="Compare plain images by LPIPS too, with torchvision's AlexNet."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Scores a model against bicubic on HR images of your own, which it degrades itself.
@@ -189,7 +193,7 @@ def evaluate(
     from orchestrator.evaluating import evaluate_model
 
     wishes = read_normalisation(normalisation), read_band_map(band_map)
-    told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes)
+    told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes, lpips)
     if as_json:
         print_json(told)
     else:

@@ -25,8 +25,9 @@ from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
-from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, make_pairs, score
+from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.inference import Prepared, prepared
+from trainables.perceptual import Lpips
 from trainables.precision import Precision
 from trainables.upscaling import upscale
 
@@ -52,6 +53,7 @@ def evaluate_model(
     lr: Sequence[str] = (),
     normalisation: Normalisation = "auto",
     band_map: BandMap = "auto",
+    lpips: bool = False,
 ) -> dict[str, Any]:
     """Degrades, upscales and compares every image of every set.
 
@@ -65,11 +67,12 @@ def evaluate_model(
         lr: Folders or prefixes of LR scenes, one for each of ``images``; made by the degradation where there are none.
         normalisation: Of scenes, as for archives.
         band_map: Of scenes, as for archives.
+        lpips: Whether plain images are also compared by LPIPS.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
-        ``baselines`` also PSNR and SSIM of the other interpolations. Sets of scenes have further measures, and
-        ``scenes``, each scene's own.
+        ``baselines`` also PSNR and SSIM of the other interpolations, with ``lpips`` also LPIPS, None where all images
+        are too small. Sets of scenes have further measures, and ``scenes``, each scene's own.
 
     Raises:
         UsageError: If there is no model or no usable image, or if settings do not go together.
@@ -86,13 +89,16 @@ def evaluate_model(
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
     asked = bool(lr) or (normalisation, band_map) != ("auto", "auto")
     sets = _sets(images, lr_of, asked)
+    if lpips and all(one.scenes for one in sets):
+        raise UsageError("LPIPS is of plain 8-bit images; remove --lpips for sets of GeoTIFF scenes.")
+    perceived = Lpips() if lpips else None
     loaded = as_models(load_model(found, settings), plain, ensemble) if any(one.scenes for one in sets) else {}
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
 
     def evaluate(one: _Set) -> dict[str, Any]:
         if one.scenes or isinstance(one.lr, Storage):
             return evaluate_scenes(one.name, one.place, one.paths, one.lr, loaded, settings)
-        return _evaluate_set(one.name, one.place, one.paths, upscalers, one.lr, net.scale)
+        return _evaluate_set(one.name, one.place, one.paths, upscalers, one.lr, net.scale, perceived)
 
     return {
         "model": found.where,
@@ -142,16 +148,21 @@ def _evaluate_set(
     upscalers: dict[str, Upscaler],
     degradation: Degradation,
     scale: int,
+    lpips: Lpips | None,
 ) -> dict[str, Any]:
     skipped: list[Skipped] = []
     scores: dict[str, list[Score]] = {arm: [] for arm in upscalers}
+    perceived: dict[str, list[float | None]] = {arm: [] for arm in upscalers}
     for image in _read(place, files, LEAST_LR_SIDE * scale):
         if isinstance(image, Skipped):
             skipped.append(image)
             continue
-        pair = make_pairs([image], degradation, scale)
+        (pair,) = make_pairs([image], degradation, scale)
         for arm, upscaler in upscalers.items():
-            scores[arm] += score(upscaler, pair, scale)
+            output = run(upscaler, pair)
+            scores[arm].append(compare(output, pair, scale))
+            if lpips:
+                perceived[arm].append(lpips(output, pair.hr))
     plain, ours = scores["bicubic"], scores["model"]
     if not ours:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
@@ -159,7 +170,7 @@ def _evaluate_set(
     return {
         "name": name,
         "images": len(ours),
-        **{arm: _means(of_arm) for arm, of_arm in scores.items()},
+        **{arm: _means(of_arm, perceived[arm]) for arm, of_arm in scores.items()},
         "gain": asdict(paired_interval(gains, [one.name for one in ours])),
         "skipped": [asdict(one) for one in skipped],
     }
@@ -168,12 +179,12 @@ def _evaluate_set(
 def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:
     """What ``rayscale upscale`` would write, for LR images of 8 bits."""
 
-    def run(lr: torch.Tensor) -> torch.Tensor:
+    def as_stored(lr: torch.Tensor) -> torch.Tensor:
         pixels = (lr[0] * 255).round().byte().permute(1, 2, 0).numpy()
         hr = torch.from_numpy(upscale(net, pixels, ensemble=ensemble))
         return hr.permute(2, 0, 1)[None].float() / 255
 
-    return run
+    return as_stored
 
 
 def _read(place: Storage, files: list[str], least_side: int) -> Iterator[NamedImage | Skipped]:
@@ -188,8 +199,7 @@ def _names(places: list[Storage]) -> list[str]:
     return [name if short.count(name) == 1 else place.uri for name, place in zip(short, places, strict=True)]
 
 
-def _means(scores: list[Score]) -> dict[str, float]:
-    return {
-        "psnr": float(np.mean([s.psnr for s in scores])),
-        "ssim": float(np.mean([s.ssim for s in scores])),
-    }
+def _means(scores: list[Score], perceived: list[float | None]) -> dict[str, float | None]:
+    means = {"psnr": float(np.mean([s.psnr for s in scores])), "ssim": float(np.mean([s.ssim for s in scores]))}
+    known = [value for value in perceived if value is not None]
+    return means | ({"lpips": float(np.mean(known)) if known else None} if perceived else {})

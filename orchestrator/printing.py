@@ -71,6 +71,10 @@ def _print_plain_sets(title: str, sets: list[Any]) -> None:
         for arm in _OTHER_ARMS:
             if arm in one:
                 print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(one["name"], arm, **one[arm]))
+        if "lpips" in one["model"]:
+            values = (one[arm]["lpips"] for arm in ("bicubic", "model"))
+            bicubic, model = ("none, too small" if value is None else f"{value:.4f}" for value in values)
+            print(f"{one['name']}: LPIPS (AlexNet; 0 is equal) bicubic {bicubic}, model {model}")
 
 
 def _print_scene_sets(title: str, sets: list[Any]) -> None:

@@ -62,7 +62,13 @@ def make_pairs(
 
 def score(upscale: Upscaler, pairs: Sequence[Pair], scale: int) -> list[Score]:
     """Upscales and compares every pair, after rounding the output to 8 bits as a file would."""
-    return [_score_one(upscale, pair, scale) for pair in pairs]
+    return [compare(run(upscale, pair), pair, scale) for pair in pairs]
+
+
+def compare(output: Tensor, pair: Pair, scale: int) -> Score:
+    """Scores what :func:`run` gave for a pair."""
+    planes = comparable(output, pair.gray, scale), comparable(pair.hr, pair.gray, scale)
+    return Score(pair.name, pair.scene, psnr(*planes), ssim(*planes))
 
 
 def mean_psnr(upscale: Upscaler, pairs: Sequence[Pair], scale: int) -> float:
@@ -80,11 +86,6 @@ def run(upscale: Upscaler, pair: Pair) -> Tensor:
     with torch.inference_mode():
         output = upscale(pair.lr[None])[0]
     return (output.clamp(0, 1) * 255).round().cpu() / 255
-
-
-def _score_one(upscale: Upscaler, pair: Pair, scale: int) -> Score:
-    output, target = _planes(upscale, pair, scale)
-    return Score(pair.name, pair.scene, psnr(output, target), ssim(output, target))
 
 
 def _planes(upscale: Upscaler, pair: Pair, scale: int) -> tuple[Tensor, Tensor]:

@@ -171,3 +171,17 @@ def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, m
     assert "left out of more: bad.png: not an image that can be decoded" in out
     assert [one["name"] for one in json.loads(printed("--json"))["sets"]] == ["images", "more"]
     assert re.search(r"^images by lanczos: \d+\.\d\d dB, 0\.\d{4}$", printed("--baselines"), re.MULTILINE)
+
+
+def test_lpips_is_told_of_plain_images_where_it_is_asked_for(model, images, tmp_path, monkeypatch, rayscale):
+    monkeypatch.setattr(
+        "orchestrator.evaluating.Lpips", lambda: lambda output, hr: 0.25 if min(hr.shape[1:]) > 50 else None
+    )
+    noise_images.write(tmp_path / "small", ["a.png"], (40, 40))
+    told = evaluate_model(model, [str(images), str(tmp_path / "small")], lpips=True)
+    assert [one["model"]["lpips"] for one in told["sets"]] == [0.25, None]
+    assert "lpips" not in evaluate_model(model, [str(images)])["sets"][0]["model"]
+    code, out, _ = rayscale("evaluate", "--model", model, "--images", images, "--images", tmp_path / "small", "--lpips")
+    assert code == 0
+    assert "images: LPIPS (AlexNet; 0 is equal) bicubic 0.2500, model 0.2500\n" in out
+    assert "small: LPIPS (AlexNet; 0 is equal) bicubic none, too small, model none, too small\n" in out

@@ -58,6 +58,13 @@ def scores(model, folder, **settings):
     return told
 
 
+def test_lpips_is_refused(tmp_path, hr):
+    model = tiny_models.write(tmp_path / "bicubic", SuperResolutionNet(preset("tiny", 2)))
+    archive_scenes.write(hr / "a.tif", smooth(4))
+    with pytest.raises(UsageError, match="LPIPS is of plain 8-bit images; remove --lpips"):
+        scores(model, hr, lpips=True)
+
+
 def test_an_untrained_network_ties_with_bicubic_in_every_measure(tmp_path, hr):
     model = tiny_models.write(tmp_path / "bicubic", SuperResolutionNet(preset("tiny", 2)))
     for name in ("a.tif", "b.tif"):
