@@ -7,8 +7,9 @@ Each row is a process of its own with one thread. CPU time is that of the proces
 output, imports and loading left out, so that other work on the machine counts little. MP are output pixels, all bands
 together. The scene is a mosaic of generated satellite images, DEFLATE, internal tiles of 512.
 
-- path: a network that only repeats pixels (halo 18, like base-x4); its own CPU time is taken off.
-- share: base-x4, and the share of CPU time inside it.
+- path: a network that only repeats pixels (halo 18, like base-x4), and base-x4, whose output is harder to compress; the
+  network's own CPU time is taken off.
+- share: base-x4, and large, untrained, with nine times its operations; the share of CPU time inside them.
 - memory: peak resident memory by scene size, with the repeating network.
 - loop: the same weights in a plain PyTorch loop over tiles (whole scene in memory, zero-padded tiles that overlap by
   10 pixels, one uncompressed GeoTIFF without overviews), and in OpenCV's cv2.dnn where onnx can export them.
@@ -16,6 +17,7 @@ together. The scene is a mosaic of generated satellite images, DEFLATE, internal
 
 import argparse
 import importlib.util
+import itertools
 import json
 import platform
 import resource
@@ -41,8 +43,10 @@ from torch.nn import functional
 from orchestrator.archive.contract import LoadedModel, Provenance, SceneSettings
 from orchestrator.archive.scene import load_model, upscale_scene
 from orchestrator.archive.source import gdal
-from orchestrator.model_files import find_model
+from orchestrator.model_files import FoundModel, find_model, write_model
+from orchestrator.storage import Storage
 from trainables import pretrained
+from trainables.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
 HERE = Path(__file__).parent
@@ -83,7 +87,8 @@ def ours(scene: Path, folder: Path, options: Json) -> Json:
     precision = options.get("precision", "float32")
     normalisation = KINDS[options["kind"]][2]
     settings = SceneSettings(precision=precision, memory_mb=options.get("memory_mb", 1024), normalisation=normalisation)
-    model = load_model(find_model("base-x4"), settings)
+    named = options["network"] if options["network"] != "repeat" else "base-x4"
+    model = load_model(untrained(folder / "model") if named == "large" else find_model(named), settings)
     inside = [0.0]
     run = repeat if options["network"] == "repeat" else model.net.run
 
@@ -107,6 +112,16 @@ def ours(scene: Path, folder: Path, options: Json) -> Json:
         "tile": out.tile,
         "output_mb": out.size / 1e6,
     }
+
+
+def untrained(folder: Path) -> FoundModel:
+    """The preset `large` as it is before training, but for a head that is not zero."""
+    torch.manual_seed(0)
+    net = SuperResolutionNet(preset("large", SCALE))
+    for parameter in net.generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.01)
+    write_model(Storage.at(str(folder)), net, {"name": "large", "data_licence": "none"})
+    return find_model(str(folder))
 
 
 def plain_loop(scene: Path, folder: Path, options: Json) -> Json:
@@ -188,11 +203,12 @@ def rows_of(part: str, scenes: dict[tuple[str, int], Path], sizes: list[int], sc
 
     rgb, side = next(iter(KINDS)), sizes[-1]
     if part == "path":
-        return [row(kind, side, "repeat") for kind in KINDS]
+        return [row(kind, side, network) for network in ("repeat", "base-x4") for kind in KINDS]
     if part == "memory":
         return [row(rgb, each, "repeat") for each in sizes]
     if part == "share":
-        return [row(rgb, sizes[0], "base-x4", precision=each) for each in ("float32", "bfloat16")]
+        ways = itertools.product(("base-x4", "large"), ("float32", "bfloat16"))
+        return [row(rgb, sizes[0], network, precision=precision) for network, precision in ways]
     arms = ["plain", *(["cv2"] if importlib.util.find_spec("onnx") else [])]
     return [row(rgb, sizes[0], "base-x4"), *(row(rgb, sizes[0], arm) for arm in arms)]
 

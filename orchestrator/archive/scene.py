@@ -36,18 +36,21 @@ from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.stac import make_item
 from orchestrator.archive.values import Group, Normalisation, band_groups, band_text, normalisation
 from orchestrator.model_files import FoundModel
+from trainables.allocator import keep_freed_memory
 from trainables.errors import UsageError
 from trainables.inference import prepared
 from trainables.working_memory import LARGEST_TILE, bytes_per_pixel
 
 
 def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
-    """Prepares a model on the settings' device and sets torch's number of threads.
+    """Prepares a model on the settings' device, sets torch's number of threads and, for a CPU, how memory is freed.
 
     Raises:
         UsageError: If its card's ``value_range`` or ``band_map`` make no sense.
     """
     torch.set_num_threads(settings.threads)
+    if settings.device == "cpu":
+        keep_freed_memory()
     net = prepared(found.net, settings.device, settings.precision)
     card = found.card
     try:
