@@ -24,7 +24,8 @@ _RANGE = (0.7, 1.3)
 
 # Ray starts processes of its own, whose imports take longer than a small experiment trains. So many are started by a
 # stage, and so many of them one after the other: counted on a real run, and set by what three took (plan_check.py).
-_PRETRAINING_PROCESSES, _PRETRAINING_IN_TURN = 7, 7
+_PRETRAINING_PROCESSES = 7
+_PRETRAINING_IN_TURN = {"direct": 4.4, "ray_data": 7.0}
 _RAY_WORKERS = 1.2
 """What Ray itself takes, in starts of a worker."""
 
@@ -167,7 +168,7 @@ def _pretrain(known: _Known) -> StageEstimate:
     read = next(seconds for name, seconds in rates.read.items() if name not in experiment.targets)
     scored = sum(rates.domains[name].validate for name in experiment.targets) / len(experiment.targets)
     seconds = (
-        known.starting(_PRETRAINING_PROCESSES + section.workers, _PRETRAINING_IN_TURN)
+        known.starting(_PRETRAINING_PROCESSES + section.workers, _PRETRAINING_IN_TURN[section.reading])
         + min(images["train"], section.workers * section.pool_images) * read
         + left.pretraining_steps * rates.pretraining_step
         + images["validation"] * 2 * scored
