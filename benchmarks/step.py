@@ -4,8 +4,8 @@
     python benchmarks/step.py --part parts                             # one part alone: train, parts, inference
 
 `train`: the bare loop, Ray Train with one and with two workers, and two bare loops side by side, which is the most that
-two workers could reach; each on one thread a process, with the same pool, settings and rhythm. Their processes take
-turns of a few steps and measure them themselves, between two reports, so that start-up does not count.
+two workers could reach; each on one thread a process, with the same pool, settings and rhythm, alone, one after the
+other, in several rounds. The processes measure themselves between two reports, so that start-up does not count.
 `parts`: the step's parts, in each precision and memory layout, and torch.compile with its compile time.
 `inference`: output pixels per second on one thread, eager and prepared, beside what one core can multiply at most.
 """
@@ -13,7 +13,6 @@ turns of a few steps and measure them themselves, between two reports, so that s
 import argparse
 import itertools
 import json
-import logging
 import os
 import platform
 import statistics
@@ -43,8 +42,8 @@ from trainables.samples import write_samples
 
 HERE = Path(__file__).parent
 SCALE, LR_PATCH, BATCH, POOL = 4, 32, 16, 500
-TURN = 20
-"""Steps of a turn."""
+STEPS, WARM = 20, 3
+"""Steps between two reports of a training, and the reports before it is timed."""
 LARGE = 500_000
 """MAC per LR pixel from which the larger tile is left out: it would take minutes."""
 RUN_STEPS = 16_000
@@ -52,84 +51,58 @@ RUN_STEPS = 16_000
 Json = dict[str, Any]
 
 
-# Part train: all processes are alive at once and take turns of a few steps, so that drifting speed meets all alike.
+# Part train: each arm trains alone, arm after arm, several rounds, so that drifting speed meets all alike.
 
 ARMS = {
-    "bare": ("bare 0",),
-    "Ray Train, 1 worker": ("ray1 0",),
-    "Ray Train, 2 workers": ("ray2 0", "ray2 1"),
-    "bare, 2 side by side": ("bare 0", "bare 1"),
+    "bare": [("bare", "0")],
+    "Ray Train, 1 worker": [("with_ray", "1")],
+    "Ray Train, 2 workers": [("with_ray", "2")],
+    "bare, 2 side by side": [("bare", "0"), ("bare", "1")],
 }
-"""The processes that train in each arm."""
+"""The processes that are started for each arm."""
 
 
-class Turns:
-    """Hands turns out through a pipe to each process, which answers with its times in a file.
+class Clock:
+    """Called at each report of a training: writes what some reports took, once it has run warm.
 
-    A process that waits for its turn sleeps in the kernel: on two cores, even looking at a file 200 times a second
-    would be taken from those that train.
+    The training goes on, so that two of them train side by side for as long as either is timed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, answer: Path, reports: int) -> None:
+        self.answer, self.reports, self.seen = answer, reports, 0
+        self.start = self.cpu = 0.0
 
-    def take(self, arm: str, number: int) -> Json:
-        """Lets an arm's processes train one turn: its seconds, and the share of them that they computed."""
-        for process in ARMS[arm]:
-            self.pipe(process).write_text(str(number))
-        told = [self.answer(process, number) for process in ARMS[arm]]
-        seconds = max(end for _, end, _ in told) - min(start for start, _, _ in told)
-        return {"seconds": seconds, "cpu_per_wall": statistics.mean(cpu / (end - start) for start, end, cpu in told)}
-
-    def pipe(self, process: str) -> Path:
-        return self.folder / f"{process}.pipe"
-
-    def answer(self, process: str, number: int) -> tuple[float, float, float]:
-        file = self.folder / f"{process} {number}"
-        while not file.exists():
-            time.sleep(0.02)
-        start, end, cpu = json.loads(file.read_text())
-        return start, end, cpu
-
-    def park(self, process: str) -> Callable[[], None]:
-        """What a process calls after each turn; it returns when the next one begins."""
-        state = {"number": 0, "start": time.monotonic(), "cpu": time.process_time()}
-        os.mkfifo(self.pipe(process))
-
-        def wait() -> None:
-            answer = [state["start"], time.monotonic(), time.process_time() - state["cpu"]]
-            _write(self.folder / f"{process} {state['number']:.0f}", json.dumps(answer))
-            number = int(self.pipe(process).read_text())  # until somebody writes
-            state.update(number=number, start=time.monotonic(), cpu=time.process_time())
-
-        return wait
+    def __call__(self) -> None:
+        self.seen += 1
+        if self.seen == WARM:
+            self.start, self.cpu = time.perf_counter(), time.process_time()
+        if self.seen == WARM + self.reports:
+            seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu
+            told = {"steps_per_s": self.reports * STEPS / seconds, "cpu_per_wall": cpu / seconds}
+            new = self.answer.with_suffix(".new")
+            new.write_text(json.dumps(told))
+            new.replace(self.answer)
 
 
-def _write(file: Path, text: str) -> None:
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(text)
-    new.replace(file)
-
-
-def settings(precision: str) -> PretrainSettings:
+def settings(batch: int, precision: str) -> PretrainSettings:
     return PretrainSettings(
         steps=10**6,
-        batch=BATCH,
+        batch=batch,
         learning_rate=1e-3,
-        report_every=TURN,
+        report_every=STEPS,
         checkpoint_every=10**9,
         seed=0,
         precision=precision,  # type: ignore[arg-type]
     )
 
 
-def bare(number: str, turns: str, images: str, precision: str) -> None:
+def bare(number: str, folder: str, reports: int, batch: int, images: str, shards: str, precision: str) -> None:
     """The loop alone."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    net, park = SuperResolutionNet(preset("base", SCALE)), Turns(Path(turns)).park(f"bare {number}")
+    net, clock = SuperResolutionNet(preset("base", SCALE)), Clock(Path(folder) / number, reports)
     with make_pool(Path(images)) as pool:
-        pretrain(net, settings(precision), pool, lambda step, loss, files: park())
+        pretrain(net, settings(batch, precision), pool, lambda step, loss, files: clock())
 
 
 def make_pool(images: Path) -> PatchPool:
@@ -151,88 +124,82 @@ class Board:
         """Forgets it."""
 
 
-def with_ray(workers: str, turns: str, shards: str, precision: str, address: str) -> None:
-    """The loop as the project runs it: its own worker function, dataset and share of the CPUs."""
-    import ray
+def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, shards: str, precision: str) -> None:
+    """The loop as the project runs it: its own Ray, worker function, reading and share of the CPUs."""
     import ray.train
     from ray.train.torch import TorchTrainer
 
     from orchestrator import pretraining
+    from orchestrator.cluster import connect
+    from orchestrator.experiment import Cluster
     from orchestrator.ingest import Ingest
     from orchestrator.storage import Storage
 
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    ingest = Ingest(Storage.at(shards))
-    job = pretraining.PretrainJob(
-        preset("base", SCALE), settings(precision), ingest, LR_PATCH, POOL, 1, ray.remote(Board).remote()
-    )
-
     def loop(config: dict[str, Any]) -> None:
-        rank = ray.train.get_context().get_world_rank()
-        park = Turns(Path(turns)).park(f"ray{workers} {rank}")
+        clock = Clock(Path(folder) / str(ray.train.get_context().get_world_rank()), reports)
 
-        def parking(net: Any, settings: Any, pool: Any, report: Callable[..., None], **further: Any) -> Any:
+        def timed(net: Any, settings: Any, pool: Any, report: Callable[..., None], **further: Any) -> Any:
             def both(step: int, loss: float, files: Any) -> None:
                 report(step, loss, files)
-                park()
+                clock()
 
             return pretrain(net, settings, pool, both, **further)
 
-        pretraining.__dict__["pretrain"] = parking
+        pretraining.__dict__["pretrain"] = timed
         pretraining._train_on_worker(config)
 
-    trainer = TorchTrainer(
-        loop,
-        train_loop_config={"job": job},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=int(workers), resources_per_worker={"CPU": 1 / int(workers)}
-        ),
-        run_config=ray.train.RunConfig(name=f"step-{workers}", storage_path=turns),
-    )
-    trainer.fit()
+    # By default Ray's workers are nicer than other processes; the bare loop is not.
+    os.environ.update({"RAY_worker_niceness": "0"})
+    with connect(Cluster(address=None)):
+        board, ingest = ray.remote(Board).remote(), Ingest(Storage.at(shards))
+        job = pretraining.PretrainJob(
+            preset("base", SCALE), settings(batch, precision), ingest, LR_PATCH, POOL, 1, board
+        )
+        TorchTrainer(
+            loop,
+            train_loop_config={"job": job},
+            scaling_config=ray.train.ScalingConfig(num_workers=int(workers)),
+            run_config=ray.train.RunConfig(name=f"step-{workers}", storage_path=f"{folder}/ray"),
+        ).fit()
 
 
-def measure_train(images: Path, rounds: int, precision: str) -> Json:
-    # By default Ray's workers are nicer than other processes, and would wait for them. Train looks after its workers
-    # as often as in the project's runs.
-    os.environ.update({"RAY_worker_niceness": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"})
-    import ray
-
+def measure_train(images: Path, rounds: int, reports: int, batch: int, precision: str) -> Json:
     from orchestrator.image_sets import SourceFile
     from orchestrator.shards import build_shards
     from orchestrator.storage import Storage
 
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as shards:
+    told: dict[str, list[Json]] = {arm: [] for arm in ARMS}
+    with tempfile.TemporaryDirectory() as shards:
         source = Storage.at(str(images))
         files = [SourceFile(source, facts, facts.path, False) for facts in source.files()]
         build_shards(files, {}, 128, Storage.at(shards), "a benchmark's")
-        # Twice the cores: both trainings hold their share, though only one trains at a time.
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=2**29)
-        address = ray.get_runtime_context().gcs_address
-        started = [["bare", number, folder, str(images), precision] for number in ("0", "1")]
-        started += [["with_ray", workers, folder, shards, precision, address] for workers in ("1", "2")]
-        running = [subprocess.Popen([sys.executable, __file__, "--measure", json.dumps(each)]) for each in started]
-        turns = Turns(Path(folder))
-        told: dict[str, list[Json]] = {arm: [] for arm in ARMS}
+        for number in range(rounds):
+            for arm in ARMS:
+                processes = alone(arm, reports, batch, str(images), shards, precision)
+                rate = batch * sum(process["steps_per_s"] for process in processes)
+                cpu = statistics.mean(process["cpu_per_wall"] for process in processes)
+                told[arm].append({"patches_per_s": rate, "cpu_per_wall": cpu})
+                print(f"round {number + 1} of {rounds}: {arm} {rate:.1f} patches/s", file=sys.stderr, flush=True)
+    return {"precision": precision, "batch": batch, "rounds": rounds, "reports": reports, "arms": told}
+
+
+def alone(arm: str, reports: int, *further: Any) -> list[Json]:
+    """What each training process of an arm told; nothing else of this script runs meanwhile."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        wanted = [[function, which, folder, reports, *further] for function, which in ARMS[arm]]
+        running = [subprocess.Popen([sys.executable, __file__, "--measure", json.dumps(each)]) for each in wanted]
+        answers = [Path(folder) / str(number) for number in range(2 if "2" in arm else 1)]
         try:
-            for process in sorted({process for arm in ARMS.values() for process in arm}):
-                while not (Path(folder) / f"{process} 0").exists():
-                    if any(each.poll() for each in running):
-                        raise SystemExit("A training process failed; see above.")
-                    time.sleep(0.1)
-                print(f"{process} is ready", file=sys.stderr, flush=True)
-            for number in range(rounds + 1):
-                for place, arm in enumerate(ARMS):
-                    turn = turns.take(arm, 1 + number * len(ARMS) + place)
-                    if number:  # the first round warms up
-                        told[arm].append(turn | {"patches_per_s": TURN * BATCH * len(ARMS[arm]) / turn["seconds"]})
-                last = {arm: round(each[-1]["patches_per_s"], 1) for arm, each in told.items() if each}
-                print(f"round {number} of {rounds}: {last}", file=sys.stderr, flush=True)
+            while not all(answer.exists() for answer in answers):
+                if any(each.poll() is not None for each in running):
+                    raise SystemExit("A training process failed; see above.")
+                time.sleep(0.5)
+            return [json.loads(answer.read_text()) for answer in answers]
         finally:
             for each in running:
-                each.kill()
-            ray.shutdown()
-    return {"precision": precision, "rounds": rounds, "arms": told}
+                each.terminate()
+            for each in running:
+                each.wait()
 
 
 # Part parts: one process, phase by phase.
@@ -393,7 +360,7 @@ def train_table(told: Json) -> list[str]:
 
     def ratio(arm: str, other: str, form: str) -> str:
         found = [a / b for a, b in zip(arms[arm], arms[other], strict=True)]
-        low, middle, high = statistics.quantiles(found, n=4)
+        low, middle, high = min(found), statistics.median(found), max(found)
         return f"{form % middle} ({form % low} to {form % high})"
 
     beside = {
@@ -402,15 +369,16 @@ def train_table(told: Json) -> list[str]:
         "bare, 2 side by side": f"{ratio('bare, 2 side by side', 'bare', '%.2f')} of bare",
     }
     lines = [
-        f"base ×{SCALE}, {told['precision']}, {BATCH} patches of LR {LR_PATCH}² per worker and step, Muon, one thread "
-        f"a process. All processes are alive and take turns of {TURN} steps, {told['rounds']} each. Medians, and in "
-        "brackets quartiles; ratios are of turns in the same round. CPU/wall is the training processes' own time.",
+        f"base ×{SCALE}, {told['precision']}, {told['batch']} patches of LR {LR_PATCH}² per worker and step, Muon, "
+        f"one thread a process. Each arm alone, {told['rounds']} rounds of {told['reports'] * STEPS} steps. Medians, "
+        "and in brackets the lowest and the highest; ratios are of the same round. CPU/wall is the training processes' "
+        "own time.",
         "",
         "| arm | patches/s | CPU/wall | ratio |",
         "|---|---:|---:|---:|",
     ]
     for arm, rates in arms.items():
-        low, middle, high = statistics.quantiles(rates, n=4)
+        low, middle, high = min(rates), statistics.median(rates), max(rates)
         share = statistics.median(turn["cpu_per_wall"] for turn in told["arms"][arm])
         lines.append(f"| {arm} | {middle:.1f} ({low:.1f} to {high:.1f}) | {share:.2f} | {beside.get(arm, '')} |")
     return lines
@@ -478,7 +446,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="folder of HR images; generated samples by default")
     parser.add_argument("--part", choices=tuple(TABLES), action="append", help="all by default")
-    parser.add_argument("--turns", type=int, default=40, help="of each arm of train")
+    parser.add_argument("--trainings", type=int, default=3, help="of each arm of train")
+    parser.add_argument("--reports", type=int, default=12, help=f"of {STEPS} steps that each of them is timed for")
+    parser.add_argument("--batch", type=int, default=BATCH, help="patches of train per worker and step")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of train")
     parser.add_argument("--rounds", type=int, default=15, help="timed steps of each row of parts")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement of inference")
@@ -512,7 +482,8 @@ def main() -> None:
 
 def measure(part: str, images: Path, options: argparse.Namespace) -> Json:
     if part == "train":
-        return measure_train(images, options.turns, resolve(options.precision, torch.device("cpu")))
+        precision = resolve(options.precision, torch.device("cpu"))
+        return measure_train(images, options.trainings, options.reports, options.batch, precision)
     if part == "parts":
         return measure_parts(images, options.rounds)
     return measure_inference(options.seconds, tuple(options.nets), ((120, 160), (512, 512)))
