@@ -7,7 +7,8 @@
 two workers could reach; each on one thread a process, with the same pool, settings and rhythm, alone, one after the
 other, in several rounds. The processes measure themselves between two reports, so that start-up does not count.
 `parts`: the step's parts, in each precision and memory layout, and torch.compile with its compile time.
-`inference`: output pixels per second on one thread, eager and prepared, beside what one core can multiply at most.
+`inference`: output pixels per second on one thread, eager and prepared, beside what one core can multiply at most;
+freed memory is kept, as where archives are upscaled.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainables.allocator import keep_freed_memory
 from trainables.degradation import Degradation
 from trainables.images import EXTENSIONS, decode
 from trainables.inference import prepared
@@ -283,6 +285,7 @@ def measure_parts(images: Path, rounds: int, compile_too: bool = True) -> Json:
 
 def measure_inference(seconds: float, names: tuple[str, ...], sizes: tuple[tuple[int, int], ...]) -> Json:
     torch.set_num_threads(1)
+    keep_freed_memory()
     told: Json = {"ceiling_gflops": ceilings(seconds), "rows": []}
     for name in names:
         for scale in (4, 2):
