@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from trainables.errors import UsageError
 from trainables.registration import phase_shift
@@ -32,6 +31,8 @@ SHIFT_LIMIT = 0.25
 _PATCH, _LEAST_PATCH = 64, 16
 _PATCHES = 16
 _LEAST_CONTRAST = 1 / 255
+_ROWS = 8
+"""LR rows whose output is averaged at once: it stays in a core's cache."""
 Values = NDArray[Any] | Tensor
 Levels = NDArray[Any] | float
 
@@ -125,7 +126,7 @@ class ConsistencyMeter:
         source, output = torch.as_tensor(lr), torch.as_tensor(sr)
         self._check(source, output)
         bottom, top = (torch.as_tensor(level, dtype=torch.float32).reshape(-1, 1, 1) for level in (low, high))
-        means = (functional.avg_pool2d(output.float()[None], self.scale)[0].cpu() - bottom) / (top - bottom)
+        means = (_block_means(output, self.scale) - bottom) / (top - bottom)
         values = (source.float().cpu() - bottom) / (top - bottom)
         good = torch.ones(values.shape[1:], dtype=torch.bool) if valid is None else torch.as_tensor(valid).cpu().bool()
         if good.shape != values.shape[1:]:
@@ -169,19 +170,21 @@ class ConsistencyMeter:
         rows, columns = min(_PATCH, height), min(_PATCH, width)
         if min(rows, columns) < _LEAST_PATCH:
             return
-        for top in range(0, height - rows + 1, rows):
-            for left in range(0, width - columns + 1, columns):
-                place = (slice(top, top + rows), slice(left, left + columns))
-                if not good[place].all():
-                    continue
-                patch = values[:, *place].mean(0)
-                contrast = float(patch.std())
-                if contrast < _LEAST_CONTRAST or (len(self._best) == _PATCHES and contrast <= self._best[0][0]):
-                    continue
-                moved = means[:, *place].mean(0)
-                heapq.heappush(self._best, (contrast, *phase_shift(patch.double().numpy(), moved.double().numpy())))
-                if len(self._best) > _PATCHES:
-                    heapq.heappop(self._best)
+
+        def squares(image: Tensor) -> Tensor:
+            return image.unfold(0, rows, rows).unfold(1, columns, columns).flatten(0, 1)
+
+        before, after = squares(values.mean(0)), squares(means.mean(0))
+        contrasts = torch.where(squares(good).flatten(1).all(1), before.flatten(1).std(1), 0)
+        # Those of highest contrast first: finding a displacement is what costs.
+        for place in contrasts.argsort(descending=True)[:_PATCHES].tolist():
+            contrast = float(contrasts[place])
+            if contrast < _LEAST_CONTRAST or (len(self._best) == _PATCHES and contrast <= self._best[0][0]):
+                break
+            shift = phase_shift(before[place].double().numpy(), after[place].double().numpy())
+            heapq.heappush(self._best, (contrast, *shift))
+            if len(self._best) > _PATCHES:
+                heapq.heappop(self._best)
 
     def _check(self, lr: Tensor, sr: Tensor) -> None:
         expected = (self.bands, *(side * self.scale for side in lr.shape[1:]))
@@ -190,3 +193,14 @@ class ConsistencyMeter:
                 f"Windows of {self.bands} bands at x{self.scale} were expected, found LR {tuple(lr.shape)} and output "
                 f"{tuple(sr.shape)}."
             )
+
+
+def _block_means(output: Tensor, scale: int) -> Tensor:
+    """Means of r×r pixels: (C, r·H, r·W) of any type to (C, H, W) float32 on the CPU."""
+    bands, height, width = output.shape
+    means = torch.empty(bands, height // scale, width // scale)
+    for first in range(0, height // scale, _ROWS):
+        rows = output[:, first * scale : (first + _ROWS) * scale].cpu().float()
+        lines = rows.reshape(bands, -1, scale, width).sum(2)
+        means[:, first : first + _ROWS] = torch.stack([lines[..., k::scale] for k in range(scale)]).sum(0)
+    return means / scale**2

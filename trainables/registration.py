@@ -30,8 +30,10 @@ def phase_shift(reference: Array, moved: Array) -> tuple[float, float]:
     before = (slice(rows.start - down, rows.stop - down), slice(columns.start - right, columns.stop - right))
     rest = _phases(reference[before], moved[rows, columns])
     offsets = np.arange(-round(_REACH * _STEPS), round(_REACH * _STEPS) + 1) / _STEPS
-    waves = [np.exp(2j * np.pi * np.outer(offsets, np.fft.fftfreq(side))) for side in rest.shape]
-    fine = (waves[0] @ rest @ waves[1].T).real
+    # Frequencies that are not counted need not be summed.
+    low = [np.abs(np.fft.fftfreq(side)) <= _HIGHEST for side in rest.shape]
+    waves = [np.exp(2j * np.pi * np.outer(offsets, np.fft.fftfreq(len(each))[each])) for each in low]
+    fine = (waves[0] @ rest[np.ix_(*low)] @ waves[1].T).real
     best = divmod(int(fine.argmax()), offsets.size)
     return down + float(offsets[best[0]]), right + float(offsets[best[1]])
 

@@ -100,18 +100,22 @@ Outcome = Finished | Failed | Divided | PartDone
 
 
 @dataclass(slots=True)
-class _Witness:
-    """Compares the output with its source while both are in memory."""
+class Witness:
+    """Compares the output with its source while both are in memory.
+
+    Attributes:
+        scale: Scale factor r.
+        meter: What was seen so far; None before the first view.
+    """
 
     scale: int
     meter: ConsistencyMeter | None = None
 
     def __call__(self, view: TileView) -> None:
+        """Adds what one piece of the output says."""
         if self.meter is None:
             self.meter = ConsistencyMeter(self.scale, len(view.lr))
-        low, span = view.low[:, None, None], (view.high - view.low)[:, None, None]
-        lr, hr = ((values - low) / span for values in (view.lr, view.hr))
-        self.meter.add(lr.astype(np.float32), hr.astype(np.float32), np.all(view.valid, axis=0))
+        self.meter.add(view.lr, view.hr, np.all(view.valid, axis=0), view.low, view.high)
 
 
 class Worker(Protocol):
@@ -157,7 +161,7 @@ class SceneWorker:
                         return Divided(rows)
                 self._check_room(facts.scratch_bytes(self.facts.scale))
                 cog = folder / _name(scene)
-                witness = _Witness(self.facts.scale)
+                witness = Witness(self.facts.scale)
                 made = upscale_scene(source, cog, folder, self.model(), settings, self._provenance(scene), witness)
                 return self._store(scene, made, fetched, witness.meter)
             finally:
@@ -172,7 +176,7 @@ class SceneWorker:
             model, folder = self.model(), self._folder(scene)
             source, fetched = self._fetch(scene, folder)
             path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
-            witness = _Witness(self.facts.scale)
+            witness = Witness(self.facts.scale)
             made = upscale_part(source, rows, path, model, self.site.settings, witness)
             return PartDone(replace(made, seconds={"fetch": fetched, **made.seconds}), witness.meter)
 
