@@ -278,8 +278,9 @@ def test_no_command_shows_the_help(rayscale):
         assert "Usage: rayscale" in out
 
 
-def test_version(rayscale):
-    assert rayscale("version") == (0, f"{__version__}\n", "")
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version(rayscale, asked):
+    assert rayscale(asked) == (0, f"{__version__}\n", "")
 
 
 def test_help_needs_neither_torch_nor_ray():
