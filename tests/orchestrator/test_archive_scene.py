@@ -1,6 +1,8 @@
 """One scene in, one COG out: exact whatever the tiles, parts and threads, of every type and number of bands."""
 
 import hashlib
+import shutil
+import subprocess
 
 import archive_scenes as scenes
 import numpy as np
@@ -43,6 +45,17 @@ def test_tiles_give_the_whole_scene(tmp_path, height, width):
     assert len(outputs) == 1
     assert hashlib.sha256(out.path.read_bytes()).hexdigest() == out.sha256
     assert scenes.files(tmp_path) == ["in.tif", "out.tif"]
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed (Debian: gdal-bin)")
+@pytest.mark.parametrize(("bands", "dtype"), [(3, "uint8"), (4, "uint16"), (1, "float32")])
+def test_gdalinfo_reads_every_pixel_without_a_warning(tmp_path, bands, dtype):
+    source = scenes.write(tmp_path / "in.tif", scenes.pixels(bands, 150, 170, dtype), nodata=0)
+    out = scenes.run(source, tmp_path, SceneSettings(normalisation=RANGE[dtype], blocksize=128))
+    told = subprocess.run(["gdalinfo", "-checksum", str(out.path)], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "LAYOUT=COG" in told.stdout
+    assert told.stdout.count("Checksum=") == bands
 
 
 def test_tiles_follow_the_budget(tmp_path):
