@@ -163,8 +163,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     torch.manual_seed(job.settings.seed)
-    net = SuperResolutionNet(job.architecture)
-    parallel = ray.train.torch.prepare_model(net)
+    # Gradients are laid out as weights are: what is summed over workers must have the training's own layout.
+    net = SuperResolutionNet(job.architecture).to(memory_format=torch.channels_last)
+    parallel = ray.train.torch.prepare_model(net, parallel_strategy_kwargs={"gradient_as_bucket_view": True})
     pool = PatchPool(
         job.ingest.passes(),
         scale=job.architecture.scale,
