@@ -157,12 +157,14 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
         job = pretraining.PretrainJob(
             preset("base", SCALE), settings(batch, precision), ingest, LR_PATCH, POOL, 1, board
         )
-        TorchTrainer(
+        trainer = TorchTrainer(
             loop,
             train_loop_config={"job": job},
             scaling_config=ray.train.ScalingConfig(num_workers=int(workers)),
             run_config=ray.train.RunConfig(name=f"step-{workers}", storage_path=f"{folder}/ray"),
-        ).fit()
+        )
+        with pretraining.looked_after(job.settings.steps):
+            trainer.fit()
 
 
 def measure_train(images: Path, rounds: int, reports: int, batch: int, precision: str) -> Json:

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 
 import pytest
@@ -6,9 +7,11 @@ from rich.console import Console
 from tiny_experiment import settings, write_images
 
 from orchestrator.pipeline import preflight, run_experiment
-from orchestrator.pretraining import _ctrl_c_kept
+from orchestrator.pretraining import _ctrl_c_kept, looked_after
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
+
+INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 
 
 def test_ctrl_c_is_given_back_after_training():
@@ -21,6 +24,17 @@ def test_ctrl_c_is_given_back_after_training():
 def test_an_interrupted_training_is_an_interruption_and_no_success():
     with pytest.raises(KeyboardInterrupt), _ctrl_c_kept():
         raise SystemExit(0)
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(60, "0.10"), (2000, "0.50"), (16_000, "1.00")])
+def test_long_runs_are_looked_after_less_often(monkeypatch, steps, seconds):
+    monkeypatch.delenv(INTERVAL, raising=False)
+    with looked_after(steps):
+        assert os.environ[INTERVAL] == seconds
+    assert INTERVAL not in os.environ
+    monkeypatch.setenv(INTERVAL, "7")
+    with looked_after(steps):
+        assert os.environ[INTERVAL] == "7"
 
 
 def test_workers_that_ray_data_feeds_take_all_their_steps(ray_session, tmp_path):
