@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import ray.train
 
-from orchestrator.shards import split_rows
+from orchestrator.shards import split_files, split_rows
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
 from trainables.images import decode
@@ -72,8 +72,7 @@ def direct(shards: Storage, rank: int, workers: int, threads: int = 1) -> Callab
 def _dataset(shards: Storage) -> "ray.data.Dataset":
     import ray.data
 
-    files = [path for path, _ in split_rows(shards, "train")]
-    rows = ray.data.read_parquet(files, filesystem=shards.filesystem).select_columns(["image"])
+    rows = ray.data.read_parquet(split_files(shards, "train"), filesystem=shards.filesystem).select_columns(["image"])
     return rows.map_batches(_decode_batch, batch_size=16)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.models import AlexNet_Weights
 
 from trainables.errors import UsageError
+from trainables.trunks import cached_weights
 
 LEAST_SIDE = 64
 """Height and width in pixels below which AlexNet's layers run out of image."""
@@ -50,4 +51,4 @@ class Lpips:
 
 def weights_file() -> Path:
     """Where torchvision keeps AlexNet's weights."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+    return cached_weights(AlexNet_Weights.IMAGENET1K_V1)

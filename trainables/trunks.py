@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import resnet
+from torchvision.models import WeightsEnum, resnet
 
 from trainables.architecture import Architecture
 from trainables.errors import UsageError
@@ -111,7 +111,7 @@ def load_imagenet(trunk: FeatureExtractor, architecture: Architecture, where: st
             f"ImageNet weights fit the families {', '.join(_IMAGENET)} with norm batch, found family "
             f"{architecture.family} with norm {architecture.norm}."
         )
-    path = _cached(architecture) if where == "cache" else Path(where)
+    path = cached_weights(_IMAGENET[architecture.family]) if where == "cache" else Path(where)
     if not path.is_file():
         raise UsageError(f"There are no ImageNet weights at '{path}'; put torchvision's {architecture.family} there.")
     told = _read(path)
@@ -140,8 +140,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         raise UsageError(f"'{path}' cannot be read as weights: {type(error).__name__}.") from None
 
 
-def _cached(architecture: Architecture) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(_IMAGENET[architecture.family].url).name
+def cached_weights(weights: WeightsEnum) -> Path:
+    """Where torchvision keeps weights that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
 
 
 def _torchvision_names(architecture: Architecture) -> dict[str, str]:
