@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from orchestrator.cli_options import AsJson, Model, PrecisionName, SelfEnsemble
+from orchestrator.cli_models import adapt, evaluate
+from orchestrator.cli_options import AsJson
 from orchestrator.cli_upscale import upscale
 from orchestrator.printing import (
     counter,
-    print_adaptation,
     print_analysis,
-    print_evaluation,
     print_json,
     print_plan,
     print_report,
@@ -157,95 +156,8 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
 
 
 app.command(epilog="Example: rayscale upscale s3://my-bucket/scenes s3://my-bucket/upscaled --model base-x4")(upscale)
-
-
-@app.command(epilog="Example: rayscale evaluate --model base-x4 --images Set5 --images Set14")
-def evaluate(
-    model: Model,
-    images: Annotated[
-        list[str], typer.Option(help="Folder or s3:// prefix of HR images; give it again for further sets.")
-    ],
-    space: Annotated[
-        str | None,
-        typer.Option(help="Search space whose degradation makes the LR images; the model's own by default."),
-    ] = None,
-    precision: PrecisionName = "auto",
-    self_ensemble: SelfEnsemble = False,
-    baselines: Annotated[
-        bool, typer.Option("--baselines", help="Score bilinear and Lanczos interpolation beside bicubic.")
-    ] = False,
-    lr: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Folder or prefix of LR GeoTIFFs named as the HR ones, for each --images; else made from HR."
-        ),
-    ] = None,
-    normalisation: Annotated[
-        str,
-        typer.Option(
-            help="GeoTIFF values that mean black and white: LOW,HIGH, scales (the file's own), dtype (its limits) or "
-            "auto (uint8: 0,255; else what the model's card says, else scales)."
-        ),
-    ] = "auto",
-    band_map: Annotated[
-        str,
-        typer.Option(help="GeoTIFF bands that the model sees together: auto, singly, or groups such as 1,2,3;4."),
-    ] = "auto",
-    lpips: Annotated[
-        bool,
-        typer.Option("--lpips", help="Compare plain images by LPIPS too, with torchvision's AlexNet."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Scores a model against bicubic on HR images of your own, which it degrades itself.
-
-    PSNR and SSIM are on luma (BT.601, studio range), on the one channel of gray images, without a border of r pixels.
-
-    GeoTIFF scenes are compared band by band in their own depth, where they have values, also by spatial correlation
-    (SCC), spectral angle (SAM) and ERGAS.
-    """
-    from orchestrator.archive.values import read_band_map, read_normalisation
-    from orchestrator.evaluating import evaluate_model
-
-    wishes = read_normalisation(normalisation), read_band_map(band_map)
-    told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes, lpips)
-    if as_json:
-        print_json(told)
-    else:
-        print_evaluation(told)
-
-
-@app.command(epilog="Example: rayscale adapt camera-frames models/camera --model base-x4 --space surveillance")
-def adapt(
-    images: Annotated[
-        str, typer.Argument(metavar="LR_IMAGES", help="Folder or s3:// prefix of images as they are to be upscaled.")
-    ],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3:// prefix of the adapted model.")],
-    model: Model,
-    space: Annotated[str, typer.Option(help="Search space whose degradation the images went through.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 8 patches.")] = 200,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the patches.")] = 0,
-    scenes: Annotated[Literal["file", "folder"], typer.Option(help="What an image's scene is.")] = "file",
-    keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Adapts a model to LR images of which no HR is known; exit 1 where that is not worth it and nothing is written.
-
-    The images stand in for HR: degraded once more, they are what the model learns to undo. Some of them are held out
-    to compare the adapted model with the model as it was.
-    """
-    from orchestrator.adapting import Settings, adapt_model
-
-    settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
-    with counter("done", unit="step") as tell:
-        told = adapt_model(images, out, model, space, settings, tell)
-    if as_json:
-        print_json(told)
-    else:
-        print_adaptation(told, images)
-    if not told["written"]:
-        raise typer.Exit(1)
+app.command(epilog="Example: rayscale evaluate --model base-x4 --images Set5 --images Set14")(evaluate)
+app.command(epilog="Example: rayscale adapt camera-frames models/camera --model base-x4 --space surveillance")(adapt)
 
 
 @app.command(epilog="Example: rayscale analyze --model base-x4 --images tiles --space satellite-v2")
