@@ -28,8 +28,8 @@ def test_a_block_of_the_same_size_touches_no_new_pages():
         told = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True)
         return int(told.stdout)
 
-    assert last_faults("kept") < 100
-    assert last_faults("plain") > 100
+    # 16,384 faults where pages have 4 KiB, 32 where the kernel gives huge ones unasked.
+    assert last_faults("kept") < 10 < last_faults("plain")
 
 
 def test_other_c_libraries_change_nothing(monkeypatch):
