@@ -15,6 +15,7 @@ import ray.train.torch
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
@@ -29,6 +30,7 @@ from trainables.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool
 from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
+from trainables.shared_mean import share_gradients
 
 SOURCE_DEGRADATION = Degradation()
 """The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""
@@ -184,6 +186,8 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     # Gradients are laid out as weights are: what is summed over workers must have the training's own layout.
     net = SuperResolutionNet(job.architecture).to(memory_format=torch.channels_last)
     parallel = ray.train.torch.prepare_model(net, parallel_strategy_kwargs={"gradient_as_bucket_view": True})
+    if isinstance(parallel, DistributedDataParallel):
+        share_gradients(parallel)
     pool = PatchPool(
         job.ingest.passes(),
         scale=job.architecture.scale,
