@@ -21,6 +21,7 @@ from trainables.models import weights_of
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool, Pixels
 from trainables.pretrain import PretrainSettings, pretrain
+from trainables.shared_mean import share_gradients
 
 _SCORED = 2
 """Images that are scored."""
@@ -121,7 +122,10 @@ def time_pretraining(meeting: Meeting, task: Task) -> float:
         return (time.perf_counter() - start) / steps
 
     with _together(meeting):
-        parallel = nn.parallel.DistributedDataParallel(net) if meeting[2] > 1 else None
+        parallel = None
+        if meeting[2] > 1:
+            parallel = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
+            share_gradients(parallel)
         train(2)
         # All must take the same number of steps, or some would wait for ever.
         seconds = torch.tensor([train(2)])
