@@ -30,7 +30,7 @@ from trainables.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool
 from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
-from trainables.shared_mean import share_gradients
+from trainables.shared_mean import WORKER_LOST, share_gradients
 
 SOURCE_DEGRADATION = Degradation()
 """The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""
@@ -227,6 +227,15 @@ def _files(checkpoint: Checkpoint) -> Files:
 
 
 def _innermost(error: BaseException) -> str:
+    """The one line that says why training failed; what a worker says of another's end explains nothing."""
     failures = getattr(error, "worker_failures", None) or {}
-    cause = next(iter(failures.values()), error)
-    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause) else ''}"
+    lines = [_line(failure) for failure in failures.values()] or [_line(error)]
+    return next((line for line in lines if WORKER_LOST not in line), lines[0])
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    if lines[0].startswith("Traceback"):  # Train hands over a worker's own exception as its traceback
+        name, _, rest = lines[-1].partition(": ")
+        return f"{name.rpartition('.')[2]}: {rest}"
+    return f"{type(error).__name__}: {lines[0]}"

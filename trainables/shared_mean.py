@@ -1,8 +1,9 @@
 """The mean of gradients over the workers of one machine, taken in memory that they share.
 
 Gloo, torch's way for CPUs, sends gradients through TCP sockets that its own threads serve. Where every core computes,
-each of these threads waits for a core in turn: 3 ms for the 0.6 MB of `base`, in a step of 60. Here a worker writes its
-gradients where the others read them, and waits for them itself: 0.6 ms, on the same machine.
+each of these threads waits for a core in turn: 2 ms and, every tenth time, 6, for the 0.65 MB of `base` in a step of 60.
+Here a worker writes its gradients where the others read them, and waits for them itself: 0.6 ms
+(`benchmarks/gradients.py`).
 """
 
 import shutil
@@ -20,6 +21,8 @@ from trainables.errors import RunError
 
 MEMORY = Path("/dev/shm")
 """A file system in memory, as Linux has it; it belongs to one machine, or to one container of it."""
+
+WORKER_LOST = "Another worker of this training has ended, so that its gradients are missing."
 
 _LARGEST = 2**20
 """Values that a worker shares at a time; longer gradients go in parts. Containers often have 64 MiB in all."""
@@ -62,7 +65,7 @@ class SharedMean:
             for peer in self.peers:
                 peer.recv_bytes()
         except (EOFError, OSError):
-            raise RunError("Another worker of this training has ended, so that its gradients are missing.") from None
+            raise RunError(WORKER_LOST) from None
 
 
 def share_gradients(parallel: DistributedDataParallel) -> bool:
@@ -98,20 +101,13 @@ def shared_mean(values: int) -> SharedMean | None:
         opened = _open(folder, rank, 2 * workers * values)
         all_opened: list[bool] = [False] * workers
         distributed.all_gather_object(all_opened, opened is not None)
-        if opened is None:
-            return None
-        area, listener = opened
-        with listener:
-            if not all(all_opened):
-                return None
-            peers = [Client(str(folder / str(other))) for other in range(rank)]
-            peers += [listener.accept() for _ in range(rank + 1, workers)]
+        peers = _connect(folder, rank, workers, opened[1], all(all_opened)) if opened else []
         distributed.barrier()
-        return SharedMean(area.view(2, workers, values), rank, peers)
     finally:
         # What is mapped and connected needs no name, and nothing is left behind if a worker is killed later.
         if rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
+    return SharedMean(opened[0].view(2, workers, values), rank, peers) if opened and all(all_opened) else None
 
 
 def _reserve(size: int) -> Path | None:
@@ -135,6 +131,14 @@ def _open(folder: Path, rank: int, values: int) -> tuple[Tensor, Listener] | Non
         return area, Listener(str(folder / str(rank)), "AF_UNIX", distributed.get_world_size())
     except (OSError, RuntimeError):
         return None
+
+
+def _connect(folder: Path, rank: int, workers: int, listener: Listener, wanted: bool) -> list[Connection]:
+    with listener:
+        if not wanted:
+            return []
+        peers = [Client(str(folder / str(other))) for other in range(rank)]
+        return peers + [listener.accept() for _ in range(rank + 1, workers)]
 
 
 def _hook(mean: SharedMean, bucket: distributed.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]

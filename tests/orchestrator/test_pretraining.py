@@ -3,13 +3,18 @@ import os
 import signal
 
 import pytest
+import ray
+from ray.train import WorkerGroupError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from rich.console import Console
 from tiny_experiment import settings, write_images
 
 from orchestrator.pipeline import preflight, run_experiment
-from orchestrator.pretraining import _ctrl_c_kept, looked_after
+from orchestrator.pretraining import _ctrl_c_kept, _innermost, looked_after
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
+from trainables.errors import DivergedError, RunError
+from trainables.shared_mean import WORKER_LOST
 
 INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 
@@ -35,6 +40,23 @@ def test_long_runs_are_looked_after_less_often(monkeypatch, steps, seconds):
     monkeypatch.setenv(INTERVAL, "7")
     with looked_after(steps):
         assert os.environ[INTERVAL] == "7"
+
+
+def test_why_training_failed_is_what_the_failed_worker_said():
+    """With the classes that Train itself hands over."""
+
+    lost = UserExceptionWithTraceback(
+        RunError(WORKER_LOST), f"Traceback (most recent call last):\n  ...\ntrainables.errors.RunError: {WORKER_LOST}\n"
+    )
+    diverged = UserExceptionWithTraceback(
+        DivergedError("no"), "Traceback (most recent call last):\n  ...\ntrainables.errors.DivergedError: no: 7\n"
+    )
+    died = ray.exceptions.ActorDiedError()
+
+    assert _innermost(WorkerGroupError("told", {0: lost, 1: diverged})) == "DivergedError: no: 7"
+    assert _innermost(WorkerGroupError("told", {0: lost, 1: died})).startswith("ActorDiedError: The actor died")
+    assert _innermost(WorkerGroupError("told", {0: lost})) == f"RunError: {WORKER_LOST}"
+    assert _innermost(RuntimeError("first\nsecond")) == "RuntimeError: first"
 
 
 def test_workers_that_ray_data_feeds_take_all_their_steps(ray_session, tmp_path):
