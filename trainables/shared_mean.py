@@ -1,9 +1,8 @@
 """The mean of gradients over the workers of one machine, taken in memory that they share.
 
 Gloo, torch's way for CPUs, sends gradients through TCP sockets that its own threads serve. Where every core computes,
-each of these threads waits for a core in turn: 2 ms and, every tenth time, 6, for the 0.65 MB of `base` in a step of 60.
-Here a worker writes its gradients where the others read them, and waits for them itself: 0.6 ms
-(`benchmarks/gradients.py`).
+each of these threads waits for a core in turn: 2 ms and, every tenth time, 6 for the 0.65 MB of `base`. Here a worker
+writes its gradients where the others read them, and waits for them itself: 0.6 ms (`benchmarks/gradients.py`).
 """
 
 import shutil
