@@ -1,20 +1,23 @@
 import json
 import os
 import signal
+import threading
+import time
 
 import pytest
-import ray
+import ray.train
 from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from rich.console import Console
 from tiny_experiment import settings, write_images
 
+from orchestrator import pretraining
 from orchestrator.pipeline import preflight, run_experiment
 from orchestrator.pretraining import _ctrl_c_kept, _innermost, looked_after
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
 from trainables.errors import DivergedError, RunError
-from trainables.shared_mean import WORKER_LOST
+from trainables.shared_mean import MEMORY, WORKER_LOST
 
 INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 
@@ -66,3 +69,30 @@ def test_workers_that_ray_data_feeds_take_all_their_steps(ray_session, tmp_path)
     run_experiment(made, preflight(made), Display(Console(record=True, force_terminal=False)), until="pretrain")
     done = json.loads((tmp_path / "runs/tiny/source/stage.json").read_text())["result"]
     assert done["steps"] == made.pretraining.steps
+
+
+def test_workers_go_on_from_the_last_checkpoint_after_one_was_killed(ray_session, tmp_path, monkeypatch):
+    """Its gradients are averaged in shared memory, where the other one then waits for it."""
+    write_images(tmp_path)
+    section = {"workers": 2, "steps": 400, "report_every": 40, "checkpoint_every": 40, "pool_images": 1}
+    made = make_experiment(settings(str(tmp_path), str(tmp_path / "runs"), pretraining=section), "mine.yaml")
+    killed, train = tmp_path / "killed", pretraining._train_on_worker
+
+    def train_and_be_killed(config):
+        def be_killed():
+            while not list((tmp_path / "runs/tiny").glob("**/checkpoint_*/*")):
+                time.sleep(0.01)
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if ray.train.get_context().get_world_rank() == 1 and not killed.exists():
+            threading.Thread(target=be_killed, daemon=True).start()
+        train(config)
+
+    monkeypatch.setattr(pretraining, "_train_on_worker", train_and_be_killed)
+    before = set(MEMORY.glob("rayscale-*"))
+    run_experiment(made, preflight(made), Display(Console(record=True, force_terminal=False)), until="pretrain")
+    done = json.loads((tmp_path / "runs/tiny/source/stage.json").read_text())["result"]
+    assert killed.exists()
+    assert [step for step, _ in done["loss"]] == list(range(40, 401, 40))
+    assert set(MEMORY.glob("rayscale-*")) == before
