@@ -123,7 +123,7 @@ def time_pretraining(meeting: Meeting, task: Task) -> float:
 
     with _together(meeting):
         parallel = None
-        if meeting[2] > 1:
+        if distributed.get_world_size() > 1:
             parallel = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
             share_gradients(parallel)
         train(2)

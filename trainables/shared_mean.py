@@ -96,17 +96,22 @@ def shared_mean(values: int) -> SharedMean | None:
     folder = told[0]
     if folder is None:
         return None
+    mean = None
     try:
         opened = _open(folder, rank, 2 * workers * values)
         all_opened: list[bool] = [False] * workers
         distributed.all_gather_object(all_opened, opened is not None)
-        peers = _connect(folder, rank, workers, opened[1], all(all_opened)) if opened else []
+        if opened is not None:
+            area, listener = opened
+            with listener:
+                if all(all_opened):
+                    mean = SharedMean(area.view(2, workers, values), rank, _peers(folder, rank, workers, listener))
         distributed.barrier()
     finally:
         # What is mapped and connected needs no name, and nothing is left behind if a worker is killed later.
         if rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
-    return SharedMean(opened[0].view(2, workers, values), rank, peers) if opened and all(all_opened) else None
+    return mean
 
 
 def _reserve(size: int) -> Path | None:
@@ -123,8 +128,6 @@ def _reserve(size: int) -> Path | None:
 
 
 def _open(folder: Path, rank: int, values: int) -> tuple[Tensor, Listener] | None:
-    if not (folder / "area").is_file():
-        return None
     try:
         area = torch.from_file(str(folder / "area"), shared=True, size=values)
         return area, Listener(str(folder / str(rank)), "AF_UNIX", distributed.get_world_size())
@@ -132,12 +135,9 @@ def _open(folder: Path, rank: int, values: int) -> tuple[Tensor, Listener] | Non
         return None
 
 
-def _connect(folder: Path, rank: int, workers: int, listener: Listener, wanted: bool) -> list[Connection]:
-    with listener:
-        if not wanted:
-            return []
-        peers = [Client(str(folder / str(other))) for other in range(rank)]
-        return peers + [listener.accept() for _ in range(rank + 1, workers)]
+def _peers(folder: Path, rank: int, workers: int, listener: Listener) -> list[Connection]:
+    peers = [Client(str(folder / str(other))) for other in range(rank)]
+    return peers + [listener.accept() for _ in range(rank + 1, workers)]
 
 
 def _hook(mean: SharedMean, bucket: distributed.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]

@@ -47,7 +47,6 @@ def test_long_runs_are_looked_after_less_often(monkeypatch, steps, seconds):
 
 def test_why_training_failed_is_what_the_failed_worker_said():
     """With the classes that Train itself hands over."""
-
     lost = UserExceptionWithTraceback(
         RunError(WORKER_LOST), f"Traceback (most recent call last):\n  ...\ntrainables.errors.RunError: {WORKER_LOST}\n"
     )
