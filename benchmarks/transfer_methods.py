@@ -28,7 +28,7 @@ from transfer.judging import Json, choose, judge
 from transfer.runs import Row, Run, Runs, train
 from transfer.telling import describe
 
-from orchestrator.experiment import ImageSet
+from orchestrator.experiment_images import ImageSet
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.shards import read_manifest

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.experiment import ImageSet
+from orchestrator.experiment_images import ImageSet
 from orchestrator.image_sets import Skipped, left_out, list_files, read_image
 from orchestrator.model_files import FoundModel, find_model, write_model
 from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval

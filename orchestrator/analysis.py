@@ -8,7 +8,8 @@ from statistics import median, pstdev
 from typing import Any
 
 from orchestrator.advice import Advice, advise
-from orchestrator.experiment import Experiment, ImageSet
+from orchestrator.experiment import Experiment
+from orchestrator.experiment_images import ImageSet
 from orchestrator.image_sets import Skipped, left_out, list_files, read_image
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.shards import read_manifest, read_split

@@ -11,7 +11,8 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.experiment import Cluster, Experiment, SourceModel
+from orchestrator.experiment import Cluster, Experiment
+from orchestrator.experiment_images import SourceModel
 from trainables.errors import RunError, UsageError
 
 _QUIET = {

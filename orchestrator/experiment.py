@@ -4,21 +4,12 @@ import dataclasses
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from orchestrator.experiment_images import Section, Source, SourceModel, Target, kind_of_source
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
-from trainables.errors import suggestion
 from trainables.finetune import Budget, TransferMethod
 from trainables.network import Architecture, FrozenFrom, frozen_depth_limit, preset
 from trainables.optimizers import OptimizerName
@@ -32,110 +23,10 @@ _DEFAULTS = {"scale": 4, "network": "base"}
 """Of an experiment that pretrains; a source model has a scale and a shape of its own."""
 
 Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SceneTable(_Section):
-    """A CSV file that names each image's scene."""
-
-    table: str = Field(description="CSV file with a header, relative to `root`")
-    file_column: str = Field("file", description="column with the image's file name")
-    scene_column: str = Field("scene", description="column with the scene's name")
-    pattern: str | None = Field(None, description="regular expression; its first group is the scene")
-
-
-class ScenePattern(_Section):
-    """A regular expression that finds the scene in an image's path."""
-
-    pattern: str = Field(description="regular expression; its first group is the scene")
-
-
-SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
-
-
-def _kind_of_scenes(value: Any) -> str:
-    """Which of the three is meant, so that an error speaks of that one alone."""
-    if isinstance(value, SceneTable | ScenePattern):
-        return "a table" if isinstance(value, SceneTable) else "a pattern"
-    if not isinstance(value, dict):
-        return "a word"
-    of_a_table = [key for key in value if suggestion(str(key), ("table", "file_column", "scene_column"))]
-    return "a table" if of_a_table else "a pattern"
-
-
-Scenes = Annotated[
-    Annotated[Literal["file", "folder"], Tag("a word")]
-    | Annotated[SceneTable, Tag("a table")]
-    | Annotated[ScenePattern, Tag("a pattern")],
-    Discriminator(_kind_of_scenes),
-]
-
-
-class ImageSet(_Section):
-    """Where images are, and what must not be split between train, validation and test."""
-
-    images: str = Field(description="folder or s3:// prefix, relative to `root`")
-    scenes: Scenes = Field("file", description="`file`, `folder`, a CSV table or a pattern")
-    validation_share: Fraction = Field(0.2, description="share of scenes set aside for validation")
-    licence: str = Field("not stated", description="terms of the images, kept in the model card")
-
-
-class SourceModel(_Section):
-    """A model that is there already, instead of images to pretrain one on."""
-
-    model: str = Field(description="instead of `source.images`: a packaged name (base-x4), a folder or s3:// prefix")
-
-
-SOURCES: dict[str, Any] = {"source images": ImageSet, "source model": SourceModel}
-
-
-def _kind_of_source(value: Any) -> str:
-    """Which of the two is meant, so that an error speaks of that one alone."""
-    if not isinstance(value, dict):
-        return "source model" if isinstance(value, SourceModel) else "source images"
-    given = [str(key) for key, setting in value.items() if setting is not None]
-    names_a_model = any(suggestion(key, ("model",)) for key in given)
-    return "source model" if names_a_model and "images" not in given else "source images"
-
-
-Source = Annotated[
-    Annotated[ImageSet, Tag("source images")] | Annotated[SourceModel, Tag("source model")],
-    Discriminator(_kind_of_source),
-]
-
-
-class Target(ImageSet):
-    """One target domain."""
-
-    space: str | None = Field(None, description="search space id; the target's own name by default")
-    test_images: str | None = Field(None, description="folder or prefix already set aside for test")
-    test_share: Fraction = Field(0.2, description="share of scenes for test where `test_images` is absent")
-    learning_rate: tuple[float, float] | None = Field(None, description="range instead of the space's")
-    lambda_: tuple[float, float] | None = Field(None, description="λ floor and highest λ instead of the space's")
-    frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks instead of 0 to the deepest")
-
-    @field_validator("learning_rate", "lambda_")
-    @classmethod
-    def _check_range(cls, bounds: tuple[float, float] | None, info: ValidationInfo) -> tuple[float, float] | None:
-        if bounds is not None and not 0 < bounds[0] < bounds[1]:
-            note = " (λ = 0 is always tried: it lies below the floor)" if info.field_name == "lambda_" else ""
-            raise ValueError(f"must be a range with 0 < low < high, found {list(bounds)}{note}")
-        return bounds
-
-    @field_validator("frozen_depth")
-    @classmethod
-    def _check_depths(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
-        if bounds is not None and not 0 <= bounds[0] <= bounds[1]:
-            raise ValueError(f"must be a range with 0 <= low <= high, found {list(bounds)}")
-        return bounds
-
-
-class Pretraining(_Section):
+class Pretraining(Section):
     """How the source model is trained."""
 
     steps: Positive = Field(4000, description="optimiser steps")
@@ -158,7 +49,7 @@ class Pretraining(_Section):
     pool_images: Positive = Field(2000, description="decoded images that each worker holds")
 
 
-class Finetuning(_Section):
+class Finetuning(Section):
     """What every fine-tuning may spend: trials, confirmation runs and baselines alike."""
 
     steps: Positive = Field(200, description="optimiser steps")
@@ -206,7 +97,7 @@ class Finetuning(_Section):
         return Budget(steps=self.steps, batch=self.batch, evaluations=min(self.evaluations, self.steps))
 
 
-class Search(_Section):
+class Search(Section):
     """How each domain's study is run."""
 
     trials: Positive = Field(24, description="trials per domain")
@@ -263,7 +154,7 @@ class Search(_Section):
         return self
 
 
-class Confirmation(_Section):
+class Confirmation(Section):
     """How the winners are confirmed."""
 
     top: Positive = Field(2, description="best configurations of a study that stand for confirmation")
@@ -272,7 +163,7 @@ class Confirmation(_Section):
     classical: bool = Field(True, description="compare with bilinear, Lanczos, total variation and a regression")
 
 
-class Cluster(_Section):
+class Cluster(Section):
     """Where it runs."""
 
     address: str | None = Field(None, description="none: a Ray of its own; `auto` or ray://… : that cluster")
@@ -299,7 +190,7 @@ class Cluster(_Section):
         return self
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """A whole experiment."""
 
     name: Name = Field(description="folder of artefacts")
@@ -321,7 +212,7 @@ class Experiment(_Section):
     @classmethod
     def _fill(cls, content: Any) -> Any:
         """Defaults that a source model has a say in."""
-        if not isinstance(content, dict) or _kind_of_source(content.get("source")) == "source model":
+        if not isinstance(content, dict) or kind_of_source(content.get("source")) == "source model":
             return content
         given = {key: value for key, value in content.items() if value is not None or key not in _DEFAULTS}
         return _DEFAULTS | given

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from orchestrator.experiment import ImageSet, ScenePattern, Scenes, SceneTable
+from orchestrator.experiment_images import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.stages import fingerprint
 from orchestrator.storage import FileFacts, Storage
 from trainables.errors import ImageSetError, UsageError, suggestion

@@ -6,7 +6,8 @@ from typing import Any
 from orchestrator.ablation import ablation_of
 from orchestrator.confirmation_job import ConfirmJob
 from orchestrator.confirming import candidates_of, front_of
-from orchestrator.experiment import Experiment, ImageSet, Target
+from orchestrator.experiment import Experiment
+from orchestrator.experiment_images import ImageSet, Target
 from orchestrator.finetuning import DomainJob
 from orchestrator.image_sets import SourceFile, listing_fingerprint
 from orchestrator.locked_test import PREFIX, digest_of_test

@@ -13,7 +13,8 @@ import ray
 from orchestrator.analysis import advise_domains
 from orchestrator.cluster import Resources, check_resources, connect, drive_all, local_resources
 from orchestrator.confirming import drive_confirmation
-from orchestrator.experiment import FORMAT, Experiment, ImageSet, Target
+from orchestrator.experiment import FORMAT, Experiment
+from orchestrator.experiment_images import ImageSet, Target
 from orchestrator.gathering import study_starts
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE, Jobs

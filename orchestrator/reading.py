@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from orchestrator.experiment import SCENES, SOURCES, Experiment, ImageSet, SourceModel, Target
+from orchestrator.experiment import Experiment
+from orchestrator.experiment_images import SCENES, SOURCES, ImageSet, SourceModel, Target
 from trainables.errors import UsageError, suggestion
 from trainables.network import check_frozen_depth, preset, shortened
 

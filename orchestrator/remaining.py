@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.experiment import Experiment, Target
+from orchestrator.experiment import Experiment
+from orchestrator.experiment_images import Target
 from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.shards import SPLITS, read_manifest

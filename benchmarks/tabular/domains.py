@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.experiment import ImageSet
+from orchestrator.experiment_images import ImageSet
 from orchestrator.finetuning import DomainJob
 from orchestrator.image_sets import list_files, listing_fingerprint
 from orchestrator.model_files import FoundModel

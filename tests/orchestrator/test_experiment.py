@@ -8,6 +8,7 @@ import yaml
 
 import orchestrator
 from orchestrator import experiment as module
+from orchestrator import experiment_images
 from orchestrator.experiment import Experiment
 from orchestrator.reading import load_experiment, make_experiment
 from trainables.errors import UsageError
@@ -26,13 +27,13 @@ LEAST = {
 TABLE, PATTERN = {"table": "scenes.csv"}, {"pattern": "(.*)"}
 SECTIONS = [
     ("", module.Experiment, []),
-    ("source", module.ImageSet, []),
-    ("source", module.SourceModel, ["source={model: base-x4}"]),
-    ("source.scenes", module.SceneTable, [f"source.scenes={TABLE}"]),
-    ("targets.satellite", module.Target, []),
-    ("targets.my-scans", module.Target, []),
-    ("targets.satellite.scenes", module.SceneTable, [f"targets.satellite.scenes={TABLE}"]),
-    ("targets.my-scans.scenes", module.ScenePattern, [f"targets.my-scans.scenes={PATTERN}"]),
+    ("source", experiment_images.ImageSet, []),
+    ("source", experiment_images.SourceModel, ["source={model: base-x4}"]),
+    ("source.scenes", experiment_images.SceneTable, [f"source.scenes={TABLE}"]),
+    ("targets.satellite", experiment_images.Target, []),
+    ("targets.my-scans", experiment_images.Target, []),
+    ("targets.satellite.scenes", experiment_images.SceneTable, [f"targets.satellite.scenes={TABLE}"]),
+    ("targets.my-scans.scenes", experiment_images.ScenePattern, [f"targets.my-scans.scenes={PATTERN}"]),
     ("pretraining", module.Pretraining, []),
     ("finetuning", module.Finetuning, []),
     ("search", module.Search, []),
@@ -106,7 +107,7 @@ def test_scale_and_network_have_defaults_where_the_source_is_pretrained_here(loa
 def test_a_source_model_is_not_read_before_the_preflight(load, overrides):
     """A folder of a few hundred kilobytes that may lie in a bucket, and may be missing beside other things."""
     experiment = load(*overrides)
-    assert experiment.source == module.SourceModel(model="mine")
+    assert experiment.source == experiment_images.SourceModel(model="mine")
     assert (experiment.scale, experiment.network) == (None, None)
 
 
@@ -114,13 +115,15 @@ def test_every_kind_of_scenes_loads_and_survives_a_dump(load):
     for scenes in ("folder", TABLE | {"pattern": "^(a)"}, PATTERN):
         experiment = load(f"source.scenes={scenes}")
         assert make_experiment(experiment.dump(), "again").source.scenes == experiment.source.scenes
-    assert load(f"source.scenes={TABLE}").source.scenes == module.SceneTable(table="scenes.csv")
+    assert load(f"source.scenes={TABLE}").source.scenes == experiment_images.SceneTable(table="scenes.csv")
 
 
 def test_no_section_is_left_out_of_this_file():
     assert {section for _, section, _ in SECTIONS} == {
-        value for value in vars(module).values() if isinstance(value, type) and hasattr(value, "model_fields")
-    } - {module._Section, module.BaseModel}
+        value
+        for value in (vars(experiment_images) | vars(module)).values()
+        if isinstance(value, type) and hasattr(value, "model_fields")
+    } - {experiment_images.Section, experiment_images.BaseModel}
 
 
 @pytest.mark.parametrize(("path", "key", "overrides"), KEYS, ids=lambda part: str(part) or "top")

@@ -10,7 +10,7 @@ import tiny_models
 from PIL import Image
 
 from orchestrator.evaluating import evaluate_model
-from orchestrator.experiment import ImageSet
+from orchestrator.experiment_images import ImageSet
 from orchestrator.image_sets import list_files
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shards import build_shards, read_split

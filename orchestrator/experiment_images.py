@@ -1,0 +1,118 @@
+"""Which images an experiment is about: the settings of where they are, what a scene is and how they are split."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+
+from trainables.errors import suggestion
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of an experiment file: no unknown keys, no infinite numbers, not to be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SceneTable(Section):
+    """A CSV file that names each image's scene."""
+
+    table: str = Field(description="CSV file with a header, relative to `root`")
+    file_column: str = Field("file", description="column with the image's file name")
+    scene_column: str = Field("scene", description="column with the scene's name")
+    pattern: str | None = Field(None, description="regular expression; its first group is the scene")
+
+
+class ScenePattern(Section):
+    """A regular expression that finds the scene in an image's path."""
+
+    pattern: str = Field(description="regular expression; its first group is the scene")
+
+
+SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
+
+
+def _kind_of_scenes(value: Any) -> str:
+    """Which of the three is meant, so that an error speaks of that one alone."""
+    if isinstance(value, SceneTable | ScenePattern):
+        return "a table" if isinstance(value, SceneTable) else "a pattern"
+    if not isinstance(value, dict):
+        return "a word"
+    of_a_table = [key for key in value if suggestion(str(key), ("table", "file_column", "scene_column"))]
+    return "a table" if of_a_table else "a pattern"
+
+
+Scenes = Annotated[
+    Annotated[Literal["file", "folder"], Tag("a word")]
+    | Annotated[SceneTable, Tag("a table")]
+    | Annotated[ScenePattern, Tag("a pattern")],
+    Discriminator(_kind_of_scenes),
+]
+
+
+class ImageSet(Section):
+    """Where images are, and what must not be split between train, validation and test."""
+
+    images: str = Field(description="folder or s3:// prefix, relative to `root`")
+    scenes: Scenes = Field("file", description="`file`, `folder`, a CSV table or a pattern")
+    validation_share: Fraction = Field(0.2, description="share of scenes set aside for validation")
+    licence: str = Field("not stated", description="terms of the images, kept in the model card")
+
+
+class SourceModel(Section):
+    """A model that is there already, instead of images to pretrain one on."""
+
+    model: str = Field(description="instead of `source.images`: a packaged name (base-x4), a folder or s3:// prefix")
+
+
+SOURCES: dict[str, Any] = {"source images": ImageSet, "source model": SourceModel}
+
+
+def kind_of_source(value: Any) -> str:
+    """Which of the two is meant, so that an error speaks of that one alone."""
+    if not isinstance(value, dict):
+        return "source model" if isinstance(value, SourceModel) else "source images"
+    given = [str(key) for key, setting in value.items() if setting is not None]
+    names_a_model = any(suggestion(key, ("model",)) for key in given)
+    return "source model" if names_a_model and "images" not in given else "source images"
+
+
+Source = Annotated[
+    Annotated[ImageSet, Tag("source images")] | Annotated[SourceModel, Tag("source model")],
+    Discriminator(kind_of_source),
+]
+
+
+class Target(ImageSet):
+    """One target domain."""
+
+    space: str | None = Field(None, description="search space id; the target's own name by default")
+    test_images: str | None = Field(None, description="folder or prefix already set aside for test")
+    test_share: Fraction = Field(0.2, description="share of scenes for test where `test_images` is absent")
+    learning_rate: tuple[float, float] | None = Field(None, description="range instead of the space's")
+    lambda_: tuple[float, float] | None = Field(None, description="λ floor and highest λ instead of the space's")
+    frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks instead of 0 to the deepest")
+
+    @field_validator("learning_rate", "lambda_")
+    @classmethod
+    def _check_range(cls, bounds: tuple[float, float] | None, info: ValidationInfo) -> tuple[float, float] | None:
+        if bounds is not None and not 0 < bounds[0] < bounds[1]:
+            note = " (λ = 0 is always tried: it lies below the floor)" if info.field_name == "lambda_" else ""
+            raise ValueError(f"must be a range with 0 < low < high, found {list(bounds)}{note}")
+        return bounds
+
+    @field_validator("frozen_depth")
+    @classmethod
+    def _check_depths(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
+        if bounds is not None and not 0 <= bounds[0] <= bounds[1]:
+            raise ValueError(f"must be a range with 0 <= low <= high, found {list(bounds)}")
+        return bounds
