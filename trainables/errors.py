@@ -47,3 +47,17 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest of ``known``, or "" where none is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns one line that says what went wrong, for a file, row or record that is named beside it.
+
+    An error of our own speaks for itself, an operating system's error says its reason without number and file, and any
+    other one is its class and the first line of its message.
+    """
+    line = next(iter(str(error).strip().splitlines()), "").strip()
+    if isinstance(error, RayScaleError) and line:
+        return line
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
