@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.storage import Storage
 from trainables import pretrained
 from trainables.degradation import Degradation
-from trainables.errors import UsageError, suggestion
+from trainables.errors import UsageError, reason_of, suggestion
 from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network import SuperResolutionNet
 
@@ -40,11 +40,9 @@ class FoundModel:
 
 
 def degradation_of(card: dict[str, Any]) -> Degradation | None:
-    """What a model learnt to undo; None where its card does not say."""
-    try:
-        return Degradation.from_dict(card["degradation"])
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError):
-        return None
+    """What a model learnt to undo, of a card that was read with it; None where the card does not say."""
+    stated = card.get("degradation")
+    return None if stated is None else Degradation.from_dict(stated)
 
 
 def find_model(named: str) -> FoundModel:
@@ -82,7 +80,7 @@ def read_model(place: Storage) -> tuple[SuperResolutionNet, dict[str, Any]]:
     Raises:
         UsageError: If there is none, or it is damaged.
     """
-    return unpack_model(_files(place))
+    return _unpack(place.uri, _files(place))
 
 
 def _files(place: Storage) -> dict[str, bytes]:
@@ -90,15 +88,21 @@ def _files(place: Storage) -> dict[str, bytes]:
         return {name: place.child(name).read_bytes() for name in (WEIGHTS, CARD)}
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"There is no model at '{place.uri}': expected {WEIGHTS} and {CARD}.") from None
+    except Exception as error:
+        raise UsageError(f"The model at '{place.uri}' cannot be read: {reason_of(error)}.") from None
 
 
 def _unpacked(where: str, files: dict[str, bytes]) -> FoundModel:
-    try:
-        net, card = unpack_model(files)
-    except UsageError as error:
-        raise UsageError(f"Model '{where}': {error}") from None
+    net, card = _unpack(where, files)
     if net.architecture.channels != 3:
         raise UsageError(
             f"Model '{where}' takes {net.architecture.channels} bands; gray and colour images need one that takes 3."
         )
     return FoundModel(where, files, net, card)
+
+
+def _unpack(where: str, files: dict[str, bytes]) -> tuple[SuperResolutionNet, dict[str, Any]]:
+    try:
+        return unpack_model(files)
+    except UsageError as error:
+        raise UsageError(f"Model '{where}': {error}") from None

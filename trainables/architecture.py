@@ -11,6 +11,9 @@ Family = Literal["thin", "resnet18", "resnet34"]
 STAGE_BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Residual blocks of each stage of torchvision's networks; stage i is 64·2^(i-1) channels wide."""
 
+MOST = {"width": 4096, "depth": 1024, "channels": 1024}
+"""Upper limits of a network's shape, far above any that is used: a card must not ask for more than can be built."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
@@ -36,12 +39,16 @@ class Architecture:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise UsageError(f"The scale factor must be one of {SCALES}, found {self.scale}.")
-        if self.family != "thin" and self.family not in STAGE_BLOCKS:
-            raise UsageError(f"The family must be thin, resnet18 or resnet34, found '{self.family}'.")
+        for name in ("width", "depth", "stages", "channels"):
+            value, most = getattr(self, name), MOST.get(name, 4)
+            if type(value) is not int or (name in MOST and value > most):
+                raise UsageError(f"{name.capitalize()} must be a whole number up to {most}, found {value!r:.40}.")
+        if type(self.scale) is not int or self.scale not in SCALES:
+            raise UsageError(f"The scale factor must be one of {SCALES}, found {self.scale!r:.40}.")
+        if self.family not in ("thin", *STAGE_BLOCKS):
+            raise UsageError(f"The family must be thin, resnet18 or resnet34, found {self.family!r:.40}.")
         if self.norm not in ("batch", "none"):
-            raise UsageError(f"The norm must be batch or none, found '{self.norm}'.")
+            raise UsageError(f"The norm must be batch or none, found {self.norm!r:.40}.")
         if min(self.width, self.depth, self.channels) < 1 or not 1 <= self.stages <= 4:
             raise UsageError(f"Width, depth and channels must be at least 1 and stages 1 to 4, found {self}.")
 

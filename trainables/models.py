@@ -1,20 +1,30 @@
-"""A model as files: ``model.safetensors`` and ``card.json``. Nothing here is a pickle."""
+"""A model as files: ``model.safetensors`` and ``card.json``. Nothing here is a pickle.
+
+Neither file is believed. The card's fields are checked, the weights are compared with the card's architecture before a
+network is built, so that time and memory are bounded by the size of the files, and the network must be able to give
+finite values.
+"""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainables.errors import UsageError
+from trainables.errors import UsageError, reason_of
+from trainables.model_card import FORMAT, architecture_of, check_stated, read_card
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
+__all__ = ["CARD", "FORMAT", "WEIGHTS", "pack_model", "unpack_model", "weights_of"]
+
 WEIGHTS, CARD = "model.safetensors", "card.json"
-FORMAT = 2
-"""Version of the two files; 1 was that of rayscale 0.1, whose networks were built otherwise."""
+
+_PROBE = 6
+"""LR pixels on each side of the image that a network is tried on."""
 
 
 def pack_model(net: SuperResolutionNet, facts: dict[str, Any]) -> dict[str, bytes]:
@@ -29,13 +39,8 @@ def pack_model(net: SuperResolutionNet, facts: dict[str, Any]) -> dict[str, byte
         "format": FORMAT,
         "rayscale": __version__,
         "architecture": net.architecture.to_dict(),
-        "scale": net.architecture.scale,
-        "bands": net.architecture.channels,
         "normalisation": "8-bit values divided by 255; gray images are repeated to three bands",
-        "receptive_radius": net.receptive_radius(),
-        "parameters": net.parameter_counts(),
-        "macs_per_lr_pixel": net.macs_per_lr_pixel(),
-        "blocks": [name for name, _ in net.blocks()],
+        **_computed(net),
         "sha256": hashlib.sha256(weights).hexdigest(),
         **facts,
     }
@@ -43,28 +48,82 @@ def pack_model(net: SuperResolutionNet, facts: dict[str, Any]) -> dict[str, byte
 
 
 def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, dict[str, Any]]:
-    """Rebuilds a network from the bytes of its two files.
+    """Rebuilds a network from the bytes of its two files; draws nothing from torch's generators.
+
+    Returns:
+        The network, ready to evaluate, and its card, in which what can be computed of the network is never missing.
 
     Raises:
-        UsageError: If the files are damaged or do not belong together.
+        UsageError: If the files are damaged or do not belong together, or if the weights are not finite.
     """
     try:
-        card: dict[str, Any] = json.loads(files[CARD])
-        if card["format"] != FORMAT:
-            raise UsageError(
-                f"This model was written by rayscale {card.get('rayscale')} in format {card['format']}; this is "
-                f"{__version__}, which reads format {FORMAT}: use that version, or train the model again."
-            )
+        if missing := [name for name in (WEIGHTS, CARD) if name not in files]:
+            raise UsageError(f"{' and '.join(missing)} missing.")
+        card = read_card(files[CARD])
         if hashlib.sha256(files[WEIGHTS]).hexdigest() != card["sha256"]:
             raise UsageError(f"{WEIGHTS} is not the file that {CARD} describes (the digests differ); copy both again.")
-        net = SuperResolutionNet(Architecture(**card["architecture"]))
-        net.load_state_dict(load(files[WEIGHTS]))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"This is not a RayScale model: {reason:.200}. Expected {WEIGHTS} and {CARD}.") from None
-    return net.eval(), card
+        net = _build(architecture_of(card), load(files[WEIGHTS]))
+        check_stated(card, _computed(net))
+    except Exception as error:
+        reason = " ".join(reason_of(error).split()).rstrip(".")
+        raise UsageError(f"This is not a RayScale model: {reason:.240}. Expected {WEIGHTS} and {CARD}.") from None
+    return net, _computed(net) | card
 
 
 def weights_of(net: SuperResolutionNet) -> dict[str, Tensor]:
     """A copy of the parameters by name, detached: the anchor that L2-SP pulls towards."""
     return {name: value.detach().clone() for name, value in net.named_parameters()}
+
+
+def _computed(net: SuperResolutionNet) -> dict[str, Any]:
+    """What a card states of its network and the network itself knows."""
+    return {
+        "scale": net.architecture.scale,
+        "bands": net.architecture.channels,
+        "receptive_radius": net.receptive_radius(),
+        "parameters": net.parameter_counts(),
+        "macs_per_lr_pixel": net.macs_per_lr_pixel(),
+        "blocks": [name for name, _ in net.blocks()],
+    }
+
+
+def _build(architecture: Architecture, weights: Mapping[str, Tensor]) -> SuperResolutionNet:
+    with torch.device("meta"):  # shapes alone: no memory, and no draw from a generator
+        net = SuperResolutionNet(architecture)
+    _check_weights(net.state_dict(), weights)
+    net.to_empty(device="cpu").load_state_dict(weights)
+    net.eval()
+    squares = torch.arange(_PROBE**2).reshape(1, 1, _PROBE, _PROBE) % 2
+    with torch.inference_mode():
+        if not net(squares.float().expand(-1, architecture.channels, -1, -1)).isfinite().all():
+            raise UsageError("the weights are finite, but what they make of an image is not; train the model again.")
+    return net
+
+
+def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Compares names, shapes and types, and refuses what is not finite.
+
+    Raises:
+        UsageError: That names the first tensor that is wrong.
+    """
+    for name in expected:
+        if name not in weights:
+            raise UsageError(f"tensor '{name}', which the card's architecture has, is missing in {WEIGHTS}.")
+    for name, found in weights.items():
+        wanted = expected.get(name)
+        if wanted is None:
+            raise UsageError(f"{WEIGHTS} has a tensor '{name:.80}' that the card's architecture has not.")
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            raise UsageError(
+                f"tensor '{name}' has shape {tuple(found.shape)} of {_said(found)}, but the card's architecture needs "
+                f"{tuple(wanted.shape)} of {_said(wanted)}."
+            )
+        if not found.isfinite().all():
+            kind = "NaN" if found.isnan().any() else "infinite values"
+            raise UsageError(f"tensor '{name}' holds {kind}; train the model again, or copy one that is whole.")
+        if name.endswith("running_var") and bool((found < 0).any()):
+            raise UsageError(f"tensor '{name}' holds negative variances.")
+
+
+def _said(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,137 @@
+"""What a model's card must say: each field that is used later is checked before a network is built from it."""
+
+import json
+import math
+from typing import Any
+
+from trainables.architecture import Architecture
+from trainables.degradation import Degradation
+from trainables.errors import UsageError, reason_of
+from trainables.version import __version__
+
+FORMAT = 2
+"""Version of a model's two files; 1 was that of rayscale 0.1, whose networks were built otherwise."""
+
+MOST_BYTES = 8 * 2**20
+"""Largest card that is read; one of ours has some kilobytes."""
+
+_TEXTS = ("name", "normalisation", "licence", "data_licence")
+_OBJECTS = ("metrics", "training", "value_range", "band_map", "degradation")
+_DIGITS = frozenset("0123456789abcdef")
+
+
+def read_card(data: bytes) -> dict[str, Any]:
+    """Parses and checks a card.
+
+    Args:
+        data: The bytes of ``card.json``.
+
+    Returns:
+        The card; ``architecture``, ``degradation``, ``value_range`` and ``band_map`` hold what their readers accept.
+
+    Raises:
+        UsageError: If it is no JSON object, is of another format, or a field does not make sense.
+    """
+    card = _parsed(data)
+    if "format" not in card:
+        raise UsageError("the card states no 'format'.")
+    if card["format"] != FORMAT or isinstance(card["format"], bool):
+        raise UsageError(
+            f"This model was written by rayscale {card.get('rayscale')!s:.40} in format {card['format']!r:.40}; this "
+            f"is {__version__}, which reads format {FORMAT}: use that version, or train the model again."
+        )
+    digest = card.get("sha256")
+    if not isinstance(digest, str) or len(digest) != 64 or not _DIGITS.issuperset(digest):
+        raise UsageError(f"the card's sha256 must be 64 hexadecimal digits, found {digest!r:.80}.")
+    for name in _TEXTS:
+        if not isinstance(card.get(name) or "", str):
+            raise UsageError(f"the card's {name} must be text, found {card[name]!r:.80}.")
+    for name in _OBJECTS:
+        if not isinstance(card.get(name) or {}, dict):
+            raise UsageError(f"the card's {name} must be an object, found {card[name]!r:.80}.")
+    architecture_of(card)
+    if card.get("degradation") is not None:
+        try:
+            Degradation.from_dict(card["degradation"])
+        except Exception as error:
+            raise UsageError(f"the card's degradation makes no sense: {reason_of(error):.200}") from None
+    _check_value_range(card)
+    _check_band_map(card)
+    return card
+
+
+def architecture_of(card: dict[str, Any]) -> Architecture:
+    """The architecture that a card states.
+
+    Raises:
+        UsageError: If it states none, or one that cannot be.
+    """
+    stated = card.get("architecture")
+    if not isinstance(stated, dict):
+        raise UsageError(f"the card's architecture must be an object, found {stated!r:.80}.")
+    try:
+        return Architecture(**stated)
+    except UsageError as error:
+        raise UsageError(f"the card's architecture: {error}") from None
+    except Exception as error:
+        raise UsageError(f"the card's architecture makes no sense: {reason_of(error):.200}") from None
+
+
+def check_stated(card: dict[str, Any], computed: dict[str, Any]) -> None:
+    """Compares what a card states of its network with what the network itself says.
+
+    Args:
+        card: The card.
+        computed: Fields as the network gives them; a card may lack one, but not state another value.
+
+    Raises:
+        UsageError: If they differ.
+    """
+    for name, value in computed.items():
+        if name in card and (card[name] != value or isinstance(card[name], bool)):
+            raise UsageError(
+                f"the card's {name} is {card[name]!r:.80}, but its architecture and weights make it {value!r:.80}."
+            )
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"the card has {len(data)} bytes; at most {MOST_BYTES} are read.")
+    try:
+        card = json.loads(data)
+    except RecursionError:
+        raise UsageError("the card is nested too deeply.") from None
+    except Exception as error:
+        raise UsageError(f"the card is no JSON: {reason_of(error):.200}") from None
+    if not isinstance(card, dict):
+        raise UsageError(f"the card must be a JSON object, found {type(card).__name__}.")
+    return card
+
+
+def _check_value_range(card: dict[str, Any]) -> None:
+    for dtype, bounds in (card.get("value_range") or {}).items():
+        if not _numbers(bounds, 2) or not bounds[0] < bounds[1]:
+            raise UsageError(
+                f"the card's value_range of {dtype!r:.40} must be two finite numbers, the lower one first, such as "
+                f'{{"uint16": [0, 10000]}}, found {bounds!r:.80}.'
+            )
+
+
+def _check_band_map(card: dict[str, Any]) -> None:
+    for count, groups in (card.get("band_map") or {}).items():
+        bands = int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0
+        lists = isinstance(groups, list) and bool(groups) and all(isinstance(group, list) for group in groups)
+        numbers = [number for group in groups for number in group] if lists else []
+        if bands < 1 or not numbers or not all(type(number) is int and 1 <= number <= bands for number in numbers):
+            raise UsageError(
+                f"the card's band_map of {count!r:.40} must be groups of numbers of its bands, such as "
+                f'{{"4": [[1, 2, 3], [4]]}}, found {groups!r:.80}.'
+            )
+
+
+def _numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value) for value in values)
+    )
