@@ -1,0 +1,274 @@
+"""One run at a time on a place: a second one is refused with the name of the first, and a dead one blocks nobody.
+
+In a folder the kernel holds the lock (``flock`` on a hidden file) and drops it with the process, however that ends. In
+a bucket the lock is an object that its run writes again every 20 s: a conditional PUT makes it, and whoever finds it
+unwritten for three minutes, or written by a process of this machine that has ended, takes it over.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from orchestrator.storage import Storage
+from trainables.errors import RunError, UsageError
+
+LOCK = ".rayscale-lock"
+"""Name of the hidden file or object, below the place that is locked."""
+
+_BEAT_SECONDS = 20.0
+_DEAD_AFTER_SECONDS = 180.0
+_HELD: set[str] = set()
+"""Places that this very process has locked: a lock within a lock is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a lock.
+
+    Attributes:
+        host: Name of its machine.
+        process: Its number there.
+        since: When it took the lock, in UTC.
+        kernel: Boot and namespace of processes of its machine, in which alone the number means something.
+        started: The process's start on its machine's clock, since numbers are given again.
+        mark: Chosen at random by the lock.
+    """
+
+    host: str
+    process: int
+    since: str
+    kernel: str
+    started: str
+    mark: str
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """This process, from now on."""
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        process = os.getpid()
+        return cls(socket.gethostname(), process, since, _kernel(), _start_of(process), secrets.token_hex(8))
+
+    @classmethod
+    def read(cls, data: bytes) -> "Holder | None":
+        """The holder that a lock names; None if it is damaged or still being written."""
+        try:
+            values = json.loads(data)
+            return cls(**{name: type_(values[name]) for name, type_ in cls.__annotations__.items()})
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @property
+    def dead(self) -> bool:
+        """Whether it was a process of this very machine that has ended."""
+        return bool(self.kernel) and self.kernel == _kernel() and _start_of(self.process) != self.started
+
+    def write(self) -> bytes:
+        """The content of a lock."""
+        return json.dumps(asdict(self)).encode()
+
+
+class RunLock:
+    """A lock that is held.
+
+    Attributes:
+        place: What it is on.
+        holder: This process.
+    """
+
+    def __init__(self, place: Storage, holder: Holder) -> None:
+        self.place, self.holder = place, holder
+        self._taken_over = threading.Event()
+
+    def check(self) -> None:
+        """Makes sure that the lock is still ours.
+
+        Raises:
+            RunError: If another run has taken it over, because this one was suspended or cut off for minutes.
+        """
+        if self._taken_over.is_set():
+            raise RunError(
+                f"Another run has taken over '{self.place.uri}', because this one gave no sign of life for "
+                f"{_DEAD_AFTER_SECONDS:.0f} s. What had finished is kept."
+            )
+
+    def lose(self) -> None:
+        """Notes that another run has taken the lock over."""
+        self._taken_over.set()
+
+
+@contextmanager
+def locked(place: Storage, what: str) -> Iterator[RunLock]:
+    """Holds the lock of a place until the block ends; where this process holds it already, nothing more happens.
+
+    Args:
+        place: A folder, which is made where there is none, or a prefix of a bucket.
+        what: What the place is to a user, such as ``experiment 'demo'``.
+
+    Raises:
+        UsageError: If another process that is alive holds it.
+    """
+    lock = RunLock(place, Holder.here())
+    if place.uri in _HELD:
+        yield lock
+        return
+    with _in_bucket(lock, what) if place.remote else _in_folder(lock, what):
+        _HELD.add(place.uri)
+        try:
+            yield lock
+        finally:
+            _HELD.discard(place.uri)
+
+
+@contextmanager
+def _in_folder(lock: RunLock, what: str) -> Iterator[None]:
+    path = Path(lock.place.child(LOCK).path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = _take_file(path, what)
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, lock.holder.write(), 0)
+        yield
+    finally:
+        # While it is still held: whoever opened the file meanwhile sees that its name is gone, and makes a new one.
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _take_file(path: Path, what: str) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = Holder.read(_content(handle))
+            os.close(handle)
+            raise UsageError(_refusal(what, holder)) from None
+        except OSError:  # a file system without locks: a run must not fail for want of them
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):  # noqa: PTH116
+                return handle
+        os.close(handle)  # its holder removed it between the two steps
+
+
+def _content(handle: int) -> bytes:
+    """What the holder wrote; it may need a moment between taking the lock and writing its name."""
+    for _ in range(20):
+        if data := os.pread(handle, 4096, 0):
+            return data
+        time.sleep(0.01)
+    return b""
+
+
+@contextmanager
+def _in_bucket(lock: RunLock, what: str) -> Iterator[None]:
+    lease = _Lease(lock)
+    lease.take(what)
+    ended = threading.Event()
+    thread = threading.Thread(target=lease.beat_until, args=(ended,), daemon=True, name="rayscale-lock")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=10)
+        lease.give_back()
+
+
+class _Lease:
+    """The object in a bucket."""
+
+    def __init__(self, lock: RunLock) -> None:
+        self._lock = lock
+        self._client: Any = boto3.client("s3")
+        _, _, rest = lock.place.child(LOCK).uri.partition("s3://")
+        self._bucket, _, self._key = rest.partition("/")
+
+    def take(self, what: str) -> None:
+        holder, age, version = self._read()
+        if version is not None:
+            alive = age < _DEAD_AFTER_SECONDS and not (holder and holder.dead)
+            if alive:
+                wait = max(1.0, _DEAD_AFTER_SECONDS - age)
+                raise UsageError(_refusal(what, holder, f" If that machine is gone, try again in {wait:.0f} s."))
+        self._put({"IfNoneMatch": "*"} if version is None else {"IfMatch": version}, what)
+        holder, _, _ = self._read()  # a server that knows no conditions lets both write: the last one has it
+        if holder is None or holder.mark != self._lock.holder.mark:
+            raise UsageError(_refusal(what, holder))
+
+    def beat_until(self, ended: threading.Event) -> None:
+        while not ended.wait(_BEAT_SECONDS):
+            with suppress(ClientError, BotoCoreError, OSError):  # the next beat may come through
+                holder, _, version = self._read()
+                if version is not None and (holder is None or holder.mark != self._lock.holder.mark):
+                    self._lock.lose()
+                    return
+                self._put({}, "")
+
+    def give_back(self) -> None:
+        with suppress(ClientError, BotoCoreError, OSError):
+            holder, _, _ = self._read()
+            if holder is not None and holder.mark == self._lock.holder.mark:
+                self._client.delete_object(Bucket=self._bucket, Key=self._key)
+
+    def _read(self) -> tuple[Holder | None, float, str | None]:
+        """The holder, the seconds since it last wrote by the server's own clock, and the object's version."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                return None, 0.0, None
+            raise
+        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        now = parsedate_to_datetime(said) if said else datetime.now(UTC)
+        age = (now - answer["LastModified"]).total_seconds()
+        return Holder.read(answer["Body"].read()), age, answer["ETag"]
+
+    def _put(self, condition: dict[str, Any], what: str) -> None:
+        request = {"Bucket": self._bucket, "Key": self._key, "Body": self._lock.holder.write()}
+        try:
+            self._client.put_object(**request, **condition)
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status in (409, 412):  # another run was quicker
+                raise UsageError(_refusal(what, self._read()[0])) from None
+            if not condition or status not in (400, 501):
+                raise
+            self._client.put_object(**request)  # a server that knows no conditions
+
+
+def _refusal(what: str, holder: Holder | None, hint: str = "") -> str:
+    who = f"process {holder.process} on {holder.host}, since {holder.since}" if holder else "another process"
+    return f"{what} is being worked on by {who}: wait until that run ends, or stop it, and run this again.{hint}"
+
+
+def _kernel() -> str:
+    """This boot of this machine and its namespace of processes; empty where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _start_of(process: int) -> str:
+    """When a process started, on the machine's own clock; empty if there is none of that number."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

@@ -1,0 +1,228 @@
+"""One run at a time on a place: who is refused, what the refusal says, and that the dead block nobody."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from botocore.exceptions import ClientError
+
+from orchestrator import run_lock
+from orchestrator.run_lock import LOCK, Holder, locked
+from orchestrator.storage import Storage
+from trainables.errors import RunError, UsageError
+
+_HOLD = """
+import sys, time
+from orchestrator.run_lock import locked
+from orchestrator.storage import Storage
+with locked(Storage.at(sys.argv[1]), "experiment 'x'"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the lock of ``tmp_path``."""
+    process = subprocess.Popen([sys.executable, "-c", _HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_run_is_refused_with_the_name_of_the_first(tmp_path, other):
+    with pytest.raises(UsageError) as refused, locked(Storage.at(str(tmp_path)), "experiment 'x'"):
+        pass
+    said = rf"^experiment 'x' is being worked on by process {other.pid} on {os.uname().nodename}, since 20\d\d-.* UTC: "
+    assert re.match(said, str(refused.value))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_was_killed_blocks_nobody(tmp_path, other, how):
+    other.send_signal(how)
+    other.wait()
+    with locked(Storage.at(str(tmp_path)), "experiment 'x'"):
+        pass
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_lock_that_is_left_behind_by_a_reboot_blocks_nobody(tmp_path):
+    (tmp_path / LOCK).write_bytes(Holder("elsewhere", 1, "long ago", "", "", "m").write())
+    with locked(Storage.at(str(tmp_path)), "experiment 'x'") as lock:
+        assert Holder.read((tmp_path / LOCK).read_bytes()) == lock.holder
+
+
+def test_a_lock_is_no_file_of_the_experiment_and_goes_with_the_run(tmp_path):
+    place = Storage.at(str(tmp_path / "new"))
+    with locked(place, "x"):
+        assert [facts.path for facts in place.files()] == []
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_lock_within_a_lock_of_the_same_process_is_none(tmp_path):
+    place = Storage.at(str(tmp_path))
+    with locked(place, "x"):
+        with locked(place, "x"):
+            pass
+        assert (tmp_path / LOCK).exists()
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError), locked(Storage.at(str(tmp_path)), "x"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_folder_without_locks_stops_no_run(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    with locked(Storage.at(str(tmp_path)), "x"):
+        pass
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"host": 1}', b"null"])
+def test_a_damaged_lock_has_no_holder(data):
+    assert Holder.read(data) is None
+
+
+class Bucket:
+    """The three calls of an S3 client that a lease makes, with a clock that a test sets."""
+
+    def __init__(self, conditions=True):
+        self.objects, self.conditions = {}, conditions
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def get_object(self, Bucket, Key):
+        if Key not in self.objects:
+            raise ClientError({"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "Get")
+        body, at = self.objects[Key]
+        headers = {"date": format_datetime(self.now, usegmt=True)}
+        facts = {"LastModified": at, "ETag": f'"{hash(body)}"', "ResponseMetadata": {"HTTPHeaders": headers}}
+        return {"Body": io.BytesIO(body), **facts}
+
+    def put_object(self, Bucket, Key, Body, IfNoneMatch=None, IfMatch=None):
+        if (IfNoneMatch or IfMatch) and not self.conditions:
+            raise ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 501}}, "Put")
+        there = self.objects.get(Key)
+        if (IfNoneMatch and there) or (IfMatch and (there is None or IfMatch != f'"{hash(there[0])}"')):
+            raise ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 412}}, "Put")
+        self.objects[Key] = (Body, self.now)
+
+    def delete_object(self, Bucket, Key):
+        del self.objects[Key]
+
+
+@pytest.fixture(params=[True, False])
+def bucket(request, monkeypatch):
+    made = Bucket(conditions=request.param)
+    monkeypatch.setattr(run_lock.boto3, "client", lambda _: made)
+    return made
+
+
+PLACE = Storage("s3://bucket/runs/x")
+KEY = f"runs/x/{LOCK}"
+
+
+def leave(bucket, **changes):
+    """Puts another run's lock into the bucket."""
+    holder = replace(Holder("other-host", 77, "2026-01-01 00:00:00 UTC", "boot", "1", "mark"), **changes)
+    bucket.objects[KEY] = (holder.write(), bucket.now)
+    return holder
+
+
+def test_a_lease_is_there_while_it_is_held_and_goes_with_the_run(bucket):
+    with locked(PLACE, "experiment 'x'") as lock:
+        assert json.loads(bucket.objects[KEY][0])["mark"] == lock.holder.mark
+    assert bucket.objects == {}
+
+
+def test_a_second_run_on_a_bucket_is_refused_with_the_name_of_the_first(bucket):
+    leave(bucket)
+    bucket.now += timedelta(seconds=60)
+    said = r"process 77 on other-host, since 2026-01-01 00:00:00 UTC.*try again in 120 s\.$"
+    with pytest.raises(UsageError, match=said), locked(PLACE, "experiment 'x'"):
+        pass
+    assert Holder.read(bucket.objects[KEY][0]).process == 77
+
+
+def test_a_run_on_a_bucket_that_gave_no_sign_of_life_blocks_nobody(bucket):
+    leave(bucket)
+    bucket.now += timedelta(seconds=181)
+    with locked(PLACE, "x") as lock:
+        assert Holder.read(bucket.objects[KEY][0]) == lock.holder
+
+
+def test_a_dead_process_of_this_machine_blocks_nobody_at_once(bucket):
+    here = Holder.here()
+    leave(bucket, kernel=here.kernel, process=here.process, started="0")  # the number was given again
+    with locked(PLACE, "x"):
+        pass
+    leave(bucket, kernel=here.kernel, process=here.process, started=here.started)
+    with pytest.raises(UsageError), locked(PLACE, "x"):
+        pass
+
+
+def test_of_two_that_start_together_one_is_refused(monkeypatch):
+    bucket = Bucket()
+    monkeypatch.setattr(run_lock.boto3, "client", lambda _: bucket)
+    read = bucket.get_object
+    first = iter([True])
+
+    def quicker(**where):
+        """Another run comes between our look and our PUT."""
+        if next(first, False):
+            try:
+                return read(**where)
+            finally:
+                leave(bucket)
+        return read(**where)
+
+    bucket.get_object = quicker
+    with pytest.raises(UsageError, match="process 77"), locked(PLACE, "x"):
+        pass
+
+
+def test_a_lease_is_renewed_and_one_that_was_taken_over_is_noticed(bucket, monkeypatch):
+    monkeypatch.setattr(run_lock, "_BEAT_SECONDS", 0.01)
+    with locked(PLACE, "x") as lock:
+        bucket.now += timedelta(seconds=100)
+        _until(lambda: bucket.objects[KEY][1] == bucket.now)
+        lock.check()
+        other = leave(bucket)
+        _until(lambda: lock._taken_over.is_set())
+        with pytest.raises(RunError, match="taken over 's3://bucket/runs/x'"):
+            lock.check()
+    assert Holder.read(bucket.objects[KEY][0]) == other, "another run's lock was removed"
+
+
+def _until(reached):
+    end = time.monotonic() + 5
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.s3
+def test_a_lease_on_a_real_server(s3_bucket):
+    place = Storage(f"{s3_bucket}/locked")
+    with locked(place, "experiment 'x'"):
+        run_lock._HELD.clear()
+        with pytest.raises(UsageError, match=f"process {os.getpid()}"), locked(place, "experiment 'x'"):
+            pass
+    assert not place.child(LOCK).exists()
+    with locked(place, "x"):
+        pass
