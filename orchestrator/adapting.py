@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from orchestrator.experiment_images import ImageSet
-from orchestrator.image_sets import Skipped, left_out, list_files, read_image
+from orchestrator.file_listing import FileListing
+from orchestrator.image_sets import Skipped, SourceFile, left_out, list_files, read_image
 from orchestrator.model_files import FoundModel, find_model, write_model
 from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.storage import Storage
@@ -78,9 +79,10 @@ def adapt_model(
         raise UsageError(f"There is a model at '{place.uri}' already; name another OUT, or remove it.")
     place.check_writable()
     scale = found.net.architecture.scale
-    train, held_out, skipped = _split(*_read(images, settings.scenes, scale))
+    files, listing = _list(images, settings.scenes)
+    train, held_out, skipped = _split(*_read(files, listing, scale))
     told = _train_and_compare(found, target, train, held_out, configuration, settings, tell)
-    told |= {"skipped": [asdict(one) for one in skipped], "output": place.uri}
+    told |= {"skipped": [asdict(one) for one in skipped], "passed_over": listing.report(), "output": place.uri}
     told["written"] = told["worth_it"] or settings.keep
     if told["written"]:
         write_model(place, found.net, _card(found, target, settings, told))
@@ -141,10 +143,16 @@ def _worth_it(gain: Interval) -> bool:
     return gain.mean > 0 if gain.scenes < FEWEST_SCENES else gain.verdict == "better"
 
 
-def _read(images: str, scenes: str, scale: int) -> tuple[list[NamedImage], list[Skipped]]:
-    files = list_files(ImageSet.model_validate({"images": images, "scenes": scenes}), Storage.at("."))
+def _list(images: str, scenes: str) -> tuple[list[SourceFile], FileListing]:
+    listings: list[FileListing] = []
+    chosen = ImageSet.model_validate({"images": images, "scenes": scenes})
+    files = list_files(chosen, Storage.at("."), report=lambda _, listing: listings.append(listing))
+    return files, listings[0]
+
+
+def _read(files: Sequence[SourceFile], listing: FileListing, scale: int) -> tuple[list[NamedImage], list[Skipped]]:
     usable: list[NamedImage] = []
-    skipped: list[Skipped] = []
+    skipped = [Skipped(one.path, one.reason) for one in listing.refused]
     for file in sorted(files, key=lambda file: _digest(file.facts.path)):
         read = read_image(file.place, file.facts.path, least_side(scale))
         if isinstance(read, Skipped):

@@ -146,14 +146,18 @@ def _upscaled(
     if listing is None or not listing.scenes or listing.images:
         mixed = listing is not None and bool(listing.scenes)
         with counter("upscaled") as tell:
-            names = frozenset(listing.images) if listing is not None and mixed else None
-            told.append(upscale_images(model, source, target, images, tell, names))
+            plain = listing.plain if listing is not None and mixed else None
+            told.append(upscale_images(model, source, target, images, tell, plain))
         _unless(quiet, print_upscaled, told[-1])
     if listing is not None and listing.scenes:
         if images.ensemble:
             raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
         with watching() as show:
             told.append(upscale_archive(model, listing.scenes, target, scenes, options, show))
+        if not listing.images:  # else what was found beside the scenes is in the report on images
+            refused = [{"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused]
+            told[-1]["failed"] = [*refused, *told[-1]["failed"]]
+            told[-1]["passed_over"] = listing.plain.report()
         _unless(quiet, print_archive, told[-1])
     return _merged(told)
 

@@ -17,6 +17,7 @@ from orchestrator.archive.contract import BandMap, Normalisation, SceneSettings
 from orchestrator.archive.scene import load_model
 from orchestrator.archive.scoring import LEAST_LR_SIDE, as_models
 from orchestrator.evaluating_scenes import are_scenes, evaluate_scenes
+from orchestrator.file_listing import FileListing
 from orchestrator.image_sets import Skipped, left_out, list_images, read_image
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.statistics import paired_interval
@@ -38,9 +39,18 @@ class _Set:
 
     name: str
     place: Storage
-    paths: list[str]
+    listing: FileListing
     lr: Storage | Degradation
     scenes: bool
+
+    @property
+    def paths(self) -> list[str]:
+        return [facts.path for facts in self.listing.files]
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What cannot even be opened."""
+        return [Skipped(one.path, one.reason) for one in self.listing.refused]
 
 
 def evaluate_model(
@@ -97,8 +107,11 @@ def evaluate_model(
 
     def evaluate(one: _Set) -> dict[str, Any]:
         if one.scenes or isinstance(one.lr, Storage):
-            return evaluate_scenes(one.name, one.place, one.paths, one.lr, loaded, settings)
-        return _evaluate_set(one.name, one.place, one.paths, upscalers, one.lr, net.scale, perceived)
+            result = evaluate_scenes(one.name, one.place, one.paths, one.lr, loaded, settings)
+        else:
+            result = _evaluate_set(one.name, one.place, one.paths, upscalers, one.lr, net.scale, perceived)
+        result["skipped"] += [asdict(each) for each in one.skipped]
+        return result | {"passed_over": one.listing.report()}
 
     return {
         "model": found.where,
@@ -129,7 +142,8 @@ def _sets(images: Sequence[str], lr: Sequence[Storage | Degradation], asked: boo
     places = [Storage.at(place) for place in images]
     sets = []
     for name, place, lr_of_set in zip(_names(places), places, lr, strict=True):
-        paths = [facts.path for facts in list_images(place)]
+        listing = list_images(place)
+        paths = [facts.path for facts in listing.files]
         if isinstance(lr_of_set, Storage):
             lr_of_set.check_readable()
         scenes = are_scenes(place, paths, asked)
@@ -137,7 +151,7 @@ def _sets(images: Sequence[str], lr: Sequence[Storage | Degradation], asked: boo
             raise UsageError(
                 f"--lr, --normalisation and --band-map are for sets of TIFFs alone; '{place.uri}' holds other images."
             )
-        sets.append(_Set(name, place, paths, lr_of_set, scenes))
+        sets.append(_Set(name, place, listing, lr_of_set, scenes))
     return sets
 
 

@@ -54,7 +54,7 @@ def evaluate_scenes(
     """
     scored: list[ScoredScene] = []
     skipped: list[Skipped] = []
-    there = {facts.path for facts in list_images(lr)} if isinstance(lr, Storage) else set(paths)
+    there = {facts.path for facts in list_images(lr).files} if isinstance(lr, Storage) else set(paths)
     for path in paths:
         one = _scored(path, place, lr, models, settings) if path in there else "no LR file of the same name"
         if isinstance(one, ScoredScene) and scored and one.bands != scored[0].bands:

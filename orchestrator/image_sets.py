@@ -4,13 +4,14 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from orchestrator.experiment_images import ImageSet, ScenePattern, Scenes, SceneTable
+from orchestrator.file_listing import FileFacts, FileListing, list_tree, nothing_found
 from orchestrator.stages import fingerprint
-from orchestrator.storage import FileFacts, Storage
+from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, UsageError, suggestion
 from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode
 
@@ -68,17 +69,33 @@ class SceneFinder:
         return match.group(1)
 
 
-def list_files(images: ImageSet, root: Storage, test_images: str | None = None) -> list[SourceFile]:
+def list_files(
+    images: ImageSet,
+    root: Storage,
+    test_images: str | None = None,
+    report: Callable[[str, FileListing], None] = lambda _, __: None,
+) -> list[SourceFile]:
     """Lists an image set without opening its images.
+
+    Args:
+        images: The set.
+        root: What relative folders start from.
+        test_images: A folder of test images, if there is one.
+        report: Called with each folder, as it was named, and all that was found in it.
 
     Raises:
         StorageError: If a folder or bucket cannot be read.
         ImageSetError: If a folder is empty or holds no images, or if a scene is unknown or in both folders.
     """
     scene_of = _scene_finder(images.scenes, root)
-    files = _list_one(root.resolve(images.images), scene_of, test=False)
+    files = []
+    for folder in (images.images, test_images):
+        if folder is not None:
+            place = root.resolve(folder)
+            listing = list_images(place)
+            report(folder, listing)
+            files += _of_set(place, listing.files, scene_of, test=folder is test_images)
     if test_images is not None:
-        files += _list_one(root.resolve(test_images), scene_of, test=True)
         shared = {f.scene for f in files if f.test} & {f.scene for f in files if not f.test}
         if shared:
             raise ImageSetError(
@@ -115,29 +132,24 @@ def left_out(skipped: Iterable[Skipped]) -> str:
     return f" (left out: {told})" if told else ""
 
 
-def list_images(place: Storage) -> list[FileFacts]:
-    """The images below a place, known by their names.
+def list_images(place: Storage) -> FileListing:
+    """The images below a place, known by their names, and what else there is.
 
     Raises:
         StorageError: If the folder or bucket cannot be read.
         ImageSetError: If it is empty or holds no images.
     """
     place.check_readable()
-    everything = list(place.files())
-    found = [facts for facts in everything if PurePosixPath(facts.path).suffix.lower() in EXTENSIONS]
-    if not everything:
-        raise ImageSetError(f"'{place.uri}' is empty; expected images ({', '.join(sorted(EXTENSIONS))}).")
-    if not found:
-        raise ImageSetError(
-            f"'{place.uri}' holds {len(everything)} files but no images ({', '.join(sorted(EXTENSIONS))})."
-        )
-    return found
+    listing = list_tree(place, EXTENSIONS)
+    if not listing.files:
+        raise ImageSetError(nothing_found(place, listing, EXTENSIONS))
+    return listing
 
 
-def _list_one(place: Storage, scene_of: SceneFinder, test: bool) -> list[SourceFile]:
+def _of_set(place: Storage, files: list[FileFacts], scene_of: SceneFinder, test: bool) -> list[SourceFile]:
     # Where every file is its own scene, files of the same name in both folders are two scenes.
     own = "test/" if test and scene_of.every_file else ""
-    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in list_images(place)]
+    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in files]
 
 
 def _scene_finder(scenes: Scenes, root: Storage) -> SceneFinder:

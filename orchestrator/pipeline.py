@@ -15,6 +15,7 @@ from orchestrator.cluster import Resources, check_resources, connect, drive_all,
 from orchestrator.confirming import drive_confirmation
 from orchestrator.experiment import FORMAT, Experiment
 from orchestrator.experiment_images import ImageSet, Target
+from orchestrator.file_listing import FileListing, lines_about
 from orchestrator.gathering import study_starts
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE, Jobs
@@ -44,10 +45,14 @@ _LISTED = 5
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a preflight found: every image file, by set, and this machine's resources where Ray is our own."""
+    """What a preflight found: every image file, by set, and this machine's resources where Ray is our own.
+
+    Lines of ``not_used`` say what else lies in the folders of the sets.
+    """
 
     files: dict[str, list[SourceFile]]
     resources: Resources | None
+    not_used: tuple[str, ...] = ()
 
 
 def preflight(experiment: Experiment) -> Inputs:
@@ -62,11 +67,11 @@ def preflight(experiment: Experiment) -> Inputs:
         raise UsageError(f"A target cannot be called '{SOURCE}'; that is the source domain's folder.")
     for folder in experiment.search.starts_from:
         searched_domains(Storage.at(folder))
-    files = _list_all(experiment)
+    files, not_used = _list_all(experiment)
     resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
     if resources is not None:
         check_resources(experiment, resources)
-    return Inputs(files, resources)
+    return Inputs(files, resources, tuple(not_used))
 
 
 def run_experiment(
@@ -91,6 +96,8 @@ def run_experiment(
     experiment.home.child("experiment.json").write_json(
         {"format": FORMAT, "rayscale": __version__, "written_at": now(), "settings": experiment.dump()}
     )
+    for line in inputs.not_used:
+        display.say(line)
     wanted = STAGES[: STAGES.index(until) + 1]
     with ExitStack() as stack:
         run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
@@ -258,11 +265,15 @@ class _Run:
             )
 
 
-def _list_all(experiment: Experiment) -> dict[str, list[SourceFile]]:
+def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list[str]]:
     """Lists every image set and reads the source model, so that all that is missing is said at once."""
     root = Storage.at(experiment.root)
     root.check_readable()
-    files, problems = {}, []
+    files, problems, not_used = {}, [], []
+
+    def report(folder: str, listing: FileListing) -> None:
+        not_used.extend(lines_about(folder, listing))
+
     try:
         check_source(experiment)
     except UsageError as problem:
@@ -270,14 +281,14 @@ def _list_all(experiment: Experiment) -> dict[str, list[SourceFile]]:
     own = {SOURCE: experiment.source} if isinstance(experiment.source, ImageSet) else {}
     for name, images in {**own, **experiment.targets}.items():
         try:
-            files[name] = list_files(images, root, images.test_images if isinstance(images, Target) else None)
+            files[name] = list_files(images, root, images.test_images if isinstance(images, Target) else None, report)
         except UsageError as problem:
             problems.append(str(problem))
     if problems:
         distinct = list(dict.fromkeys(problems))
         numbered = (f"({number}) {problem}" for number, problem in enumerate(distinct, 1))
         raise ImageSetError(distinct[0] if len(distinct) == 1 else f"{len(distinct)} problems: {' '.join(numbered)}")
-    return files
+    return files, list(dict.fromkeys(not_used))
 
 
 def _check_version(experiment: Experiment) -> None:

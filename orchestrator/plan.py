@@ -54,6 +54,7 @@ class Plan:
     slots: int
     rates: Rates
     price_per_hour: float | None
+    not_used: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -89,6 +90,7 @@ class Plan:
             "seconds": self.seconds,
             "seconds_range": list(self.seconds_range),
             "cost_range": list(self.cost_range) if self.cost_range else None,
+            "not_used": list(self.not_used),
         }
 
 
@@ -110,7 +112,8 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
     cores = inputs.resources.cpus if inputs.resources else float(slots)
     known = _Known(experiment, rates, remaining(experiment, inputs.files), slots, cores)
     images = {name: len(files) for name, files in inputs.files.items()}
-    return Plan([estimate(known) for estimate in _STAGES], images, slots, rates, experiment.cluster.price_per_hour)
+    stages = [estimate(known) for estimate in _STAGES]
+    return Plan(stages, images, slots, rates, experiment.cluster.price_per_hour, inputs.not_used)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from trainables.errors import printable
+
 _LOG_SECONDS = 30
 _OTHER_ARMS = ("bilinear", "lanczos")
 
@@ -35,11 +37,18 @@ def print_upscaled(told: Any) -> None:
     if told["skipped"]:
         print(f"{_images(told['skipped'])} skipped: already there (--overwrite makes them again)")
     for entry in told["notes"]:
-        print(f"{entry['file']}: {entry['note']}")
+        print(f"{printable(entry['file'])}: {entry['note']}")
     for entry in told["failed"]:
-        print(f"failed: {entry['file']}: {entry['reason']}")
+        print(f"failed: {printable(entry['file'])}: {entry['reason']}")
     if told["failed"]:
         print(f"{_images(len(told['failed']))} failed")
+    print_passed_over(told)
+
+
+def print_passed_over(told: Any) -> None:
+    """What lies in INPUT and is nothing to upscale."""
+    if summary := told.get("passed_over", {}).get("summary"):
+        print(f"passed over: {summary}")
 
 
 def print_evaluation(told: Any) -> None:
@@ -54,7 +63,9 @@ def print_evaluation(told: Any) -> None:
         _print_scene_sets(title, scenes)
     for one in told["sets"]:
         for entry in one["skipped"]:
-            print(f"left out of {one['name']}: {entry['file']}: {entry['reason']}")
+            print(f"left out of {one['name']}: {printable(entry['file'])}: {entry['reason']}")
+        if one["passed_over"]["summary"]:
+            print(f"passed over in {one['name']}: {one['passed_over']['summary']}")
 
 
 def _print_plain_sets(title: str, sets: list[Any]) -> None:
@@ -122,7 +133,8 @@ def print_adaptation(told: Any, images: str) -> None:
     else:
         print("Nothing was written (--keep writes it all the same).")
     for entry in told["skipped"]:
-        print(f"left out: {entry['file']}: {entry['reason']}")
+        print(f"left out: {printable(entry['file'])}: {entry['reason']}")
+    print_passed_over(told)
 
 
 def print_analysis(told: Any) -> None:
@@ -179,6 +191,8 @@ def print_plan(experiment: Any, told: Any) -> None:
         print("Cost: set cluster.price_per_hour for an estimate.")
     else:
         print(f"Cost: {told.cost_range[0]:.2f} to {told.cost_range[1]:.2f} at {told.price_per_hour:g} an hour.")
+    for line in told.not_used:
+        print(line)
     print("Nothing is missing.")
 
 

@@ -20,16 +20,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 from pyarrow import fs
 
-from trainables.errors import StorageError
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """A file below a place: its path relative to it, its bytes and when it was last changed (seconds)."""
-
-    path: str
-    size: int
-    modified: float
+from orchestrator.file_listing import FileFacts, is_utf8, list_tree
+from trainables.errors import StorageError, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +39,10 @@ class Storage:
         """Makes a Storage from what a user writes; ``~`` and relative folders are resolved.
 
         Raises:
-            StorageError: If the URI has a scheme other than ``s3``, or no bucket.
+            StorageError: If the URI has a scheme other than ``s3``, no bucket, or is no text.
         """
+        if not is_utf8(uri) or "\0" in uri:
+            raise StorageError(f"The name of a location must be UTF-8 text, found '{printable(uri)}'; rename it.")
         scheme, rest = urlsplit(uri)[:2]
         if scheme == "s3":
             if not rest:
@@ -132,13 +126,12 @@ class Storage:
         self.write_bytes(json.dumps(value, indent=2, ensure_ascii=False).encode())
 
     def files(self) -> Iterator[FileFacts]:
-        """All files below this place, sorted by path; hidden ones and temporaries are left out."""
-        selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        base = self.path.rstrip("/") + "/"
-        for info in sorted(self.filesystem.get_file_info(selector), key=lambda info: info.path):
-            relative = info.path.removeprefix(base)
-            if info.type == fs.FileType.File and not any(part.startswith(".") for part in relative.split("/")):
-                yield FileFacts(relative, info.size, info.mtime_ns / 1e9 if info.mtime_ns else 0.0)
+        """All files below this place, sorted by path; hidden ones and temporaries are left out.
+
+        Raises:
+            OSError: If the folder or bucket cannot be read.
+        """
+        yield from list_tree(self).files
 
     def delete(self) -> None:
         """Removes the file that is here."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from orchestrator.archive.dicom import TIFF, DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import Normalisation
+from orchestrator.file_listing import FileListing, list_tree, nothing_found
 from orchestrator.model_files import find_model
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, StorageError, UsageError, suggestion
@@ -84,7 +85,9 @@ def upscale_images(
     target: str,
     settings: Settings,
     tell: Callable[[int, int], None],
-    only: Collection[str] | None = None,
+    listing: FileListing | None = None,
+    include: Collection[str] = (),
+    exclude: Collection[str] = (),
 ) -> dict[str, Any]:
     """Upscales all images of a place.
 
@@ -94,16 +97,18 @@ def upscale_images(
         target: A folder or prefix; for one file also a path that ends in .png or .jpg, for DICOM in .dcm or .tif.
         settings: How.
         tell: Called with the files done and the files to do.
-        only: Paths below ``source`` of the images that are meant; all by default.
+        listing: Which images of a folder are meant; all that lie there by default.
+        include: Patterns, of which a path below the folder must match one, if there are any; ``*`` matches ``/`` too.
+        exclude: Patterns of which it must match none.
 
     Returns:
-        Counts of written and skipped outputs, and each failure and note with its file.
+        Counts of written and skipped outputs, each failure and note with its file, and what was passed over.
 
     Raises:
         UsageError: If nothing can be started: no model, no image, no place to write to, or a wrong setting.
     """
     device = _device(settings.device)
-    works = _works(source, target, only)
+    works, listing = _works(source, target, listing, include, exclude)
     found = find_model(model)
     to_do = works if settings.overwrite else _missing(works, target)
     if settings.threads is not None:
@@ -136,12 +141,16 @@ def upscale_images(
         "output": Storage.at(target).uri,
         "written": sum(outcome.failure is None for outcome in outcomes),
         "skipped": len(works) - len(to_do),
-        "failed": [{"file": o.name, "reason": o.failure} for o in outcomes if o.failure is not None],
+        "failed": [
+            *({"file": one.path, "reason": one.reason} for one in listing.refused),
+            *({"file": o.name, "reason": o.failure} for o in outcomes if o.failure is not None),
+        ],
         "notes": [{"file": o.name, "note": o.note} for o in outcomes if o.note is not None],
         "megapixels": round(sum(outcome.pixels for outcome in outcomes) / 1e6, 3),
         "seconds": round(time.monotonic() - start, 1),
         "device": device.type,
         "precision": net.precision,
+        "passed_over": listing.report(),
     }
 
 
@@ -221,8 +230,10 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _works(source: str, target: str, only: Collection[str] | None) -> list[_Work]:
-    """Every image with the place of its output.
+def _works(
+    source: str, target: str, listing: FileListing | None, include: Collection[str], exclude: Collection[str]
+) -> tuple[list[_Work], FileListing]:
+    """Every image with the place of its output, and what else there is.
 
     Raises:
         UsageError: If there is no image, or an output would replace an input.
@@ -232,16 +243,18 @@ def _works(source: str, target: str, only: Collection[str] | None) -> list[_Work
         place.check_readable()
     kind = place.filesystem.get_file_info(place.path).type
     if kind == fs.FileType.File:
-        works = [_work_of_file(place, out)]
+        works, listing = [_work_of_file(place, out)], FileListing()
     elif kind == fs.FileType.Directory:
-        works = _works_of_folder(place, out, only)
+        place.check_readable()
+        listing = listing or list_tree(place, INPUTS, include, exclude, outputs=out)
+        works = _works_of_folder(place, out, listing)
     else:
         raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
     inputs = {work.source.uri for work in works}
     if any(work.target.uri in inputs for work in works) or _below(out, place):
         raise UsageError(f"OUTPUT '{out.uri}' must lie outside INPUT '{place.uri}', whose images it would mix with.")
     _parent(works[0].target).check_writable()
-    return works
+    return works, listing
 
 
 def _work_of_file(place: Storage, out: Storage) -> _Work:
@@ -261,20 +274,21 @@ def _work_of_file(place: Storage, out: Storage) -> _Work:
     return _Work(name, place, out.child(f"{PurePosixPath(name).stem}.png"))
 
 
-def _works_of_folder(place: Storage, out: Storage, only: Collection[str] | None) -> list[_Work]:
+def _works_of_folder(place: Storage, out: Storage, listing: FileListing) -> list[_Work]:
     if PurePosixPath(out.uri).suffix.lower() in EXTENSIONS:
         raise UsageError(f"OUTPUT '{out.uri}' must be a folder, because INPUT '{place.uri}' is one.")
-    place.check_readable()
-    paths = [facts.path for facts in place.files() if facts.path.lower().endswith(tuple(INPUTS))]
-    if only is not None:
-        paths = [path for path in paths if path in only]
+    paths = [facts.path for facts in listing.files]
     if not paths:
-        raise ImageSetError(f"'{place.uri}' holds no images ({', '.join(sorted(INPUTS))}).")
+        raise ImageSetError(nothing_found(place, listing, INPUTS))
     slices = {path for path in paths if path.lower().endswith(DICOM)}
     plain = {path: path if path in slices else str(PurePosixPath(path).with_suffix(".png")) for path in paths}
     of_a_name = Counter(name.lower() for path, name in plain.items() if path not in slices)
     # Where photo.jpg and photo.png lie together, both keep their whole name.
     names = {path: f"{path}.png" if of_a_name[name.lower()] > 1 else name for path, name in plain.items()}
+    count = Counter(names.values())
+    while more := {path: f"{name}.png" for path, name in names.items() if count[name] > 1 and plain[path] == name}:
+        names |= more  # and where photo.jpg.png lies there too, it gets one more ending
+        count = Counter(names.values())
     return [_Work(path, place.child(path), out.child(names[path])) for path in paths]
 
 

@@ -61,3 +61,18 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def printable(name: str) -> str:
+    r"""Returns a path for people: what cannot be printed, or is no UTF-8, as escapes such as ``\n`` or ``\xe9``."""
+    if name.isprintable():
+        return name
+    return "".join(_escaped(letter) for letter in name)
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()

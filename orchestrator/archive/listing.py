@@ -8,7 +8,7 @@ are found here, before any work.
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.archive.commit import WORKSPACES
 from orchestrator.archive.objects import bucket_and_key, client, error_class
+from orchestrator.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
 from orchestrator.storage import Storage
 from orchestrator.upscaling import INPUTS
 from trainables.errors import ImageSetError, StorageError, UsageError
@@ -64,14 +65,21 @@ class Listing:
 
     Attributes:
         scenes: What becomes a Cloud-Optimised GeoTIFF, with what cannot be started.
-        images: Names of further images, which become PNG.
+        plain: Further images, which become PNG, with what of them cannot be used, and all that is passed over.
     """
 
     scenes: list[Scene]
-    images: list[str]
+    plain: FileListing
+
+    @property
+    def images(self) -> list[str]:
+        """Names of further images, which become PNG."""
+        return [facts.path for facts in self.plain.files]
 
 
-def list_archive(source: str, target: str, as_: As = "auto") -> Listing:
+def list_archive(
+    source: str, target: str, as_: As = "auto", include: Collection[str] = (), exclude: Collection[str] = ()
+) -> Listing:
     """Finds every scene and the place of its output.
 
     Args:
@@ -80,6 +88,8 @@ def list_archive(source: str, target: str, as_: As = "auto") -> Listing:
             folder.
         target: The folder or prefix of the outputs.
         as_: ``auto`` makes scenes of :data:`RASTERS`, ``cog`` of all images, ``png`` of none.
+        include: Patterns, of which a name must match one, if there are any; ``*`` matches ``/`` too.
+        exclude: Patterns of which it must match none.
 
     Raises:
         UsageError: If there is nothing to upscale, a list is malformed, or outputs would mix with the archive.
@@ -88,17 +98,15 @@ def list_archive(source: str, target: str, as_: As = "auto") -> Listing:
     if place.remote:
         place.check_readable()
     listed = PurePosixPath(place.uri).suffix.lower() in LISTS and _is_file(place)
-    found = list(_listed(place, out) if listed else _found(place, out))
+    if not listed:
+        return _of_place(place, out, as_, include, exclude)
+    found = [scene for scene in _listed(place, out) if matches(scene.name, include, exclude)]
     if not found:
-        endings = ", ".join(sorted(RASTERS | INPUTS))
-        raise ImageSetError(f"'{place.uri}' holds no images or scenes ({endings}).")
-    scenes = [scene for scene in found if scene.problem or is_scene(scene.name, as_)]
-    images = [scene.name for scene in found if not (scene.problem or is_scene(scene.name, as_))]
-    if images and listed:
-        reason = "a plain image in a list; take --as cog, or name its folder instead of the list"
-        scenes += [replace(scene, problem=("unsupported", reason)) for scene in found if scene.name in images]
-        images = []
-    return Listing(_without_collisions(scenes, out), images)
+        raise ImageSetError(f"'{place.uri}' holds no images or scenes ({', '.join(sorted(RASTERS | INPUTS))}).")
+    reason = "a plain image in a list; take --as cog, or name its folder instead of the list"
+    plain = ("unsupported", reason)
+    scenes = [scene if scene.problem or is_scene(scene.name, as_) else replace(scene, problem=plain) for scene in found]
+    return Listing(_without_collisions(scenes, out), FileListing())
 
 
 def is_scene(name: str, as_: As = "auto") -> bool:
@@ -121,19 +129,39 @@ def _is_file(place: Storage) -> bool:
     return bool(place.filesystem.get_file_info(place.path).is_file)
 
 
-def _found(place: Storage, out: Storage) -> Iterator[Scene]:
+def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], exclude: Collection[str]) -> Listing:
+    """A file, a folder or a prefix."""
     if _is_file(place):
         name = PurePosixPath(place.uri).name
         if not _is_image(name):
             raise ImageSetError(f"'{place.uri}' is no image or scene ({', '.join(sorted(RASTERS | INPUTS | LISTS))}).")
-        yield _facts_of(name, place.uri, out.child(output_key(name)).uri)
-        return
+        scene = _facts_of(name, place.uri, out.child(output_key(name)).uri)
+        if scene.problem or is_scene(name, as_):
+            return Listing([scene], FileListing())
+        return Listing([], FileListing([FileFacts(name, scene.size, scene.modified, scene.version)]))
     if not place.exists():
         raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
     _check_apart(place, out)
-    for name, version, size, modified in _objects(place) if place.remote else _files(place):
-        if _is_image(name):
-            yield Scene(name, place.child(name).uri, version, size, modified, out.child(output_key(name)).uri)
+    found = list_tree(place, RASTERS | INPUTS, include, exclude, outputs=out)
+    scenes = [_scene_of(facts, place, out) for facts in found.files if is_scene(facts.path, as_)]
+    for one in found.refused:
+        if PurePosixPath(one.path).suffix.lower() in RASTERS | INPUTS and is_scene(one.path, as_):
+            output = out.child(output_key(one.path)).uri
+            scenes.append(Scene(one.path, place.child(one.path).uri, "", 0, 0.0, output, ("unreadable", one.reason)))
+    left = {scene.name for scene in scenes}
+    plain = replace(
+        found,
+        files=[facts for facts in found.files if facts.path not in left],
+        refused=[one for one in found.refused if one.path not in left],
+    )
+    if not scenes and not plain.files:
+        raise ImageSetError(nothing_found(place, plain, RASTERS | INPUTS, "images or scenes"))
+    return Listing(_without_collisions(scenes, out), plain)
+
+
+def _scene_of(facts: FileFacts, place: Storage, out: Storage) -> Scene:
+    output = out.child(output_key(facts.path)).uri
+    return Scene(facts.path, place.child(facts.path).uri, facts.version, facts.size, facts.modified, output)
 
 
 def _check_apart(place: Storage, out: Storage) -> None:
@@ -144,23 +172,6 @@ def _check_apart(place: Storage, out: Storage) -> None:
 
 def _resolved(place: Storage) -> str:
     return str(Path(place.path).resolve())
-
-
-def _files(place: Storage) -> Iterator[tuple[str, str, int, float]]:
-    base = Path(place.path)
-    for path in sorted(path for path in base.rglob("*") if path.is_file()):
-        facts = path.stat()
-        version = f"{facts.st_size}-{facts.st_mtime_ns}"
-        yield path.relative_to(base).as_posix(), version, facts.st_size, facts.st_mtime
-
-
-def _objects(place: Storage) -> Iterator[tuple[str, str, int, float]]:
-    bucket, prefix = bucket_and_key(f"{place.uri}/")
-    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    for page in pages:
-        for entry in page.get("Contents", []):
-            name = entry["Key"].removeprefix(prefix)
-            yield name, entry["ETag"].strip('"'), entry["Size"], entry["LastModified"].timestamp()
 
 
 def _listed(place: Storage, out: Storage) -> Iterator[Scene]:

@@ -1,13 +1,23 @@
-"""Objects in a bucket through boto3, which reads ``AWS_ENDPOINT_URL`` and the credential chain by itself."""
+"""Objects in a bucket through boto3, which reads ``AWS_ENDPOINT_URL`` and the credential chain by itself.
+
+One behaviour for all that is read and written whole: what a server refuses for a moment (500, 502, 503, 504, 429,
+broken connections) is tried :data:`ATTEMPTS` times with growing pauses, about half a minute in all.
+"""
 
 import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
@@ -15,23 +25,68 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
+from trainables.errors import RunError
+
+ATTEMPTS = 8
+"""Tries of each request; pauses between them grow from half a second to ten on average."""
+
 _DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"}
 _MISSING = {"404", "NoSuchKey", "NoSuchBucket"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestTimeTooSkewed", "TokenRefreshRequired"}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_LONGEST_PAUSE = 20.0
+
+
+class ObjectError(RunError, OSError):
+    """A bucket could not be read or written; the message names bucket and key.
+
+    Attributes:
+        kind: Class of the failure, as :func:`error_class` gives it.
+    """
+
+    kind = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """An object below a prefix: its key below that, its bytes, when it was last changed, and its ETag."""
+
+    path: str
+    size: int
+    modified: float
+    version: str
+
+
+_making = Lock()
+
+
+def client() -> Any:
+    """One client for each process; it retries what a server refuses for a moment."""
+    with _making:  # sessions of boto3 are not made for threads
+        return _client()
 
 
 @cache
-def client() -> Any:
-    """One client for each process; it retries what a server refuses for a moment."""
+def _client() -> Any:
     config = Config(
         connect_timeout=10,
         read_timeout=60,
-        retries={"total_max_attempts": 5, "mode": "standard"},
+        max_pool_connections=32,
+        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
         # Many S3 servers know no trailing checksums; sizes and digests are compared here anyway.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.client("s3", config=config)
+    made: Any = boto3.client("s3", config=config)
+    made.meta.events.register_last("needs-retry.s3", _retry_when_busy)
+    return made
+
+
+def _retry_when_busy(response: Any, attempts: int, **_: Any) -> float | None:
+    """The pause before another try of what botocore's standard mode does not know: a 429 under any other code."""
+    if response is None or response[0].status_code != 429 or attempts >= ATTEMPTS:
+        return None
+    return min(0.5 * 2.0 ** (attempts - 1), _LONGEST_PAUSE)
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:
@@ -40,21 +95,87 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     return parts.netloc, uri.removeprefix(f"s3://{parts.netloc}").lstrip("/")
 
 
+@contextmanager
+def naming(uri: str, action: str) -> Iterator[None]:
+    """Turns errors of boto3 into such as name the object.
+
+    Args:
+        uri: The object or prefix.
+        action: What was tried, such as "read".
+
+    Raises:
+        FileNotFoundError: If there is no such object.
+        ObjectError: For every other reason.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        kind, reason = error_class(error)
+        if kind == "unreadable":
+            raise FileNotFoundError(errno.ENOENT, reason, uri) from None
+        failure = ObjectError(f"'{uri}' cannot be {action}: {reason}{_ADVICE.get(kind, '')}.")
+        failure.kind = kind
+        raise failure from None
+
+
+_ADVICE = {
+    "denied": "; check what these credentials may do",
+    "transient": f", after up to {ATTEMPTS} tries; run the same command again when the server is well",
+}
+
+
+def read_object(uri: str) -> bytes:
+    """The content of an object.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ObjectError: If it cannot be read.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "read"):
+        return _again(lambda: bytes(client().get_object(Bucket=bucket, Key=key)["Body"].read()))
+
+
+def _again(read: Callable[[], bytes]) -> bytes:
+    """Botocore retries requests, but not the reading of an answer whose connection breaks."""
+    for _ in range(2):
+        try:
+            return read()
+        except HTTPClientError:
+            continue
+    return read()
+
+
+def objects_below(uri: str) -> Iterator[ObjectFacts]:
+    """Every object below a prefix, in the server's order, marks of folders among them.
+
+    Raises:
+        ObjectError: If the bucket cannot be listed.
+    """
+    bucket, prefix = bucket_and_key(f"{uri}/")
+    with naming(uri, "listed"):
+        for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                path, etag = entry["Key"].removeprefix(prefix), entry["ETag"].strip('"')
+                yield ObjectFacts(path, entry["Size"], _seconds(entry["LastModified"]), etag)
+
+
+def _seconds(moment: datetime) -> float:
+    """As file systems give it: nanoseconds, then one division; fingerprints hold the result to the last bit."""
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return (whole * 1_000_000 + moment.microsecond) * 1000 / 1e9
+
+
 def error_class(error: Exception) -> tuple[str, str]:
     """Class and reason of a failure of disk or network, in the ledger's words.
 
-    Classes are ``denied``, ``transient``, ``disk``, ``unreadable`` (there is no such file) and ``error``.
+    Classes are ``denied``, ``archived`` (it must be restored first), ``transient``, ``disk``, ``unreadable`` (there is
+    no such file) and ``error``.
     """
+    if isinstance(error, ObjectError):
+        return error.kind, str(error).rstrip(".")
     if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _DENIED or status in (401, 403):
-            return "denied", f"the S3 server refuses access ({code})"
-        if code == "NoSuchUpload" or status == 412:
-            return "transient", "it changed meanwhile"
-        if code in _MISSING or status == 404:
-            return "unreadable", "there is no such object"
-        return ("transient" if status >= 500 or status == 429 else "error"), f"the S3 server answered {code or status}"
+        return _class_of_answer(error)
     if isinstance(error, (EndpointConnectionError, ConnectionClosedError, HTTPClientError)):
         return "transient", first_line(error)
     if isinstance(error, (PermissionError, NoCredentialsError)):
@@ -66,6 +187,23 @@ def error_class(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError):
         return "error", error.strerror or first_line(error)
     return "error", f"{type(error).__name__}: {first_line(error)}"
+
+
+def _class_of_answer(error: ClientError) -> tuple[str, str]:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "InvalidObjectState":
+        kind = error.response.get("Error", {}).get("StorageClass") or "an archive storage class"
+        return "archived", f"it lies in {kind} and must be restored before it can be read"
+    if code in _EXPIRED:
+        return "transient", f"the S3 server no longer takes these credentials ({code})"
+    if code in _DENIED or status in (401, 403):
+        return "denied", f"the S3 server refuses access ({code})"
+    if code == "NoSuchUpload" or status == 412:
+        return "transient", "it changed meanwhile"
+    if code in _MISSING or status == 404:
+        return "unreadable", "there is no such object"
+    return ("transient" if status >= 500 or status == 429 else "error"), f"the S3 server answered {code or status}"
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.archive.ledger import Event, Past
 from orchestrator.archive.listing import Scene
 
-PASSING = frozenset({"transient", "disk", "denied", "memory"})
+PASSING = frozenset({"transient", "disk", "denied", "archived", "memory"})
 """Failures of the surroundings, which the next run may not meet again; all others are the scene's own."""
 
 _SUSPECT = 2

@@ -1,5 +1,7 @@
 """Which files are scenes, where their outputs go, and what is refused before any work."""
 
+import json
+import os
 import re
 from pathlib import Path
 
@@ -93,3 +95,44 @@ def test_wrong_usage(archive, source, target, words):
     with pytest.raises(UsageError) as raised:
         list_archive(str(archive.parent / source), str(archive.parent / target))
     assert re.search(words, str(raised.value))
+
+
+def test_links_and_odd_files_in_an_archive(archive, tmp_path):
+    """A linked folder is worked on, a loop is not, and what cannot be used is a failed scene or image."""
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "s.tif").write_bytes(b"x")
+    (archive / "linked").symlink_to(store)
+    (archive / "loop").symlink_to(archive)
+    (archive / "broken.tif").symlink_to("gone.tif")
+    (archive / "broken.png").symlink_to("gone.png")
+    (archive / "_parts").mkdir()
+    (archive / "_parts" / "left.tif").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(archive) + b"/\xff.tif")).write_bytes(b"x")
+    listing = list_archive(str(archive), str(tmp_path / "out"))
+    problems = {scene.name: scene.problem for scene in listing.scenes}
+    assert problems == {
+        "\\xff.tif": ("unreadable", "name that is not UTF-8: rename the file"),
+        "a.tif": None,
+        "broken.tif": ("unreadable", "broken link: there is no gone.tif"),
+        "deep/b.TIFF": None,
+        "deep/c.jp2": None,
+        "linked/s.tif": None,
+    }
+    assert listing.images == ["photo.png"]
+    assert [(one.path, one.reason) for one in listing.plain.refused] == [
+        ("broken.png", "broken link: there is no gone.png")
+    ]
+    assert listing.plain.summary() == (
+        "1 .txt, 1 .xml, 1 hidden, 1 × folder of RayScale's own, 1 × link to a folder that holds it"
+    )
+    json.dumps([scene.output for scene in listing.scenes], ensure_ascii=False).encode()
+
+
+def test_patterns_choose_scenes_by_their_path(archive):
+    found = list_archive(str(archive), "out", include=["deep/*", "*.png"], exclude=["*.jp2"])
+    assert ([scene.name for scene in found.scenes], found.images) == (["deep/b.TIFF"], ["photo.png"])
+    assert found.plain.counts["left out by patterns"] == 2
+    (archive / "list.txt").write_text("a.tif\ndeep/b.TIFF\n")
+    found = list_archive(str(archive / "list.txt"), "out", exclude=["deep/*"])
+    assert [scene.name for scene in found.scenes] == ["a.tif"]

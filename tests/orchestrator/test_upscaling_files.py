@@ -91,7 +91,11 @@ def test_a_bad_file_stops_nothing_and_makes_the_exit_code_2(rayscale, photos):
     (photos / "notes.txt").write_text("no image")
     code, out, err = rayscale(photos, "out")
     assert (code, err) == (2, "")
-    assert out.splitlines()[1:] == ["failed: bad.png: not an image that can be decoded", "1 image failed"]
+    assert out.splitlines()[1:] == [
+        "failed: bad.png: not an image that can be decoded",
+        "1 image failed",
+        "passed over: 1 .txt",
+    ]
     assert made() == ["a.png", "c.png", "deep/b.png"]
     code, out, _ = rayscale(photos, "out", "--json")
     told = json.loads(out)
@@ -156,7 +160,7 @@ def test_options_change_how_not_what(rayscale, photos, option):
         (["photos/a.png", "photos/a.png"], "must lie outside INPUT"),
         (["photos", "big.png"], "must be a folder, because INPUT"),
         (["photos/a.png", "big.tif"], "must end in .png or .jpg, or be a folder"),
-        (["weights", "out"], "holds no images"),
+        (["weights", "out"], "files but no images"),
         (["weights/base-x4/card.json", "out"], "card.json' is no image"),
         (["photos", "photos/a.png/out"], "must lie outside INPUT"),
         (["photos", "/proc/out"], "Nothing can be written to '/proc/out"),
@@ -218,3 +222,44 @@ def test_a_kill_leaves_no_half_file(tmp_path):
     assert 2 <= len(finished) < 40
     for path in finished:
         assert decode(path.read_bytes()).pixels.shape == (600, 600, 3)
+
+
+def test_links_names_and_other_files_in_a_folder(rayscale, photos, tmp_path):
+    """One output for each real image, and everything else by name or number."""
+    (photos / "loop").symlink_to(photos)
+    (photos / "again.png").symlink_to("a.png")
+    (photos / "broken.png").symlink_to("gone.png")
+    (photos / "linked").symlink_to(noise_images.write(tmp_path / "store", ["new\nline.png"], (20, 24)))
+    Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png")).write_bytes((photos / "a.png").read_bytes())
+    (photos / "x.txt").touch()
+    code, out, _ = rayscale(photos, "out", "--json")
+    told = json.loads(out)
+    assert code == 2
+    assert made() == ["a.png", "c.png", "deep/b.png", "linked/new\nline.png"]
+    assert told["failed"] == [
+        {"file": "broken.png", "reason": "broken link: there is no gone.png"},
+        {"file": "caf\\xe9.png", "reason": "name that is not UTF-8: rename the file"},
+    ]
+    assert told["passed_over"] == {
+        "summary": "1 .txt, 1 × link to a file that is listed already, 1 × link to a folder that holds it",
+        "counts": {".txt": 1},
+        "files": [
+            {"file": "again.png", "reason": "link to a file that is listed already: a.png"},
+            {"file": "loop", "reason": "link to a folder that holds it"},
+        ],
+    }
+
+
+def test_a_folder_of_broken_links_alone_names_the_first(rayscale, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to("gone")
+    code, _, err = rayscale("in", "out")
+    assert code == 1
+    assert "holds no images or scenes that can be used" in err
+    assert "1 cannot, such as 'a.png': broken link: there is no gone." in err
+
+
+def test_outputs_of_names_that_nest_never_meet(rayscale, tmp_path):
+    noise_images.write(tmp_path / "in", ["p.jpg.png", "p.png", "p.jpg"], (20, 24))
+    code, _, _ = rayscale("in", "out")
+    assert (code, made()) == (0, ["p.jpg.png", "p.jpg.png.png", "p.png.png"])
