@@ -77,7 +77,7 @@ def _dataset(shards: Storage) -> "ray.data.Dataset":
 
 
 def _decode_batch(batch: dict[str, Any]) -> dict[str, list[Any]]:
-    images = [decode(data).pixels for data in batch["image"]]
+    images = [decode(data, checked=True).pixels for data in batch["image"]]
     return {"pixels": [image.tobytes() for image in images], "shape": [list(image.shape) for image in images]}
 
 

@@ -139,7 +139,7 @@ def read_files(place: Storage, paths: Sequence[str]) -> Iterator[NamedImage]:
         with place.filesystem.open_input_file(path) as stream:
             for batch in pq.ParquetFile(stream).iter_batches(batch_size=16):
                 for row in batch.to_pylist():
-                    yield NamedImage(row["origin"], row["scene_id"], decode(row["image"]).pixels)
+                    yield NamedImage(row["origin"], row["scene_id"], decode(row["image"], checked=True).pixels)
 
 
 def _read_all(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], list[Skipped]]:

@@ -4,8 +4,9 @@
     ├── UsageError          a setting or argument is wrong: nothing was started
     │   ├── StorageError    a folder or bucket cannot be reached, read or written
     │   └── ImageSetError   an image collection cannot be used
-    └── RunError            something failed while running; finished work is kept
-        └── DivergedError   a loss or a weight stopped being finite
+    ├── RunError            something failed while running; finished work is kept
+    │   └── DivergedError   a loss or a weight stopped being finite
+    └── UnreadableImageError   one file cannot be used as an image; others go on
 
 A message is one sentence or two: what was expected, what was found, what to do.
 Each class takes that message alone, so that it survives the trip between Ray processes.
@@ -41,6 +42,10 @@ class RunError(RayScaleError):
 
 class DivergedError(RunError):
     """A loss or a weight stopped being finite."""
+
+
+class UnreadableImageError(RayScaleError):
+    """One file cannot be used as an image; the message says why, in a few words."""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -2,17 +2,19 @@
 
 import io
 import re
-import struct
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import Image, ImageFile
 
-from trainables.errors import RayScaleError
+from trainables import image_formats, png_chunks
+from trainables.errors import UnreadableImageError as UnreadableImageError
+from trainables.exif import orientation
+from trainables.hidden_colour import filled
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _TO_GRAY = {"1", "L", "LA"}
@@ -21,15 +23,12 @@ _KEEPS_PROFILE = {"L", "LA", "RGB", "RGBA", "P"}
 _DEEP = re.compile(r";16[BLN]")
 """In the raw mode of 16-bit colour, which Pillow opens as 8-bit by dropping the low bytes."""
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PHOTOMETRIC, _BANDS, _EXTRA_BANDS = 262, 277, 338
-_CMYK, _ALPHA = 5, {1, 2}
+_BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
+_CMYK, _ALPHA, _UNSIGNED = 5, {1, 2}, {1, 4}
 _GEOREFERENCE = (33550, 33922, 34264, 34735)
 """GeoTIFF's pixel scale, tie points, transformation and key directory."""
 
-
-class UnreadableImageError(RayScaleError):
-    """One file cannot be used as an image; the message says why, in a few words."""
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and sizes, which are judged here
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,60 +67,82 @@ class DecodedImage:
         return int(self.pixels.shape[2])
 
 
-def decode(data: bytes, least_side: int = 1, keep_alpha: bool = False) -> DecodedImage:
+def decode(data: bytes, least_side: int = 1, keep_alpha: bool = False, checked: bool = False) -> DecodedImage:
     """Decodes one 8-bit image completely, turned as its EXIF orientation says.
 
-    Gray stays gray, alpha is dropped or handed over apart, palette and CMYK images become RGB. Deeper images and those
-    with further bands are refused rather than squeezed into 8 bits or cut to three bands, because the right window and
-    the right bands are the owner's choice.
+    Gray stays gray, alpha is dropped or handed over apart, palette and CMYK images become RGB. Fully transparent pixels
+    get the colour of the nearest one that is not (:mod:`trainables.hidden_colour`). Deeper images and those with
+    further bands are refused rather than squeezed into 8 bits or cut to three bands, because the right window and the
+    right bands are the owner's choice.
 
     Args:
         data: The bytes of a file.
         least_side: Least height and width in pixels.
         keep_alpha: Whether transparency is wanted.
+        checked: Whether the same bytes were decoded before, so that it is known that they hold the whole picture.
 
     Raises:
         UnreadableImageError: If the bytes are no image, are cut short, hold more than 8 bits a channel, other bands
-            than gray or colour, or fewer pixels than needed.
+            than gray or colour, fewer pixels than needed or more than fit; and whatever else is wrong with them.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            tags = _tiff_tags(data)
-            _check_bands(tags)
-            with Image.open(io.BytesIO(data)) as image:
-                decoded = _decoded(image, keep_alpha, any(tag in tags for tag in _GEOREFERENCE))
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not an image that can be decoded") from None
-    except (
-        OSError,
-        SyntaxError,
-        KeyError,
-        TypeError,
-        ValueError,
-        struct.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise UnreadableImageError(str(error).split("\n")[0] or type(error).__name__) from None
+        tags = image_formats.tiff_tags(data)
+        _check_bands(tags)
+        with image_formats.open_image(data) as image:
+            _check_mode(image)
+            if not checked:
+                image_formats.check_complete(data, image)
+            decoded = _decoded(image, any(tag in tags for tag in _GEOREFERENCE))
+    except UnreadableImageError:
+        raise
+    except MemoryError:
+        raise UnreadableImageError("too little memory is free to decode it; cut it into pieces") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(
+            "too large for a plain image of its format; save it as PNG, or as a GeoTIFF, which is upscaled in bounded "
+            "memory"
+        ) from None
+    except Exception as error:  # a decoder raises anything at all on damaged bytes
+        raise UnreadableImageError(_reason(error)) from None
     if min(decoded.height, decoded.width) < least_side:
         size = f"{decoded.width}×{decoded.height}"
         raise UnreadableImageError(f"{size} pixels, smaller than the {least_side}×{least_side} needed")
-    return decoded
+    if keep_alpha or decoded.alpha is None:
+        return decoded
+    if not checked and not decoded.alpha.any():
+        raise UnreadableImageError("all its pixels are transparent, so that it shows nothing")
+    return replace(decoded, alpha=None)
 
 
 def encode_png(
-    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None, profile: bytes | None = None
+    pixels: NDArray[np.uint8],
+    alpha: NDArray[np.uint8] | None = None,
+    profile: bytes | None = None,
+    chunks: Sequence[png_chunks.Chunk] = (),
 ) -> bytes:
-    """Encodes a uint8 array of shape (H, W, C), C being 1 or 3, as PNG, with transparency (H, W) where given."""
+    """Encodes a uint8 array of shape (H, W, C), C being 1 or 3, as PNG.
+
+    Args:
+        pixels: (H, W, C).
+        alpha: Transparency, (H, W).
+        profile: ICC profile.
+        chunks: Further chunks, which are written as they are.
+    """
     bands = pixels if alpha is None else np.dstack([pixels, alpha])
     # Level 4 takes a third of the time of the default, 6, for files 2 % larger.
-    return _encoded(bands, "PNG", compress_level=4, icc_profile=profile)
+    data = _encoded(bands, "PNG", compress_level=4, icc_profile=profile)
+    return png_chunks.with_chunks(data, chunks) if chunks else data
 
 
-def encode_jpeg(pixels: NDArray[np.uint8], profile: bytes | None = None) -> bytes:
-    """Encodes a uint8 array of shape (H, W, C), C being 1 or 3, as JPEG of quality 95 with full colour resolution."""
-    return _encoded(pixels, "JPEG", quality=95, subsampling=0, icc_profile=profile)
+def encode_jpeg(pixels: NDArray[np.uint8], profile: bytes | None = None, **options: Any) -> bytes:
+    """Encodes a uint8 array of shape (H, W, C), C being 1 or 3, as JPEG of quality 95 with full colour resolution.
+
+    Args:
+        pixels: (H, W, C).
+        profile: ICC profile.
+        options: Of Pillow's encoder, such as ``exif``, ``xmp`` and ``dpi``.
+    """
+    return _encoded(pixels, "JPEG", quality=95, subsampling=0, icc_profile=profile, **options)
 
 
 def _encoded(bands: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
@@ -130,41 +151,82 @@ def _encoded(bands: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _decoded(image: ImageFile.ImageFile, keep_alpha: bool, georeferenced: bool) -> DecodedImage:
-    mode, kind, profile = image.mode, image.format or "unknown", image.info.get("icc_profile")
-    if mode not in _TO_GRAY and mode not in _TO_RGB:
-        raise UnreadableImageError(f"pixel mode {mode} is not 8-bit gray or colour")
+def _reason(error: Exception) -> str:
+    """Pillow's own words, where they were meant for people."""
+    words = next(iter(str(error).strip().splitlines()), "").strip()
+    meant = isinstance(error, OSError | SyntaxError) and error.__cause__ is None and 0 < len(words) < 80
+    if not meant or "0x" in words:
+        words = f"its header or data are damaged ({type(error).__name__})"
+    return f"not an image that can be decoded: {words}"
+
+
+def _check_mode(image: ImageFile.ImageFile) -> None:
+    if image.mode not in _TO_GRAY and image.mode not in _TO_RGB:
+        raise UnreadableImageError(f"pixel mode {image.mode} is not 8-bit gray or colour")
     if any(_DEEP.search(str(tile)) for tile in image.tile):
         raise UnreadableImageError("16 bits a channel are not 8-bit gray or colour")
+
+
+def _decoded(image: ImageFile.ImageFile, georeferenced: bool) -> DecodedImage:
+    mode, kind, profile = image.mode, image.format or "unknown", image.info.get("icc_profile")
     # A phone's MPO holds previews of the one picture.
     frames = 1 if kind == "MPO" else getattr(image, "n_frames", 1)
-    ImageOps.exif_transpose(image, in_place=True)
-    pixels = np.array(image.convert("L" if mode in _TO_GRAY else "RGB"))
-    transparent = keep_alpha and image.has_transparency_data
+    # Pillow turns a TIFF by itself as it loads it.
+    turned = 1 if kind == "TIFF" else orientation(exif_of(image), xmp_of(image))
+    image.load()
+    wanted = "L" if mode in _TO_GRAY else "RGB"
+    pixels = np.array(image if mode == wanted else image.convert(wanted))
+    pixels, alpha = pixels.reshape(*pixels.shape[:2], -1), None
+    if image.has_transparency_data:
+        alpha = np.array(image.convert("RGBA").getchannel("A"))
+        pixels = filled(pixels, alpha)
     return DecodedImage(
-        pixels=pixels.reshape(*pixels.shape[:2], -1),
+        pixels=upright(pixels, turned),
         format=kind,
-        alpha=np.array(image.convert("RGBA").getchannel("A")) if transparent else None,
+        alpha=None if alpha is None else upright(alpha, turned),
         profile=profile if mode in _KEEPS_PROFILE else None,
         frames=frames,
         georeferenced=georeferenced,
     )
 
 
-def _tiff_tags(data: bytes) -> dict[int, Any]:
-    """The first image's tags; empty for what is no TIFF."""
-    if not data.startswith(_TIFF):
-        return {}
-    header = data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8]
-    tags, stream = ImageFileDirectory_v2(header), io.BytesIO(data)
-    stream.seek(tags.next)
-    tags.load(stream)
-    return dict(tags)
+def exif_of(image: ImageFile.ImageFile) -> bytes | None:
+    """Returns the EXIF block of an image that was opened, without reading what it says."""
+    block = image.info.get("exif")
+    if block is None and (text := image.info.get("Raw profile type exif")):  # as ImageMagick writes it into a PNG
+        try:
+            block = bytes.fromhex("".join(str(text).split("\n")[3:]))
+        except ValueError:
+            return None
+    return block if isinstance(block, bytes) else None
+
+
+def xmp_of(image: ImageFile.ImageFile) -> bytes | None:
+    """Returns the XMP packet of an image that was opened."""
+    packet = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
+    return packet.encode() if isinstance(packet, str) else packet if isinstance(packet, bytes) else None
+
+
+def upright(pixels: NDArray[np.uint8], turned: int) -> NDArray[np.uint8]:
+    """Turns an array (H, W, ...) as EXIF's orientation 1 to 8 says, so that its first row is the picture's top."""
+    if turned >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if turned in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turned in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _check_bands(tags: dict[int, Any]) -> None:
-    """Refuses a TIFF whose further bands Pillow would drop or choke on."""
+    """Refuses a TIFF whose further bands Pillow would drop or choke on, or whose values it would take for others."""
     bands, extra = tags.get(_BANDS, 1), tags.get(_EXTRA_BANDS, ())
     alphas = sum(kind in _ALPHA for kind in (extra if isinstance(extra, tuple) else (extra,)))
     if bands - alphas not in (1, 3, 4) or (bands > 3 and not alphas and tags.get(_PHOTOMETRIC) != _CMYK):
         raise UnreadableImageError(f"{bands} bands are not gray or colour, with or without alpha")
+    if _first(tags.get(_BITS)) == 8 and _first(tags.get(_SAMPLE_FORMAT, 1)) not in _UNSIGNED:
+        raise UnreadableImageError("its values are signed, not gray or colour from 0 to 255")
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and value else value

@@ -90,4 +90,4 @@ def _encoded(parts: Sequence[FileRows], filesystem: fs.FileSystem) -> Iterator[p
 
 
 def _decode(image: pa.Scalar) -> NDArray[np.uint8]:
-    return decode(image.as_py()).pixels
+    return decode(image.as_py(), checked=True).pixels

@@ -11,7 +11,7 @@ from PIL import Image
 SIDE = 96
 GOOD = ("black.png", "cmyk.jpg", "gray-alpha.png", "gray.png", "palette.png", "rgb.png", "rgba.png", "turned.jpg")
 REFUSED = {
-    "cut.png": "truncated",
+    "cut.png": "cut short",
     "deep.png": "pixel mode I;16 is not 8-bit",
     "five-bands.tif": "5 bands are not gray or colour",
     "nan.tif": "pixel mode F is not 8-bit",

@@ -253,7 +253,8 @@ def test_unusable_files_are_counted_and_named(root, out):
     assert reasons["again.png"] == "the same image as images/a.png"
     assert reasons["tiny.png"] == f"{SIDE - 1}×{SIDE} pixels, smaller than the {SIDE}×{SIDE} needed"
     assert "16" in reasons["deep.png"]
-    assert reasons["text.jpg"] == reasons["empty.png"] == "not an image that can be decoded"
+    assert reasons["text.jpg"] == "not an image that can be decoded"
+    assert reasons["empty.png"] == "not an image that can be decoded: it is empty"
 
 
 def test_too_few_scenes_say_how_many_are_needed_and_what_was_left_out(root, out):
