@@ -180,7 +180,7 @@ def _upscale_slice(net: Prepared, how: DicomSettings, work: _Work, lock: Lock) -
         with lock:
             data, facts = upscale_slice(source, net, how, work.target.uri.lower().endswith(TIFF))
         work.target.write_bytes(data)
-    except (UnreadableImageError, OSError, MemoryError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever one file brings about is its own failure
         return _failed(work, error)
     flags = facts["consistency"]["flags"]
     notes = facts["notes"] + ([f"its output does not match it: {', '.join(flags)}"] if flags else [])

@@ -8,6 +8,8 @@ work gives the same bytes.
 import io
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,35 +19,24 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian
-from pydicom.valuerep import DSfloat
 from rasterio.errors import NotGeoreferencedWarning
 from scipy.ndimage import distance_transform_edt
 
-from orchestrator.archive.dicom_slices import DicomError, Normalisation, Slice, read_slice
+from orchestrator.archive.dicom_grid import fit_to_grid
+from orchestrator.archive.dicom_padding import write_padding
+from orchestrator.archive.dicom_slices import Normalisation, Slice, read_slice
+from orchestrator.archive.dicom_values import DicomError, has_value, numbers
 from orchestrator.storage import Storage
 from trainables.consistency import ConsistencyMeter
-from trainables.errors import UsageError
+from trainables.errors import UsageError, reason_of
 from trainables.inference import Prepared
 from trainables.upscaling import TILE, upscale_values
 from trainables.version import __version__
 
 TIFF = (".tif", ".tiff")
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-_IN_PIXELS = tuple(
-    f"{of}{what}"
-    for of in ("Shutter", "Collimator")
-    for what in ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
-) + tuple(
-    f"{what}{of}"
-    for of in ("Shutter", "Collimator")
-    for what in ("CenterOfCircular", "RadiusOfCircular", "VerticesOfThePolygonal")
-)
-_OF_THE_SOURCE_ALONE = (
-    *("InstanceCreationDate", "InstanceCreationTime", "SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
-    *("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence", "PixelDataProviderURL"),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
-)
-_OVERLAYS, _CURVES = range(0x6000, 0x6020, 2), range(0x5000, 0x5020, 2)
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "ImagePlanePixelSpacing", "NominalScannedPixelSpacing")
+_MOST_ROWS, _MOST_BYTES = 2**16 - 1, 2**32 - 2
+"""Of an image, by the types of Rows, of Columns and of an element's length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,16 +97,18 @@ def upscale_slice(
         DicomError: If they cannot be upscaled.
     """
     source = read_slice(data)
-    low, high = source.value_range(settings.normalisation)
+    with _one_reason():
+        low, high = source.value_range(settings.normalisation)
+        notes = _check_expressible(source, net.scale) if as_tiff else _prepare(source, net.scale)
     values, meter = _upscaled(source, net, settings, low, high)
-    notes: list[str] = []
-    if as_tiff:
-        encoded = _tiff(source, values, net.scale)
-    else:
-        notes = _derive(source.dataset, values, net.scale, settings, f"values {low:g} to {high:g} as 0 to 1")
-        buffer = io.BytesIO()
-        source.dataset.save_as(buffer, enforce_file_format=True)
-        encoded = buffer.getvalue()
+    with _one_reason():
+        if as_tiff:
+            encoded = _tiff(source, values, net.scale)
+        else:
+            _derive(source, values, net.scale, settings, f"values {low:g} to {high:g} as 0 to 1")
+            buffer = io.BytesIO()
+            source.dataset.save_as(buffer, enforce_file_format=True)
+            encoded = buffer.getvalue()
     return encoded, {
         "width": values.shape[1],
         "height": values.shape[0],
@@ -128,6 +121,23 @@ def upscale_slice(
         "consistency": meter.result().to_dict(),
         "notes": notes,
     }
+
+
+@contextmanager
+def _one_reason() -> Iterator[None]:
+    """Turns whatever a slice's elements bring about into the failure of that slice.
+
+    Raises:
+        DicomError: ``corrupt``, unless it was one or a wrong setting before.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks on values that are left as they are
+        try:
+            yield
+        except (DicomError, UsageError):
+            raise
+        except Exception as error:
+            raise DicomError("corrupt", f"its elements cannot be carried over ({reason_of(error)[:160]})") from None
 
 
 def _upscaled(
@@ -143,12 +153,12 @@ def _upscaled(
     values = (hr[..., 0] * (high - low) + low).round().clip(*source.limits).astype(source.values.dtype)
     meter = ConsistencyMeter(net.scale, 1)
     meter.add(filled[None], values[None], source.valid, low, high)
-    padding = source.padding()
-    if padding is not None:
-        first, last = padding
-        # No pixel of the patient may turn into padding.
-        beside = last + 1 if last < source.limits[1] else first - 1
-        values[(values >= first) & (values <= last)] = beside
+    if source.padding is not None:
+        first, last = source.padding
+        if source.valid.any():
+            # No pixel of the patient may turn into padding.
+            beside = last + 1 if last < source.limits[1] else first - 1
+            values[(values >= first) & (values <= last)] = beside
         hole = ~source.valid.repeat(net.scale, 0).repeat(net.scale, 1)
         values[hole] = source.values.repeat(net.scale, 0).repeat(net.scale, 1)[hole]
     return values, meter
@@ -163,26 +173,39 @@ def _without_padding(source: Slice) -> NDArray[Any]:
     return filled
 
 
-def _derive(dataset: Dataset, values: NDArray[Any], scale: int, settings: DicomSettings, normalised: str) -> list[str]:
-    """Turns the source's elements into the output's; returns notes on what was dropped."""
-    _place(dataset, scale)
+def _check_expressible(source: Slice, scale: int) -> list[str]:
+    """Refuses what a TIFF of the values could not say; returns notes."""
+    source.rescale  # noqa: B018 (raises)
+    return _notes_on_counts(source.dataset, scale)
+
+
+def _prepare(source: Slice, scale: int) -> list[str]:
+    """Fits all but the pixels to the output's grid, before the network works for nothing; returns notes."""
+    dataset = source.dataset
+    for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
+        if not isinstance(dataset.get(name), str) or not dataset[name].value:
+            raise DicomError("corrupt", f"it has no single {name}, which the output must refer to")
+    height, width = (side * scale for side in source.values.shape)
+    if max(height, width) > _MOST_ROWS or height * width * source.values.itemsize > _MOST_BYTES:
+        raise DicomError("unsupported", f"{height} x {width} pixels do not fit into a DICOM image; a TIFF takes them")
+    return fit_to_grid(dataset, scale) + _notes_on_counts(dataset, scale)
+
+
+def _notes_on_counts(dataset: Dataset, scale: int) -> list[str]:
+    """What a smaller pixel means for values that are counts (C.8.4.7, C.8.9.1)."""
+    if dataset.get("Modality") == "NM" or str(dataset.get("Units") or "") in ("CNTS", "PROPCNTS"):
+        return [f"its values count events in a source pixel: sums over an area come out {scale * scale} times too high"]
+    return []
+
+
+def _derive(source: Slice, values: NDArray[Any], scale: int, settings: DicomSettings, normalised: str) -> None:
+    """Turns the source's elements into the output's, those that follow from its pixels."""
+    dataset, signed = source.dataset, values.dtype.kind == "i"
     dataset.Rows, dataset.Columns = values.shape
-    for name in _IN_PIXELS:
-        if dataset.get(name) is not None:
-            value = dataset[name].value
-            many = not isinstance(value, int | float | str)
-            dataset[name].value = [int(each) * scale for each in value] if many else int(value) * scale
     for name, extreme in (("SmallestImagePixelValue", values.min()), ("LargestImagePixelValue", values.max())):
         if name in dataset:
-            dataset[name].value = int(extreme)
-    for name in _OF_THE_SOURCE_ALONE:
-        if name in dataset:
-            delattr(dataset, name)
-    notes = [
-        f"its {what} were dropped: they are drawn on the source's pixels"
-        for what, groups in (("overlays", _OVERLAYS), ("curves", _CURVES))
-        if _drop_groups(dataset, groups)
-    ]
+            dataset.add_new(name, "SS" if signed else "US", int(extreme))
+    write_padding(dataset, source.padding, signed)
     _name(dataset, scale, settings, normalised)
     data = np.ascontiguousarray(values).tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
@@ -190,29 +213,6 @@ def _derive(dataset: Dataset, values: NDArray[Any], scale: int, settings: DicomS
     dataset["PixelData"].is_undefined_length = False
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return notes
-
-
-def _place(dataset: Dataset, scale: int) -> None:
-    """Finer spacing, and the position of the first pixel's centre, which lies nearer the corner than the source's."""
-    spacing, position = dataset.get("PixelSpacing"), dataset.get("ImagePositionPatient")
-    orientation = dataset.get("ImageOrientationPatient")
-    if spacing and position and orientation:
-        along_columns, along_rows = np.array(orientation[:3], float), np.array(orientation[3:], float)
-        step = float(spacing[1]) * along_columns + float(spacing[0]) * along_rows
-        moved = np.array(position, float) - (scale - 1) / (2 * scale) * step
-        dataset.ImagePositionPatient = [DSfloat(float(each), auto_format=True) for each in moved]
-    for name in _SPACINGS:
-        if dataset.get(name):
-            finer = [DSfloat(float(each) / scale, auto_format=True) for each in dataset[name].value]
-            dataset[name].value = finer
-
-
-def _drop_groups(dataset: Dataset, groups: range) -> bool:
-    found = [tag for tag in dataset.keys() if tag.group in groups]  # noqa: SIM118 (iterating would decode elements)
-    for tag in found:
-        del dataset[tag]
-    return bool(found)
 
 
 def _name(dataset: Dataset, scale: int, settings: DicomSettings, normalised: str) -> None:
@@ -245,7 +245,7 @@ def _rule(settings: DicomSettings) -> str:
 def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
     """The stored values, with rescale as scale and offset, padding as nodata, and no word about the patient."""
     height, width = values.shape
-    padding = source.padding()
+    padding = source.padding
     profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": values.dtype}
     profile |= {"compress": "deflate", "predictor": 2, "zlevel": 6}
     if padding is not None and padding[0] == padding[1]:
@@ -256,9 +256,10 @@ def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
             target.write(values, 1)
             slope, intercept = source.rescale
             target.scales, target.offsets = (slope,), (intercept,)
-            spacing = source.dataset.get("PixelSpacing") or source.dataset.get("ImagerPixelSpacing")
-            if spacing:
-                rows, columns = (10 * scale / float(each) for each in spacing)
+            named = next((name for name in _SPACINGS if has_value(source.dataset, name)), None)
+            spacing = numbers(source.dataset[named], 2) if named else [0.0]
+            if min(spacing) > 0:
+                rows, columns = (10 * scale / each for each in spacing)
                 target.update_tags(
                     TIFFTAG_XRESOLUTION=columns, TIFFTAG_YRESOLUTION=rows, TIFFTAG_RESOLUTIONUNIT="3 (pixels/cm)"
                 )

@@ -5,6 +5,7 @@ Paragraphs of DICOM PS3.3 2024 are cited by number.
 
 import io
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,29 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
 
-from trainables.images import UnreadableImageError
+from orchestrator.archive.dicom_padding import padded, padding_range
+from orchestrator.archive.dicom_values import DicomError, has_value, numbers, whole_number
 
 Normalisation = Literal["stored", "window"] | tuple[float, float]
+MOST_PIXELS = 1 << 27
+"""Of one image: beyond the largest film that is scanned, and little enough to decode whatever a damaged file says."""
+
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
-
-
-class DicomError(UnreadableImageError):
-    """One DICOM file cannot be upscaled.
-
-    Attributes:
-        kind: ``unreadable``, ``corrupt``, ``unsupported`` or ``normalisation``.
-        reason: Why, in a few words.
-    """
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(kind, reason)
-        self.kind, self.reason = kind, reason
-
-    def __str__(self) -> str:
-        return self.reason
+_MOST_INFLATED = 2 * MOST_PIXELS + (64 << 20)
+_RLE_AT_MOST = 64
+"""Bytes that one byte of a run-length code becomes at most (PS3.5 G.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +41,7 @@ class Slice:
         valid: (H, W), False where a pixel is padding, which fills what the scanner did not see (C.7.5.1.1.2).
         limits: Least and greatest value that the stored bits can hold.
         inverted: Whether low values are shown bright, as in MONOCHROME1.
+        padding: Least and greatest value that means padding.
     """
 
     dataset: Dataset
@@ -54,15 +49,19 @@ class Slice:
     valid: NDArray[np.bool_]
     limits: tuple[int, int]
     inverted: bool
+    padding: tuple[int, int] | None = None
 
     @property
     def rescale(self) -> tuple[float, float]:
-        """Slope and intercept from stored values to units such as Hounsfield's; 1 and 0 where the file has none."""
-        return float(self.dataset.get("RescaleSlope", 1) or 1), float(self.dataset.get("RescaleIntercept", 0) or 0)
+        """Slope and intercept from stored values to units such as Hounsfield's; 1 and 0 where the file has none.
 
-    def padding(self) -> tuple[int, int] | None:
-        """Least and greatest stored value that means padding."""
-        return _padding(self.dataset)
+        Raises:
+            DicomError: If they are no numbers, or the slope is 0.
+        """
+        slope, intercept = _number(self.dataset, "RescaleSlope", 1.0), _number(self.dataset, "RescaleIntercept", 0.0)
+        if slope == 0:
+            raise DicomError("normalisation", "its RescaleSlope is 0, which makes all values equal")
+        return slope, intercept
 
     def value_range(self, normalisation: Normalisation) -> tuple[float, float]:
         """The stored values that mean 0 and 1 to the network.
@@ -85,9 +84,15 @@ class Slice:
         return ends[0], ends[1]
 
     def _window(self) -> tuple[float, float]:
-        center, width = (_first(self.dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
-        if center is None or width is None or width <= 1:
+        center, width = (_number(self.dataset, name) for name in ("WindowCenter", "WindowWidth"))
+        function = str(self.dataset.get("VOILUTFunction") or "LINEAR")
+        if function not in ("LINEAR", "LINEAR_EXACT"):
+            raise DicomError("normalisation", f"its window is of the kind {function}; take the stored range")
+        exact = function == "LINEAR_EXACT"
+        if center is None or width is None or width <= (0 if exact else 1):
             raise DicomError("normalisation", "it states no window; take the stored range or name one")
+        if exact:
+            return center - width / 2, center + width / 2
         return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
 
 
@@ -95,53 +100,112 @@ def read_slice(data: bytes) -> Slice:
     """Reads one grayscale image of 8 to 16 bits with the bits around its stored bits cleared.
 
     Raises:
-        DicomError: ``unreadable``, ``corrupt`` or ``unsupported``.
+        DicomError: ``unreadable``, ``corrupt`` or ``unsupported``, whatever is wrong with the bytes.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that this leaves as they are
         try:
-            dataset = dcmread(io.BytesIO(data))
-        except InvalidDicomError:
-            raise DicomError("unreadable", "no DICOM file: the mark 'DICM' at byte 128 is missing") from None
+            return _read(data)
+        except DicomError:
+            raise
         except Exception as error:  # malformed elements end in errors of many kinds
-            raise DicomError("corrupt", f"its elements cannot be read ({_line(error)})") from None
-        try:
-            _check(dataset)
-            stored, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
-        except (AttributeError, TypeError, ValueError) as error:
             raise DicomError("corrupt", f"its elements do not describe an image ({_line(error)})") from None
-        try:
-            values = dataset.pixel_array
-        except Exception as error:  # decoders too have errors of their own
-            raise DicomError("corrupt", f"its pixels cannot be decoded ({_line(error)})") from None
-        values = _only_stored_bits(values, stored, signed)
-        padding = _padding(dataset)
-    valid = np.ones(values.shape, bool) if padding is None else (values < padding[0]) | (values > padding[1])
+
+
+def _read(data: bytes) -> Slice:
+    try:
+        _check_inflated_size(data)
+        dataset = dcmread(io.BytesIO(data))
+    except DicomError:
+        raise
+    except InvalidDicomError:
+        raise DicomError("unreadable", "no DICOM file: the mark 'DICM' at byte 128 is missing") from None
+    except Exception as error:
+        raise DicomError("corrupt", f"its elements cannot be read ({_line(error)})") from None
+    _check(dataset)
+    allocated, stored = (whole_number(dataset, name) for name in ("BitsAllocated", "BitsStored"))
+    signed = bool(whole_number(dataset, "PixelRepresentation"))
+    padding = padding_range(dataset, allocated, stored, signed)
+    try:
+        raw = pixel_array(dataset, correct_unused_bits=False)
+    except Exception as error:  # decoders too have errors of their own
+        raise DicomError("corrupt", f"its pixels cannot be decoded ({_line(error)})") from None
+    if raw.shape != (dataset.Rows, dataset.Columns) or raw.dtype.itemsize * 8 != allocated:
+        raise DicomError("corrupt", f"its pixels are {raw.shape} of {raw.dtype}, not what its elements say")
     limits = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
-    return Slice(dataset, values, valid, limits, dataset.PhotometricInterpretation == "MONOCHROME1")
+    values = _only_stored_bits(raw, stored, signed)
+    hole = padded(raw, values, padding, limits)
+    values = np.where(hole, raw, values)  # padding may be a value that the stored bits do not hold
+    return Slice(dataset, values, ~hole, limits, dataset.PhotometricInterpretation == "MONOCHROME1", padding)
+
+
+def _check_inflated_size(data: bytes) -> None:
+    """Refuses what inflates beyond measure, before all of it is inflated.
+
+    Raises:
+        DicomError: ``corrupt``.
+    """
+    if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[:4096]:
+        return
+    file = io.BytesIO(data)
+    file.seek(132)
+    if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater, rest, inflated = zlib.decompressobj(-zlib.MAX_WBITS), file.read(), 0
+    while rest and not inflater.eof:
+        inflated += len(inflater.decompress(rest, 1 << 24))
+        rest = inflater.unconsumed_tail
+        if inflated > _MOST_INFLATED:
+            raise DicomError("corrupt", f"its deflated elements become more than {_MOST_INFLATED >> 20} MiB")
 
 
 def _check(dataset: Dataset) -> None:
     if "PixelData" not in dataset:
-        raise DicomError("unsupported", f"it holds no image of whole numbers (modality {dataset.get('Modality')})")
-    photometric, samples = dataset.PhotometricInterpretation, int(dataset.SamplesPerPixel)
+        # pydicom leaves out an element that is cut short, or all that lie around it.
+        cut = ", or it ends too early" if has_value(dataset, "Rows") or not len(dataset) else ""
+        raise DicomError("unsupported", f"it holds no image of whole numbers (modality {dataset.get('Modality')}){cut}")
+    photometric, samples = dataset.get("PhotometricInterpretation"), whole_number(dataset, "SamplesPerPixel")
     if photometric not in _GRAY or samples != 1:
         raise DicomError("unsupported", f"{photometric} with {samples} samples a pixel is not {' or '.join(_GRAY)}")
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = whole_number(dataset, "NumberOfFrames") if has_value(dataset, "NumberOfFrames") else 1
     if frames > 1 or "SharedFunctionalGroupsSequence" in dataset:
         raise DicomError("unsupported", f"it is a multi-frame object ({frames} frames); one slice a file is expected")
     if dataset.get("Modality") == "SEG":
         raise DicomError("unsupported", "its values are labels of a segmentation")
-    allocated, stored, highest = int(dataset.BitsAllocated), int(dataset.BitsStored), int(dataset.HighBit)
+    allocated, stored, highest = (whole_number(dataset, name) for name in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated not in (8, 16) or not 8 <= stored <= allocated or highest != stored - 1:
         raise DicomError(
             "unsupported", f"{stored} bits up to bit {highest} of {allocated} are not 8 to 16 bits from bit 0 up"
         )
+    if whole_number(dataset, "PixelRepresentation") not in (0, 1):
+        raise DicomError("corrupt", f"its PixelRepresentation is {dataset.PixelRepresentation}, where 0 or 1 is due")
+    if not isinstance(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID"), str):
+        raise DicomError("corrupt", "it does not say how its pixels are encoded (no single TransferSyntaxUID)")
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax == ExplicitVRBigEndian:
         raise DicomError("unsupported", "the retired big-endian syntax; convert it to little endian first")
-    if syntax.is_compressed and not syntax.is_deflated:
+    if not syntax.is_transfer_syntax:
+        raise DicomError("corrupt", f"its TransferSyntaxUID, {str(syntax)[:64]}, is none")
+    if syntax.is_compressed:
         _check_decodable(syntax)
+    _check_size(dataset, allocated // 8)
+
+
+def _check_size(dataset: Dataset, bytes_a_pixel: int) -> None:
+    """Refuses images that their data cannot fill, before memory is taken for them."""
+    height, width = (whole_number(dataset, name) for name in ("Rows", "Columns"))
+    if height < 1 or width < 1:
+        raise DicomError("corrupt", f"it has {height} rows and {width} columns")
+    if height * width > MOST_PIXELS:
+        raise DicomError("unsupported", f"{height} x {width} pixels are more than {MOST_PIXELS >> 20} Mi of them")
+    found, whole = len(dataset.get_item("PixelData").value or b""), height * width * bytes_a_pixel
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed and found < whole:
+        raise DicomError(
+            "corrupt", f"its pixels cannot be decoded: {found} bytes, where {height} x {width} pixels are {whole}"
+        )
+    if syntax == RLELossless and found * _RLE_AT_MOST < whole:
+        raise DicomError("corrupt", f"its pixels cannot be decoded: {found} bytes cannot become {whole}")
 
 
 def _check_decodable(syntax: Any) -> None:
@@ -154,15 +218,6 @@ def _check_decodable(syntax: Any) -> None:
         raise DicomError("unsupported", f"{syntax.name} needs a decoder that is not installed: {needed}")
 
 
-def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    first = dataset.get("PixelPaddingValue")
-    if first is None:
-        return None
-    last = dataset.get("PixelPaddingRangeLimit")
-    ends = sorted((int(first), int(first if last is None else last)))
-    return ends[0], ends[1]
-
-
 def _only_stored_bits(values: NDArray[Any], stored: int, signed: bool) -> NDArray[Any]:
     """Without what older files keep in the bits above, such as overlays, and with the sign where it belongs."""
     unused = 8 * values.dtype.itemsize - stored
@@ -173,10 +228,9 @@ def _only_stored_bits(values: NDArray[Any], stored: int, signed: bool) -> NDArra
     return cleared
 
 
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    return float(value) if isinstance(value, int | float | str) else float(value[0])
+def _number(dataset: Dataset, name: str, default: Any = None) -> Any:
+    """The first value of an element as a number, ``default`` where it has none."""
+    return numbers(dataset[name])[0] if has_value(dataset, name) else default
 
 
 def _line(error: Exception) -> str:

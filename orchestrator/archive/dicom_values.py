@@ -1,0 +1,71 @@
+"""Values of DICOM elements, which files hold in types and numbers that they should not have."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from pydicom import DataElement, Dataset
+
+from trainables.images import UnreadableImageError
+
+
+class DicomError(UnreadableImageError):
+    """One DICOM file cannot be upscaled.
+
+    Attributes:
+        kind: ``unreadable``, ``corrupt``, ``unsupported`` or ``normalisation``.
+        reason: Why, in a few words.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind, self.reason = kind, reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def has_value(dataset: Dataset, which: Any) -> bool:
+    """Whether an element, by keyword or tag, is there and not empty."""
+    if which not in dataset:
+        return False
+    value = dataset[which].value
+    return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
+
+
+def numbers(element: DataElement, count: int | None = None) -> list[float]:
+    """Returns the values of an element as finite numbers.
+
+    Raises:
+        DicomError: ``corrupt``, if one is none or there are not ``count`` of them.
+    """
+    return numbers_in(element.keyword, element.value, count)
+
+
+def numbers_in(name: str, value: Any, count: int | None = None) -> list[float]:
+    """Returns the values of an element called ``name`` as :func:`numbers` does."""
+    several = [value] if isinstance(value, str | bytes) or not isinstance(value, Iterable) else value
+    try:
+        found = [float(each) for each in several]
+    except (TypeError, ValueError):
+        raise DicomError("corrupt", f"its {name} is {str(value)[:40]!r}, where numbers are due") from None
+    if not np.isfinite(found).all():
+        raise DicomError("corrupt", f"its {name} holds values that are not finite")
+    if count is not None and len(found) != count:
+        values = "value" if len(found) == 1 else "values"
+        raise DicomError("corrupt", f"its {name} has {len(found)} {values}, where {count} are due")
+    return found
+
+
+def whole_number(dataset: Dataset, name: str) -> int:
+    """Returns the one whole number that an element of an image must hold.
+
+    Raises:
+        DicomError: ``corrupt``, if it holds anything else or is missing.
+    """
+    if not has_value(dataset, name):
+        raise DicomError("corrupt", f"its elements do not describe an image: {name} is missing")
+    found = numbers(dataset[name])
+    if len(found) != 1 or found[0] != round(found[0]):
+        raise DicomError("corrupt", f"its elements do not describe an image: {name} is {str(dataset[name].value)[:40]}")
+    return round(found[0])
