@@ -6,16 +6,17 @@ too few. Either way a worker gets passes over its share of the images, which is 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import ray.train
 
-from orchestrator.shards import split_files, split_rows
+from orchestrator.shard_reading import packed_files
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
-from trainables.images import decode
-from trainables.parquet import equal_shares, read_parquet_images
+from trainables.parquet import COLUMNS, PackedFile, check_file, packed_images, read_parquet_images, shares_of
 from trainables.patches import Pixels
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Ingest:
 
         Raises:
             ImageSetError: If there are fewer images than workers.
+            RunError: If the manifest is damaged; the passes raise it where a file or an image is.
         """
         if self.reading == "ray_data":
             shard = ray.train.get_dataset_shard(DATASET)
@@ -61,7 +63,7 @@ def direct(shards: Storage, rank: int, workers: int, threads: int = 1) -> Callab
     Raises:
         ImageSetError: If there are fewer images than workers.
     """
-    share = equal_shares(split_rows(shards, "train"), workers)[rank]
+    share = shares_of(packed_files(shards, "train"), workers)[rank]
     if not share:
         raise ImageSetError(
             f"'{shards.uri}' has fewer training images than the {workers} workers of pretraining; take fewer workers."
@@ -72,12 +74,18 @@ def direct(shards: Storage, rank: int, workers: int, threads: int = 1) -> Callab
 def _dataset(shards: Storage) -> "ray.data.Dataset":
     import ray.data
 
-    rows = ray.data.read_parquet(split_files(shards, "train"), filesystem=shards.filesystem).select_columns(["image"])
-    return rows.map_batches(_decode_batch, batch_size=16)
+    files = packed_files(shards, "train")
+    for file in files:
+        check_file(file, shards.filesystem)
+    paths = [file.path for file in files]
+    rows = ray.data.read_parquet(paths, filesystem=shards.filesystem).select_columns(list(COLUMNS))
+    split = PackedFile(shards.child("train").path, 0, 0, files[0].scenes if files else frozenset())
+    return rows.map_batches(partial(_decode_batch, split=split), batch_size=16, batch_format="pyarrow")
 
 
-def _decode_batch(batch: dict[str, Any]) -> dict[str, list[Any]]:
-    images = [decode(data, checked=True).pixels for data in batch["image"]]
+def _decode_batch(table: pa.Table, split: PackedFile) -> dict[str, list[Any]]:
+    rows = [row for batch in table.to_batches() for row in packed_images(split.path, batch, split)]
+    images = [row.pixels() for row in rows]
     return {"pixels": [image.tobytes() for image in images], "shape": [list(image.shape) for image in images]}
 
 

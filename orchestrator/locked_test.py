@@ -9,7 +9,7 @@ the prefix to the search's role, as docs/cluster.md shows for S3.
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.shards import MANIFEST, read_files, read_manifest
+from orchestrator.shard_reading import MANIFEST, read_files, read_manifest
 from orchestrator.stages import now
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError
@@ -35,23 +35,35 @@ def locked_manifest(locked: Storage) -> dict[str, Any]:
     """What the test split holds: counts, scenes and digest.
 
     Raises:
-        RunError: If it is missing.
+        RunError: If it is missing, is damaged, is no test split or holds no images.
     """
     try:
-        return read_manifest(locked)
+        manifest = read_manifest(locked)
     except UsageError:
         raise RunError(f"The test split at '{locked.uri}' is missing; put it back, or {_REMEDY}.") from None
+    if not manifest.get("digest") or "beside" not in manifest:
+        raise RunError(f"The manifest at '{locked.uri}' is not that of a test split; put it back, or {_REMEDY}.")
+    if manifest.get("images", {}).get("test") == 0:
+        raise RunError(f"The test split at '{locked.uri}' holds no images; put it back, or {_REMEDY}.")
+    return manifest
 
 
 def digest_of_test(locked: Storage, shards: Storage) -> str:
     """Which version of the test split this is.
 
     Raises:
-        RunError: If it is missing, or was set aside from other shards, so that scenes could be shared.
+        RunError: If it is missing, was set aside from other shards, or shares a scene with these.
     """
-    manifest = locked_manifest(locked)
-    if manifest["beside"] != read_manifest(shards)["digest"]:
+    manifest, kept = locked_manifest(locked), read_manifest(shards)
+    if manifest["beside"] != kept["digest"]:
         raise RunError(f"The test split at '{locked.uri}' is not that of '{shards.uri}': {_REMEDY}.")
+    tested = set(manifest.get("scenes", {}).get("test", ()))
+    for split, scenes in kept.get("scenes", {}).items():
+        if shared := tested.intersection(scenes):
+            raise RunError(
+                f"Scene '{min(shared)}' is in the test split at '{locked.uri}' and in the {split} images of "
+                f"'{shards.uri}': {_REMEDY}."
+            )
     return str(manifest["digest"])
 
 
@@ -74,7 +86,7 @@ def record_choice(record: Storage, locked: Storage, chosen: str) -> None:
     """
     digest = locked_manifest(locked)["digest"]
     told = record.read_json()
-    if told is None:
+    if not _complete(told):
         by = f"rayscale {__version__}, confirmation"
         told = {"at": now(), "by": by, "after_choosing": chosen, "test": digest}
         record.write_json(told)
@@ -86,19 +98,25 @@ def open_test(locked: Storage, record: Storage) -> Iterator[NamedImage]:
     """Streams the test images.
 
     Raises:
-        RunError: If no choice is on record, or the test split is missing.
+        RunError: If no choice is on record, or the test split is missing; while streaming, if a file or an image is not
+            as it was packed.
     """
     if recorded_choice(record) is None:
         raise RunError(
             f"The test split at '{locked.uri}' is locked: no choice is recorded at '{record.uri}', and a confirmation "
             "records one before it opens the test split."
         )
-    return read_files(locked, [locked.child(part["path"]).path for part in locked_manifest(locked)["files"]])
+    return read_files(locked, locked_manifest(locked), "test")
 
 
 def openings(records: Storage, locked: Storage) -> list[dict[str, Any]]:
     """Every opening of this test split, the first one first: ``at``, ``by`` and ``after_choosing``."""
     digest = locked_manifest(locked)["digest"]
     found = [records.child(facts.path).read_json() for facts in records.files()]
-    ours = [{key: told[key] for key in OPENING} for told in found if told and told["test"] == digest]
+    ours = [{key: told[key] for key in OPENING} for told in found if _complete(told) and told["test"] == digest]
     return sorted(ours, key=lambda told: str(told["at"]))
+
+
+def _complete(record: Any) -> bool:
+    """Whether a record says all that an opening does; one that was cut short opened nothing."""
+    return isinstance(record, dict) and all(record.get(key) for key in (*OPENING, "test"))

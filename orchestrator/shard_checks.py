@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from orchestrator.shards import read_manifest
+from orchestrator.shard_reading import read_manifest
 from orchestrator.storage import Storage
 from trainables.errors import RunError
 

@@ -16,13 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.image_sets import Skipped, SourceFile, left_out, read_image
+from orchestrator.shard_reading import MANIFEST as MANIFEST
+from orchestrator.shard_reading import read_manifest as read_manifest
+from orchestrator.shard_reading import read_split as read_split
+from orchestrator.shard_reading import split_files as split_files
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
-from trainables.errors import ImageSetError, UsageError
-from trainables.evaluation import NamedImage
-from trainables.images import decode
+from trainables.errors import ImageSetError
+from trainables.parquet import index_digest
 
-MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
 FILE_BYTES, GROUP_BYTES = 64 * 2**20, 4 * 2**20
 
@@ -88,58 +90,6 @@ def build_shards(
         _publish(locked, {"test": splits["test"]}, facts | beside)
     left = [{"file": s.file, "reason": s.reason} for s in skipped]
     return _publish(out, kept, facts | {"skipped": left})
-
-
-def read_manifest(place: Storage) -> dict[str, Any]:
-    """The manifest of a set of shards.
-
-    Raises:
-        UsageError: If there is none.
-    """
-    manifest = place.child(MANIFEST).read_json()
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        raise UsageError(f"There are no shards at '{place.uri}' ({MANIFEST} is missing or of another format).")
-    return manifest
-
-
-def split_files(place: Storage, split: str) -> list[str]:
-    """Paths of a split's Parquet files, as ``place.filesystem`` takes them.
-
-    Raises:
-        UsageError: What :func:`split_rows` raises.
-    """
-    return [path for path, _ in split_rows(place, split)]
-
-
-def split_rows(place: Storage, split: str) -> list[tuple[str, int]]:
-    """Paths of a split's Parquet files, as ``place.filesystem`` takes them, and how many images each holds.
-
-    Raises:
-        UsageError: If these shards have no such split, or are a locked test split, which
-            :func:`orchestrator.locked_test.open_test` alone reads.
-    """
-    manifest = read_manifest(place)
-    if manifest.get("locked"):
-        raise UsageError(f"'{place.uri}' is a locked test split: only a confirmation that has chosen opens it.")
-    if split not in manifest["images"]:
-        locked = " A test split is locked: only a confirmation that has chosen opens it." if split == "test" else ""
-        raise UsageError(f"'{place.uri}' holds {' and '.join(manifest['images'])} images, no '{split}'.{locked}")
-    parts = [part for part in manifest["files"] if part["split"] == split]
-    return [(place.child(part["path"]).path, part["rows"]) for part in parts]
-
-
-def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
-    """Streams a split's images, decoded, one row group at a time."""
-    return read_files(place, split_files(place, split))
-
-
-def read_files(place: Storage, paths: Sequence[str]) -> Iterator[NamedImage]:
-    """Streams the images of Parquet files that lie at ``place``."""
-    for path in paths:
-        with place.filesystem.open_input_file(path) as stream:
-            for batch in pq.ParquetFile(stream).iter_batches(batch_size=16):
-                for row in batch.to_pylist():
-                    yield NamedImage(row["origin"], row["scene_id"], decode(row["image"], checked=True).pixels)
 
 
 def _read_all(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], list[Skipped]]:
@@ -220,7 +170,8 @@ def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[dict[str
         digest = hashlib.sha256(data).hexdigest()
         path = f"{split}/part-{number:05d}-{digest[:8]}.parquet"
         out.child(path).write_bytes(data)
-        yield {"path": path, "split": split, "rows": len(chunk), "bytes": len(data), "sha256": digest}
+        facts = {"path": path, "split": split, "rows": len(chunk), "bytes": len(data), "sha256": digest}
+        yield facts | {"index_sha256": index_digest(data)}
 
 
 def _encode(rows: list[Row]) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from orchestrator.shards import read_split
+from orchestrator.shard_reading import read_split
 from orchestrator.storage import Storage
 from trainables.evaluation import NamedImage
 from trainables.patches import Pixels

@@ -1,9 +1,10 @@
-"""Images out of Parquet files, read by the process that needs them."""
+"""Images out of Parquet files, read by the process that needs them, each compared with its row's digest."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,41 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs
 
+from trainables.errors import RayScaleError, RunError, reason_of
 from trainables.images import decode
 from trainables.prefetch import Prefetch
 
-COLUMN, BATCH = "image", 16
+COLUMNS = ("image", "sha256", "origin", "scene_id")
+"""Columns that every reader needs: the encoded image, its digest, its name and its scene."""
+
+BATCH = 16
+
+_TAIL, _INDEX_READ = 8, 64 * 2**10
+"""Bytes behind the index: its length and a magic word; and how much of a file's end is read to find it."""
+
+REMEDY = (
+    "Restore the shards from a copy, or delete their domain's folder below shards/, to have the next run pack the "
+    "images again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """What a manifest says of one of its files.
+
+    Attributes:
+        path: As the file system takes it.
+        bytes: Its size.
+        rows: How many images it holds.
+        scenes: The scenes that its split holds, which every row's is one of.
+        index: What :func:`index_digest` says of it; None in manifests of version 0.2.0.
+    """
+
+    path: str
+    bytes: int
+    rows: int
+    scenes: frozenset[str]
+    index: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +57,67 @@ class FileRows:
         path: As the file system takes it.
         first: The first row.
         last: The row behind the last one; None for the file's end.
+        packed: What the manifest says of the file; None where there is no manifest.
     """
 
     path: str
     first: int = 0
     last: int | None = None
+    packed: PackedFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedImage:
+    """One row of a shard: an encoded image, its SHA-256, its name, its scene and the file that it was read from."""
+
+    data: bytes
+    digest: str
+    origin: str
+    scene: str
+    path: str
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The pixels, uint8 (H, W, C), of bytes that fit their digest.
+
+        Raises:
+            RunError: If they do not fit it, or cannot be decoded.
+        """
+        self.check()
+        try:
+            return decode(self.data, checked=True).pixels
+        except Exception as error:
+            raise damaged(self.path, f"image '{self.origin}' cannot be decoded ({reason_of(error)})") from None
+
+    def check(self) -> None:
+        """Compares the bytes with their digest.
+
+        Raises:
+            RunError: If they do not fit it.
+        """
+        if sha256(self.data).hexdigest() != self.digest:
+            raise damaged(self.path, f"image '{self.origin}' is not the one that was packed, its SHA-256 is another")
+
+
+def damaged(path: str, what: str) -> RunError:
+    """The error for a shard that is not as it was packed: what is wrong in it, and what to do."""
+    return RunError(f"Shard '{path}' is damaged: {what}. {REMEDY}")
+
+
+@contextmanager
+def naming_damage(path: str) -> Iterator[None]:
+    """Turns whatever reading a shard raises, in its index, its pages or its storage, into one sentence that names it.
+
+    Raises:
+        RunError: If anything was raised that is no error of our own.
+    """
+    try:
+        yield
+    except RayScaleError:
+        raise
+    except FileNotFoundError:
+        raise damaged(path, "the file is missing") from None
+    except Exception as error:
+        raise damaged(path, f"it cannot be read ({reason_of(error)})") from None
 
 
 def equal_shares(files: Sequence[tuple[str, int]], shares: int) -> list[list[FileRows]]:
@@ -43,6 +131,13 @@ def equal_shares(files: Sequence[tuple[str, int]], shares: int) -> list[list[Fil
     """
     rows = sum(count for _, count in files) // shares
     return [list(_between(files, share * rows, (share + 1) * rows)) for share in range(shares)]
+
+
+def shares_of(files: Sequence[PackedFile], shares: int) -> list[list[FileRows]]:
+    """Divides files as :func:`equal_shares` does; what is read of them is compared with what the manifest says."""
+    packed = {file.path: file for file in files}
+    divided = equal_shares([(file.path, file.rows) for file in files], shares)
+    return [[replace(rows, packed=packed[rows.path]) for rows in share] for share in divided]
 
 
 def _between(files: Sequence[tuple[str, int]], first: int, last: int) -> Iterator[FileRows]:
@@ -62,32 +157,128 @@ def read_parquet_images(
     others than those that hold the rows nothing is read.
 
     Args:
-        files: Files, or some rows of them; their column ``image`` holds encoded images.
+        files: Files, or some rows of them, with the columns :data:`COLUMNS`.
         filesystem: Where the files are.
         threads: Images that are decoded at a time.
 
     Yields:
         uint8 (H, W, C), C being 1 or 3.
+
+    Raises:
+        RunError: If a file is missing, cannot be read, is another than its manifest says, or holds an image that does
+            not fit its digest.
     """
     parts = [FileRows(file) if isinstance(file, str) else file for file in files]
-    with closing(Prefetch(_encoded(parts, filesystem), ahead=1)) as batches, ThreadPoolExecutor(threads) as pool:
+    with closing(Prefetch(_batches(parts, filesystem), ahead=1)) as batches, ThreadPoolExecutor(threads) as pool:
         for batch in batches:
-            yield from pool.map(_decode, batch.column(COLUMN))
+            yield from pool.map(PackedImage.pixels, batch)
 
 
-def _encoded(parts: Sequence[FileRows], filesystem: fs.FileSystem) -> Iterator[pa.RecordBatch]:
+def _batches(parts: Sequence[FileRows], filesystem: fs.FileSystem) -> Iterator[list[PackedImage]]:
     for part in parts:
-        with filesystem.open_input_file(part.path) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
-            # Group by group, because pre-buffering more than one would hold a whole file in memory.
-            start = 0
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                first, last = max(part.first - start, 0), count if part.last is None else min(part.last - start, count)
-                start += count
-                if first < last:
-                    rows = file.read_row_group(group, [COLUMN], use_threads=False)
-                    yield from rows.slice(first, last - first).to_batches(BATCH)
+        with naming_damage(part.path):
+            yield from _batches_of(part, filesystem)
 
 
-def _decode(image: pa.Scalar) -> NDArray[np.uint8]:
-    return decode(image.as_py(), checked=True).pixels
+def _batches_of(part: FileRows, filesystem: fs.FileSystem) -> Iterator[list[PackedImage]]:
+    with _opened(part.path, filesystem, part.packed) as file:
+        # Group by group, because pre-buffering more than one would hold a whole file in memory.
+        start = 0
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            first, last = max(part.first - start, 0), count if part.last is None else min(part.last - start, count)
+            start += count
+            if first < last:
+                rows = file.read_row_group(group, list(COLUMNS), use_threads=False)
+                for batch in rows.slice(first, last - first).to_batches(BATCH):
+                    yield packed_images(part.path, batch, part.packed)
+
+
+@contextmanager
+def _opened(path: str, filesystem: fs.FileSystem, packed: PackedFile | None) -> Iterator[pq.ParquetFile]:
+    """A file whose size, index, columns and rows are as its manifest says."""
+    with filesystem.open_input_file(path) as stream:
+        if packed is not None:
+            check_size(packed, stream.size())
+            _check_index(packed, stream)
+        with pq.ParquetFile(stream, pre_buffer=True) as file:
+            check_rows(path, file, packed)
+            yield file
+
+
+def check_file(packed: PackedFile, filesystem: fs.FileSystem) -> None:
+    """Compares a file's size, index, columns and number of rows with its manifest; no image is read.
+
+    Raises:
+        RunError: If the file is missing, cannot be read or is another.
+    """
+    with naming_damage(packed.path), _opened(packed.path, filesystem, packed):
+        pass
+
+
+def index_digest(data: bytes) -> str:
+    """SHA-256 of the index at the end of a Parquet file, which holds the bounds of its columns; "" if there is none.
+
+    Args:
+        data: The file, or its end with the whole index.
+    """
+    return sha256(data[-_index_bytes(data) :]).hexdigest() if len(data) >= _TAIL else ""
+
+
+def _index_bytes(data: bytes) -> int:
+    """Bytes from the index to the file's end, which states its length in front of the last four."""
+    return min(int.from_bytes(data[-8:-4], "little") + _TAIL, len(data))
+
+
+def _check_index(packed: PackedFile, stream: pa.NativeFile) -> None:
+    # One read that is large enough for most; the reader behind this one caches nothing of it.
+    if packed.index is None:
+        return
+    size = stream.size()
+    end = stream.read_at(min(_INDEX_READ, size), max(size - _INDEX_READ, 0))
+    if len(end) >= _TAIL and _index_bytes(bytes(end)) == len(end) < size:
+        needed = min(int.from_bytes(end[-8:-4], "little") + _TAIL, size)
+        end = stream.read_at(needed, size - needed)
+    if index_digest(bytes(end)) != packed.index:
+        raise damaged(packed.path, "its index has changed since it was written, its SHA-256 is another")
+
+
+def check_size(packed: PackedFile, found: int) -> None:
+    """Compares a file's size with its manifest.
+
+    Raises:
+        RunError: If it is another.
+    """
+    if found != packed.bytes:
+        raise damaged(packed.path, f"it has {found} bytes, {packed.bytes} were written")
+
+
+def check_rows(path: str, file: pq.ParquetFile, packed: PackedFile | None) -> None:
+    """Compares a file's columns with those that readers need, and its rows with its manifest.
+
+    Raises:
+        RunError: If a column is missing or the number of rows is another.
+    """
+    missing = [column for column in COLUMNS if column not in file.schema_arrow.names]
+    if missing:
+        raise damaged(path, f"it has no column '{missing[0]}'")
+    if packed is not None and file.metadata.num_rows != packed.rows:
+        raise damaged(path, f"it holds {file.metadata.num_rows} images, {packed.rows} were written")
+
+
+def packed_images(path: str, batch: pa.RecordBatch, packed: PackedFile | None) -> list[PackedImage]:
+    """The rows of a batch.
+
+    Raises:
+        RunError: If a row lacks a value, or shows a scene that the file's split does not hold, as it does where a file
+            of another split has taken this one's name.
+    """
+    rows = zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
+    images = [PackedImage(data, digest, origin, scene, path) for data, digest, origin, scene in rows]
+    for image in images:
+        texts = (image.digest, image.origin, image.scene)
+        if not (isinstance(image.data, bytes) and all(isinstance(text, str) for text in texts)):
+            raise damaged(path, f"the row of image '{image.origin}' is incomplete")
+        if packed is not None and image.scene not in packed.scenes:
+            raise damaged(path, f"image '{image.origin}' shows scene '{image.scene}', which its split does not hold")
+    return images

@@ -472,6 +472,52 @@ class TestLockedTest:
         with pytest.raises(RunError, match="opened other test images than those at"):
             record_choice(records.child("a.json"), locked(out), "default")
 
+    def test_openings_come_in_the_order_of_time_and_records_that_are_none_are_passed_over(self, out):
+        records, digest = Storage(out.uri).child("opened"), read_manifest(locked(out))["digest"]
+        for name, at in (("a", "2026-03-01"), ("b", "2026-01-01"), ("c", "2026-02-01")):
+            told = {"at": at, "by": "rayscale 1", "after_choosing": name, "test": digest, "more": 1}
+            records.child(f"{name}.json").write_json(told)
+        for name, content in {"d": b"{}", "e": b"[]", "f": b"null", "g": b'{"test": "x"', "h": b'{"test": 3}'}.items():
+            records.child(f"{name}.json").write_bytes(content)
+        assert [opening["after_choosing"] for opening in openings(records, locked(out))] == ["b", "c", "a"]
+        assert set(openings(records, locked(out))[0]) == {"at", "by", "after_choosing"}
+
+    @pytest.mark.parametrize("content", [b"{}", b"[]", b"null", b'{"after_choosing": ""}', b'{"after'])
+    def test_a_record_that_names_no_choice_opens_nothing_and_is_written_anew(self, out, content):
+        record = out.child("opening.json")
+        record.write_bytes(content)
+        with pytest.raises(RunError, match="is locked: no choice is recorded"):
+            open_test(locked(out), record)
+        record_choice(record, locked(out), "trial-5")
+        assert record.read_json()["after_choosing"] == "trial-5"
+        assert list(open_test(locked(out), record))
+
+    def test_an_emptied_test_split_and_another_manifest_in_its_place_are_refused(self, out):
+        record = out.child("opening.json")
+        record_choice(record, locked(out), "trial-5")
+        place = locked(out).child("manifest.json")
+        whole = place.read_json()
+        place.write_json(whole | {"images": {"test": 0}, "files": []})
+        with pytest.raises(RunError, match=r"The test split at '.*' holds no images; put it back, or delete"):
+            open_test(locked(out), record)
+        with pytest.raises(RunError, match="holds no images"):
+            digest_of_test(locked(out), out)
+        place.write_json(whole | {"files": []})
+        with pytest.raises(RunError, match=r"its test files hold 0 images, its count is \d"):
+            open_test(locked(out), record)
+        place.write_json(read_manifest(out))
+        with pytest.raises(RunError, match="is not that of a test split; put it back"):
+            digest_of_test(locked(out), out)
+
+    def test_a_test_split_that_shares_a_scene_with_its_shards_is_refused(self, out):
+        place = locked(out).child("manifest.json")
+        whole, shared = place.read_json(), read_manifest(out)["scenes"]["validation"][0]
+        place.write_json(whole | {"scenes": {"test": [*whole["scenes"]["test"], shared]}})
+        with pytest.raises(
+            RunError, match=rf"Scene '{shared}' is in the test split at '.*' and in the validation images"
+        ):
+            digest_of_test(locked(out), out)
+
     def test_a_test_split_of_other_shards_is_refused(self, out, root):
         assert digest_of_test(locked(out), out) == read_manifest(locked(out))["digest"]
         before = locked(out).child("manifest.json").read_bytes()

@@ -1,5 +1,6 @@
 """Reading shards in one process."""
 
+import hashlib
 import io
 import threading
 
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from trainables.images import UnreadableImageError, encode_png
+from trainables.errors import RunError
+from trainables.images import encode_png
 from trainables.parquet import FileRows, equal_shares, read_parquet_images
 
 
@@ -20,7 +22,9 @@ def images():
 
 
 def write(path, rows):
-    pq.write_table(pa.table({"origin": ["x"] * len(rows), "image": rows}), path, row_group_size=7)
+    digests, names = [hashlib.sha256(row).hexdigest() for row in rows], [f"{i}.png" for i in range(len(rows))]
+    columns = {"origin": names, "image": rows, "sha256": digests, "scene_id": ["s"] * len(rows)}
+    pq.write_table(pa.table(columns), path, row_group_size=7)
     return str(path)
 
 
@@ -40,9 +44,9 @@ def test_an_unreadable_image_is_an_error_and_stopping_early_ends_the_threads(tmp
     next(stream)
     stream.close()
     assert threading.active_count() == before
-    with pytest.raises(UnreadableImageError):
+    with pytest.raises(RunError, match=r"image '20.png' cannot be decoded \(not an image"):
         list(read_parquet_images([file], fs.LocalFileSystem()))
-    with pytest.raises(pa.ArrowInvalid):
+    with pytest.raises(RunError, match=r"Shard '.*c' is damaged: it cannot be read \(ArrowInvalid"):
         list(read_parquet_images([str(tmp_path / "c")], _Broken()))
     assert threading.active_count() == before
 

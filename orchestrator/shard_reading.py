@@ -1,0 +1,170 @@
+"""Shards are read here: the manifest says what there is, and what is read is compared with it."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.storage import Storage
+from trainables.errors import RunError, UsageError
+from trainables.evaluation import NamedImage
+from trainables.parquet import (
+    BATCH,
+    COLUMNS,
+    REMEDY,
+    PackedFile,
+    PackedImage,
+    check_rows,
+    check_size,
+    damaged,
+    naming_damage,
+    packed_images,
+)
+
+MANIFEST = "manifest.json"
+
+_TYPES = {"digest": str, "images": dict, "scenes": dict, "files": list, "skipped": list}
+
+
+def read_manifest(place: Storage) -> dict[str, Any]:
+    """The manifest of a set of shards.
+
+    Raises:
+        UsageError: If there is none.
+        RunError: If it is damaged.
+    """
+    manifest = place.child(MANIFEST).read_json()
+    if not isinstance(manifest, dict) or manifest.get("format") != 1:
+        raise UsageError(f"There are no shards at '{place.uri}' ({MANIFEST} is missing or of another format).")
+    for key, kind in _TYPES.items():
+        if not isinstance(manifest.get(key, kind()), kind):
+            raise _damaged_manifest(place, f"'{key}' is {manifest[key]!r:.40}")
+    return manifest
+
+
+def split_files(place: Storage, split: str) -> list[str]:
+    """Paths of a split's Parquet files, as ``place.filesystem`` takes them.
+
+    Raises:
+        UsageError: What :func:`packed_files` raises.
+    """
+    return [file.path for file in packed_files(place, split)]
+
+
+def split_rows(place: Storage, split: str) -> list[tuple[str, int]]:
+    """Paths of a split's Parquet files, as ``place.filesystem`` takes them, and how many images each holds.
+
+    Raises:
+        UsageError: What :func:`packed_files` raises.
+    """
+    return [(file.path, file.rows) for file in packed_files(place, split)]
+
+
+def packed_files(place: Storage, split: str) -> list[PackedFile]:
+    """A split's Parquet files, with what the manifest says of them.
+
+    Raises:
+        UsageError: If these shards have no such split, or are a locked test split, which
+            :func:`orchestrator.locked_test.open_test` alone reads.
+        RunError: If the manifest is damaged.
+    """
+    manifest = _manifest_with(place, split)
+    return [packed_file(place, manifest, part) for part in parts_of(place, manifest, split)]
+
+
+def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
+    """Streams a split's images, decoded, one file at a time.
+
+    Raises:
+        UsageError: What :func:`packed_files` raises.
+        RunError: If a file or an image is not as it was packed.
+    """
+    return read_files(place, _manifest_with(place, split), split)
+
+
+def read_files(place: Storage, manifest: dict[str, Any], split: str) -> Iterator[NamedImage]:
+    """Streams the images of a split that a manifest names; its arguments and errors are those of :func:`read_rows`."""
+    return (
+        NamedImage(image.origin, image.scene, image.pixels())
+        for part in parts_of(place, manifest, split)
+        for image in read_rows(place, manifest, part)
+    )
+
+
+def read_rows(place: Storage, manifest: dict[str, Any], part: dict[str, Any]) -> Iterator[PackedImage]:
+    """Streams the rows of one file, whose size and digest are compared with the manifest before.
+
+    Args:
+        place: Where the shards are.
+        manifest: Their manifest.
+        part: The manifest's entry of the file.
+
+    Raises:
+        RunError: If the file is missing, another than the manifest says, or cannot be read.
+    """
+    packed = packed_file(place, manifest, part)
+    with naming_damage(packed.path):
+        data = place.child(part["path"]).read_bytes()
+        check_size(packed, len(data))
+        if hashlib.sha256(data).hexdigest() != part["sha256"]:
+            raise damaged(packed.path, "it has changed since it was written, its SHA-256 is another")
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            check_rows(packed.path, file, packed)
+            for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
+                yield from packed_images(packed.path, batch, packed)
+
+
+def parts_of(place: Storage, manifest: dict[str, Any], split: str) -> list[dict[str, Any]]:
+    """The manifest's entries of a split's files.
+
+    Raises:
+        RunError: If the manifest is damaged: an entry lacks something, or they do not add up to the split's images.
+    """
+    try:
+        parts = [part for part in manifest["files"] if part["split"] == split]
+        found = sum(packed_file(place, manifest, part).rows for part in parts)
+        expected = manifest["images"][split]
+    except RunError:
+        raise
+    except Exception as error:
+        raise _damaged_manifest(place, f"of the '{split}' split, {error!r:.60} is wrong or missing") from None
+    if found != expected:
+        raise _damaged_manifest(place, f"its {split} files hold {found} images, its count is {expected}")
+    return parts
+
+
+def packed_file(place: Storage, manifest: dict[str, Any], part: dict[str, Any]) -> PackedFile:
+    """What a manifest says of one of its files.
+
+    Raises:
+        RunError: If it does not say it.
+    """
+    try:
+        path, size, rows, digest = (part[key] for key in ("path", "bytes", "rows", "sha256"))
+        scenes = frozenset(manifest["scenes"][part["split"]])
+    except Exception as error:
+        raise _damaged_manifest(place, f"of '{_named(part)}', {error!r:.60} is wrong or missing") from None
+    if not (isinstance(path, str) and type(size) is type(rows) is int and isinstance(digest, str)):
+        raise _damaged_manifest(place, f"the entry of '{_named(part)}' is {part!r:.80}")
+    return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"))
+
+
+def _named(part: Any) -> str:
+    return str(part.get("path", part) if isinstance(part, dict) else part)[:80]
+
+
+def _manifest_with(place: Storage, split: str) -> dict[str, Any]:
+    manifest = read_manifest(place)
+    if manifest.get("locked"):
+        raise UsageError(f"'{place.uri}' is a locked test split: only a confirmation that has chosen opens it.")
+    images = manifest.get("images", {})
+    if split not in images:
+        locked = " A test split is locked: only a confirmation that has chosen opens it." if split == "test" else ""
+        raise UsageError(f"'{place.uri}' holds {' and '.join(images)} images, no '{split}'.{locked}")
+    return manifest
+
+
+def _damaged_manifest(place: Storage, what: str) -> RunError:
+    return RunError(f"'{place.child(MANIFEST).uri}' is damaged: {what}. {REMEDY}")
