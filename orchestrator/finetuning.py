@@ -20,6 +20,7 @@ from trainables.finetune import Budget, TransferConfiguration, TransferMethod, f
 from trainables.models import weights_of
 from trainables.network import SuperResolutionNet
 from trainables.patches import PatchPool, Pixels, smallest_image
+from trainables.seeding import restart
 
 _HELD_IMAGES = 500
 """Training images that a worker process keeps decoded between trials; a larger split is streamed anew."""
@@ -82,6 +83,8 @@ def run_finetuning(
 ) -> tuple[SuperResolutionNet, Curve]:
     """Fine-tunes the source model, or trains a fresh network of the same shape on the same budget.
 
+    What is random depends on the arguments alone, not on what this process did before.
+
     Args:
         job: Data, source model, method and budget.
         configuration: Learning rate, λ, frozen depth and, where the network is shortened, kept blocks.
@@ -97,15 +100,17 @@ def run_finetuning(
         DivergedError: If training stops being finite.
     """
     torch.set_num_threads(job.threads)
-    torch.manual_seed(seed)
     source = load_source(job, configuration.kept_blocks)
-    net = SuperResolutionNet(source.architecture) if from_scratch else source
-    net = net.to(job.device)
-    anchor = {} if from_scratch else weights_of(net)
     method = TransferMethod() if from_scratch else job.method
     pool = _pool(job, lambda: _training_images(job), job.degradation, seed)
     replays = method.regularizer == "replay" and configuration.lambda_ > 0
     replay = _pool(job, lambda: _source_images(job), source_degradation(job), seed) if replays else None
+    validation_pairs(job)
+    # All is loaded: what follows draws alike whether this process had read it before or not.
+    restart(seed, job.threads)
+    net = SuperResolutionNet(source.architecture) if from_scratch else source
+    net = net.to(job.device)
+    anchor = {} if from_scratch else weights_of(net)
 
     def report(step: int, value: float) -> None:
         tell(step, job.budget.steps, f"{value:.2f} dB on validation")

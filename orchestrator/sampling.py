@@ -5,8 +5,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
+
+from orchestrator.divergence import penalised
+
+DIVERGED = "diverged"
+"""User attribute of an Optuna trial that diverged, and the key under which a trial reports it to Tune."""
 
 
 def maximised(objectives: Sequence[str]) -> dict[str, Any]:
@@ -31,13 +36,21 @@ class NumberedSearch(OptunaSearch):
         return None if config is None else {**config, "number": self._numbers.pop(0)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """See Ray; but a trial that stopped early is told as failed, not with its last score as a final one."""
+        """See Ray; but a trial that stopped early is told as failed, not with its last score as a final one.
+
+        One that diverged is marked, so that the sampler takes it for worse than every finished trial.
+        """
+        if result and result.get(DIVERGED):
+            self._ot_trials[trial_id].set_user_attr(DIVERGED, True)
         stopped = bool(result and result.get("stopped"))
         super().on_trial_complete(trial_id, None if stopped else result, error or stopped)
 
 
 class RepeatableSampler(optuna.samplers.BaseSampler):
-    """An Optuna sampler whose randomness depends on the seed and the trial's number alone."""
+    """An Optuna sampler whose randomness depends on the seed and the trial's number alone.
+
+    To it a diverged trial is worse than every one that has finished by then, see :mod:`orchestrator.divergence`.
+    """
 
     def __init__(self, kind: str, seed: int, startup_trials: int) -> None:
         self._kind, self._seed, self._startup = kind, seed, startup_trials
@@ -45,19 +58,19 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See Optuna."""
-        return self._for(trial).infer_relative_search_space(study, trial)
+        return self._for(trial).infer_relative_search_space(_with_penalties(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See Optuna."""
-        return self._for(trial).sample_relative(study, trial, search_space)
+        return self._for(trial).sample_relative(_with_penalties(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See Optuna."""
-        return self._for(trial).sample_independent(study, trial, param_name, param_distribution)
+        return self._for(trial).sample_independent(_with_penalties(study), trial, param_name, param_distribution)
 
     def _for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number != self._number:
@@ -71,3 +84,26 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
         if self._kind == "tpe":
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._startup)
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._startup)
+
+
+def _with_penalties(study: optuna.Study) -> optuna.Study:
+    """The study as a sampler should see it: itself, or where trials diverged a copy with the values they count with.
+
+    Optuna does not let the values of a trial be changed once it has ended.
+    """
+    trials = study.get_trials(deepcopy=True)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    diverged = [bool(trial.user_attrs.get(DIVERGED)) for trial in complete]
+    if not any(diverged):
+        return study
+    for trial, values in zip(complete, penalised([trial.values for trial in complete], diverged), strict=True):
+        trial.values = values
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        copy = optuna.create_study(directions=study.directions, storage=optuna.storages.InMemoryStorage())
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    for trial in trials:
+        copy.add_trial(trial)
+    return copy

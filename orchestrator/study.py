@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from orchestrator.experiment import Search
 from orchestrator.finetuning import DomainJob
+from orchestrator.sampling import DIVERGED
 from orchestrator.shortening import Shortening
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
@@ -107,7 +108,8 @@ class StudyJob:
 def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
     """An Optuna study that knows the trials there are and the starts still to be tried, as OptunaSearch takes it.
 
-    A diverged trial has the finite score that its record gives it. A stopped one is a failed trial, which no sampler
+    A diverged trial has the finite score that its record gives it, and a mark by which the sampler takes it for worse
+    than every finished one. A stopped one is a failed trial, which no sampler
     learns from: its last score is of another fidelity than the final ones.
     """
     storage = optuna.storages.InMemoryStorage()
@@ -121,6 +123,7 @@ def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
                 state=TrialState.FAIL if stopped else TrialState.COMPLETE,
                 params=record["sampled"],
                 distributions=job.distributions(),
+                user_attrs={DIVERGED: True} if record["status"] == "diverged" else {},
                 values=None if stopped else [record["objective"], *([record["speed"]] if job.shortening else [])],
             )
         )

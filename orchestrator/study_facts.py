@@ -14,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import kendalltau, spearmanr
 
+from orchestrator.divergence import penalised
 from orchestrator.edges import Axis, edge_warnings
 from orchestrator.stopping import Stopper, Stopping
 from orchestrator.trial_records import Record
@@ -112,17 +113,18 @@ def importance(records: Sequence[Record], distributions: Mapping[str, BaseDistri
     hangs on each of them. Empty with fewer than :data:`FEWEST_FOR_IMPORTANCE` trials, or if all score the same.
     """
     scored = [record for record in records if record["objective"] is not None]
-    if len(scored) < FEWEST_FOR_IMPORTANCE or len({record["objective"] for record in scored}) == 1:
+    values = penalised([[record["objective"]] for record in scored], [r["status"] == "diverged" for r in scored])
+    if len(scored) < FEWEST_FOR_IMPORTANCE or len({value for [value] in values}) == 1:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    for record in scored:
+    for record, [value] in zip(scored, values, strict=True):
         study.add_trial(
             create_trial(
                 state=TrialState.COMPLETE,
                 params=record["sampled"],
                 distributions=dict(distributions),
-                value=record["objective"],
+                value=value,
             )
         )
     with warnings.catch_warnings():

@@ -5,8 +5,10 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.divergence import PENALTY_DB
 from orchestrator.finetuning import Curve, run_finetuning, validation_pairs
 from orchestrator.progress import teller
+from orchestrator.sampling import DIVERGED
 from orchestrator.stages import now
 from orchestrator.stopping import Stopped, Stopper, Stopping
 from orchestrator.study import StudyJob
@@ -14,10 +16,6 @@ from orchestrator.trial_records import Record, read_records, record_place
 from trainables.errors import DivergedError
 from trainables.evaluation import bicubic, mean_psnr
 from trainables.finetune import TransferConfiguration
-
-PENALTY_DB = 3.0
-"""What a diverged trial scores below bicubic: finite, because Optuna drops NaN, and near enough to leave the model of
-the other trials in shape."""
 
 
 def run_trial(config: dict[str, Any], job: StudyJob) -> None:
@@ -31,7 +29,8 @@ def run_trial(config: dict[str, Any], job: StudyJob) -> None:
         tune.report({"psnr": record["curve"][-1][1], "stopped": True})
     else:
         told = {"psnr": record["objective"], "speed": record.get("speed")}
-        tune.report({name: told[name] for name in job.objectives} | {"stopped": False})
+        ended = {"stopped": False, DIVERGED: record["status"] == "diverged"}
+        tune.report({name: told[name] for name in job.objectives} | ended)
 
 
 def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
@@ -47,7 +46,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
         "sampled": sampled,
         "status": status,
         "psnr": psnr,
-        "objective": _penalty(job) if status == "diverged" else psnr,
+        "objective": bicubic_psnr(job) - PENALTY_DB if status == "diverged" else psnr,
         **({} if job.shortening is None else {"speed": job.shortening.speeds[sampled["kept_blocks"]]}),
         "curve": curve,
         "seconds": round(time.monotonic() - start, 2),
@@ -87,6 +86,6 @@ def _ends(job: StudyJob, reached: Curve) -> bool:
     return Stopper(stopping, evaluations, curves).ends_now([score for _, score in reached])
 
 
-def _penalty(job: StudyJob) -> float:
-    floor = mean_psnr(bicubic(job.domain.scale), validation_pairs(job.domain), job.domain.scale)
-    return floor - PENALTY_DB
+def bicubic_psnr(job: StudyJob) -> float:
+    """Mean PSNR in dB of bicubic interpolation on the study's validation images."""
+    return mean_psnr(bicubic(job.domain.scale), validation_pairs(job.domain), job.domain.scale)

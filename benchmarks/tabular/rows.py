@@ -14,11 +14,11 @@ import ray
 import torch
 
 from orchestrator.cluster import connect
+from orchestrator.divergence import PENALTY_DB
 from orchestrator.experiment import Cluster
 from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
-from orchestrator.trials import PENALTY_DB
 from trainables.errors import DivergedError, RunError
 from trainables.evaluation import bicubic, mean_psnr
 from trainables.finetune import TransferConfiguration

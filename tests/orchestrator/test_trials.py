@@ -41,7 +41,7 @@ def trained(monkeypatch):
         return None, curve
 
     monkeypatch.setattr(trials, "run_finetuning", train)
-    monkeypatch.setattr(trials, "_penalty", lambda job: 20.0)
+    monkeypatch.setattr(trials, "bicubic_psnr", lambda job: 23.0)
     monkeypatch.setattr(trials, "teller", lambda board, task: lambda *news: None)
     monkeypatch.setattr(trials.tune, "report", told.reported.append)
     return told
