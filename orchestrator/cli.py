@@ -1,5 +1,9 @@
-"""The command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 130 interrupted."""
+"""The command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 128 + number stopped by a signal.
 
+130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP; 141 that nobody read all of the output.
+"""
+
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from orchestrator import stop_signals, terminal
 from orchestrator.cli_models import adapt, evaluate
 from orchestrator.cli_options import AsJson
 from orchestrator.cli_upscale import upscale
@@ -18,7 +23,7 @@ from orchestrator.printing import (
     print_report,
     print_shards,
 )
-from trainables.errors import RayScaleError, UsageError
+from trainables.errors import UsageError
 from trainables.version import __version__
 
 app = typer.Typer(
@@ -31,6 +36,7 @@ app = typer.Typer(
 )
 _INTERRUPTED = 130
 """What Typer returns where Ctrl-C was pressed."""
+_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 shards_app = typer.Typer(
     no_args_is_help=True,
@@ -134,7 +140,9 @@ def search(
     from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
-    run_search(loaded, preflight(loaded), _display(), domain, extend)
+    inputs = preflight(loaded)
+    with _alone(loaded):
+        run_search(loaded, inputs, _display(), domain, extend)
 
 
 @app.command(epilog="Example: rayscale confirm experiments/four-domains.yaml")
@@ -271,21 +279,56 @@ def version() -> None:
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one sentence, never a traceback."""
+    """Runs the command line; whatever goes wrong is one sentence, never a traceback."""
+    try:
+        terminal.make_safe()
+        stop_signals.heed_signals()
+        code = _run_command()
+    except KeyboardInterrupt:  # at a moment at which Typer does not watch
+        code = _interrupted()
+    stop_signals.end_at_once()
+    error = terminal.output_error()
+    if error is not None and not code:
+        code = _BROKEN_PIPE if terminal.has_left(error) else _fail(f"The output could not be written: {error}.", 1)
+    sys.exit(code)
+
+
+def _run_command() -> int:
+    """Runs the command line; gives its exit code."""
     try:
         code = app(prog_name="rayscale", standalone_mode=False)
-    except RayScaleError as error:
-        code = _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         message = error.format_message()
         # There is none where no command was given and the help has been printed instead.
         stop = "" if message.endswith((".", "?")) else "."
-        code = _fail(f"{message}{stop} See `rayscale --help`.", 2) if message else 2
-    except OSError as error:
-        code = _fail(str(error), 1)
+        return _fail(f"{message}{stop} See `rayscale --help`.", 2) if message else 2
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, OSError):
+            raise
+        return _failed(ended.__context__)  # Typer ends in silence where any pipe or socket is broken
+    except typer.Abort:  # the end of standard input
+        return _fail("Nothing was entered.", 1)
+    except BaseException as error:
+        return _failed(error)
     if code == _INTERRUPTED:
-        _fail("Interrupted. What had finished is kept; the same command goes on from there.", code)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _interrupted()
+    return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    number = stop_signals.received()
+    by = "Interrupted" if number is None else f"Stopped by {signal.Signals(number).name}"
+    code = _INTERRUPTED if number is None else 128 + number
+    return _fail(f"{by}. What had finished is kept; the same command goes on from there.", code)
+
+
+def _failed(error: BaseException) -> int:
+    from orchestrator.failures import exit_code_of, sentence_of, traceback_of
+
+    print(traceback_of(error), end="", file=sys.stderr)
+    return _fail(sentence_of(error), exit_code_of(error))
 
 
 def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> Any:
@@ -293,8 +336,17 @@ def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet:
     from orchestrator.reading import load_experiment
 
     loaded, display = load_experiment(experiment, overrides or []), _display(quiet)
-    run_experiment(loaded, preflight(loaded), display, until=stage)
+    inputs = preflight(loaded)
+    with _alone(loaded):
+        run_experiment(loaded, inputs, display, until=stage)
     return loaded
+
+
+def _alone(experiment: Any) -> Any:
+    """The lock that one run of an experiment holds."""
+    from orchestrator.run_lock import locked
+
+    return locked(experiment.home, f"Experiment '{experiment.name}' in '{experiment.storage}'")
 
 
 def _tell_plan(experiment: Any, told: Any, trimmed: str, as_json: bool) -> None:
@@ -312,8 +364,9 @@ def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = Fals
     from orchestrator.reporting import read_report
 
     inputs = preflight(experiment)
-    experiment = fit_budget(experiment, inputs, trim, display.say)
-    run_experiment(experiment, inputs, display)
+    with _alone(experiment):
+        experiment = fit_budget(experiment, inputs, trim, display.say)
+        run_experiment(experiment, inputs, display)
     print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
 
 
@@ -324,7 +377,7 @@ def _display(quiet: bool = False) -> Any:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"rayscale: {' '.join(message.split())}", file=sys.stderr)
+    print(f"rayscale: {terminal.shown(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code
 
 

@@ -13,6 +13,7 @@ import torch
 
 from orchestrator.experiment import Cluster, Experiment
 from orchestrator.experiment_images import SourceModel
+from orchestrator.stop_signals import handlers_kept
 from trainables.errors import RunError, UsageError
 
 _QUIET = {
@@ -21,6 +22,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Else SIGTERM prints C++ frames and aborts, instead of ending as Ctrl-C does.
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
 }
 _ALONE = {
     # On a Ray of our own no node is about to be taken away, and nobody reads metrics or the history of tasks; all of
@@ -132,27 +135,31 @@ def _start(cluster: Cluster) -> str | None:
     # Drivers and helpers of several stages at once are no leak; Ray warns about them from four times this number.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or os.cpu_count() or 1)))
     try:
-        if cluster.address is None:
-            context = ray.init(
-                address="local",
-                num_cpus=cluster.cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=400 * 2**20,
-                runtime_env={"env_vars": environment},
-            )
-        else:
-            context = ray.init(
-                address=cluster.address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": environment},
-            )
+        with handlers_kept():
+            context = _init(cluster, environment)
     except Exception as error:  # Ray raises this very class when a node does not come up in time
         reason = str(error).split("\n")[0]
         raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
     return getattr(context, "address_info", {}).get("session_dir")
+
+
+def _init(cluster: Cluster, environment: dict[str, str]) -> Any:
+    if cluster.address is not None:
+        return ray.init(
+            address=cluster.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": environment},
+        )
+    return ray.init(
+        address="local",
+        num_cpus=cluster.cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=400 * 2**20,
+        runtime_env={"env_vars": environment},
+    )
 
 
 def _measured(cluster: Cluster) -> Resources:

@@ -1,9 +1,7 @@
 """Pretraining the source model on a cluster: Ray Train runs the loop on each worker, fed from the shards."""
 
 import os
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from orchestrator.ingest import Ingest
 from orchestrator.model_files import write_model
 from orchestrator.progress import teller
 from orchestrator.shards import read_manifest, read_split
+from orchestrator.stop_signals import handlers_kept
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import RunError
@@ -81,7 +80,7 @@ def pretrain_source(
     )
     teller(board, "pretraining")(0, settings.steps, "starting workers")
     try:
-        with _ctrl_c_kept(), looked_after(settings.steps):
+        with handlers_kept(), looked_after(settings.steps):
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise RunError(f"Pretraining failed: {_innermost(error)}") from None
@@ -107,21 +106,6 @@ def looked_after(steps: int) -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
-
-
-@contextmanager
-def _ctrl_c_kept() -> Iterator[None]:
-    """Ray Train takes Ctrl-C over, ends the process with 0 on it, and never gives it back; this does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _publish(

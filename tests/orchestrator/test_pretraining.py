@@ -13,9 +13,10 @@ from tiny_experiment import settings, write_images
 
 from orchestrator import pretraining
 from orchestrator.pipeline import preflight, run_experiment
-from orchestrator.pretraining import _ctrl_c_kept, _innermost, looked_after
+from orchestrator.pretraining import _innermost, looked_after
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
+from orchestrator.stop_signals import handlers_kept
 from trainables.errors import DivergedError, RunError
 from trainables.shared_mean import MEMORY, WORKER_LOST
 
@@ -24,13 +25,13 @@ INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 
 def test_ctrl_c_is_given_back_after_training():
     before = signal.getsignal(signal.SIGINT)
-    with _ctrl_c_kept():
+    with handlers_kept():
         signal.signal(signal.SIGINT, lambda number, frame: None)
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_interrupted_training_is_an_interruption_and_no_success():
-    with pytest.raises(KeyboardInterrupt), _ctrl_c_kept():
+    with pytest.raises(KeyboardInterrupt), handlers_kept():
         raise SystemExit(0)
 
 

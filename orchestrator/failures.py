@@ -1,0 +1,61 @@
+"""What the command line says of an error, in one sentence, and the exit code that goes with it."""
+
+import errno
+import os
+import traceback
+
+import ray
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainables.errors import RayScaleError, reason_of
+
+TRACEBACK = "RAYSCALE_TRACEBACK"
+"""Set to anything but 0, the traceback of an error is printed too."""
+
+_KEPT = "What had finished is kept"
+
+
+def sentence_of(error: BaseException) -> str:
+    """What happened and what to do, in one sentence or two."""
+    if isinstance(error, RayScaleError):
+        return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"This machine's memory does not suffice. {_KEPT}; free some, ask for less at once, and run this again."
+    if isinstance(error, ClientError | BotoCoreError):
+        return f"The S3 server did not do as asked: {_line(error)}. {_KEPT}; the same command goes on from there."
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    if isinstance(error, ray.exceptions.RayError):
+        return f"Ray failed: {reason_of(error)}. {_KEPT}; the same command goes on from there."
+    return (
+        f"Unexpected {reason_of(error).rstrip('.')}. {_KEPT}. Please report this, with what is printed when "
+        f"{TRACEBACK}=1 is set."
+    )
+
+
+def exit_code_of(error: BaseException) -> int:
+    """1, or 2 for what was asked wrongly."""
+    return error.exit_code if isinstance(error, RayScaleError) else 1
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback where the user asks for it; else nothing."""
+    asked = os.environ.get(TRACEBACK, "") not in ("", "0")
+    return "".join(traceback.format_exception(error)) if asked else ""
+
+
+def _of_the_system(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" for '{_named(error)}'" if _named(error) else ""
+        return f"There is no space left{where}. {_KEPT}; make room, and the same command goes on from there."
+    if error.strerror and _named(error):
+        return f"{error.strerror}: '{_named(error)}'."
+    return f"{_line(error) or type(error).__name__}."
+
+
+def _named(error: OSError) -> str:
+    return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")

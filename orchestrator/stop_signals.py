@@ -1,0 +1,80 @@
+"""Signals that ask a run to stop (SIGTERM, SIGHUP) end it as Ctrl-C does: cleaned up, with a sentence and 128 + signal.
+
+Spot instances and schedulers send SIGTERM, a terminal that closes sends SIGHUP. Python's own answer to both is sudden
+death, which leaves a Ray of our own running; Ray's answer kills its processes under our feet.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_HEEDED = (signal.SIGTERM, signal.SIGHUP)
+_KEPT = (signal.SIGINT, *_HEEDED)
+_REPEATED_SECONDS = 5.0
+"""A scheduler may send its signal to the process and to its group: what follows so soon is the same request."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal asked this process to stop; whatever heeds Ctrl-C heeds it too."""
+
+
+class _Received:
+    """The first signal that came, and when the last one did."""
+
+    signal: int | None = None
+    at = 0.0
+
+
+def received() -> int | None:
+    """The number of the signal that asked this process to stop; None if there was none."""
+    return _Received.signal
+
+
+def heed_signals() -> None:
+    """Makes SIGTERM and SIGHUP raise :class:`Terminated` in the main thread; what is ignored (nohup) stays so."""
+    _Received.signal, _Received.at = None, 0.0
+    for number in _HEEDED:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def end_at_once() -> None:
+    """Lets a further signal end the process without a word; for when nothing is left but to exit."""
+    for number in _KEPT:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Gives the handlers of signals back that a library takes over, and turns its exit on a signal into ours.
+
+    Ray sets a SIGTERM handler of its own when it starts, and Ray Train one for Ctrl-C that ends the process with 0;
+    neither gives back what was there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _KEPT}
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code in (1, signal.SIGTERM):  # Ray's handlers; Train's ends with 0
+            _Received.signal = _Received.signal or signal.SIGTERM
+            raise Terminated from None
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    moment = time.monotonic()
+    repeated = _Received.signal is not None and moment - _Received.at < _REPEATED_SECONDS
+    _Received.signal, _Received.at = _Received.signal or number, moment
+    if repeated:
+        return None
+    raise Terminated

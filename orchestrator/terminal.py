@@ -1,0 +1,154 @@
+"""Makes standard output and error safe to write to, whatever is on their other end.
+
+A terminal may know ASCII alone, a pipe may be closed by its reader, a stream may have been closed before we began: none
+of it may end a run, and what could not be written is known in the end.
+"""
+
+import codecs
+import errno
+import os
+import sys
+import unicodedata
+from typing import Any
+
+_PLAIN = {
+    "λ": "lambda",
+    "θ": "theta",
+    "φ": "phi",
+    "×": "x",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "±": "+-",
+    "…": "...",
+    "°": " deg",
+    "•": "*",
+    "’": "'",
+    "━": "-",
+    "─": "-",
+    "╸": "-",
+    "╺": "-",
+}
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
+"""The reader or the terminal has left; nobody is there to miss the rest."""
+
+
+class SafeStream:
+    """A text stream whose writes never fail; the first error is kept.
+
+    Attributes:
+        error: The first error; None while all was written.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other end has left."""
+        return self.error is not None and self.error.errno in _GONE
+
+    def write(self, text: str) -> int:
+        """Writes, or drops the text where that is impossible."""
+        if self.error is None:
+            try:
+                self._stream.write(text)
+            except (OSError, ValueError) as error:
+                self._fail(error)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Writes each."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flushes, if anything can still be written."""
+        if self.error is None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        # A stream that was closed raises ValueError.
+        self.error = error if isinstance(error, OSError) else OSError(errno.EBADF, str(error))
+        # What is left in the buffer must not be tried again when the interpreter ends.
+        try:
+            empty = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(empty, self._stream.fileno())
+            os.close(empty)
+        except (OSError, ValueError):
+            pass
+
+
+def make_safe() -> None:
+    """Puts safe streams in place of standard output and error, and opens those that are closed on nothing."""
+    _open_closed_descriptors()
+    codecs.register_error("rayscale", _plain)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, SafeStream):
+            continue
+        if stream is None:
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="rayscale")
+        setattr(sys, name, SafeStream(stream))
+
+
+def output_error() -> OSError | None:
+    """Flushes standard output; gives the error if not all that was printed could be written."""
+    stream = sys.stdout
+    if not isinstance(stream, SafeStream):
+        return None
+    stream.flush()
+    return stream.error
+
+
+def has_left(error: OSError) -> bool:
+    """Whether an error of a stream means that its reader has left, as ``head`` does."""
+    return error.errno in _GONE
+
+
+def shown(text: str) -> str:
+    """Text with control characters made visible: a file's name must not steer the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" or "\ud800" <= c <= "\udfff" else ascii(c)[1:-1] for c in text)
+
+
+def speaks_unicode() -> bool:
+    """Whether standard output takes every character."""
+    return (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What a character becomes in an encoding that lacks it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_plain_character(c) for c in error.object[error.start : error.end]), error.end
+
+
+def _plain_character(character: str) -> str:
+    if character in _PLAIN:
+        return _PLAIN[character]
+    base = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return base or ascii(character)[1:-1]
+
+
+def _open_closed_descriptors() -> None:
+    """A file that we open must not become standard output by taking its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
