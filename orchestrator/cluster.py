@@ -103,6 +103,14 @@ def check_resources(experiment: Experiment, resources: Resources) -> None:
         )
 
 
+def free_resources() -> str:
+    """What of the cluster is free at the moment, in words."""
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    kinds = ["CPU", "GPU"] if total.get("GPU") else ["CPU"]
+    return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in kinds)
+
+
 def drive_all(stage: str, drive: Any, jobs: Mapping[str, Any], done: Callable[[str, Any], None]) -> None:
     """Runs one driver task per domain, all at once, and calls ``done`` with a domain's result as soon as it is there.
 

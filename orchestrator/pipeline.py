@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from orchestrator.analysis import advise_domains
-from orchestrator.cluster import Resources, check_resources, connect, drive_all, local_resources
+from orchestrator.cluster import Resources, check_resources, connect, drive_all, free_resources, local_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.experiment import FORMAT, Experiment
 from orchestrator.experiment_images import ImageSet, Target
@@ -103,9 +103,11 @@ def run_experiment(
         run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
         for name, files in inputs.files.items():
             if name in (SOURCE, *run.domains):
-                run.shards(name, files)
+                with display.doing(f"shards {name}"):
+                    run.shards(name, files)
         for stage in wanted[1:]:
-            getattr(run, stage)()
+            with display.doing(stage, run.asks(stage)):
+                getattr(run, stage)()
 
 
 class _Run:
@@ -129,6 +131,17 @@ class _Run:
 
         record = run_stage(f"shards {name}", place, jobs.shard_inputs(name, files), build, self.say)
         self._tell_counts(name, read_manifest(place), record["result"]["test_images"])
+
+    def asks(self, stage: str) -> dict[str, str]:
+        """What a stage asks the cluster for, by the task that waits for it."""
+        search, section = self.experiment.search, self.experiment.pretraining
+        if stage == "pretrain":
+            each = f"{section.gpus_per_worker:g} GPUs" if section.gpus_per_worker else "a CPU or a share of one"
+            return {"pretraining": f"{section.workers} workers with {each} each"}
+        if stage in ("search", "confirm"):
+            gpus = f" and {search.gpus_per_trial:g} GPUs" if search.gpus_per_trial else ""
+            return {f"{stage} {domain}": f"{search.cpus_per_trial:g} CPUs{gpus}" for domain in self.domains}
+        return {}
 
     def pretrain(self) -> None:
         place, shards = self.jobs.place("source"), self.jobs.place("shards", SOURCE)
@@ -239,6 +252,7 @@ class _Run:
     def _cluster(self) -> tuple[Resources, Any]:
         resources = self._stack.enter_context(connect(self.experiment.cluster))
         check_resources(self.experiment, resources)
+        self._display.free = free_resources
         board = new_board()
         self._stack.enter_context(self._display.watching(board))
         return resources, board

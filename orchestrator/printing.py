@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from orchestrator.terminal import speaks_unicode
 from trainables.errors import printable
 
 _LOG_SECONDS = 30
+_NARROWEST = 60
 _OTHER_ARMS = ("bilinear", "lanczos")
 
 
@@ -22,7 +24,7 @@ def print_report(told: Any, place: str, as_json: bool) -> None:
     from orchestrator.report_tables import terminal_table
 
     if as_json:
-        print(told.model_dump_json(indent=2))
+        print_json(json.loads(told.model_dump_json()))
         return
     _wide_console().print(terminal_table(told))
     print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
@@ -180,7 +182,7 @@ def print_plan(experiment: Any, told: Any) -> None:
     table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
     for stage in told.stages:
         table.add_row(stage.stage, stage.work, duration(stage.seconds))
-    Console().print(table)
+    _wide_console().print(table)
     low, high = told.seconds_range
     where = experiment.cluster.address or "a Ray of its own on this machine"
     print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
@@ -205,14 +207,14 @@ def print_shards(place: str, manifest: dict[str, Any], locked_test: dict[str, An
             name = f"{split} (locked)" if one is locked_test else split
             megapixels, scenes = one["pixels"][split] / 1e6, len(one["scenes"][split])
             table.add_row(name, str(count), str(scenes), f"{megapixels:.1f}", str(files))
-    Console().print(table)
+    _wide_console().print(table)
     for entry in manifest["skipped"]:
         print(f"left out: {entry['file']}: {entry['reason']}")
 
 
 def print_json(value: Any) -> None:
     """One JSON document for scripts."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=not speaks_unicode()))
 
 
 @contextmanager
@@ -247,5 +249,6 @@ def duration(seconds: float) -> str:
 
 
 def _wide_console() -> Console:
-    """A log has no width of its own; our tables need 100 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=100)
+    """A log has no width of its own, and some terminals say 0 or 1; our tables need 100 columns."""
+    console = Console()
+    return console if console.is_terminal and console.width >= _NARROWEST else Console(width=100)

@@ -1,0 +1,168 @@
+"""Progress is never lost for good and never ends a run; where nothing moves, a line says so."""
+
+import io
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from orchestrator import progress
+from orchestrator.progress import Board, Display, teller
+
+
+class Answers:
+    """Stands in for Ray and a board: each answer is late, an error, or news."""
+
+    def __init__(self, *answers):
+        self.answers, self.read = list(answers), SimpleNamespace(remote=self._ask)
+        self.asked = 0
+
+    def _ask(self):
+        self.asked += 1
+        return object()
+
+    def wait(self, references, timeout):
+        if self.answers and self.answers[0] == "late":
+            self.answers.pop(0)
+            return [], references
+        return references, []
+
+    def get(self, _):
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def shown_of(monkeypatch, board, seconds=0.3, terminal=False, display=None):
+    monkeypatch.setattr(progress, "ray", board)
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
+    poll = progress._poll
+    monkeypatch.setattr(progress, "_poll", lambda board, stop, _: poll(board, stop, 0.005))
+    out = io.StringIO()
+    display = display or Display(Console(file=out, force_terminal=terminal, width=100))
+    with display.watching(board):
+        time.sleep(seconds)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("before", [["late"] * 7, [RuntimeError("actor died")] * 3, ["late", ValueError(), "late"]])
+def test_a_slow_answer_or_a_dead_board_does_not_silence_a_run_for_good(monkeypatch, before, terminal):
+    board = Answers({"search a": (1, 9, "first")}, *before, {"search a": (2, 9, "second")})
+    said = shown_of(monkeypatch, board, terminal=terminal)
+    assert "first" in said
+    assert "second" in said
+
+
+def test_a_slow_answer_is_waited_for_and_one_that_is_lost_is_asked_for_again(monkeypatch):
+    board = Answers(*["late"] * 5, {"search a": (1, 9, "x")})
+    board.answers += ["late"] * 1000
+    shown_of(monkeypatch, board, 0.1)
+    assert board.asked == 2
+    monkeypatch.setattr(progress, "_ANSWER_SECONDS", 0.02)
+    lost = Answers(*["late"] * 1000)
+    shown_of(monkeypatch, lost, 0.2)
+    assert lost.asked > 2
+
+
+def test_a_teller_whose_board_is_gone_disturbs_no_work():
+    def fail(*_):
+        raise RuntimeError("dead")
+
+    teller(SimpleNamespace(tell=SimpleNamespace(remote=fail)), "task")(1, 2, "note")
+
+
+def test_a_board_holds_the_latest_news():
+    board = Board()
+    board.tell("a", 1, 2, "x")
+    board.tell("a", 2, 2, "y")
+    assert board.read() == {"a": (2, 2, "y")}
+
+
+@pytest.fixture
+def display(monkeypatch):
+    monkeypatch.setattr(progress, "_STILL_SECONDS", 0.02)
+    return Display(Console(file=io.StringIO(), width=100))
+
+
+def lines(display):
+    return display.console.file.getvalue().splitlines()
+
+
+def test_a_stage_in_which_nothing_moves_is_named_again_and_again(display):
+    with display.doing("shards source"):
+        time.sleep(0.2)
+    assert len(lines(display)) >= 3
+    assert lines(display)[0] == "  still shards source, for 0 s"
+
+
+def test_nothing_is_said_of_a_stage_that_moves(monkeypatch, display):
+    monkeypatch.setattr(progress, "_STILL_SECONDS", 30.0)
+    with display.doing("shards source"):
+        time.sleep(0.1)
+    assert lines(display) == []
+
+
+def test_what_has_not_been_started_is_waited_for_with_what_it_asks_and_what_is_free(display):
+    display.free = lambda: "0 of 2 CPUs are free"
+    display._news = {"pretraining": (0, 24, "starting workers")}
+    with display.doing("pretrain", {"pretraining": "2 workers with 1 GPUs each"}):
+        time.sleep(0.06)
+    assert lines(display)[0] == "  waiting for 2 workers with 1 GPUs each to start pretraining; 0 of 2 CPUs are free"
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        ({}, ["waiting for 2 CPUs to start search a"]),
+        ({"search b": (1, 9, "x")}, ["waiting for 2 CPUs to start search a"]),
+        ({"search a": (0, 9, "trial 0: started")}, ["still search a: 0/9 trial 0: started"]),
+        ({"search a": (0, 9, "training"), "search a: x-seed1": (0, 4, "")}, ["still search a: 0/9 training"]),
+        ({"search a": (3, 9, "trial 3: step 4")}, ["still search a: 3/9 trial 3: step 4"]),
+        ({"search a": (9, 9, "trial 8: done")}, ["still search, for 5 s"]),
+    ],
+)
+def test_what_is_said_when_nothing_moves(news, expected):
+    display = Display(Console(file=io.StringIO()))
+    display._activity, display._asked, display._news = "search", {"search a": "2 CPUs"}, news
+    assert display._still(5.0) == [f"  {line}" for line in expected]
+
+
+def test_a_cluster_that_does_not_answer_silences_nothing_for_good(display):
+    def fail():
+        raise RuntimeError("no GCS")
+
+    display.free = fail
+    with display.doing("search"):
+        time.sleep(0.06)
+        display.free = None
+        time.sleep(0.1)
+    assert lines(display)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("closed")])
+def test_a_display_that_nobody_reads_ends_no_run(error):
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise error
+
+    Display(Console(file=Gone())).say("a line")
+
+
+def test_a_terminal_without_moving_lines_gets_plain_ones(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no terminal")
+
+    monkeypatch.setattr(Display, "_show_live", fail)
+    board = Answers({"search a": (9, 9, "done")})
+    assert "search a: 9/9 done" in shown_of(monkeypatch, board, terminal=True)
+
+
+def test_threads_of_a_display_end_with_it(monkeypatch, display):
+    before = threading.active_count()
+    with display.doing("x"):
+        pass
+    assert threading.active_count() == before
