@@ -33,7 +33,7 @@ from orchestrator.archive.metadata import carry_over, own_tags
 from orchestrator.archive.part import make_worker, row_step, upscale_rows
 from orchestrator.archive.raw import check_room, join, writing
 from orchestrator.archive.source import Scene, gdal
-from orchestrator.archive.stac import make_item
+from orchestrator.archive.stac import NO_GEOMETRY, make_item
 from orchestrator.archive.values import Group, Normalisation, band_groups, band_text, normalisation
 from orchestrator.model_files import FoundModel
 from trainables.allocator import keep_freed_memory
@@ -271,6 +271,8 @@ def _finish(
             verify(partial, raw, settings)
             sha256 = digest(partial)
         item = make_item(partial, cog_path.name, sha256, scene.path, provenance, model, {"rayscale:bands": bands})
+        if why := item["properties"].get(NO_GEOMETRY):
+            notes.append(f"its STAC item has no geometry: {why}")
         size = partial.stat().st_size
         with rasterio.open(partial) as cog:
             shape = cog.width, cog.height, cog.count
