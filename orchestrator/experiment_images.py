@@ -27,7 +27,7 @@ class SceneTable(Section):
     """A CSV file that names each image's scene."""
 
     table: str = Field(description="CSV file with a header, relative to `root`")
-    file_column: str = Field("file", description="column with the image's file name")
+    file_column: str = Field("file", description="column with the image's path, or its name where no other has it")
     scene_column: str = Field("scene", description="column with the scene's name")
     pattern: str | None = Field(None, description="regular expression; its first group is the scene")
 

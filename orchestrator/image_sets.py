@@ -1,18 +1,18 @@
 """Lists a set of images in a folder or bucket, and finds the scene that each one shows."""
 
-import csv
-import io
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from orchestrator.experiment_images import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, nothing_found
+from orchestrator.scene_table import read_scene_table
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
-from trainables.errors import ImageSetError, UsageError, suggestion
+from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode
 
 
@@ -34,39 +34,74 @@ class Skipped:
     reason: str
 
 
-class SceneFinder:
-    """Finds the scene of an image from its relative path."""
+class SceneRule:
+    """Finds the scenes of a set's images from their paths."""
 
-    def __init__(self, pattern: str | None, table: dict[str, str] | None, folder: bool) -> None:
-        self._pattern, self._table, self._folder = re.compile(pattern) if pattern else None, table, folder
+    def __init__(self, scenes: Scenes, root: Storage) -> None:
+        self._table = read_scene_table(scenes, root) if isinstance(scenes, SceneTable) else None
+        self._folder = scenes == "folder"
+        pattern = scenes.pattern if isinstance(scenes, SceneTable | ScenePattern) else None
+        try:
+            self._pattern = re.compile(pattern) if pattern else None
+        except re.error as error:
+            raise UsageError(f"The scene pattern '{pattern}' is no regular expression: {error}.") from None
 
     @property
     def every_file(self) -> bool:
         """Whether each file is its own scene."""
         return self._pattern is None and self._table is None and not self._folder
 
-    def __call__(self, path: str) -> str:
-        """The scene's name.
+    def scenes(self, files: Sequence[tuple[Storage, str]], note: Callable[[str], None]) -> list[str]:
+        """The scene of each file, given by its place and its path below that.
 
         Raises:
-            ImageSetError: If the table lacks the file or the pattern does not match.
+            ImageSetError: If the table lacks a file or is not clear about it, or the pattern does not match.
         """
-        name = path
+        names = [path for _, path in files]
         if self._table is not None:
-            name = PurePosixPath(path).name
-            if name not in self._table:
-                raise ImageSetError(f"The scene table has no row for '{name}'.{suggestion(name, self._table)}")
-            if not self._table[name]:
-                raise ImageSetError(f"The scene table's row for '{name}' names no scene.")
-            name = self._table[name]
+            names, left = self._table.match([(place.uri, path) for place, path in files])
+            if left:
+                note(f"the scene table has {len(left)} rows that fit no image, such as '{printable(left[0])}'")
         elif self._folder:
-            return str(PurePosixPath(path).parent)
+            return one_spelling([str(PurePosixPath(path).parent) for path in names], note)
         if self._pattern is None:
-            return name
-        match = self._pattern.search(name)
+            return names if self.every_file else one_spelling(names, note)
+        found = one_spelling([self._found(name) for name in names], note)
+        cut = next((pair for pair in zip(names, found, strict=True) if self._cuts_number(pair[0])), None)
+        if cut is not None:
+            note(
+                f"the scene pattern takes '{printable(cut[1])}' from the midst of a number in '{printable(cut[0])}': "
+                "images whose numbers go on differently are one scene"
+            )
+        return found
+
+    def _found(self, name: str) -> str:
+        match = self._pattern.search(name) if self._pattern else None
         if match is None or not match.groups() or match.group(1) is None:
-            raise ImageSetError(f"The scene pattern '{self._pattern.pattern}' finds no scene in '{name}'.")
+            pattern = self._pattern.pattern if self._pattern else ""
+            raise ImageSetError(f"The scene pattern '{pattern}' finds no scene in '{printable(name)}'.")
         return match.group(1)
+
+    def _cuts_number(self, name: str) -> bool:
+        match = self._pattern.search(name) if self._pattern else None
+        end = match.end(1) if match else len(name)
+        return 0 < end < len(name) and name[end - 1].isdecimal() and name[end].isdecimal()
+
+
+def one_spelling(scenes: Sequence[str], note: Callable[[str], None]) -> list[str]:
+    """Gives scenes whose names differ only in case, spaces or Unicode form one name, so that they stay together."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for scene in scenes:
+        spellings[_plain(scene)].add(scene)
+    for several in spellings.values():
+        if len(several) > 1:
+            names = " and ".join(f"'{printable(scene)}'" for scene in sorted(several)[:3])
+            note(f"{names} are taken for one scene: they differ in case, spaces or Unicode form alone")
+    return [min(spellings[_plain(scene)]) for scene in scenes]
+
+
+def _plain(scene: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", scene).split()).casefold()
 
 
 def list_files(
@@ -74,6 +109,7 @@ def list_files(
     root: Storage,
     test_images: str | None = None,
     report: Callable[[str, FileListing], None] = lambda _, __: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[SourceFile]:
     """Lists an image set without opening its images.
 
@@ -82,19 +118,28 @@ def list_files(
         root: What relative folders start from.
         test_images: A folder of test images, if there is one.
         report: Called with each folder, as it was named, and all that was found in it.
+        note: Called with each line about scenes that a user should know.
 
     Raises:
         StorageError: If a folder or bucket cannot be read.
         ImageSetError: If a folder is empty or holds no images, or if a scene is unknown or in both folders.
     """
-    scene_of = _scene_finder(images.scenes, root)
-    files = []
+    rule = SceneRule(images.scenes, root)
+    listed: list[tuple[Storage, FileFacts, bool]] = []
     for folder in (images.images, test_images):
         if folder is not None:
             place = root.resolve(folder)
             listing = list_images(place)
             report(folder, listing)
-            files += _of_set(place, listing.files, scene_of, test=folder is test_images)
+            listed += [(place, facts, folder is test_images) for facts in listing.files]
+    scenes = rule.scenes(
+        [(place, facts.path) for place, facts, _ in listed], lambda line: note(f"{images.images}: {line}")
+    )
+    files = [
+        # Where every file is its own scene, files of the same name in both folders are two scenes.
+        SourceFile(place, facts, printable("test/" + scene if test and rule.every_file else scene), test)
+        for (place, facts, test), scene in zip(listed, scenes, strict=True)
+    ]
     if test_images is not None:
         shared = {f.scene for f in files if f.test} & {f.scene for f in files if not f.test}
         if shared:
@@ -107,7 +152,12 @@ def list_files(
 
 def listing_fingerprint(files: Iterable[SourceFile]) -> str:
     """Changes when a file is added, removed, resized, touched or moved to another scene."""
-    return fingerprint([(f.facts.path, f.facts.size, f.facts.modified, f.scene, f.test) for f in files])
+    return fingerprint([(_utf8(f.facts.path), f.facts.size, f.facts.modified, f.scene, f.test) for f in files])
+
+
+def _utf8(path: str) -> str:
+    """A path that can be encoded; one that can be already stays as it is."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, DecodedImage] | Skipped:
@@ -118,11 +168,13 @@ def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, Decod
         path: Its path below that.
         least_side: Least height and width in pixels.
     """
-    data = place.child(path).read_bytes()
     try:
+        data = place.child(path).read_bytes()
         return data, decode(data, least_side)
     except UnreadableImageError as error:
-        return Skipped(path, str(error))
+        return Skipped(printable(path), str(error))
+    except Exception as error:
+        return Skipped(printable(path), f"it cannot be read: {reason_of(error)}")
 
 
 def left_out(skipped: Iterable[Skipped]) -> str:
@@ -144,36 +196,3 @@ def list_images(place: Storage) -> FileListing:
     if not listing.files:
         raise ImageSetError(nothing_found(place, listing, EXTENSIONS))
     return listing
-
-
-def _of_set(place: Storage, files: list[FileFacts], scene_of: SceneFinder, test: bool) -> list[SourceFile]:
-    # Where every file is its own scene, files of the same name in both folders are two scenes.
-    own = "test/" if test and scene_of.every_file else ""
-    return [SourceFile(place, facts, own + scene_of(facts.path), test) for facts in files]
-
-
-def _scene_finder(scenes: Scenes, root: Storage) -> SceneFinder:
-    pattern = scenes.pattern if isinstance(scenes, SceneTable | ScenePattern) else None
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise UsageError(f"The scene pattern '{pattern}' is no regular expression: {error}.") from None
-    table = _read_table(scenes, root) if isinstance(scenes, SceneTable) else None
-    return SceneFinder(pattern, table, folder=scenes == "folder")
-
-
-def _read_table(scenes: SceneTable, root: Storage) -> dict[str, str]:
-    place = root.resolve(scenes.table)
-    try:
-        reader = csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8-sig")), restval="")
-        columns, rows = list(reader.fieldnames or []), list(reader)
-    except OSError:
-        raise ImageSetError(f"There is no scene table '{place.uri}'.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ImageSetError(f"The scene table '{place.uri}' is no CSV file in UTF-8: {error}.") from None
-    for column in (scenes.file_column, scenes.scene_column):
-        if column not in columns:
-            raise ImageSetError(
-                f"The scene table '{place.uri}' has no column '{column}'; it has {', '.join(columns) or 'none'}."
-            )
-    return {PurePosixPath(row[scenes.file_column]).name: row[scenes.scene_column] for row in rows}

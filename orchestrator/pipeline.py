@@ -47,7 +47,7 @@ _LISTED = 5
 class Inputs:
     """What a preflight found: every image file, by set, and this machine's resources where Ray is our own.
 
-    Lines of ``not_used`` say what else lies in the folders of the sets.
+    Lines of ``not_used`` say what else lies in the folders of the sets, and what is odd about their scenes.
     """
 
     files: dict[str, list[SourceFile]]
@@ -295,7 +295,8 @@ def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list
     own = {SOURCE: experiment.source} if isinstance(experiment.source, ImageSet) else {}
     for name, images in {**own, **experiment.targets}.items():
         try:
-            files[name] = list_files(images, root, images.test_images if isinstance(images, Target) else None, report)
+            test_images = images.test_images if isinstance(images, Target) else None
+            files[name] = list_files(images, root, test_images, report, not_used.append)
         except UsageError as problem:
             problems.append(str(problem))
     if problems:
