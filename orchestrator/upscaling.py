@@ -22,17 +22,21 @@ from orchestrator.archive.dicom import TIFF, DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import Normalisation
 from orchestrator.file_listing import FileListing, list_tree, nothing_found
 from orchestrator.model_files import find_model
+from orchestrator.picture import available_memory, upscale_picture
+from orchestrator.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.storage import Storage
-from trainables.errors import ImageSetError, StorageError, UsageError, suggestion
-from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode, encode_jpeg, encode_png
+from orchestrator.upscaling_outputs import is_whole, replaced_input
+from trainables.errors import ImageSetError, StorageError, UnreadableImageError, UsageError, reason_of, suggestion
+from trainables.images import EXTENSIONS
 from trainables.inference import Prepared, prepared
 from trainables.precision import Precision
-from trainables.upscaling import TILE, upscale, upscale_alpha
+from trainables.upscaling import TILE
 
 DEVICES = ("auto", "cpu", "cuda")
 DICOM = ".dcm"
 INPUTS = EXTENSIONS | {DICOM}
 _JPEG = (".jpg", ".jpeg")
+_AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
 """One in the network while another is decoded or written."""
 
@@ -62,9 +66,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
+    """One image to upscale: its name for people, where it is, where it goes, and what it would surely lose."""
+
     name: str
     source: Storage
     target: Storage
+    lost: str | None = None
 
     @property
     def dicom(self) -> bool:
@@ -111,6 +118,8 @@ def upscale_images(
     works, listing = _works(source, target, listing, include, exclude)
     found = find_model(model)
     to_do = works if settings.overwrite else _missing(works, target)
+    wanted = {work.target.uri for work in to_do}
+    broken = [work for work in works if work.target.uri not in wanted and not is_whole(work.target)]
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     stopped = Event()
@@ -140,9 +149,13 @@ def upscale_images(
         "scale": net.scale,
         "output": Storage.at(target).uri,
         "written": sum(outcome.failure is None for outcome in outcomes),
-        "skipped": len(works) - len(to_do),
+        "skipped": len(works) - len(to_do) - len(broken),
         "failed": [
             *({"file": one.path, "reason": one.reason} for one in listing.refused),
+            *(
+                {"file": work.name, "reason": f"its output exists and is no whole {_kind(work)}: {_AGAIN}"}
+                for work in broken
+            ),
             *({"file": o.name, "reason": o.failure} for o in outcomes if o.failure is not None),
         ],
         "notes": [{"file": o.name, "note": o.note} for o in outcomes if o.note is not None],
@@ -189,37 +202,24 @@ def _upscale_slice(net: Prepared, how: DicomSettings, work: _Work, lock: Lock) -
 
 def _upscale_file(net: Prepared, work: _Work, settings: Settings, lock: Lock) -> _Outcome:
     try:
-        image = decode(work.source.read_bytes(), keep_alpha=True)
-        _check_nothing_lost(image)
-        with lock:
-            pixels = upscale(net, image.pixels, settings.tile, settings.ensemble)
-        note = None
-        if work.target.uri.lower().endswith(_JPEG):
-            note = None if image.alpha is None else "its transparency was dropped, since JPEG has none"
-            data = encode_jpeg(pixels, image.profile)
-        else:
-            alpha = None if image.alpha is None else upscale_alpha(image.alpha, net.scale, settings.tile)
-            data = encode_png(pixels, alpha, image.profile)
-        work.target.write_bytes(data)
-    except (UnreadableImageError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        if work.lost is not None:
+            raise UnreadableImageError(work.lost)
+        data = work.source.read_bytes()
+        jpeg = work.target.uri.lower().endswith(_JPEG)
+        picture = upscale_picture(data, net, jpeg, settings.tile, settings.ensemble, lock, available_memory())
+        work.target.write_bytes(picture.data)
+    except Exception as error:
         return _failed(work, error)
-    return _Outcome(work.name, note=note, pixels=pixels.shape[0] * pixels.shape[1])
+    return _Outcome(work.name, note=picture.note, pixels=picture.pixels)
 
 
 def _failed(work: _Work, error: Exception) -> _Outcome:
-    if isinstance(error, UnreadableImageError):
-        return _Outcome(work.name, failure=str(error))
-    line = str(error).split("\n")[0]
-    if isinstance(error, OSError):
-        return _Outcome(work.name, failure=error.strerror or line)
-    return _Outcome(work.name, failure=f"{type(error).__name__}: {line}")
-
-
-def _check_nothing_lost(image: DecodedImage) -> None:
-    if image.georeferenced:
-        raise UnreadableImageError("it is georeferenced, and its place on earth would be lost")
-    if image.frames > 1:
-        raise UnreadableImageError(f"it holds {image.frames} images, and all but the first would be lost")
+    """Any error ends one file alone; the next may be smaller, or whole."""
+    if isinstance(error, MemoryError):
+        return _Outcome(
+            work.name, failure="too little memory is free for it; cut it into pieces, or save it as GeoTIFF"
+        )
+    return _Outcome(work.name, failure=reason_of(error))
 
 
 def _device(name: str) -> torch.device:
@@ -244,17 +244,18 @@ def _works(
     kind = place.filesystem.get_file_info(place.path).type
     if kind == fs.FileType.File:
         works, listing = [_work_of_file(place, out)], FileListing()
+        beside = by_small_letters(files_beside(place))
     elif kind == fs.FileType.Directory:
         place.check_readable()
         listing = listing or list_tree(place, INPUTS, include, exclude, outputs=out)
         works = _works_of_folder(place, out, listing)
+        beside = by_small_letters([place.child(facts.path).path for facts in list_tree(place, ENDINGS).files])
     else:
         raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
-    inputs = {work.source.uri for work in works}
-    if any(work.target.uri in inputs for work in works) or _below(out, place):
+    if replaced_input((work.source, work.target) for work in works) or _below(out, place):
         raise UsageError(f"OUTPUT '{out.uri}' must lie outside INPUT '{place.uri}', whose images it would mix with.")
     _parent(works[0].target).check_writable()
-    return works, listing
+    return [_with_what_lies_beside(work, beside) for work in works], listing
 
 
 def _work_of_file(place: Storage, out: Storage) -> _Work:
@@ -292,12 +293,26 @@ def _works_of_folder(place: Storage, out: Storage, listing: FileListing) -> list
     return [_Work(path, place.child(path), out.child(names[path])) for path in paths]
 
 
+def _with_what_lies_beside(work: _Work, beside: dict[str, str]) -> _Work:
+    def read(path: str) -> bytes:
+        return replace(work.source, uri=work.source.uri.removesuffix(work.source.path) + path).read_bytes()
+
+    try:
+        return replace(work, lost=None if work.dicom else lost_beside(work.source.path, beside, read))
+    except Exception as error:
+        return replace(work, lost=f"what lies beside it cannot be read: {reason_of(error)}")
+
+
 def _missing(works: list[_Work], target: str) -> list[_Work]:
     if len(works) == 1:
         return [work for work in works if not work.target.exists()]
     out = Storage.at(target)
     there = {out.child(facts.path).uri for facts in out.files()}
     return [work for work in works if work.target.uri not in there]
+
+
+def _kind(work: _Work) -> str:
+    return "JPEG" if work.target.uri.lower().endswith(_JPEG) else "PNG"
 
 
 def _below(inner: Storage, outer: Storage) -> bool:

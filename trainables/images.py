@@ -25,8 +25,8 @@ _DEEP = re.compile(r";16[BLN]")
 
 _BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
 _CMYK, _ALPHA, _UNSIGNED = 5, {1, 2}, {1, 4}
-_GEOREFERENCE = (33550, 33922, 34264, 34735)
-"""GeoTIFF's pixel scale, tie points, transformation and key directory."""
+_GEOREFERENCE = (33550, 33922, 34264, 34735, 50844)
+"""GeoTIFF's pixel scale, tie points, transformation and key directory, and rational polynomial coefficients."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and sizes, which are judged here
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainables.errors import RunError
 from trainables.inference import Prepared
 from trainables.network import interpolate
 from trainables.tiling import Grid, cut
@@ -39,6 +40,9 @@ def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = Fa
 
     Returns:
         uint8 (r·H, r·W, C).
+
+    Raises:
+        RunError: If the network's output is not finite.
     """
     function = self_ensemble(net) if ensemble else net
     gray = pixels.shape[2] == 1
@@ -77,6 +81,9 @@ def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bo
 
     Returns:
         float32 (r·H, r·W, C), not clipped.
+
+    Raises:
+        RunError: If the network's output is not finite.
     """
     function = self_ensemble(net) if ensemble else net
 
@@ -84,7 +91,9 @@ def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bo
         lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)
         batch = lr[None] if lr.shape[0] == 3 else lr[:, None].expand(-1, 3, -1, -1)
         inside = batch.clamp(0, 1)
-        hr = function(inside) + interpolate(batch - inside, net.scale)
+        hr = function(inside)
+        _check_finite(hr)
+        hr = hr + interpolate(batch - inside, net.scale)
         bands: Values = (hr[0] if lr.shape[0] == 3 else hr.mean(1)).permute(1, 2, 0).cpu().numpy()
         return bands
 
@@ -108,8 +117,18 @@ def self_ensemble(upscale: Upscaler) -> Upscaler:
 
 
 def _to_pixels(hr: Tensor) -> Pixels:
+    _check_finite(hr)
     pixels: Pixels = (hr.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return pixels
+
+
+def _check_finite(hr: Tensor) -> None:
+    """What is not finite would become black without a word."""
+    if not torch.isfinite(hr).all():
+        raise RunError(
+            "the model's output is not finite here: its weights are broken, or its precision is too narrow; "
+            "try --precision float32, or another model"
+        )
 
 
 def _in_tiles(

@@ -16,7 +16,7 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from orchestrator import cli, cli_upscale, upscaling
+from orchestrator import cli, cli_upscale, picture, upscaling
 from trainables.images import decode, encode_png
 from trainables.inference import prepared
 from trainables.upscaling import upscale
@@ -63,12 +63,13 @@ def test_a_folder_comes_out_under_its_own_names(rayscale, photos):
 def test_what_is_there_already_is_skipped_unless_asked_for(rayscale, photos):
     rayscale(photos, "out")
     Path("out/c.png").unlink()
-    Path("out/a.png").write_bytes(b"mine")
+    mine = noise_images.png("mine", (5, 5))
+    Path("out/a.png").write_bytes(mine)
     code, out, _ = rayscale(photos, "out")
     assert code == 0
     assert out.startswith("1 image upscaled x4")
     assert "2 images skipped: already there (--overwrite makes them again)" in out
-    assert Path("out/a.png").read_bytes() == b"mine"
+    assert Path("out/a.png").read_bytes() == mine
     code, out, _ = rayscale(photos, "out", "--overwrite")
     assert out.startswith("3 images upscaled")
     assert Image.open("out/a.png").size == (96, 80)
@@ -103,18 +104,30 @@ def test_a_bad_file_stops_nothing_and_makes_the_exit_code_2(rayscale, photos):
     assert told["failed"] == [{"file": "bad.png", "reason": "not an image that can be decoded"}]
 
 
-def test_a_failure_of_the_network_or_the_disk_is_counted_too(rayscale, photos, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("out of memory\nlong story"), "RuntimeError: out of memory"),
+        (KeyError("a key"), "KeyError: 'a key'"),
+        (RecursionError(), "RecursionError"),
+        (MemoryError(), "too little memory is free for it; cut it into pieces, or save it as GeoTIFF"),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"), "UnicodeEncodeError: "),
+    ],
+)
+def test_any_failure_of_the_network_or_the_disk_is_counted_and_the_others_go_on(
+    rayscale, photos, monkeypatch, error, reason
+):
     def fail(net, pixels, tile, ensemble):
         if pixels.shape[2] == 1:
-            raise RuntimeError("out of memory\nlong story")
+            raise error
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(upscaling, "upscale", fail)
+    monkeypatch.setattr(picture, "upscale", fail)
     Path("out/deep").mkdir(parents=True)
     Path("out/deep/b.png").mkdir()
     code, out, _ = rayscale(photos, "out", "--overwrite")
     assert code == 2
-    assert "failed: c.png: RuntimeError: out of memory\n" in out
+    assert f"failed: c.png: {reason}" in out
     assert "failed: deep/b.png: Is a directory\n" in out
     assert "out/a.png" in [str(path) for path in Path("out").rglob("*") if path.is_file()]
 

@@ -1,0 +1,69 @@
+"""Files beside an image that say where on earth it lies, or that some of its values mean nothing.
+
+World files follow ESRI's convention, in the spellings that GDAL looks for; ``.aux.xml`` is GDAL's own.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
+
+from pyarrow import fs
+
+from orchestrator.storage import Storage
+
+AUX = ".aux.xml"
+_LETTERS = {".jpeg": "jg", ".jpg": "jg", ".png": "pg", ".tif": "tf", ".tiff": "tf", ".bmp": "bp", ".webp": "wp"}
+_OTHERS = (".wld", ".tab", ".points")
+ENDINGS = frozenset({".xml", *_OTHERS} | {f".{two}w" for two in _LETTERS.values()} | {f"{each}w" for each in _LETTERS})
+"""Last endings of all such files, in small letters."""
+_PLACE = (b"<SRS", b"<GeoTransform", b"<GCPList", b'domain="RPC"')
+_NO_VALUE = b"<NoDataValue"
+
+
+def names_beside(path: str) -> list[str]:
+    """Returns the paths at which such a file of an image may lie, in small letters."""
+    place = PurePosixPath(path.lower())
+    stem, ending = str(place.with_suffix("")), place.suffix
+    endings = [f".{_LETTERS[ending]}w", f"{ending}w", *_OTHERS] if ending in _LETTERS else []
+    return [stem + each for each in endings] + [f"{place}{AUX}", stem + AUX, f"{place}.wld", f"{place}.points"]
+
+
+def lost_beside(path: str, beside: dict[str, str], read: Callable[[str], bytes]) -> str | None:
+    """Returns the sentence that says what an image would lose of what lies beside it; None if nothing.
+
+    Args:
+        path: Of the image.
+        beside: Paths of all such files around, by themselves in small letters.
+        read: Gives a file's content.
+    """
+    for name in names_beside(path):
+        if name not in beside:
+            continue
+        short = PurePosixPath(beside[name]).name
+        content = read(beside[name]) if name.endswith(AUX) else b""
+        if not content or any(word in content for word in _PLACE):
+            return (
+                f"it is georeferenced by '{short}' beside it, and its place on earth would be lost: make it a GeoTIFF, "
+                "or move that file away"
+            )
+        if _NO_VALUE in content:
+            return (
+                f"'{short}' beside it says that some of its values mean nothing, and they would be upscaled as "
+                "colours: make it a GeoTIFF, or move that file away"
+            )
+    return None
+
+
+def files_beside(image: Storage) -> list[str]:
+    """Returns the paths of such files in the folder of one image; in a bucket, of those in the image's own letters."""
+    if not image.remote:
+        folder = Path(image.path).parent
+        return [str(each) for each in folder.iterdir() if each.suffix.lower() in ENDINGS]
+    stem = len(str(PurePosixPath(image.path).with_suffix("")))
+    candidates = [image.path[:stem] + name[stem:] for name in names_beside(image.path)]
+    found = image.filesystem.get_file_info(candidates)
+    return [each.path for each in found if each.type == fs.FileType.File]
+
+
+def by_small_letters(paths: Collection[str]) -> dict[str, str]:
+    """Returns paths by themselves in small letters."""
+    return {path.lower(): path for path in paths}

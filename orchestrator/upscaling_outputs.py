@@ -1,0 +1,52 @@
+"""Outputs of plain images that exist already: whether they are whole, and whether one would replace an input."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator.storage import Storage
+from trainables.png_chunks import SIGNATURE, Chunk
+
+_PNG_END = Chunk(b"IEND", b"").encoded()
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def is_whole(output: Storage) -> bool:
+    """Returns whether an existing output begins and ends as its kind does; a copy that broke off does not.
+
+    True for what lies in a bucket, where no object is ever incomplete, and for kinds other than PNG and JPEG.
+    """
+    kind = Path(output.path).suffix.lower()
+    if output.remote or kind not in (".png", ".jpg", ".jpeg"):
+        return True
+    start, end = (SIGNATURE, _PNG_END) if kind == ".png" else (_JPEG_START, _JPEG_END)
+    try:
+        with Path(output.path).open("rb") as stream:
+            head = stream.read(len(start))
+            stream.seek(0, 2)
+            if stream.tell() < len(start) + len(end):
+                return False
+            stream.seek(-len(end), 2)
+            return head == start and stream.read() == end
+    except OSError:
+        return False
+
+
+def replaced_input(pairs: Iterable[tuple[Storage, Storage]]) -> Storage | None:
+    """Returns the first input that an output would replace, through links in folders too; None if there is none.
+
+    Args:
+        pairs: Each input with its output.
+    """
+    folders: dict[Path, Path] = {}
+
+    def real(place: Storage) -> str:
+        if place.remote:
+            return place.uri
+        path = Path(place.path)
+        if path.parent not in folders:
+            folders[path.parent] = path.parent.resolve()
+        return str(folders[path.parent] / path.name)
+
+    both = list(pairs)
+    outputs = {real(output) for _, output in both}
+    return next((source for source, _ in both if real(source) in outputs), None)
