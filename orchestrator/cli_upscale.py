@@ -74,6 +74,19 @@ def upscale(
         int,
         typer.Option("--memory-mb", min=1, help="The network's memory, for each worker.", rich_help_panel=_SCENES),
     ] = 1024,
+    scene_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--scene-timeout",
+            min=1,
+            help="Seconds that a worker may take for a scene, or its part of one; by default an hour and more by size.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = None,
+    side_by_side: Annotated[
+        bool,
+        typer.Option("--side-by-side", help="Work beside another run on OUTPUT, for other scenes."),
+    ] = False,
     scratch: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +132,8 @@ def upscale(
             scratch=scratch,
             overwrite=overwrite,
             retry_failed=retry_failed,
+            scene_timeout=scene_timeout,
+            side_by_side=side_by_side,
         )
         told = _upscaled(model, source, target, as_, images, scenes, options, as_json)
     except UsageError as error:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.archive.contract import Rows
-from orchestrator.archive.ledger import Event, Ledger
+from orchestrator.archive.ledger import Ledger
+from orchestrator.archive.ledger_lines import Event
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.planning import DEATHS, Plan, Recipe, about, brief
 from orchestrator.archive.pool import Ended, Pool, Task
 from orchestrator.archive.work import Divided, Failed, Finished, PartDone
+from trainables.errors import reason_of
 
 _TRIES = {"transient": 3, "disk": 2, "memory": 2}
 """How often a scene is tried in one run, by what it failed of; others once."""
@@ -158,7 +160,10 @@ class Driver:
             chosen.append(self._start(Task(scene=state.scene, step="begin", workers=share, round=state.round)))
         self._write()
         for task in chosen:
-            self._pool.submit(task)
+            try:
+                self._pool.submit(task)
+            except Exception as error:  # no fault of the scene, whatever it is
+                self._take(Ended(task, lost=reason_of(error)))
 
     def _sharers(self, workers: int) -> int:
         """How many workers may share a scene: all where some would be idle, none where there is but one."""
@@ -196,7 +201,7 @@ class Driver:
         if ended.death is not None:
             self._died(state, ended.death)
         elif ended.lost is not None:
-            self._lost(state)
+            self._lost(state, ended.lost)
         elif isinstance(ended.outcome, Failed):
             self._failed(state, ended.outcome)
         elif isinstance(ended.outcome, Divided):
@@ -225,10 +230,10 @@ class Driver:
         else:
             self._again(state)  # after all others, so that a neighbour's fault does not look like its own
 
-    def _lost(self, state: _Open) -> None:
+    def _lost(self, state: _Open, reason: str) -> None:
         state.lost += 1
         if state.lost >= _NODES_LOST:
-            self._failed(state, Failed("crashed", f"{state.lost} nodes were lost while it was worked on"))
+            self._failed(state, Failed("transient", f"{state.lost} nodes were lost while it was worked on: {reason}"))
         else:
             self._again(state)
 

@@ -4,25 +4,29 @@ One run of the driver writes one file, ``_ledger/RUN.jsonl``, and forces each ad
 nothing can be added to an object, one small object for each addition, which are merged as they become many. Nothing
 that was written is lost by a kill: an attempt is there before its scene starts, a row before the next scene starts.
 
-Events of a line: ``attempt`` (a scene is about to start), ``death`` (its worker died), ``scene`` (its outcome).
+Events of a line: ``attempt`` (a scene is about to start), ``death`` (its worker died), ``scene`` (its outcome). Runs
+follow each other by ``order``, a number that each takes after the greatest it finds: no clock decides which row is the
+later one. Runs of versions without it come first, by name.
 """
 
 import json
+import math
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.archive.ledger_lines import LAST_ORDER, Event, OddLines, read_lines
+from orchestrator.archive.objects import delete_object, error_class, objects_below, write_object
 from orchestrator.storage import Storage
+from trainables.errors import RunError, StorageError, reason_of
 
 FOLDER = "_ledger"
 _MERGED_EVERY = 200
-_READS_AT_ONCE = 16
-Event = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -62,19 +66,21 @@ class Ledger:
     Attributes:
         place: The folder of all ledgers, below the outputs.
         run: Name of the run; names sort by time.
+        order: The run's number among all runs on these outputs; 0 where it does not matter.
     """
 
     place: Storage
     run: str
+    order: int = 0
     _number: int = 0
     _unmerged: list[Event] = field(default_factory=list)
-    _objects: list[Storage] = field(default_factory=list)
+    _objects: list[str] = field(default_factory=list)
 
     @classmethod
-    def new(cls, out: Storage) -> "Ledger":
+    def new(cls, out: Storage, order: int = 0) -> "Ledger":
         """A ledger for a new run; nothing is written yet."""
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        return cls(out.child(FOLDER), f"{moment}-{secrets.token_hex(3)}")
+        return cls(out.child(FOLDER), f"{moment}-{secrets.token_hex(3)}", order)
 
     @property
     def uri(self) -> str:
@@ -82,40 +88,101 @@ class Ledger:
         return self.place.child(self.run).uri if self.place.remote else self.place.child(f"{self.run}.jsonl").uri
 
     def write(self, events: Iterable[Event]) -> None:
-        """Adds events; they are safe when this returns."""
-        stated = []
+        """Adds events; they are safe when this returns.
+
+        Raises:
+            RunError: If they cannot be written.
+        """
+        numbered = []
         for event in events:
             self._number += 1
-            stated.append({"run": self.run, "number": self._number, **event})
-        if not stated:
+            numbered.append({"run": self.run, "number": self._number, "order": self.order, **event})
+        if not numbered:
             return
-        if self.place.remote:
-            self._put(stated)
-            return
+        try:
+            if self.place.remote:
+                self._put(numbered)
+            else:
+                self._append(numbered)
+        except OSError as error:
+            raise RunError(
+                f"The ledger '{self.uri}' cannot be written ({reason_of(error)}); what had finished is kept, and the "
+                "same command goes on."
+            ) from None
+
+    def _append(self, events: list[Event]) -> None:
         path = Path(self.uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as stream:
-            stream.write(_lines(stated))
+            stream.write(_encoded(events))
             stream.flush()
             os.fsync(stream.fileno())
 
     def _put(self, events: list[Event]) -> None:
-        name = self.place.child(self.run, f"{self._number:08}.jsonl")
-        name.write_bytes(_lines(events))
+        name = self.place.child(self.run, f"{self._number:08}.jsonl").uri
+        write_object(name, _encoded(events))
         self._unmerged += events
         self._objects.append(name)
         if len(self._objects) >= _MERGED_EVERY:
             self.close()
 
     def close(self) -> None:
-        """Merges small objects; a kill in between leaves events twice, which readers do not mind."""
+        """Merges small objects; a kill in between leaves events twice, which readers do not mind.
+
+        A merge that fails leaves the small objects as they are, for the next one.
+        """
         if len(self._objects) < 2:
             return
         *small, last = self._objects
-        last.write_bytes(_lines(self._unmerged))
-        for name in small:
-            name.delete()
-        self._unmerged, self._objects = [], []
+        with suppress(OSError):
+            write_object(last, _encoded(self._unmerged))
+            self._unmerged, self._objects = [], []
+            for name in small:
+                delete_object(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All that ledgers hold.
+
+    Attributes:
+        events: Every event of every run, in order.
+        odd: Lines and files that are no part of a ledger, or are damaged; they are passed over.
+    """
+
+    events: list[Event]
+    odd: list[OddLines]
+
+    @property
+    def past(self) -> dict[str, Past]:
+        """What became of each scene, by the output's place."""
+        past: dict[str, Past] = {}
+        for event in self.events:
+            past.setdefault(event["output"], Past()).add(event)
+        return past
+
+    @property
+    def next_order(self) -> int:
+        """The number of a run that begins now."""
+        return min(max((event["order"] for event in self.events), default=0) + 1, LAST_ORDER)
+
+
+def read_records(out: Storage) -> Records:
+    """Reads the ledgers of all runs.
+
+    Raises:
+        StorageError: If a bucket does not answer; what cannot be read for another reason is odd.
+    """
+    place = out.child(FOLDER)
+    try:
+        names = [facts.path for facts in (objects_below(place.uri) if place.remote else place.files())]
+    except OSError as error:
+        _, reason = error_class(error)
+        raise StorageError(f"The ledgers in '{place.uri}' cannot be listed ({reason}); see to it first.") from None
+    events, odd = read_lines([place.child(name) for name in names if name.endswith(".jsonl")])
+    # A merge that was killed leaves events in two objects.
+    once = {(event["order"], event["run"], event["number"]): event for event in events}
+    return Records([once[mark] for mark in sorted(once)], odd)
 
 
 def read_past(out: Storage) -> dict[str, Past]:
@@ -123,32 +190,32 @@ def read_past(out: Storage) -> dict[str, Past]:
 
     Lines that a kill or a full disk cut short are passed over: their scenes are done again.
     """
-    past: dict[str, Past] = {}
-    for event in read_events(out):
-        past.setdefault(event["output"], Past()).add(event)
-    return past
+    return read_records(out).past
 
 
 def read_events(out: Storage) -> list[Event]:
     """Every event of every run, in order."""
-    place = out.child(FOLDER)
-    files = [place.child(facts.path) for facts in place.files() if facts.path.endswith(".jsonl")]
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        found = [event for events in pool.map(lambda file: list(_events(file.read_bytes())), files) for event in events]
-    # A merge that was killed leaves events in two objects.
-    once = {(event["run"], event["number"]): event for event in found}
-    return [once[mark] for mark in sorted(once)]
+    return read_records(out).events
 
 
-def _events(data: bytes) -> Iterator[Event]:
-    for line in data.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and {"event", "output", "key", "number", "run"} <= event.keys():
-            yield event
+def _encoded(events: list[Event]) -> bytes:
+    return b"".join(_line(event) for event in events)
 
 
-def _lines(events: list[Event]) -> bytes:
-    return "".join(f"{json.dumps(event, ensure_ascii=False)}\n" for event in events).encode()
+def _line(event: Event) -> bytes:
+    try:
+        text = json.dumps(event, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # JSON has neither NaN nor infinities
+        text = json.dumps(_finite(event), ensure_ascii=False)
+    try:
+        return f"{text}\n".encode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8; escaped, it comes back as it was
+        return f"{json.dumps(json.loads(text))}\n".encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

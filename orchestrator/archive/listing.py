@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from orchestrator.archive.commit import WORKSPACES
 from orchestrator.archive.objects import bucket_and_key, client, error_class
+from orchestrator.archive.workspace import WORKSPACES
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
 from orchestrator.storage import Storage
 from orchestrator.upscaling import INPUTS

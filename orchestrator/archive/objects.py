@@ -15,25 +15,42 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionClosedError,
-    EndpointConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
+    PartialCredentialsError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from trainables.errors import RunError
+from trainables.errors import RayScaleError, RunError, StorageError, reason_of
 
 ATTEMPTS = 8
 """Tries of each request; pauses between them grow from half a second to ten on average."""
 
-_DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"}
+_DENIED = {
+    *("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled", "InvalidToken"),
+}
 _MISSING = {"404", "NoSuchKey", "NoSuchBucket"}
+_PASSING = {
+    *("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError", "ServiceUnavailable"),
+    *("OperationAborted", "IncompleteBody", "BadDigest"),
+}
+_ROOM = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientCapacity"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestTimeTooSkewed", "TokenRefreshRequired"}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FAILING = {
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.EAGAIN),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE),
+}
+"""What disks and networks of a machine answer when they fail in a way that may pass."""
+
 _LONGEST_PAUSE = 20.0
 
 
@@ -109,7 +126,7 @@ def naming(uri: str, action: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, Boto3Error) as error:
         kind, reason = error_class(error)
         if kind == "unreadable":
             raise FileNotFoundError(errno.ENOENT, reason, uri) from None
@@ -134,6 +151,40 @@ def read_object(uri: str) -> bytes:
     bucket, key = bucket_and_key(uri)
     with naming(uri, "read"):
         return _again(lambda: bytes(client().get_object(Bucket=bucket, Key=key)["Body"].read()))
+
+
+def open_object(uri: str) -> Any:
+    """The bytes of an object as a stream, to be closed.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ObjectError: If it cannot be read.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "read"):
+        return client().get_object(Bucket=bucket, Key=key)["Body"]
+
+
+def write_object(uri: str, data: bytes) -> None:
+    """Writes an object, which appears whole or not at all.
+
+    Raises:
+        ObjectError: If it cannot be written.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "written"):
+        client().put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def delete_object(uri: str) -> None:
+    """Removes an object; none is as good.
+
+    Raises:
+        ObjectError: If it cannot be removed.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "removed"):
+        client().delete_object(Bucket=bucket, Key=key)
 
 
 def _again(read: Callable[[], bytes]) -> bytes:
@@ -166,7 +217,7 @@ def _seconds(moment: datetime) -> float:
     return (whole * 1_000_000 + moment.microsecond) * 1000 / 1e9
 
 
-def error_class(error: Exception) -> tuple[str, str]:
+def error_class(error: BaseException) -> tuple[str, str]:
     """Class and reason of a failure of disk or network, in the ledger's words.
 
     Classes are ``denied``, ``archived`` (it must be restored first), ``transient``, ``disk``, ``unreadable`` (there is
@@ -174,19 +225,21 @@ def error_class(error: Exception) -> tuple[str, str]:
     """
     if isinstance(error, ObjectError):
         return error.kind, str(error).rstrip(".")
+    if isinstance(error, Boto3Error) and isinstance(error.__context__, ClientError | BotoCoreError):
+        error = error.__context__  # what boto3's transfers wrap
     if isinstance(error, ClientError):
         return _class_of_answer(error)
-    if isinstance(error, (EndpointConnectionError, ConnectionClosedError, HTTPClientError)):
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return "denied", first_line(error)
+    if isinstance(error, HTTPClientError | BotoConnectionError | IncompleteReadError):
         return "transient", first_line(error)
-    if isinstance(error, (PermissionError, NoCredentialsError)):
-        return "denied", getattr(error, "strerror", None) or first_line(error)
+    if isinstance(error, RayScaleError):
+        return "denied" if isinstance(error, StorageError) else "error", str(error)
     if isinstance(error, FileNotFoundError):
         return "unreadable", "there is no such file"
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return "disk", "the disk is full"
     if isinstance(error, OSError):
-        return "error", error.strerror or first_line(error)
-    return "error", f"{type(error).__name__}: {first_line(error)}"
+        return _class_of_number(error)
+    return "error", reason_of(error)
 
 
 def _class_of_answer(error: ClientError) -> tuple[str, str]:
@@ -197,13 +250,23 @@ def _class_of_answer(error: ClientError) -> tuple[str, str]:
         return "archived", f"it lies in {kind} and must be restored before it can be read"
     if code in _EXPIRED:
         return "transient", f"the S3 server no longer takes these credentials ({code})"
+    if code in _ROOM or status == 507:
+        return "disk", f"the S3 server has no room ({code or status})"
     if code in _DENIED or status in (401, 403):
         return "denied", f"the S3 server refuses access ({code})"
-    if code == "NoSuchUpload" or status == 412:
+    if code in ("NoSuchUpload", "PreconditionFailed") or status == 412:
         return "transient", "it changed meanwhile"
     if code in _MISSING or status == 404:
         return "unreadable", "there is no such object"
-    return ("transient" if status >= 500 or status == 429 else "error"), f"the S3 server answered {code or status}"
+    passing = code in _PASSING or status >= 500 or status == 429
+    return "transient" if passing else "error", f"the S3 server answered {code or status}"
+
+
+def _class_of_number(error: OSError) -> tuple[str, str]:
+    if error.errno in _FULL:
+        return "disk", "the disk is full"
+    kind = "denied" if error.errno in _CLOSED else "transient" if error.errno in _FAILING else "error"
+    return kind, error.strerror or first_line(error)
 
 
 def first_line(error: BaseException) -> str:

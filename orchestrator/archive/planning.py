@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.archive.ledger import Event, Past
+from orchestrator.archive.ledger import Past
+from orchestrator.archive.ledger_lines import Event
 from orchestrator.archive.listing import Scene
+from orchestrator.archive.placing import OUTSIDE, misplaced
 
-PASSING = frozenset({"transient", "disk", "denied", "archived", "memory"})
+PASSING = frozenset({"transient", "disk", "denied", "memory", "archived", OUTSIDE, "exists", "collision"})
 """Failures of the surroundings, which the next run may not meet again; all others are the scene's own."""
 
 _SUSPECT = 2
@@ -87,6 +89,7 @@ def make_plan(
     recipe: Recipe,
     overwrite: bool = False,
     retry_failed: bool = False,
+    out: str | None = None,
 ) -> Plan:
     """Sorts scenes by what has become of them.
 
@@ -97,13 +100,14 @@ def make_plan(
         recipe: The model and the settings of this run.
         overwrite: Whether outputs are made again, and replace files that no ledger knows.
         retry_failed: Whether scenes that failed for a reason of their own are tried again.
+        out: Place of all outputs, if they are to be held to it.
     """
     work: list[tuple[bool, Planned]] = []
     settled: list[Event] = []
     for scene in scenes:
         before = past.get(scene.output, Past())
         same = before.key == recipe.key(scene)
-        event = None if scene.problem is None else _failed(*scene.problem)
+        event = None if (problem := _problem(scene, out)) is None else _failed(*problem)
         if event is None and not overwrite:
             event = _settled(scene, before, there, recipe, retry_failed)
         if event is not None:
@@ -114,6 +118,14 @@ def make_plan(
             work.append((suspect, Planned(scene, before.deaths if known else 0)))
     work.sort(key=lambda one: (one[0], -one[1].scene.size, one[1].scene.name))
     return Plan([planned for _, planned in work], settled)
+
+
+def _problem(scene: Scene, out: str | None) -> tuple[str, str] | None:
+    """Class and reason why a scene must not even be started."""
+    if scene.problem is not None or out is None:
+        return scene.problem
+    reason = misplaced(scene.output, out)
+    return None if reason is None else (OUTSIDE, reason)
 
 
 def _settled(
@@ -131,7 +143,7 @@ def _settled(
     if outcome["status"] == "ok":
         complete = outcome["output"] == scene.output and there.get(scene.output) == outcome["output_bytes"]
         return {"status": "skipped", "message": f"finished by run {outcome['run']}"} if complete else None
-    if outcome["error"] in PASSING or outcome["error"] in ("exists", "collision") or retry_failed:
+    if outcome["error"] in PASSING or retry_failed:
         return None
     reason = str(outcome["message"]).removesuffix(_NOT_AGAIN)
     return _failed(outcome["error"], f"{reason}{_NOT_AGAIN}")

@@ -16,13 +16,12 @@ from orchestrator.archive.contract import Rows
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.objects import first_line
 from orchestrator.archive.work import Failed, Outcome, PartDone, Worker
+from trainables.errors import reason_of
 
 _LOOK_AGAIN_SECONDS = 5.0
-_LOST = (
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.TaskUnschedulableError,  # bound to a node that is gone
-    ray.exceptions.ObjectLostError,
-)
+_FLOOR_SECONDS = 3600.0
+_SECONDS_PER_SAMPLE = 1e-4
+_SAMPLES_PER_BYTE = 20
 _DIED = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 
 
@@ -88,12 +87,14 @@ class RayPool:
         worker: Copied once to every process that works.
         cpus: CPUs of each task.
         gpus: GPUs of each task that computes.
+        seconds: How long a task may run; None for what :func:`time_limit` gives.
     """
 
-    def __init__(self, worker: Worker, cpus: int = 1, gpus: float = 0.0) -> None:
+    def __init__(self, worker: Worker, cpus: int = 1, gpus: float = 0.0, seconds: float | None = None) -> None:
         self._worker = [ray.put(worker)]  # boxed: each process unpacks it once
-        self._cpus, self._gpus = cpus, gpus
+        self._cpus, self._gpus, self._seconds = cpus, gpus, seconds
         self._running: dict[Any, Task] = {}
+        self._clocks: dict[Any, _Clock] = {}
         self._slots, self._seen = Slots(0, 0), 0.0
 
     def slots(self) -> Slots:
@@ -108,26 +109,88 @@ class RayPool:
     def submit(self, task: Task) -> None:
         """Hands a task to Ray."""
         gpus = self._gpus if task.step == "part" else 0
-        options: dict[str, Any] = {"num_cpus": self._cpus, "num_gpus": gpus, "max_retries": 0}
+        # A generator: it says when it starts, and from then on its time runs.
+        options: dict[str, Any] = {
+            **{"num_cpus": self._cpus, "num_gpus": gpus, "max_retries": 0, "num_returns": "streaming"},
+            "name": f"{task.step} {task.scene.name}".encode(errors="replace").decode(),
+        }
         if task.node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(task.node, soft=False)
-        reference = _run.options(name=f"{task.step} {task.scene.name}", **options).remote(self._worker, task)
-        self._running[reference] = task
+        self._running[_run.options(**options).remote(self._worker, task)] = task
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Waits for the first task that ends and takes all that have ended with it."""
-        if not self._running:
-            return []
-        ready, rest = ray.wait(list(self._running), num_returns=1, timeout=seconds)
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        return [_ended(self._running.pop(reference), reference) for reference in ready]
+        """Waits for the first task that ends and takes all that have ended with it; ends those whose time is over."""
+        until = time.monotonic() + seconds
+        while self._running:
+            left = max(min([until, *(clock.ends for clock in self._clocks.values())]) - time.monotonic(), 0.0)
+            ready, rest = ray.wait(list(self._running), num_returns=1, timeout=left)
+            if ready and rest:
+                ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+            ended = [end for stream in ready if (end := self._heard(stream)) is not None] + self._late()
+            if ended or time.monotonic() >= until:
+                return ended
+        return []
 
     def cancel(self) -> None:
         """Stops whatever still runs."""
-        for reference in self._running:
-            ray.cancel(reference, force=True)
+        for stream in self._running:
+            ray.cancel(stream, force=True)
         self._running.clear()
+        self._clocks.clear()
+
+    def _heard(self, stream: Any) -> Ended | None:
+        """Takes the next that a task says: that it has started, how large its scene is, or how it ended."""
+        task = self._running[stream]
+        ended = _ended(task, stream)
+        if isinstance(ended, Ended):
+            self._forget(stream)
+            return ended
+        clock = self._clocks.setdefault(stream, _Clock(time.monotonic()))
+        clock.seconds = self._seconds or time_limit(ended.samples, task.scene.size)
+        return None
+
+    def _late(self) -> list[Ended]:
+        late = [stream for stream, clock in self._clocks.items() if clock.ends <= time.monotonic()]
+        ended = []
+        for stream in late:
+            reason = f"it took longer than {self._clocks[stream].seconds:,.0f} s; --scene-timeout allows more"
+            ray.cancel(stream, force=True)
+            ended.append(Ended(self._running[stream], Failed("timeout", reason)))
+            self._forget(stream)
+        return ended
+
+    def _forget(self, stream: Any) -> None:
+        del self._running[stream]
+        self._clocks.pop(stream, None)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """When a task began, and how long it may take."""
+
+    began: float
+    seconds: float = _FLOOR_SECONDS
+
+    @property
+    def ends(self) -> float:
+        return self.began + self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """What a task says before it works: pixels times bands of its scene, None while they are not known."""
+
+    samples: int | None = None
+
+
+def time_limit(samples: int | None, size: int) -> float:
+    """Seconds that a task may take: an hour, and a hundred times what a sample takes with a packaged model.
+
+    Args:
+        samples: Pixels times bands of the scene; None if not known.
+        size: Bytes of its file, from which they are then guessed.
+    """
+    return _FLOOR_SECONDS + _SECONDS_PER_SAMPLE * (size * _SAMPLES_PER_BYTE if samples is None else samples)
 
 
 def alive_nodes() -> dict[str, dict[str, float]]:
@@ -151,18 +214,27 @@ def on_every_node(function: Any, *arguments: Any, seconds: float = 60.0) -> Iter
             yield calls[call], error
 
 
-def _ended(task: Task, reference: Any) -> Ended:
+def _ended(task: Task, stream: Any) -> "Ended | _Started":
+    """How a task ended, or what it says before.
+
+    What its own code raised is the scene's failure. Whatever else Ray reports (a node or its raylet died, an object was
+    lost, a process could not be started) is the machinery's, and the scene is done again.
+    """
     try:
-        outcome, node = ray.get(reference)
-        return Ended(task, outcome, node)
+        heard = ray.get(next(stream))
+        return heard if isinstance(heard, _Started) else Ended(task, *heard)
     except _DIED as error:
         memory = isinstance(error, ray.exceptions.OutOfMemoryError)
         return Ended(task, death="its node ran out of memory" if memory else "the process that worked on it died")
-    except _LOST as error:
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause or error
+        if isinstance(cause, ray.exceptions.RayError) and not isinstance(cause, ray.exceptions.RayTaskError):
+            return Ended(task, lost=first_line(cause))
+        return Ended(task, Failed("error", reason_of(cause)))
+    except (ray.exceptions.RayError, StopIteration) as error:
         return Ended(task, lost=first_line(error))
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        return Ended(task, Failed("error", f"{type(cause).__name__}: {first_line(cause)}"))
+    except Exception as error:  # what it sent cannot be read here
+        return Ended(task, Failed("error", reason_of(error)))
 
 
 @lru_cache(maxsize=1)
@@ -171,12 +243,22 @@ def _unpacked(reference: Any) -> Any:
 
 
 @ray.remote
-def _run(boxed: list[Any], task: Task) -> tuple[Outcome, str]:
+def _run(boxed: list[Any], task: Task) -> Iterator[Any]:
+    yield _Started()
     worker = _unpacked(boxed[0])
+    if task.step != "finish":
+        yield _Started(_samples(worker, task.scene))
     if task.step == "begin":
         outcome = worker.begin(task.scene, task.workers)
     elif task.step == "part":
         outcome = worker.part(task.scene, task.rows)
     else:
         outcome = worker.finish(task.scene, list(task.parts))
-    return outcome, ray.get_runtime_context().get_node_id()
+    yield outcome, ray.get_runtime_context().get_node_id()
+
+
+def _samples(worker: Any, scene: Scene) -> int | None:
+    try:
+        return worker.samples(scene)  # type: ignore[no-any-return]
+    except Exception:  # what is wrong with it is said by the work itself
+        return None

@@ -2,38 +2,40 @@
 
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from ray.exceptions import RayError
 
-from orchestrator.archive.commit import (
-    WORKSPACES,
-    abort_uploads,
-    enter_workspace,
-    leave_workspace,
-    sweep_commits,
-    sweep_workspaces,
-)
+from orchestrator.archive.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.contract import LoadedModel, SceneSettings
 from orchestrator.archive.driving import Driver, Progress
-from orchestrator.archive.ledger import Event, Ledger, read_past
+from orchestrator.archive.ledger import Ledger, Past, read_records
 from orchestrator.archive.listing import Scene
-from orchestrator.archive.liveness import Heartbeat, others_alive
+from orchestrator.archive.liveness import others_alive
+from orchestrator.archive.objects import first_line
+from orchestrator.archive.only_run import alive, only_run
 from orchestrator.archive.planning import Recipe, digest, make_plan
 from orchestrator.archive.pool import RayPool, alive_nodes, on_every_node
 from orchestrator.archive.scene import load_model
+from orchestrator.archive.summary import Summary
 from orchestrator.archive.work import SceneWorker, Site, Worker
+from orchestrator.archive.workspace import (
+    WORKSPACES,
+    enter_workspace,
+    leave_workspace,
+    sweep_workspaces,
+)
 from orchestrator.cluster import Resources, connect, local_resources
 from orchestrator.experiment import Cluster
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
-from trainables.errors import RunError, UsageError
+from trainables.errors import RunError, UsageError, reason_of
 from trainables.precision import Precision, resolve
 
 _FORMAT = "archive-1"
@@ -52,6 +54,9 @@ class Options:
             bucket, the nodes' own temporary folder.
         overwrite: Whether finished scenes are made again, and files replaced that no ledger knows.
         retry_failed: Whether scenes that failed for a reason of their own are tried again.
+        scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
+            :func:`orchestrator.archive.pool.time_limit` gives.
+        side_by_side: Whether to work although another run works on the same outputs.
     """
 
     address: str | None = None
@@ -60,6 +65,8 @@ class Options:
     scratch: str | None = None
     overwrite: bool = False
     retry_failed: bool = False
+    scene_timeout: float | None = None
+    side_by_side: bool = False
 
 
 @dataclass
@@ -103,46 +110,70 @@ def upscale_archive(
         Counts by outcome, each failure, and where the ledger is.
 
     Raises:
-        UsageError: If nothing can be started.
-        RunError: If no cluster answers.
+        UsageError: If nothing can be started, or another run works on the same outputs.
+        RunError: If no cluster answers, it is lost, or the ledger cannot be written.
     """
     found, out = find_model(model), Storage.at(target)
     out.check_writable()
-    ledger, cluster = Ledger.new(out), Cluster(address=options.address, cpus=options.cpus)
-    with ExitStack() as ray:
+    cluster = Cluster(address=options.address, cpus=options.cpus)
+    with ExitStack() as held, _explained():
+        check_lock = held.enter_context(only_run(out, options.side_by_side))
+        records = read_records(out)
+        ledger = Ledger.new(out, records.next_order)
+        heartbeat = held.enter_context(alive(ledger, out, options.side_by_side))
         # A Ray of our own is started only if there is something to do.
         own = options.address is None
-        resources = local_resources(cluster) if own else ray.enter_context(connect(cluster))
+        resources = local_resources(cluster) if own else held.enter_context(connect(cluster))
         gpus = _gpus(options.device, resources)
         settings = replace(settings, device="cuda" if gpus else "cpu")
         settings = replace(settings, precision=_precision(settings, own, out))
-        recipe = _recipe(found, settings)
+        recipe, past = _recipe(found, settings), records.past
         there = {out.child(file.path).uri: file.size for file in out.files()}
-        plan = make_plan(scenes, read_past(out), there, recipe, options.overwrite, options.retry_failed)
+        plan = make_plan(scenes, past, there, recipe, options.overwrite, options.retry_failed, out.uri)
+        run = Summary(found, out, ledger, settings, records.odd)
         if not plan.work:
             ledger.write(plan.settled)
-            return _summary(found, out, ledger, settings, plan.settled)
+            return run.of(plan.settled)
         if own:
-            ray.enter_context(connect(cluster))
+            held.enter_context(connect(cluster))
         scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
-        site = Site(run=ledger.run, out=out.uri, scratch=str(scratch), settings=settings, only_parts=gpus)
+        site = Site(
+            run=ledger.run,
+            out=out.uri,
+            scratch=str(scratch),
+            settings=settings,
+            only_parts=gpus,
+            mode=output_mode(),
+        )
         facts = load_model(found, replace(settings, device="cpu")).facts
         worker = change_worker(SceneWorker(site, facts, SharedModel(found, settings)))
-        heartbeat = ray.enter_context(_tidy(out, ledger, scratch))
-        pool = RayPool(worker, settings.threads, 1.0 if gpus else 0.0)
+        held.enter_context(_tidy(out, ledger, scratch, past))
+        pool = RayPool(worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
         shared = len(alive_nodes()) == 1 or (not out.remote and options.scratch is None)
 
-        def told(progress: Progress) -> None:
+        def report(progress: Progress) -> None:
+            check_lock()
             heartbeat.beat()
             tell(progress)
 
-        driver = Driver(pool, ledger, recipe, shared, gpus, told)
+        driver = Driver(pool, ledger, recipe, shared, gpus, report)
         try:
             progress = driver.run(plan)
         finally:
             pool.cancel()
             ledger.close()
-    return _summary(found, out, ledger, settings, driver.ended, progress, driver.stopped)
+    return run.of(driver.ended, progress, driver.stopped)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A Ray that is lost on the way is a sentence."""
+    try:
+        yield
+    except RayError as error:
+        raise RunError(
+            f"Ray was lost ({first_line(error)}); what had finished is kept, and the same command goes on."
+        ) from None
 
 
 def _gpus(device: str, resources: Resources) -> bool:
@@ -183,26 +214,36 @@ def _recipe(found: FoundModel, settings: SceneSettings) -> Recipe:
 
 
 def _scratch(out: Storage) -> str:
-    return f"{tempfile.gettempdir()}/rayscale" if out.remote else out.child(WORKSPACES).path
+    return tempfile.gettempdir() if out.remote else out.child(WORKSPACES).path
 
 
 @contextmanager
-def _tidy(out: Storage, ledger: Ledger, scratch: Path) -> Iterator[Heartbeat]:
-    """Removes what killed runs left behind, and in the end what this one did."""
-    heartbeat = Heartbeat(ledger)
-    heartbeat.beat()
+def _tidy(out: Storage, ledger: Ledger, scratch: Path, past: Mapping[str, Past]) -> Iterator[None]:
+    """Removes what killed runs left behind, and in the end what this one did.
+
+    Raises:
+        UsageError: If work in progress cannot lie in ``scratch``.
+    """
     if out.remote:
-        abort_uploads(out, alone=not others_alive(ledger))
+        abort_uploads(out, not others_alive(ledger), past)
     else:
         sweep_commits(out)
-    enter_workspace(scratch, ledger.run)
+    new = not scratch.exists()
     try:
-        yield heartbeat
+        enter_workspace(scratch, ledger.run)
+    except OSError as error:
+        raise UsageError(
+            f"Work in progress cannot lie in '{scratch}' ({reason_of(error)}); name another folder by --scratch."
+        ) from None
+    try:
+        yield
     finally:
-        heartbeat.stop()
         for _ in on_every_node(_leave, scratch, ledger.run) if len(alive_nodes()) > 1 else ():
             pass
         _leave(scratch, ledger.run)
+        with suppress(OSError):
+            if new:
+                scratch.rmdir()  # which takes an empty folder only
         if not out.remote:
             sweep_commits(out)
 
@@ -210,39 +251,3 @@ def _tidy(out: Storage, ledger: Ledger, scratch: Path) -> Iterator[Heartbeat]:
 def _leave(scratch: Path, run: str) -> None:
     sweep_workspaces(scratch)
     leave_workspace(scratch, run)
-
-
-def _summary(
-    found: FoundModel,
-    out: Storage,
-    ledger: Ledger,
-    settings: SceneSettings,
-    ended: list[Event],
-    progress: Progress | None = None,
-    stopped: str | None = None,
-) -> dict[str, Any]:
-    by_status = Counter(event["status"] for event in ended)
-    failed = sorted((event for event in ended if event["status"] == "failed"), key=lambda event: str(event["name"]))
-    return {
-        "model": found.where,
-        "scale": found.net.architecture.scale,
-        "output": out.uri,
-        "ledger": ledger.uri,
-        "run": ledger.run,
-        "written": by_status["ok"],
-        "skipped": by_status["skipped"],
-        "failed": [{"file": e["name"], "error": e["error"], "reason": e["message"]} for e in failed],
-        "errors": dict(sorted(Counter(event["error"] for event in failed).items())),
-        "flagged": [
-            {"file": e["name"], "flags": e["consistency"]["flags"]}
-            for e in ended
-            if (e.get("consistency") or {}).get("flags")
-        ],
-        "notes": [{"file": e["name"], "note": note} for e in ended for note in e.get("notes", [])],
-        "not_tried": progress.scenes - progress.done if progress else 0,
-        "stopped": stopped,
-        "megapixels": round(progress.megapixels, 3) if progress else 0.0,
-        "seconds": round(progress.seconds, 1) if progress else 0.0,
-        "device": settings.device,
-        "precision": settings.precision,
-    }

@@ -66,6 +66,15 @@ def print_archive(told: Mapping[str, Any]) -> None:
         print(f"{scenes(len(told['failed']))} failed: {_by_class(told['errors'])}")
     for outlier in told["flagged"][:_NAMED]:
         print(f"does not match its source: {outlier['file']}: {', '.join(outlier['flags'])}")
+    if told["odd_ledger_lines"]:
+        count = told["odd_ledger_lines"]
+        print(f"{count} odd {'line' if count == 1 else 'lines'} in the ledgers passed over:")
+        for odd in told["odd_ledgers"][:_NAMED]:
+            print(f"  {odd}")
+    if told["leftovers"]:
+        print("Left by killed runs of an earlier version, to be removed if none is working:")
+        for name in told["leftovers"][:_NAMED]:
+            print(f"  {told['output']}/{name}")
     if told["stopped"]:
         print(f"Given up with {scenes(told['not_tried'])} left: {told['stopped']}")
     print(f"Ledger: {told['ledger']}")

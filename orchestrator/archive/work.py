@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrator.archive.commit import enter_workspace, publish
+from orchestrator.archive.commit import publish
 from orchestrator.archive.contract import (
     LoadedModel,
     ModelFacts,
@@ -30,8 +30,10 @@ from orchestrator.archive.contract import (
     TileView,
 )
 from orchestrator.archive.listing import SIDECAR, Scene
-from orchestrator.archive.objects import bucket_and_key, client, error_class
-from orchestrator.archive.scene import check_scene, finish_scene, part_rows, upscale_part, upscale_scene
+from orchestrator.archive.objects import bucket_and_key, client, error_class, naming
+from orchestrator.archive.placing import OUTSIDE, misplaced
+from orchestrator.archive.scene import check_scene, describe_scene, finish_scene, part_rows, upscale_part, upscale_scene
+from orchestrator.archive.workspace import enter_workspace
 from orchestrator.storage import Storage
 from trainables.consistency import ConsistencyMeter
 
@@ -57,6 +59,7 @@ class Site:
         scratch: Folder of workspaces, the same path on every node.
         settings: How scenes are upscaled, the precision resolved.
         only_parts: Whether every scene goes in parts, so that what computes never encodes.
+        mode: Permissions of outputs: what the umask of the driver lets through.
     """
 
     run: str
@@ -64,6 +67,7 @@ class Site:
     scratch: str
     settings: SceneSettings
     only_parts: bool = False
+    mode: int = 0o666
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +149,21 @@ class SceneWorker:
     facts: ModelFacts
     model: Callable[[], LoadedModel]
 
+    def samples(self, scene: Scene) -> int | None:
+        """Pixels times bands of a scene, from its header; None where only fetching it would tell."""
+        if Storage(scene.source).remote:
+            return None
+        facts = describe_scene(scene.source)
+        return facts.pixels * facts.bands
+
     def begin(self, scene: Scene, workers: int) -> Outcome:
         """Upscales a scene; one that is too large for one worker, or whose encoding is another's, is divided."""
 
         def work() -> Outcome:
             settings = self.site.settings
+            reason = misplaced(scene.output, self.site.out)
+            if reason is not None:
+                return Failed(OUTSIDE, reason)
             folder = self._folder(scene, own=True)
             try:
                 source, fetched = self._fetch(scene, folder)
@@ -203,7 +217,7 @@ class SceneWorker:
         return _told(work)
 
     def _folder(self, scene: Scene, own: bool = False) -> Path:
-        name = hashlib.sha256(scene.output.encode()).hexdigest()[:16]
+        name = hashlib.sha256(scene.output.encode(errors="surrogateescape")).hexdigest()[:16]
         workspace = enter_workspace(Path(self.site.scratch), self.site.run)
         folder = workspace / (f"{name}-{os.getpid()}" if own else name)
         folder.mkdir(exist_ok=True)
@@ -218,10 +232,11 @@ class SceneWorker:
         if not path.exists():
             bucket, key = bucket_and_key(scene.source)
             temporary = folder / f"fetching-{os.getpid()}"
-            # The very object that was listed, or none.
-            found = client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{scene.version}"')
-            with found["Body"] as body, temporary.open("wb") as file:
-                shutil.copyfileobj(body, file, _AT_ONCE)
+            with naming(scene.source, "read"):
+                # The very object that was listed, or none.
+                found = client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{scene.version}"')
+                with found["Body"] as body, temporary.open("wb") as file:
+                    shutil.copyfileobj(body, file, _AT_ONCE)
             # Where nothing else tells when a scene was taken, the time of its last change does.
             os.utime(temporary, (scene.modified, scene.modified))
             temporary.replace(path)
@@ -242,10 +257,14 @@ class SceneWorker:
         _check_unchanged(scene)
         start, output = time.monotonic(), Storage(scene.output)
         item = made.path.with_name(made.path.name + SIDECAR)
-        item.write_text(json.dumps(made.item, indent=2, ensure_ascii=False), encoding="utf-8")
-        # The item first: where there is an output, there is its item.
-        publish(item, Storage(scene.output + SIDECAR), _ITEM_TYPE)
-        publish(made.path, output, _COG_TYPE)
+        item.write_text(
+            json.dumps(made.item, indent=2, ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
+        )
+        out, mode = Storage(self.site.out), self.site.mode
+        with naming(scene.output, "written"):
+            # The item first: where there is an output, there is its item.
+            publish(item, Storage(scene.output + SIDECAR), _ITEM_TYPE, out, mode)
+            publish(made.path, output, _COG_TYPE, out, mode)
         upload = time.monotonic() - start
         seconds = {**made.seconds, "fetch": made.seconds.get("fetch", 0.0) + fetched, "upload": upload}
         return Finished({**_columns(made, seconds), "consistency": meter and meter.result().to_dict()})

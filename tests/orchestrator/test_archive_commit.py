@@ -1,26 +1,15 @@
-"""Outputs appear whole; what dead processes left goes away, what live ones hold stays."""
+"""Outputs appear whole, only where they belong, and what a killed commit left goes away."""
 
-import subprocess
-import sys
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from orchestrator.archive import commit
+from orchestrator.archive.contract import SceneError
 from orchestrator.storage import Storage
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from orchestrator.archive.commit import enter_workspace
-print(enter_workspace(Path(sys.argv[1]), "live"), flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    commit.enter_workspace.cache_clear()
 
 
 def made(tmp_path, content=b"pixels"):
@@ -37,7 +26,7 @@ def test_a_commit_replaces_and_leaves_nothing_else(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tif", "deep", "out"]
 
 
-def test_a_commit_from_another_disk(tmp_path, monkeypatch):
+def test_a_commit_from_another_disk(tmp_path):
     shm = Path("/dev/shm")
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs a second file system")
@@ -56,30 +45,126 @@ def test_a_commit_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == [target]
 
 
-def test_workspaces_of_dead_runs_are_swept_and_those_of_live_ones_are_not(tmp_path):
-    folder = tmp_path / "_parts"
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        live = Path(process.stdout.readline().strip())
-        (live / "rows.tif").write_bytes(b"")
-        commit.enter_workspace(folder, "mine")
-        assert sorted(path.name for path in folder.iterdir()) == ["live", "mine"]
-        assert commit.sweep_workspaces(folder) == 0
-    finally:
-        process.kill()
-        process.communicate()
-    assert commit.sweep_workspaces(folder) == 1
-    assert [path.name for path in folder.iterdir()] == ["mine"]
-    commit.leave_workspace(folder, "mine")
-    assert not folder.exists()
+TOKEN = "0a1b2c3d"
 
 
 def test_a_commit_that_was_killed_is_swept_and_one_that_goes_on_is_not(tmp_path):
-    dead, live = (tmp_path / f".{name}.tif.00{commit._TEMPORARY}" for name in ("dead", "live"))
+    dead, live = (tmp_path / f".{name}.tif.{TOKEN}{commit._TEMPORARY}" for name in ("dead", "live"))
     dead.write_bytes(b"")
     with live.open("wb") as stream:
         commit.fcntl.flock(stream, commit.fcntl.LOCK_SH)
         assert commit.sweep_commits(Storage(str(tmp_path))) == 1
         assert list(tmp_path.iterdir()) == [live]
+
+
+@pytest.fixture
+def other_disk(monkeypatch):
+    """Renames fail between folders, as between disks."""
+    real = Path.replace
+
+    def replace(self, target):
+        if self.parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.usefixtures("other_disk")
+def test_a_copy_that_fails_leaves_no_temporary_and_what_was_made(tmp_path, monkeypatch):
+    def full(source, target, size):
+        target.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commit.shutil, "copyfileobj", full)
+    target = tmp_path / "out" / "a.tif"
+    with pytest.raises(OSError, match="No space"):
+        commit.publish(made(tmp_path), Storage(str(target)), "image/tiff")
+    assert list(target.parent.iterdir()) == []
+    assert (tmp_path / "made.tif").read_bytes() == b"pixels"
+
+
+@pytest.mark.usefixtures("other_disk")
+def test_a_copy_is_locked_and_hidden_until_it_takes_its_place(tmp_path, monkeypatch):
+    target, seen = tmp_path / "out" / "a.tif", []
+    real = commit.shutil.copyfileobj
+
+    def copy(source, stream, size):
+        seen.append([path.name for path in target.parent.iterdir()])
+        assert commit.sweep_commits(Storage(str(tmp_path))) == 0, "a copy that goes on is held"
+        real(source, stream, size)
+
+    monkeypatch.setattr(commit.shutil, "copyfileobj", copy)
+    commit.publish(made(tmp_path), Storage(str(target)), "image/tiff")
+    assert len(seen[0]) == 1
+    assert commit._OUR_TEMPORARY.fullmatch(seen[0][0])
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a.tif"]
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o022, 0o002])
+@pytest.mark.parametrize("disk", ["same", "other"])
+def test_outputs_follow_the_umask(tmp_path, request, umask, disk):
+    if disk == "other":
+        request.getfixturevalue("other_disk")
+    before = os.umask(umask)
+    try:
+        assert commit.output_mode() == 0o666 & ~umask
+        commit.publish(made(tmp_path), Storage(str(tmp_path / "out" / "a.tif")), "image/tiff")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "out" / "a.tif") == 0o666 & ~umask
+    assert mode(tmp_path / "out") == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("disk", ["same", "other"])
+def test_a_worker_with_a_wider_umask_writes_what_the_drivers_lets_through(tmp_path, request, disk):
+    if disk == "other":
+        request.getfixturevalue("other_disk")
+    target = tmp_path / "out" / "a.tif"
+    commit.publish(made(tmp_path), Storage(str(target)), "image/tiff", mode=0o600)
+    assert mode(target) == 0o600
+
+
+def test_only_temporaries_of_commits_are_swept(tmp_path):
+    kept = {
+        f"mine{commit._TEMPORARY}",  # not hidden
+        f".mine{commit._TEMPORARY}",  # no token
+        f".mine.0a1b2c3{commit._TEMPORARY}",
+        f".mine.{TOKEN.upper()}{commit._TEMPORARY}",
+        f".mine.{TOKEN}{commit._TEMPORARY}.bak",
+    }
+    for name in kept:
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / f".folder.{TOKEN}{commit._TEMPORARY}").mkdir()
+    (tmp_path / f".link.{TOKEN}{commit._TEMPORARY}").symlink_to(tmp_path / f".mine{commit._TEMPORARY}")
+    os.mkfifo(tmp_path / f".pipe.{TOKEN}{commit._TEMPORARY}")
+    before = sorted(tmp_path.iterdir())
+    ours = tmp_path / f".{TOKEN}{commit._TEMPORARY}"
+    ours.write_bytes(b"")
+    assert commit.sweep_commits(Storage(str(tmp_path))) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file to another user takes root")
+def test_another_users_temporary_is_not_swept(tmp_path):
+    theirs = tmp_path / f".{TOKEN}{commit._TEMPORARY}"
+    theirs.write_bytes(b"")
+    os.chown(theirs, 12345, 12345)
+    assert commit.sweep_commits(Storage(str(tmp_path))) == 0
+    assert theirs.exists()
+
+
+@pytest.mark.parametrize("key", ["../a.tif", "_parts/a.tif", "_Ledger/a.tif", "deep/../../a.tif", "away/a.tif"])
+def test_nothing_is_published_where_no_output_belongs(tmp_path, key):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (out / "away").symlink_to(elsewhere)
+    with pytest.raises(SceneError) as error:
+        commit.publish(made(tmp_path), Storage(f"{out}/{key}"), "image/tiff", Storage(str(out)))
+    assert error.value.kind == "outside"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["away", "elsewhere", "made.tif", "out"]

@@ -1,0 +1,171 @@
+"""Lines of ledgers as they are found: each is an event with the columns that planning needs, or odd and passed over.
+
+A ledger lies in a folder where people and programs write; whatever a line holds, it ends no run.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from orchestrator.archive.objects import error_class, open_object
+from orchestrator.storage import Storage
+from trainables.errors import StorageError, reason_of
+
+Event = dict[str, Any]
+
+LAST_ORDER = 10**15
+"""The greatest number of a run."""
+
+_READS_AT_ONCE = 16
+_LONGEST = 8 * 2**20
+"""Bytes of a line, above which it is odd: a scene of 60,000 bands needs half of that."""
+
+_TEXT = ("event", "output", "key", "run")
+_EVENTS = frozenset({"attempt", "death", "scene"})
+_SURROUNDINGS = frozenset({"transient", "error"})
+
+
+@dataclass(frozen=True, slots=True)
+class OddLines:
+    """What of one ledger is passed over.
+
+    Attributes:
+        file: Its place.
+        line: Number of its first odd line, from 1; 0 for the whole file.
+        reason: What is odd about that.
+        count: How many odd lines it has.
+    """
+
+    file: str
+    line: int
+    reason: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        where = f"{self.file}, line {self.line}" if self.line else self.file
+        more = f" (and {self.count - 1} more odd lines)" if self.count > 1 else ""
+        return f"{where}: {self.reason}{more}"
+
+
+def read_lines(files: Iterable[Storage]) -> tuple[list[Event], list[OddLines]]:
+    """Reads ledgers, several at once.
+
+    Returns:
+        All events in the order of files and lines, and what was odd. The last line of a file is not odd if it is cut
+        short, as a kill or a full disk leaves it: it is passed over.
+
+    Raises:
+        StorageError: If a bucket does not answer.
+    """
+    events: list[Event] = []
+    odd: list[OddLines] = []
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        for found, wrong in pool.map(_read_file, files):
+            events += found
+            odd += [] if wrong is None else [wrong]
+    return events, odd
+
+
+def _read_file(file: Storage) -> tuple[list[Event], OddLines | None]:
+    events: list[Event] = []
+    first, count = None, 0
+    try:
+        with open_object(file.uri) if file.remote else Path(file.path).open("rb") as stream:
+            for number, line, complete in _split(stream):
+                reason = None
+                try:
+                    events.append(parse_line(line))
+                except _CutShortError as error:
+                    reason = str(error) if complete else None
+                except (RecursionError, MemoryError):
+                    reason = "it is nested too deeply"
+                except ValueError as error:
+                    reason = str(error)
+                if reason is not None:
+                    count += 1
+                    first = first or (number, reason)
+    except Exception as error:
+        kind, reason = error_class(error)
+        reason = reason.removeprefix(f"'{file.uri}' cannot be read: ")
+        if file.remote and kind in _SURROUNDINGS:
+            raise StorageError(f"The ledger '{file.uri}' cannot be read ({reason}); try again.") from None
+        if not (file.remote and kind == "unreadable"):  # merged since it was listed
+            first, count = first or (0, f"it cannot be read ({reason if file.remote else reason_of(error)})"), count + 1
+    return events, None if first is None else OddLines(file.uri, *first, count)
+
+
+class _CutShortError(ValueError):
+    """A line is no JSON, which it may be because its end is missing."""
+
+
+def _split(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """Number and bytes of each line, and whether it ends; of a line that is too long, only the start."""
+    number, rest = 0, b""
+    while data := stream.read(2**20):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield number, line, True
+        if len(rest) > _LONGEST:
+            rest = rest[: _LONGEST + 1]
+    if rest.strip():
+        yield number + 1, rest, len(rest) > _LONGEST
+
+
+def parse_line(line: bytes) -> Event:
+    """The event of one line.
+
+    Raises:
+        ValueError: If it is none; the message says why.
+        RecursionError: If it is nested too deeply.
+    """
+    if len(line) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST / 2**20:.0f} MB")
+    try:
+        event = json.loads(line.decode())
+    except UnicodeDecodeError:
+        raise _CutShortError("it is not UTF-8") from None
+    except json.JSONDecodeError:
+        raise _CutShortError("it is no JSON") from None
+    except ValueError:
+        raise ValueError("it holds a number of too many digits") from None
+    if not isinstance(event, dict):
+        raise ValueError("it is no JSON object")
+    for column in _TEXT:
+        if not isinstance(event.get(column), str):
+            _refuse(event, column, "text")
+    if event["event"] not in _EVENTS:
+        raise ValueError("its 'event' is none of attempt, death and scene")
+    _check_number(event, "number", 1)
+    event.setdefault("order", 0)
+    _check_number(event, "order", 0)
+    if event["event"] == "scene":
+        _check_outcome(event)
+    return event
+
+
+def _check_outcome(event: Event) -> None:
+    status = event.get("status")
+    if status == "ok":
+        _check_number(event, "output_bytes", 0)
+    elif status == "failed":
+        for column in ("error", "message"):
+            if not isinstance(event.get(column), str):
+                _refuse(event, column, "text")
+    elif status != "skipped":
+        raise ValueError("its 'status' is none of ok, skipped and failed")
+
+
+def _check_number(event: Event, column: str, least: int) -> None:
+    value = event.get(column)
+    if type(value) is not int or not least <= value <= LAST_ORDER:  # a bool is an int
+        _refuse(event, column, f"a whole number from {least}")
+
+
+def _refuse(event: Event, column: str, expected: str) -> NoReturn:
+    found = type(event[column]).__name__ if column in event else "none"
+    raise ValueError(f"its '{column}' must be {expected}, found {found}")

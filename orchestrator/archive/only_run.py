@@ -1,0 +1,82 @@
+"""Two runs on the same outputs: the second is refused, unless it is meant to work beside the first.
+
+Beside each other they harm nothing, since each has its own ledger and workspace and outputs appear whole; but what both
+were given is done twice.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from orchestrator.archive.ledger import Ledger
+from orchestrator.archive.liveness import Heartbeat, others_alive
+from orchestrator.archive.objects import error_class
+from orchestrator.archive.workspace import WORKSPACES, live_runs
+from orchestrator.run_lock import locked
+from orchestrator.storage import Storage
+from trainables.errors import StorageError, UsageError
+
+
+@contextmanager
+def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
+    """Keeps other runs from the outputs until the block ends; a folder that is made for it and stays empty goes again.
+
+    Gives a function that raises where another run has taken over, because this one was cut off for minutes.
+
+    Raises:
+        UsageError: If another run works on them, and ``side_by_side`` is not given.
+    """
+    if side_by_side:
+        yield lambda: None
+        return
+    new = [] if out.remote else [path for path in (Path(out.path), *Path(out.path).parents) if not path.exists()]
+    try:
+        with ExitStack() as held:
+            check = _lock(held, out)
+            yield check
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _lock(held: ExitStack, out: Storage) -> Callable[[], None]:
+    try:
+        return held.enter_context(locked(out, f"OUTPUT '{out.uri}'")).check
+    except UsageError as error:
+        raise UsageError(f"{error} For other scenes, --side-by-side works beside it.") from None
+    except (OSError, BotoCoreError, ClientError) as error:
+        _, reason = error_class(error)
+        raise StorageError(f"Nothing can be written to '{out.uri}' ({reason}); choose another.") from None
+
+
+@contextmanager
+def alive(ledger: Ledger, out: Storage, side_by_side: bool) -> Iterator[Heartbeat]:
+    """Says that a run is alive until the block ends.
+
+    Raises:
+        UsageError: If another run is alive that works beside a third, and ``side_by_side`` is not given.
+    """
+    heartbeat = Heartbeat(ledger)
+    heartbeat.beat()
+    try:
+        if not side_by_side:
+            _refuse_others(ledger, out)
+        yield heartbeat
+    finally:
+        heartbeat.stop()
+
+
+def _refuse_others(ledger: Ledger, out: Storage) -> None:
+    if out.remote:
+        # Of two that begin in the same minute and see each other, the one with the later name gives way.
+        others = [str(other) for other in others_alive(ledger) if other.beats != 1 or other.run < ledger.run]
+    else:
+        others = [f"run {run}" for run in live_runs(Path(out.path, WORKSPACES))]
+    if others:
+        raise UsageError(
+            f"OUTPUT '{out.uri}' is being worked on by {others[0]}: wait until that run ends, or give --side-by-side, "
+            "which is for runs with other scenes."
+        )

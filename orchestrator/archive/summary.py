@@ -1,0 +1,70 @@
+"""What a run of an archive came to: counts by outcome, each failure, and what was passed over."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.archive.contract import SceneSettings
+from orchestrator.archive.driving import Progress
+from orchestrator.archive.ledger import Ledger
+from orchestrator.archive.ledger_lines import Event, OddLines
+from orchestrator.archive.workspace import WORKSPACES, earlier_workspaces
+from orchestrator.model_files import FoundModel
+from orchestrator.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run's summary, as ``--json`` prints it.
+
+    Attributes:
+        model: The model.
+        out: Place of the outputs.
+        ledger: The run's ledger.
+        settings: How scenes were upscaled.
+        odd: Lines of ledgers that were passed over.
+    """
+
+    model: FoundModel
+    out: Storage
+    ledger: Ledger
+    settings: SceneSettings
+    odd: list[OddLines]
+
+    def of(self, ended: list[Event], progress: Progress | None = None, stopped: str | None = None) -> dict[str, Any]:
+        """The summary of all scenes that have ended, and of a run that gave up if it says why."""
+        by_status = Counter(event["status"] for event in ended)
+        failed = sorted((event for event in ended if event["status"] == "failed"), key=lambda event: str(event["name"]))
+        return {
+            "model": self.model.where,
+            "scale": self.model.net.architecture.scale,
+            "output": self.out.uri,
+            "ledger": self.ledger.uri,
+            "run": self.ledger.run,
+            "written": by_status["ok"],
+            "skipped": by_status["skipped"],
+            "failed": [{"file": e["name"], "error": e["error"], "reason": e["message"]} for e in failed],
+            "errors": dict(sorted(Counter(event["error"] for event in failed).items())),
+            "flagged": [
+                {"file": e["name"], "flags": e["consistency"]["flags"]}
+                for e in ended
+                if (e.get("consistency") or {}).get("flags")
+            ],
+            "notes": [{"file": e["name"], "note": note} for e in ended for note in e.get("notes", [])],
+            "leftovers": self._leftovers(),
+            "odd_ledger_lines": sum(odd.count for odd in self.odd),
+            "odd_ledgers": [str(odd) for odd in self.odd],
+            "not_tried": progress.scenes - progress.done if progress else 0,
+            "stopped": stopped,
+            "megapixels": round(progress.megapixels, 3) if progress else 0.0,
+            "seconds": round(progress.seconds, 1) if progress else 0.0,
+            "device": self.settings.device,
+            "precision": self.settings.precision,
+        }
+
+    def _leftovers(self) -> list[str]:
+        """Workspaces of killed runs of an earlier version, which carry no marker."""
+        if self.out.remote:
+            return []
+        return [f"{WORKSPACES}/{name}" for name in earlier_workspaces(Path(self.out.path, WORKSPACES))]
