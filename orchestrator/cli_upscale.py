@@ -66,6 +66,14 @@ def upscale(
         bool,
         typer.Option("--expand-palette", help="Turn palettes into colours; else refused.", rich_help_panel=_SCENES),
     ] = False,
+    labels: Annotated[
+        Literal["auto", "repeat", "refuse", "filter"],
+        typer.Option(
+            help="Classes, masks and flags, known by name, file and values: auto repeats each value r times, refuse "
+            "refuses them; repeat takes all scenes for such, filter none.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = "auto",
     compression: Annotated[
         Literal["zstd", "deflate"],
         typer.Option(help="Of outputs; deflate for readers from before 2018.", rich_help_panel=_SCENES),
@@ -124,6 +132,7 @@ def upscale(
             band_map=cast(Any, _band_map(band_map)),
             compression=compression,
             expand_palette=expand_palette,
+            labels=labels,
         )
         options = Options(
             address=address,

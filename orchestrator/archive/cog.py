@@ -19,8 +19,8 @@ from orchestrator.archive.raw import check_extents, same_pixels, writing
 from orchestrator.archive.source import GDAL_ERRORS
 
 
-def add_overviews(path: Path, blocksize: int) -> None:
-    """Adds averages of 2×2, 4×4, … pixels until one internal tile holds all.
+def add_overviews(path: Path, blocksize: int, resampling: Resampling = Resampling.average) -> None:
+    """Adds averages, or what ``resampling`` makes, of 2×2, 4×4, … pixels until one internal tile holds all.
 
     Raises:
         SceneError: ``disk``.
@@ -31,7 +31,7 @@ def add_overviews(path: Path, blocksize: int) -> None:
             while max(raw.width, raw.height) > blocksize * 2 ** len(factors):
                 factors.append(2 ** (len(factors) + 1))
             if factors:
-                raw.build_overviews(factors, Resampling.average)
+                raw.build_overviews(factors, resampling)
         with rasterio.open(path) as raw:
             check_extents(raw, path)
 

@@ -5,7 +5,7 @@ LR is the source scene, HR its upscaled output, r the scale factor. Rows and col
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from trainables.precision import Precision
 Rows = tuple[int, int]
 Normalisation = Literal["auto", "dtype", "scales"] | tuple[float, float]
 BandMap = Literal["auto", "singly"] | tuple[tuple[int, ...], ...]
+Labels = Literal["auto", "repeat", "refuse", "filter"]
 
 KINDS = {
     "unreadable": "there is no such file, it is empty, or it is no raster",
@@ -29,7 +30,8 @@ KINDS = {
     "model_mismatch": "the bands of the scene and of the model do not go together",
     "memory": "even the smallest tile does not fit",
     "disk": "no room for scratch files or for the output",
-    "verification": "the output is not what was meant to be written",
+    "verification": "the output is not what was meant to be written, or the model gave values that are not finite",
+    "error": "anything else, with its name",
     "denied": "the storage refuses access (raised by those who fetch and store)",
     "transient": "the storage failed in a way that may pass (raised by those who fetch and store)",
 }
@@ -73,6 +75,9 @@ class SceneSettings:
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: Whether the output gets reduced-resolution overviews.
         expand_palette: Whether a palette image is turned into colours; else it is refused.
+        labels: What becomes of bands of classes or flags (``orchestrator.archive.labels``): ``auto`` repeats each value
+            r×r where they are recognised, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes,
+            ``filter`` treats all as pictures.
     """
 
     memory_mb: int = 1024
@@ -85,6 +90,7 @@ class SceneSettings:
     blocksize: int = 512
     overviews: bool = True
     expand_palette: bool = False
+    labels: Labels = "auto"
 
     def __post_init__(self) -> None:
         if self.memory_mb < 1 or self.threads < 1:
@@ -99,8 +105,20 @@ class SceneSettings:
 
     def of_the_result(self) -> dict[str, Any]:
         """What determines the output's bytes, for digests; how much memory and how many threads do not."""
-        return {name: getattr(self, name) for name in _OF_THE_RESULT}
+        settings = {name: getattr(self, name) for name in _OF_THE_RESULT}
+        # Added later: at its default it is left out, so that what was finished before it stays finished.
+        return settings if self.labels == "auto" else {**settings, "labels": self.labels}
 
+    def for_bands(self, bands: int, dtype: str) -> "SceneSettings":
+        """The same with smaller internal tiles where a scene has so many bands that they would not fit a cache."""
+        side = self.blocksize
+        while side > 128 and side % 32 == 0 and bands * np.dtype(dtype).itemsize * side**2 > _LARGEST_BLOCK:
+            side //= 2
+        return self if side == self.blocksize else replace(self, blocksize=side)
+
+
+_LARGEST_BLOCK = 2**25
+"""Bytes of an output's internal tile in all bands: two of them fit GDAL's cache, else each band decodes it anew."""
 
 _OF_THE_RESULT = (
     *("precision", "normalisation", "band_map", "compression", "blocksize", "overviews", "expand_palette"),

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
+_LIMIT = 3.3e38
+"""-3.4e38, however it was rounded, means that there is no value, whether a file says so or not."""
 
 
 def valid_samples(pixels: Pixels, nodata: float | None) -> Mask:
-    """Which samples are neither nodata nor NaN nor infinite."""
-    valid = np.isfinite(pixels) if pixels.dtype.kind == "f" else np.ones(pixels.shape, bool)
+    """Which samples are neither nodata nor NaN nor infinite, nor at the limits of float32, as no measurement is."""
+    valid = np.abs(pixels) < _LIMIT if pixels.dtype.kind == "f" else np.ones(pixels.shape, bool)
     if nodata is not None and not np.isnan(nodata):
         valid &= pixels != nodata
     return valid

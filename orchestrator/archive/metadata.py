@@ -4,6 +4,8 @@ The formulas for scaled ground control points and rational polynomials are those
 times the source's pixel (tests/orchestrator/test_archive_georeferencing.py).
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import rasterio
@@ -18,8 +20,15 @@ from trainables.version import __version__
 
 NAMESPACE = "RAYSCALE"
 _OWN_BY_GDAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "TIFF", "COLOR_PROFILE"}
-_WRONG_AFTER = ("STATISTICS_", "TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "TIFFTAG_RESOLUTIONUNIT", "AREA_OR_POINT")
+_REFERRING = {"OVERVIEWS", "GEOLOCATION"}
+"""They name other files, the first one such as GDAL would open."""
+_WRONG_AFTER = (
+    *("STATISTICS_", "AREA_OR_POINT", "NODATA_VALUES", "TIFFTAG_MINSAMPLEVALUE", "TIFFTAG_MAXSAMPLEVALUE"),
+    *("EXIF_Orientation", "EXIF_PixelXDimension", "EXIF_PixelYDimension", "EXIF_ImageWidth", "EXIF_ImageLength"),
+    *("EXIF_XResolution", "EXIF_YResolution", "EXIF_ResolutionUnit"),
+)
 """Of the source's pixels, not of the output's."""
+_RESOLUTIONS = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
 
 
 def carry_over(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int, tags: dict[str, str]) -> list[str]:
@@ -34,22 +43,29 @@ def carry_over(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int, ta
     Returns:
         Notes on what could not be carried over.
     """
-    notes = _place(scene, target, scale)
+    notes = _place(scene, target, scale) + scene.notes
     source = scene.dataset
-    if not scene.palette:
-        target.descriptions = source.descriptions
-        target.scales, target.offsets = source.scales, source.offsets
-        target.units = tuple(unit or "" for unit in source.units)
+    if not scene.expanded:
+        target.descriptions = [source.descriptions[band - 1] for band in scene.written]
+        target.scales = [source.scales[band - 1] for band in scene.written]
+        target.offsets = [source.offsets[band - 1] for band in scene.written]
+        if scene.palette:
+            target.write_colormap(1, source.colormap(1))
+        target.units = tuple(source.units[band - 1] or "" for band in scene.written)
     target.colorinterp = output_colours(scene)
-    target.update_tags(**_kept(source.tags()), **tags)
+    target.update_tags(**_kept(source.tags()), **_resolution(source.tags(), scale), **tags)
     for name in source.tag_namespaces():
         if name in _OWN_BY_GDAL:
             continue
-        if ":" in name or name == "GEOLOCATION":
+        if ":" in name or name in _REFERRING:
             notes.append(f"tags of {name} were left out")
         else:
             target.update_tags(ns=name, **_kept(source.tags(ns=name)))
-    bands = {} if scene.palette else {band: _kept(source.tags(band)) for band in source.indexes}
+    bands = (
+        {}
+        if scene.expanded
+        else {number: _kept(source.tags(band)) for number, band in enumerate(scene.written, start=1)}
+    )
     for band, kept in bands.items():
         target.update_tags(band, **kept)
     if any(bands.values()) and has_own_namespaces(target):
@@ -98,12 +114,23 @@ def has_own_namespaces(dataset: "rasterio.io.DatasetReader") -> bool:
 
 
 def _kept(tags: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in tags.items() if not name.startswith(_WRONG_AFTER)}
+    left_out = (*_WRONG_AFTER, *_RESOLUTIONS)
+    return {name: value for name, value in tags.items() if not name.startswith(left_out)}
 
 
-def own_tags(model: ModelFacts, normalisation: str, band_map: str) -> dict[str, str]:
+def _resolution(tags: dict[str, str], scale: int) -> dict[str, str]:
+    """Dots per inch or centimetre of the output, whose print is as large."""
+    scaled = {}
+    for name in _RESOLUTIONS:
+        with suppress(KeyError, ValueError):
+            scaled[name] = f"{float(tags[name].split()[0]) * scale:g}"
+    return scaled
+
+
+def own_tags(model: ModelFacts, normalisation: str, band_map: str, repeated: Sequence[int] = ()) -> dict[str, str]:
     """What an output says of how it was made; nothing in it depends on when or where."""
-    return {
+    labels = {f"{NAMESPACE}_REPEATED": ",".join(map(str, sorted(repeated)))} if repeated else {}
+    return labels | {
         f"{NAMESPACE}_VERSION": __version__,
         f"{NAMESPACE}_MODEL": model.name,
         f"{NAMESPACE}_MODEL_SHA256": model.digest,

@@ -6,7 +6,7 @@ all of one shape. Memory holds one strip of LR rows and one cell, whatever the s
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,10 @@ from trainables.working_memory import SMALLEST_TILE, tile_within
 
 _ROWS_AT_ONCE = 32
 """HR rows that are rounded at once on a CPU: they stay in its cache."""
+
+
+_LARGEST_CELL = 2**28
+"""Bytes of what is written at once, in all bands."""
 
 
 class _OutOfMemoryError(Exception):
@@ -142,29 +146,40 @@ class Worker:
             return cut(of, row - margin, column - margin, *whole, self.scene.facts.height, first)
 
         lr = window(strip.pixels)
-        valid = None if strip.valid is None else window(strip.valid)
-        if valid is not None:
-            core = valid[:, margin : margin + rows, margin : margin + columns]
-            source = lr[:, margin : margin + rows, margin : margin + columns]
-            if not core.any():
-                out[:, *place] = enlarged(source, r)
-                return
+        source = lr[:, margin : margin + rows, margin : margin + columns]
+        lost = None if strip.valid is None else self._lost(window(strip.valid), strip, window, rows, columns)
+        if not self.groups or (lost is not None and lost.all()):
+            out[:, *place] = enlarged(source, r)
+            return
+        if strip.valid is not None:
+            valid = window(strip.valid)
             inner = slice(margin - halo, margin + grid.rows + halo), slice(margin - halo, margin + grid.columns + halo)
             lr = (filled(lr, valid, halo) if not valid.all() else lr)[:, *inner]
         with tally.timed("model"):
             for group in self.groups:
                 self._upscale(lr[list(group)], group, out[:, *place])
-        if valid is not None:
-            self._restore(out[:, *place], source, core, strip, tile)
+        for band in self.scene.repeated:
+            out[band, *place] = enlarged(source[band], r)
+        if lost is not None:
+            nudge(out[:, *place], self.scene.nodata)
+            if lost.any():
+                lost = enlarged(lost, r)
+                out[:, *place][lost] = enlarged(source, r)[lost]
 
-    def _restore(
-        self, out: NDArray[Any], source: NDArray[Any], core: NDArray[np.bool_], strip: Strip, tile: Tile
-    ) -> None:
-        r = self.model.net.scale
-        nudge(out, self.scene.nodata)
-        if not core.all():
-            lost = enlarged(~core, r)
-            out[lost] = enlarged(source, r)[lost]
+    def _lost(
+        self,
+        valid: NDArray[np.bool_],
+        strip: Strip,
+        window: Callable[[NDArray[Any]], NDArray[Any]],
+        rows: int,
+        columns: int,
+    ) -> NDArray[np.bool_]:
+        """Which samples of a tile's core get back what the source holds there."""
+        margin = self.margin
+        lost = ~valid[:, margin : margin + rows, margin : margin + columns]
+        if strip.alpha is not None and self.scene.nodata is None and not self.scene.masked:
+            lost &= ~_shown_beside(window(strip.alpha), margin, rows, columns)
+        return lost
 
     def _upscale(self, lr: NDArray[Any], group: Group, out: NDArray[Any]) -> None:
         """One group of bands, (c, h + 2R, w + 2R) source values, into its bands of ``out``."""
@@ -202,10 +217,23 @@ def _through(
         if len(lr) < channels:
             values = values.mean(0, keepdim=True)
         values = torch.addcmul(column(low), values, column(span))
+        if not torch.isfinite(values).all():
+            raise SceneError(
+                "verification",
+                "The model gave values that are not finite where the scene has some: its weights are damaged, or the "
+                "scene's values are too large for it.",
+            )
         if out.dtype.kind != "f":
             limits = np.iinfo(out.dtype)
             values = values.round_().clamp_(limits.min, limits.max).to(getattr(torch, out.dtype.name))
         out[bands, first : first + rows] = values.cpu().numpy()
+
+
+def _shown_beside(alpha: NDArray[Any], margin: int, rows: int, columns: int) -> NDArray[np.bool_]:
+    """Which pixels touch one that is not transparent: interpolation lets them be seen, so they keep their fill."""
+    shown = alpha[margin - 1 : margin + rows + 1, margin - 1 : margin + columns + 1] > 0
+    lines = shown[:-2] | shown[1:-1] | shown[2:]
+    return lines[:, :-2] | lines[:, 1:-1] | lines[:, 2:]
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -231,7 +259,9 @@ def make_worker(
             f"Not even tiles of {SMALLEST_TILE} pixels fit into memory_mb {settings.memory_mb}; give it more.",
         )
     step = row_step(net.scale, settings.blocksize)
-    cells = Grid.of(facts.height, facts.width, max(tile, step), net.radius, step)
+    # A cell is in memory in all bands.
+    side = int((_LARGEST_CELL / (len(norm.low) * np.dtype(facts.dtype).itemsize)) ** 0.5) // net.scale
+    cells = Grid.of(facts.height, facts.width, max(min(tile, side), step), net.radius, step)
     return Worker(scene, model, groups, norm, cells, tile)
 
 

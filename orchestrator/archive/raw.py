@@ -47,12 +47,13 @@ def output_colours(scene: Scene) -> list[ColorInterp]:
     """Colour interpretation of all bands of the output."""
     colours = [ColorInterp[colour] for colour in scene.colours]
     if scene.alpha is not None:
-        colours.insert(scene.alpha - 1, ColorInterp.alpha)
+        colours.insert(min(scene.alpha - 1, len(colours)), ColorInterp.alpha)
     return colours
 
 
 def _profile(scene: Scene, scale: int, rows: int, settings: SceneSettings) -> dict[str, Any]:
     colours = output_colours(scene)
+    palette = scene.palette and not scene.expanded
     rgb = colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
     return {
         "driver": "GTiff",
@@ -60,15 +61,20 @@ def _profile(scene: Scene, scale: int, rows: int, settings: SceneSettings) -> di
         "height": rows * scale,
         "count": len(colours),
         "dtype": scene.facts.dtype,
-        "nodata": None if scene.palette else scene.nodata,
+        "nodata": None if scene.expanded else scene.nodata,
         "tiled": True,
         "blockxsize": settings.blocksize,
         "blockysize": settings.blocksize,
         "interleave": "pixel",
         "bigtiff": "yes",
-        "photometric": "rgb" if rgb and scene.facts.dtype in ("uint8", "uint16") else "minisblack",
+        "photometric": "palette"
+        if palette
+        else "rgb"
+        if rgb and scene.facts.dtype in ("uint8", "uint16")
+        else "minisblack",
         # Else GDAL writes the extra bands as unspecified first, and as alpha only after the pixels.
         "alpha": "yes" if scene.alpha == len(colours) else "no",
+        **scene.encoding.colour,
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import rasterio
 import torch
+from rasterio.enums import Resampling
 
 from orchestrator.archive.cog import add_overviews, copy_as_cog, digest, published, verify
 from orchestrator.archive.contract import (
@@ -29,15 +30,16 @@ from orchestrator.archive.contract import (
     SceneOutput,
     SceneSettings,
 )
+from orchestrator.archive.meaning import Meaning, settle
 from orchestrator.archive.metadata import carry_over, own_tags
 from orchestrator.archive.part import make_worker, row_step, upscale_rows
 from orchestrator.archive.raw import check_room, join, writing
 from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.stac import NO_GEOMETRY, make_item
-from orchestrator.archive.values import Group, Normalisation, band_groups, band_text, normalisation
+from orchestrator.archive.values import band_text
 from orchestrator.model_files import FoundModel
 from trainables.allocator import keep_freed_memory
-from trainables.errors import UsageError
+from trainables.errors import UsageError, reason_of
 from trainables.inference import prepared
 from trainables.working_memory import LARGEST_TILE, bytes_per_pixel
 
@@ -74,13 +76,31 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
     return LoadedModel(facts, net, bytes_per_pixel(net, facts.channels))
 
 
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    """Turns whatever is raised inside one scene into a :class:`SceneError`, but what the caller has done wrong.
+
+    Raises:
+        SceneError: ``memory`` or ``error``.
+    """
+    try:
+        with gdal():
+            yield
+    except (SceneError, UsageError):
+        raise
+    except MemoryError:
+        raise SceneError("memory", "There is not enough memory for it.") from None
+    except Exception as error:
+        raise SceneError("error", reason_of(error)) from error
+
+
 def describe_scene(path: Path | str) -> SceneFacts:
     """Opens a scene and says what it is; its pixels are not read.
 
     Raises:
         SceneError: ``unreadable``, ``unsupported``, ``denied`` or ``transient``.
     """
-    with gdal(), Scene(path) as scene:
+    with _named_failures(), Scene(path) as scene:
         return scene.facts
 
 
@@ -90,8 +110,8 @@ def check_scene(path: Path | str, model: ModelFacts, settings: SceneSettings) ->
     Raises:
         SceneError: What :func:`describe_scene` raises, ``normalisation`` or ``model_mismatch``.
     """
-    with gdal(), Scene(path) as scene:
-        _meaning(scene, model, settings)
+    with _named_failures(), Scene(path) as scene:
+        settle(scene, model, settings)
         return scene.facts
 
 
@@ -102,7 +122,7 @@ def part_rows(facts: SceneFacts, scale: int, settings: SceneSettings, parts: int
         LR rows of at most ``parts`` parts, about even; all but the last end where a row of the output's internal
         tiles ends, and, in scenes of many, where a row of the network's tiles does.
     """
-    step = row_step(scale, settings.blocksize)
+    step = row_step(scale, settings.for_bands(facts.bands, facts.dtype).blocksize)
     tile = max(1, LARGEST_TILE // step) * step
     step = tile if facts.height >= 4 * parts * tile else step
     steps = math.ceil(facts.height / step)
@@ -132,10 +152,11 @@ def upscale_part(
     Raises:
         SceneError: ``corrupt``, ``memory``, ``disk``, or what :func:`check_scene` raises.
     """
-    with gdal(), Scene(path) as scene:
-        groups, norm = _meaning(scene, model.facts, settings)
+    with _named_failures(), Scene(path) as scene:
+        meaning = settle(scene, model.facts, settings)
+        settings = settings.for_bands(scene.facts.bands, scene.facts.dtype)
         check_room(part_path.parent, scene.facts.raw_bytes(model.facts.scale, rows[1] - rows[0]))
-        worker = make_worker(scene, model, groups, norm, settings)
+        worker = make_worker(scene, model, meaning.groups, meaning.norm, settings)
         return upscale_rows(worker, rows, part_path, settings, observe)
 
 
@@ -164,10 +185,11 @@ def finish_scene(
         SceneError: ``disk`` or ``verification``, or what :func:`check_scene` raises.
     """
     parts = sorted(parts, key=lambda part: part.rows)
-    with gdal(), Scene(path) as scene:
+    with _named_failures(), Scene(path) as scene:
         clock = _Clock({phase: sum(part.seconds[phase] for part in parts) for phase in ("read", "model", "write")})
         _check_parts(parts, scene.facts.height)
-        groups, norm = _meaning(scene, model, settings)
+        meaning = settle(scene, model, settings)
+        settings = settings.for_bands(scene.facts.bands, scene.facts.dtype)
         raw, temporary = parts[0].path, None
         try:
             if len(parts) > 1:
@@ -175,7 +197,7 @@ def finish_scene(
                 raw = temporary = parts[0].path.with_name(f"{parts[0].path.stem}.joined.tif")
                 with clock.timed("assemble"):
                     join(parts, raw, scene, model.scale, settings)
-            return _finish(scene, parts, raw, cog_path, model, settings, provenance, groups, norm, clock)
+            return _finish(scene, parts, raw, cog_path, model, settings, provenance, meaning, clock)
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
@@ -204,14 +226,15 @@ def upscale_scene(
     Raises:
         SceneError: Of any kind.
     """
-    facts = check_scene(path, model.facts, settings)
-    check_room(scratch, facts.scratch_bytes(model.facts.scale))
-    raw = scratch / f"{cog_path.stem}.raw.tif"
-    try:
-        part = upscale_part(path, (0, facts.height), raw, model, settings, observe)
-        return finish_scene(path, [part], cog_path, model.facts, settings, provenance)
-    finally:
-        raw.unlink(missing_ok=True)
+    with _named_failures():
+        facts = check_scene(path, model.facts, settings)
+        check_room(scratch, facts.scratch_bytes(model.facts.scale))
+        raw = scratch / f"{cog_path.stem}.raw.tif"
+        try:
+            part = upscale_part(path, (0, facts.height), raw, model, settings, observe)
+            return finish_scene(path, [part], cog_path, model.facts, settings, provenance)
+        finally:
+            raw.unlink(missing_ok=True)
 
 
 @dataclass
@@ -223,20 +246,6 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[phase] = round(time.perf_counter() - start, 4)
-
-
-def _meaning(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[tuple[Group, ...], Normalisation]:
-    if scene.palette and not settings.expand_palette:
-        raise SceneError(
-            "unsupported",
-            "Its values are indices of a palette, which must not be filtered; expand the palette to treat them as "
-            "colours.",
-        )
-    if settings.expand_palette and scene.palette and scene.facts.dtype != "uint8":
-        raise SceneError("unsupported", f"Its palette has {scene.facts.dtype} indices; only uint8 can be expanded.")
-    groups = band_groups(scene.colours, model, settings)
-    scales, offsets = scene.of_image(scene.dataset.scales), scene.of_image(scene.dataset.offsets)
-    return groups, normalisation(scene.facts.dtype, scales, offsets, model, settings)
 
 
 def _check_parts(parts: list[PartFacts], height: int) -> None:
@@ -255,15 +264,15 @@ def _finish(
     model: ModelFacts,
     settings: SceneSettings,
     provenance: Provenance,
-    groups: tuple[Group, ...],
-    norm: Normalisation,
+    meaning: Meaning,
     clock: _Clock,
 ) -> SceneOutput:
-    bands = band_text(groups)
+    norm, bands = meaning.norm, band_text(meaning.groups) or "none"
     with clock.timed("overviews"):
         notes = _describe(scene, raw, model, norm.text, bands)
         if settings.overviews:
-            add_overviews(raw, settings.blocksize)
+            # Between two classes there is no mean.
+            add_overviews(raw, settings.blocksize, Resampling.nearest if scene.repeated else Resampling.average)
     with published(cog_path) as partial:
         with clock.timed("encode"):
             copy_as_cog(raw, partial, settings)
@@ -305,4 +314,5 @@ def _over_parts(which: Any, values: list[list[float | None]]) -> list[float | No
 
 def _describe(scene: Scene, raw: Path, model: ModelFacts, norm: str, bands: str) -> list[str]:
     with writing(raw), rasterio.open(raw, "r+") as target:
-        return carry_over(scene, target, model.scale, own_tags(model, norm, bands))
+        tags = own_tags(model, norm, bands, [scene.image[band] for band in scene.repeated])
+        return carry_over(scene, target, model.scale, tags)

@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orchestrator.archive.contract import LoadedModel, ModelFacts, SceneSettings
+from orchestrator.archive.contract import LoadedModel, SceneSettings
 from orchestrator.archive.footprint import enlarged
+from orchestrator.archive.meaning import settle
 from orchestrator.archive.pairing import check_pair, degraded, read_whole, readable, write_lr
-from orchestrator.archive.scene import check_scene, upscale_part
+from orchestrator.archive.scene import upscale_part
 from orchestrator.archive.source import Scene, gdal
-from orchestrator.archive.values import Normalisation, band_groups, band_text, normalisation
+from orchestrator.archive.values import Normalisation, band_text
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.evaluation import Upscaler
@@ -105,18 +106,19 @@ def score_scene(
     """
     facts = models["model"].facts
     with gdal(), TemporaryDirectory(prefix="rayscale-") as folder, readable(hr) as path, Scene(path) as scene:
-        check_scene(path, facts, settings)
         _check_size(scene, LEAST_LR_SIDE * facts.scale)
-        groups, norm = band_groups(scene.colours, facts, settings), _normalisation(scene, facts, settings)
+        # Classes have no PSNR; what is no class in HR is none in LR.
+        meaning = settle(scene, facts, replace(settings, labels="refuse"))
+        settings = replace(settings, labels="filter")
         scratch, scores = Path(folder), {}
         with _lr_file(lr, scene, facts.scale, scratch) as lr_path, Scene(lr_path) as source:
             reference, valid = _cut(scene, facts.scale)
             valid = valid & enlarged(read_whole(source)[1], facts.scale)
-            target, own = _normalised(reference, valid, norm), _normalisation(source, facts, settings)
+            target, own = _normalised(reference, valid, meaning.norm), settle(source, facts, settings).norm
             for arm, model in models.items():
                 pixels = _upscaled(lr_path, source, model, settings, scratch / f"{arm}.tif")
                 scores[arm] = compare(_normalised(pixels, valid, own), target, torch.from_numpy(valid), facts.scale)
-    return ScoredScene(name, len(scene.image), scene.facts.dtype, norm.text, band_text(groups), scores)
+    return ScoredScene(name, len(scene.image), scene.facts.dtype, meaning.norm.text, band_text(meaning.groups), scores)
 
 
 def compare(output: Tensor, target: Tensor, valid: Tensor, scale: int) -> SceneScore:
@@ -203,11 +205,6 @@ def _upscaled(path: str, source: Scene, model: LoadedModel, settings: SceneSetti
         pixels: NDArray[Any] = output.read(source.image)
     raw.unlink()
     return pixels
-
-
-def _normalisation(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Normalisation:
-    scales, offsets = scene.of_image(scene.dataset.scales), scene.of_image(scene.dataset.offsets)
-    return normalisation(scene.facts.dtype, scales, offsets, model, settings)
 
 
 def _normalised(pixels: NDArray[Any], valid: NDArray[np.bool_], norm: Normalisation) -> Tensor:

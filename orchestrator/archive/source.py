@@ -3,110 +3,63 @@
 Every :class:`Scene` is a dataset handle of its own: GDAL's are not safe to share between threads.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from orchestrator.archive.contract import SceneError, SceneFacts
+from orchestrator.archive.encoding import encoding_of
 from orchestrator.archive.footprint import valid_samples
+from orchestrator.archive.limits import Header, check_header
+from orchestrator.archive.opening import GDAL_ERRORS, gdal, open_raster, plain
+from orchestrator.archive.strips import Strip, divided, tidy_limits, usable_nodata
 from orchestrator.archive.values import DTYPES
 
+__all__ = ["GDAL_ERRORS", "Scene", "Strip", "gdal"]
+
 _PALETTE_BANDS = 3
-GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
-"""What rasterio raises; a failing copy raises GDAL's own class, which is no RasterioError."""
-
-_OPTIONS = {
-    "GDAL_CACHEMAX": 64,
-    "GDAL_NUM_THREADS": 1,
-    "GDAL_PAM_ENABLED": True,
-    "GDAL_TIFF_INTERNAL_MASK": True,
-    # Without these two, a PNG or JPEG that is cut short reads as garbage and nothing is said.
-    "GDAL_PNG_WHOLE_IMAGE_OPTIM": False,
-    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
-}
-
-
-@contextmanager
-def gdal(**options: Any) -> Iterator[None]:
-    """GDAL's options for all work on scenes; what is set around it, such as credentials, stays."""
-    with rasterio.Env(**{**_OPTIONS, **options}), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Some whole rows of a scene.
-
-    Attributes:
-        pixels: (image bands, n, W) in the source's data type.
-        valid: bool, the same shape; None where every sample has a value.
-        alpha: (n, W), transparency.
-        mask: bool (n, W), False where the file's mask hides the pixel.
-    """
-
-    pixels: NDArray[Any]
-    valid: NDArray[np.bool_] | None
-    alpha: NDArray[Any] | None
-    mask: NDArray[np.bool_] | None
-
-    def joined(self, after: "Strip") -> "Strip":
-        """These rows and those that follow."""
-        return Strip(*(_joined(getattr(self, name), getattr(after, name)) for name in self.__slots__))
-
-    def rows(self, first: int, last: int) -> "Strip":
-        """Some of the rows, counted from this strip's first; views."""
-        parts: Iterator[Any] = (getattr(self, name) for name in self.__slots__)
-        cut: list[Any] = [None if part is None else part[..., first:last, :] for part in parts]
-        return Strip(*cut)
-
-
-def _joined(one: NDArray[Any] | None, other: NDArray[Any] | None) -> Any:
-    return None if one is None or other is None else np.concatenate([one, other], axis=-2)
+_SAMPLES, _SAMPLE = 4, 96
+"""Windows to a side, and their side in pixels, that stand for a scene."""
 
 
 class Scene:
-    """An open source scene.
+    """An open source scene; rows and columns are those that a viewer shows, whatever the order they are stored in.
 
     Attributes:
         path: Where it is.
         dataset: rasterio's.
         facts: What it is.
-        image: Band numbers of what the network sees.
+        encoding: What its header says of its samples.
+        image: Band numbers of what the network sees or what is repeated.
         alpha: Band number of its transparency; None where it has none.
         masked: Whether a mask says which pixels are there.
         nodata: The value of samples without one; None where there is none, or none that its data type can hold.
+        palette: Whether its one band holds indices of colours.
+        bits: Bits of its samples, where these are fewer than its data type has.
+        repeated: Positions among the image bands of those that are repeated instead of filtered, with the reason; set
+            by :meth:`repeat`.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = path
         self._last: tuple[int, int, Strip | None] = (0, 0, None)
-        try:
-            self.dataset = rasterio.open(path, sharing=False)
-        except GDAL_ERRORS as error:
-            raise SceneError(*_why_not_open(path, error)) from None
-        try:
+        self.repeated: dict[int, str] = {}
+        with ExitStack() as stack:
+            self.dataset = stack.enter_context(open_raster(path))
             self._look()
-        except BaseException:
-            self.dataset.close()
-            raise
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.dataset.close()
+        self._open.close()
 
     def _look(self) -> None:
         dataset = self.dataset
@@ -119,28 +72,120 @@ class Scene:
                 "unsupported",
                 f"Its data type is {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} for all bands.",
             )
+        dtype = dataset.dtypes[0]
+        structure = dataset.tags(ns="IMAGE_STRUCTURE")
+        check_header(
+            Header(
+                width=dataset.width,
+                height=dataset.height,
+                bands=dataset.count,
+                dtype=dtype,
+                block=dataset.block_shapes[0],
+                together=structure.get("INTERLEAVE") == "PIXEL",
+                size=None if str(self.path).startswith("/vsimem/") else Path(self.path).stat().st_size,
+            )
+        )
+        self.encoding = encoding_of(self.path, dataset)
         colours = dataset.colorinterp
-        self.palette = ColorInterp.palette in colours
+        bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0))
+        self.bits = bits if dtype != "float32" and 0 < bits < 8 * np.dtype(dtype).itemsize else None
+        placed = not dataset.transform.is_identity or dataset.crs is not None
+        kind = "gcps" if dataset.gcps[0] else "georeferenced" if placed else "rpcs" if dataset.rpcs else "none"
+        self._gray = self._levels(kind != "none", structure.get("MINISWHITE") == "YES")
+        # GDAL shows gray of few bits as a palette; on a map, one bit is a flag and its two colours are kept.
+        flags = kind != "none" and self.bits == 1
+        self.palette = ColorInterp.palette in colours and self._gray is None and (flags or not self.encoding.gray)
         alphas = [band for band, colour in enumerate(colours, start=1) if colour == ColorInterp.alpha]
-        self.alpha = alphas[-1] if alphas and dataset.dtypes[0] != "float32" else None
-        self.image = [band for band in dataset.indexes if band != self.alpha]
+        self.alpha = alphas[-1] if alphas and dtype != "float32" and not self.encoding.opaque else None
+        hidden = alphas if self.encoding.opaque else [self.alpha]
+        self.image = [band for band in dataset.indexes if band not in hidden]
         if not self.image:
             raise SceneError("unsupported", "It has no band beside its transparency.")
         if self.palette and dataset.count > 1:
             raise SceneError("unsupported", f"It has a palette and {dataset.count} bands; expected one band.")
-        flags = dataset.mask_flag_enums[self.image[0] - 1]
-        self.masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-        self.nodata = _nodata(dataset.nodata, dataset.dtypes[0])
-        placed = not dataset.transform.is_identity or dataset.crs is not None
+        masks = dataset.mask_flag_enums[self.image[0] - 1]
+        self.masked = MaskFlags.per_dataset in masks and MaskFlags.alpha not in masks
+        self._stored_nodata = usable_nodata(dataset.nodata, dtype)
+        self.nodata = self._stored_nodata
+        if self._gray is not None and self.nodata is not None:
+            self.nodata = float(self._gray[int(self.nodata)])
+        self._turned = self.encoding.orientation if kind == "none" else 1
+        width, height = dataset.width, dataset.height
+        if self._turned != 1 and self.encoding.transposed:
+            width, height = height, width
         self.facts = SceneFacts(
-            width=dataset.width,
-            height=dataset.height,
+            width=width,
+            height=height,
             bands=dataset.count,
-            dtype=dataset.dtypes[0],
-            kind="gcps" if dataset.gcps[0] else "georeferenced" if placed else "rpcs" if dataset.rpcs else "none",
+            dtype=dtype,
+            kind=kind,  # type: ignore[arg-type]
             driver=dataset.driver,
             palette=self.palette,
         )
+
+    def _levels(self, placed: bool, white_is_zero: bool) -> NDArray[np.uint8] | None:
+        """The gray level of each stored value, where it is another one: few bits, or white as 0."""
+        dataset = self.dataset
+        if white_is_zero and dataset.dtypes[0] != "uint8":
+            raise SceneError(
+                "unsupported", f"Its white is 0 (MinIsWhite) in {dataset.dtypes[0]}; turn it round, or make it 8-bit."
+            )
+        if placed and self.bits == 1:
+            return None
+        shown = {ColorInterp.gray} if dataset.count == 1 else {ColorInterp.red, ColorInterp.green, ColorInterp.blue}
+        pictured = self.encoding.gray or set(dataset.colorinterp) == shown
+        few = dataset.dtypes[0] == "uint8" and self.bits is not None and not placed and pictured
+        if not (white_is_zero or few):
+            return None
+        most = 2 ** (self.bits or 8) - 1
+        levels = np.minimum(np.arange(256), most)
+        levels = levels if placed else levels * 255 // most
+        table: NDArray[np.uint8] = (levels.max() - levels if white_is_zero else levels).astype(np.uint8)
+        return table
+
+    @property
+    def placed(self) -> bool:
+        """Whether it says where on earth its pixels lie."""
+        return self.facts.kind != "none"
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the file is converted or left out on reading."""
+        notes = list(self.encoding.notes)
+        if self.encoding.orientation != 1:
+            done = "was applied" if self._turned != 1 else "was left out, since its place refers to the rows as stored"
+            notes.append(f"its orientation ({self.encoding.orientation}) {done}")
+        if self._associated:
+            notes.append("colours were multiplied by alpha and no longer are")
+        if self._gray is not None:
+            if self._gray[0]:
+                notes.append(f"its white was 0 (MinIsWhite) and is {self._gray[0]}")
+            if self.bits is not None and not self.placed:
+                notes.append(f"{self.bits}-bit values became 8-bit values of the same shades")
+        for reason in dict.fromkeys(self.repeated.values()):
+            bands = [str(self.image[each]) for each, why in self.repeated.items() if why == reason]
+            which = "all bands were" if len(bands) == len(self.image) else f"bands {', '.join(bands)} were"
+            notes.append(f"{which} repeated, not filtered, as classes or flags ({reason})")
+        return notes
+
+    @property
+    def _associated(self) -> bool:
+        return self.encoding.associated and self.alpha is not None
+
+    @property
+    def written(self) -> list[int]:
+        """Numbers of the bands that an output has, unless its palette is expanded."""
+        return sorted(self.image if self.alpha is None else [*self.image, self.alpha])
+
+    @property
+    def expanded(self) -> bool:
+        """Whether its palette becomes colours."""
+        return self.palette and not self.repeated
+
+    def repeat(self, reasons: Mapping[int, str]) -> None:
+        """Sets which image bands are repeated, and why."""
+        self.repeated = dict(reasons)
+        self._last = (0, 0, None)
 
     @property
     def may_lack_values(self) -> bool:
@@ -150,13 +195,15 @@ class Scene:
     @property
     def colours(self) -> list[str]:
         """Colour interpretation of each image band, as the output has it."""
-        if self.palette:
+        if self.expanded:
             return ["red", "green", "blue"]
+        if len(self.image) == 1 and (self._gray is not None or (self.encoding.gray and not self.palette)):
+            return ["gray"]
         return [self.dataset.colorinterp[band - 1].name for band in self.image]
 
     def of_image(self, values: Sequence[Any]) -> list[Any]:
         """Those of one value for each band that belong to image bands."""
-        if self.palette:
+        if self.expanded:
             return [values[0]] * _PALETTE_BANDS
         return [values[band - 1] for band in self.image]
 
@@ -175,22 +222,62 @@ class Scene:
         self._last = (first, last, strip)
         return strip
 
+    def samples(self) -> list[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+        """Windows all over the scene as stored, each (bands, h, w), and which of their samples have a value.
+
+        Windows that cannot be read are left out; reading the rows names what is wrong.
+        """
+        windows, dataset = [], self.dataset
+        for row in _spread(dataset.height):
+            for column in _spread(dataset.width):
+                window = Window(column[0], row[0], column[1], row[1])
+                try:
+                    pixels = dataset.read(self.image, window=window)
+                    valid = valid_samples(pixels, self._stored_nodata) if self.may_lack_values else None
+                    if valid is not None and (self.masked or self.alpha is not None):
+                        valid &= dataset.read_masks(self.image[0], window=window) > 0
+                except GDAL_ERRORS:
+                    continue
+                windows.append((pixels, valid))
+        return windows
+
+    def _stored(self, bands: Any, first: int, last: int, masks: bool = False) -> NDArray[Any]:
+        """Rows of the scene as shown, of one band or several, from wherever they are stored."""
+        read = self.dataset.read_masks if masks else self.dataset.read
+        if self._turned == 1:
+            upright: NDArray[Any] = read(bands, window=Window(0, first, self.facts.width, last - first))
+            return upright
+        upside, sideways = self.encoding.mirrored
+        if upside:
+            first, last = self.facts.height - last, self.facts.height - first
+        if self.encoding.transposed:
+            stored = read(bands, window=Window(first, 0, last - first, self.facts.width)).swapaxes(-1, -2)
+        else:
+            stored = read(bands, window=Window(0, first, self.facts.width, last - first))
+        turned = stored[..., :: -1 if upside else 1, :: -1 if sideways else 1]
+        return np.ascontiguousarray(turned)
+
     def _read(self, first: int, last: int) -> Strip:
-        window = Window(0, first, self.facts.width, last - first)
         try:
-            pixels = self.dataset.read(self.image, window=window)
-            alpha = None if self.alpha is None else self.dataset.read(self.alpha, window=window)
-            mask = self.dataset.read_masks(self.image[0], window=window) > 0 if self.masked else None
+            pixels = self._stored(self.image, first, last)
+            alpha = None if self.alpha is None else self._stored(self.alpha, first, last)
+            mask = self._stored(self.image[0], first, last, masks=True) > 0 if self.masked else None
         except GDAL_ERRORS as error:
-            raise SceneError("corrupt", f"Rows {first} to {last - 1} cannot be read: {_plain(error)}.") from None
-        if self.palette:
+            raise SceneError("corrupt", f"Rows {first} to {last - 1} cannot be read: {plain(error)}.") from None
+        if self.expanded:
             return self._coloured(pixels, mask)
+        if self._gray is not None:
+            pixels = self._gray[pixels]
         if not self.may_lack_values:
             return Strip(pixels, None, None, None)
+        if self.facts.dtype == "float32" and self.nodata is not None:
+            tidy_limits(pixels, self.nodata)
         valid = valid_samples(pixels, self.nodata)
         for hidden in (mask, None if alpha is None else alpha > 0):
             if hidden is not None:
                 valid &= hidden
+        if self._associated and alpha is not None:
+            pixels = divided(pixels, alpha)
         return Strip(pixels, valid, alpha, mask)
 
     def _coloured(self, indices: NDArray[Any], mask: NDArray[np.bool_] | None) -> Strip:
@@ -206,29 +293,8 @@ class Scene:
         return Strip(pixels, np.broadcast_to(seen, pixels.shape), None, seen)
 
 
-def _nodata(value: float | None, dtype: str) -> float | None:
-    if value is None or dtype == "float32":
-        return value
-    limits = np.iinfo(dtype)
-    return value if limits.min <= value <= limits.max and value == int(value) else None
-
-
-def _why_not_open(path: Path | str, error: Exception) -> tuple[str, str]:
-    """Kind and reason; a storage's refusals are in the error's context (rasterio raises one class for all)."""
-    cause = type(error.__context__).__name__
-    if "AccessDenied" in cause or "SignatureDoesNotMatch" in cause or "InvalidCredentials" in cause:
-        return "denied", f"The storage refuses access: {_plain(error)}."
-    if "AWSError" in cause or "HttpResponse" in cause:
-        return "transient", f"The storage failed: {_plain(error)}."
-    local = Path(str(path))
-    if "://" not in str(path) and not str(path).startswith("/vsi"):
-        if not local.exists():
-            return "unreadable", "There is no such file."
-        if not local.stat().st_size:
-            return "unreadable", "The file is empty."
-    return "unreadable", f"It is no raster that can be opened: {_plain(error)}."
-
-
-def _plain(error: Exception) -> str:
-    text = " ".join(str(error.__context__ or error).split()) or type(error).__name__
-    return text[:200].rstrip(". ")
+def _spread(length: int) -> list[tuple[int, int]]:
+    """First pixel and length of a few windows all along a line; one where that is no more."""
+    if length <= _SAMPLES * _SAMPLE:
+        return [(0, length)]
+    return [(round(k * (length - _SAMPLE) / (_SAMPLES - 1)), _SAMPLE) for k in range(_SAMPLES)]

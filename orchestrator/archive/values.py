@@ -1,7 +1,8 @@
 """What a scene's values and bands mean to a network: constants of the whole scene, stated and never guessed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,17 @@ class Normalisation:
         low: float64 (bands,).
         high: float64 (bands,).
         text: As output tags state it.
+        stated: Whether somebody chose the range, who may have been mistaken, and not the data type or the file.
     """
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     text: str
+    stated: bool = False
+
+    def of(self, bands: Sequence[int]) -> "Normalisation":
+        """That of some bands."""
+        return replace(self, low=self.low[list(bands)], high=self.high[list(bands)])
 
 
 def normalisation(
@@ -54,17 +61,16 @@ def normalisation(
     wish = settings.normalisation
     count, scaled = len(scales), any(s != 1 for s in scales) or any(o != 0 for o in offsets)
     if isinstance(wish, tuple):
-        return _constant(*wish, count, "given")
+        return _given(*wish, dtype, count)
     if wish == "auto":
         if dtype == "uint8":
-            return _constant(0, 255, count, "limits of uint8")
+            return limits_of(dtype, count)
         if dtype in model.value_range:
-            return _constant(*model.value_range[dtype], count, "the model's card")
+            return _constant(*model.value_range[dtype], count, "the model's card", stated=True)
     if wish in ("auto", "scales") and scaled:
         return _physical(np.array(scales, float), np.array(offsets, float))
     if wish == "dtype" and dtype != "float32":
-        limits = np.iinfo(dtype)
-        return _constant(limits.min, limits.max, count, f"limits of {dtype}")
+        return limits_of(dtype, count)
     found = {
         "auto": f"its values are {dtype} without scales and offsets, and the model's card has no value_range for them",
         "scales": "the file has no scales and offsets",
@@ -77,8 +83,65 @@ def normalisation(
     )
 
 
-def _constant(low: float, high: float, count: int, why: str) -> Normalisation:
-    return Normalisation(np.full(count, float(low)), np.full(count, float(high)), f"{low:g} to {high:g} ({why})")
+def limits_of(dtype: str, count: int) -> Normalisation:
+    """The smallest and largest value of an integer type."""
+    limits = np.iinfo(dtype)
+    return _constant(limits.min, limits.max, count, f"limits of {dtype}")
+
+
+def _given(low: float, high: float, dtype: str, count: int) -> Normalisation:
+    """A range for a whole archive, whose 8-bit pictures have their own."""
+    if dtype == "float32":
+        return _constant(low, high, count, "given", stated=True)
+    limits = np.iinfo(dtype)
+    if dtype == "uint8" and not limits.min <= low < high <= limits.max:
+        return limits_of(dtype, count)
+    span = int(limits.max) - int(limits.min)
+    if low >= limits.max or high <= limits.min or high - low > 2 * span:
+        raise SceneError(
+            "normalisation",
+            f"The range {low:g} to {high:g} does not fit {dtype}, whose values are {limits.min} to {limits.max}. "
+            "Give a normalisation within them.",
+        )
+    return _constant(low, high, count, "given", stated=True)
+
+
+def check_range(norm: Normalisation, samples: Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]]) -> None:
+    """Compares the range with a sample of the scene's values; dark, bright and flat scenes pass.
+
+    Args:
+        norm: For the bands of the samples.
+        samples: Windows (bands, h, w), and which of their samples have a value.
+
+    Raises:
+        SceneError: ``normalisation``, where values lie so far from it, or so close together, that they cannot be meant.
+    """
+    for band, (low, high) in enumerate(zip(norm.low, norm.high, strict=True)):
+        known = [window[band] if valid is None else window[band][valid[band]] for window, valid in samples]
+        values = np.concatenate([each.ravel() for each in known]).astype(np.float64) if known else np.empty(0)
+        if not values.size or values.min() == values.max():
+            continue
+        span = high - low
+        beyond = values.min() > low + _FAR * span or values.max() < high - _FAR * span
+        beyond = beyond or float(np.median(np.abs(values - low))) > _FARTHER * span
+        narrow = samples[0][0].dtype.kind == "f" and float(np.abs(values - low).max()) < span / _NARROW
+        if beyond or narrow:
+            raise SceneError(
+                "normalisation",
+                f"The range {low:g} to {high:g} does not fit the values of band {band + 1}, which run from "
+                f"{values.min():g} to {values.max():g}. Give a normalisation that does.",
+            )
+
+
+_FAR, _FARTHER = 5, 20
+"""Spans of the range beyond which no value, and no usual value, can lie."""
+_NARROW = 1000
+"""Of a range of decimals, the part that values must fill: reflectances of 0 to 1 are not 0 to 10,000."""
+
+
+def _constant(low: float, high: float, count: int, why: str, stated: bool = False) -> Normalisation:
+    text = f"{low:g} to {high:g} ({why})"
+    return Normalisation(np.full(count, float(low)), np.full(count, float(high)), text, stated)
 
 
 def _physical(scales: NDArray[np.float64], offsets: NDArray[np.float64]) -> Normalisation:

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -44,6 +45,8 @@ _AT_ONCE = 8 * 2**20
 
 _LARGE = 16 * 2**20
 """LR pixels above which a scene is always divided, where there is more than one worker."""
+
+_NAME_CHARACTERS = 100
 
 _SMALL = 2**20
 """LR pixels above which it is divided among workers who would be idle."""
@@ -228,7 +231,7 @@ class SceneWorker:
         place = Storage(scene.source)
         if not place.remote:
             return Path(place.path), 0.0
-        start, path = time.monotonic(), folder / f"source{PurePosixPath(scene.source).suffix.lower()}"
+        start, path = time.monotonic(), folder / _fetched_name(scene)
         if not path.exists():
             bucket, key = bucket_and_key(scene.source)
             temporary = folder / f"fetching-{os.getpid()}"
@@ -291,6 +294,13 @@ def _check_unchanged(scene: Scene) -> None:
         facts = Path(place.path).stat()
         if f"{facts.st_size}-{facts.st_mtime_ns}" != scene.version:
             raise SceneError("transient", "it changed while it was upscaled")
+
+
+def _fetched_name(scene: Scene) -> str:
+    """A name that keeps what says which band it is (``…_SCL.tif``), and is a file's on any disk."""
+    source = PurePosixPath(scene.source)
+    words = re.sub(r"[^A-Za-z0-9_.-]", "_", source.stem)[-_NAME_CHARACTERS:]
+    return f"source-{words}{source.suffix.lower()}"
 
 
 def _name(scene: Scene) -> str:

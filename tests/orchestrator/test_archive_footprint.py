@@ -32,7 +32,7 @@ def test_the_footprint_is_exact_and_no_valid_pixel_is_nodata(tmp_path, dtype, no
     values = np.where(lost, np.array(nodata, dtype), values)
     lost = np.isnan(values) if dtype == "float32" else values == nodata
     source = scenes.write(tmp_path / "in.tif", values, nodata=nodata)
-    wish = "auto" if dtype == "uint8" else (0.0, 10000.0)
+    wish = {"uint8": "auto", "float32": (0.0, 1.0)}.get(dtype, (0.0, 10000.0))
     outputs = set()
     for name, memory in (("a.tif", SMALL), ("b.tif", 100)):
         settings = SceneSettings(memory_mb=memory, blocksize=128, normalisation=wish)

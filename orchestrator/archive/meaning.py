@@ -1,0 +1,171 @@
+"""What is done with each band of a scene: seen by the network together with others, by itself, or repeated."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.archive.contract import ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.labels import Values, check_refused, generic_name, known_name, stated_by_companions
+from orchestrator.archive.source import Scene
+from orchestrator.archive.values import Group, Normalisation, band_groups, check_range, limits_of, normalisation
+
+_QUICK = 7
+"""Every so manieth sample is enough to see that a band has many different values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What is done with the image bands of a scene.
+
+    Attributes:
+        groups: Positions of the bands that the network sees together.
+        norm: The values that mean 0 and 1, for every band.
+    """
+
+    groups: tuple[Group, ...]
+    norm: Normalisation
+
+
+def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
+    """Decides it, and sets which bands the scene has repeated.
+
+    Raises:
+        SceneError: ``unsupported``, ``normalisation`` or ``model_mismatch``.
+    """
+    sampled = _Sampled(scene)
+    reasons = _repeated(scene, sampled, settings)
+    check_refused(reasons, settings.labels)
+    scene.repeat(reasons)
+    if scene.palette and not reasons and not settings.expand_palette:
+        raise SceneError(
+            "unsupported",
+            "Its values are indices of a palette, which must not be filtered; expand the palette to treat them as "
+            "colours (--expand-palette), or repeat them (--labels repeat).",
+        )
+    if scene.expanded and scene.facts.dtype != "uint8":
+        raise SceneError("unsupported", f"Its palette has {scene.facts.dtype} indices; only uint8 can be expanded.")
+    groups = _groups(scene, model, settings)
+    if not groups:
+        count = len(scene.colours)
+        return Meaning((), Normalisation(np.zeros(count), np.ones(count), "none: all bands are repeated"))
+    scales, offsets = scene.of_image(scene.dataset.scales), scene.of_image(scene.dataset.offsets)
+    norm = normalisation(scene.facts.dtype, scales, offsets, model, settings)
+    if norm.stated and not scene.expanded:
+        seen = sorted(band for group in groups for band in group)
+        samples = [(w[seen], None if v is None else v[seen]) for w, v in sampled.windows]
+        try:
+            check_range(norm.of(seen), samples)
+        except SceneError:
+            if scene.facts.dtype != "uint8":
+                raise
+            # In an archive of several types, a range is meant for the deeper ones.
+            norm = limits_of("uint8", len(norm.low))
+    return Meaning(groups, norm)
+
+
+@dataclass
+class _Sampled:
+    """A sample of a scene's values, read when it is first needed."""
+
+    scene: Scene
+
+    @cached_property
+    def windows(self) -> list[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+        return self.scene.samples()
+
+    def values(self, band: int) -> Values:
+        """How those of one image band lie."""
+        return Values.of([(w[band], None if v is None else v[band]) for w, v in self.windows])
+
+    def many(self, band: int, most: int) -> bool:
+        """Whether a glance shows more than ``most`` different values."""
+        seen = [np.unique(window[band].ravel()[::_QUICK]) for window, _ in self.windows]
+        return bool(seen) and len(np.unique(np.concatenate(seen))) > most
+
+
+def _repeated(scene: Scene, sampled: _Sampled, settings: SceneSettings) -> dict[int, str]:
+    """Positions of image bands that hold classes or flags, with what says so."""
+    bands = range(len(scene.image))
+    if settings.labels == "filter":
+        return {}
+    if settings.labels == "repeat":
+        return dict.fromkeys(bands, "--labels repeat")
+    if scene.facts.dtype == "float32" or (scene.palette and settings.expand_palette):
+        return {}
+    stated = _stated(scene)
+    if stated is not None:
+        return dict.fromkeys(bands, stated)
+    reasons = {}
+    for band in bands:
+        reason = _reason(scene, sampled, band)
+        if reason is not None:
+            reasons[band] = reason
+    return reasons
+
+
+def _stated(scene: Scene) -> str | None:
+    """What the file and those beside it say of the whole scene."""
+    if scene.bits == 1 and scene.placed:
+        return "its values have one bit"
+    tags = scene.dataset.tags()
+    if any(name.lower().endswith(("class_names", "class_values")) for name in tags):
+        return "tags with names of classes"
+    if tags.get("LAYER_TYPE", "").lower() == "thematic":
+        return "a thematic layer"
+    path = str(scene.path)
+    return None if path.startswith("/vsimem/") else stated_by_companions(Path(path))
+
+
+def _reason(scene: Scene, sampled: _Sampled, band: int) -> str | None:
+    """What says that an image band holds classes or flags."""
+    number = scene.image[band]
+    if scene.dataset.tags(number).get("LAYER_TYPE", "").lower() == "thematic":
+        return "a thematic layer"
+    described = scene.dataset.descriptions[number - 1] or ""
+    stem = Path(str(scene.path)).stem
+    known = known_name(described) or known_name(stem)
+    if known is not None and sampled.values(band).may_be_flags:
+        return f"'{known}' in its name"
+    if scene.palette or scene.bits is not None or _is_colour(scene, band):
+        return None
+    generic = generic_name(described) or generic_name(stem)
+    if generic is not None and sampled.values(band).may_be_flags and len(sampled.values(band).distinct) > 1:
+        return f"'{generic}' in its name, and its values"
+    if sampled.many(band, _MOST_QUICK):
+        return None
+    values = sampled.values(band)
+    return f"it has {len(values.distinct)} values in patches" if values.are_classes(scene.placed) else None
+
+
+_MOST_QUICK = 40
+
+
+def _is_colour(scene: Scene, band: int) -> bool:
+    return scene.colours[band] in ("red", "green", "blue")
+
+
+def _groups(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[Group, ...]:
+    """Of the bands that are not repeated; a stated band map names all bands."""
+    colours = scene.colours
+    left = [band for band in range(len(colours)) if band not in scene.repeated]
+    if not left:
+        return ()
+    if len(left) == len(colours):
+        return band_groups(colours, model, settings)
+    if isinstance(settings.band_map, tuple) or (settings.band_map == "auto" and len(colours) in model.band_map):
+        groups = band_groups(colours, model, settings)
+        mixed = [group for group in groups if len(group) > 1 and not set(group) <= set(left)]
+        if mixed:
+            bands = ", ".join(str(band + 1) for band in sorted(scene.repeated))
+            raise SceneError(
+                "model_mismatch",
+                f"The band map puts bands of classes or flags ({bands}) together with others; name them singly, or "
+                "take --labels filter.",
+            )
+        return tuple(group for group in groups if set(group) <= set(left))
+    own = band_groups([colours[band] for band in left], model, settings)
+    return tuple(tuple(left[band] for band in group) for group in own)
