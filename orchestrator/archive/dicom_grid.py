@@ -9,7 +9,14 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import DSfloat
 
-from orchestrator.archive.dicom_table import UNITS, decision, looks_counted, of_other_images, private_looks_counted
+from orchestrator.archive.dicom_table import (
+    UNITS,
+    decision,
+    looks_counted,
+    may_be_numbers,
+    of_other_images,
+    private_looks_counted,
+)
 from orchestrator.archive.dicom_values import DicomError, has_value, numbers, numbers_in
 
 _INTEGER_LIMITS = {
@@ -198,7 +205,7 @@ def _judge_private(dataset: Dataset, tag: BaseTag, notes: _Notes) -> None:
     if private_looks_counted(name) or any(map(_counts_pixels, _items(dataset, tag))):
         del dataset[tag]
         notes.dropped_private[name.strip("[]") or f"{tag} of {creator or 'nobody'}"] = None
-    elif not name:
+    elif not name and may_be_numbers(_vr(dataset, tag)):
         notes.unknown_private[creator or str(tag)] = None
 
 

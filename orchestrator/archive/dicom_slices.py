@@ -163,7 +163,8 @@ def _check(dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         # pydicom leaves out an element that is cut short, or all that lie around it.
         cut = ", or it ends too early" if has_value(dataset, "Rows") or not len(dataset) else ""
-        raise DicomError("unsupported", f"it holds no image of whole numbers (modality {dataset.get('Modality')}){cut}")
+        what = f"modality {dataset.Modality}" if has_value(dataset, "Modality") else _kind_of_object(dataset)
+        raise DicomError("unsupported", f"it holds no image of whole numbers ({what}){cut}")
     photometric, samples = dataset.get("PhotometricInterpretation"), whole_number(dataset, "SamplesPerPixel")
     if photometric not in _GRAY or samples != 1:
         raise DicomError("unsupported", f"{photometric} with {samples} samples a pixel is not {' or '.join(_GRAY)}")
@@ -189,6 +190,12 @@ def _check(dataset: Dataset) -> None:
     if syntax.is_compressed:
         _check_decodable(syntax)
     _check_size(dataset, allocated // 8)
+
+
+def _kind_of_object(dataset: Dataset) -> str:
+    """What the file says it is, such as a directory of files."""
+    kind = dataset.get("SOPClassUID") or getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID")
+    return str(getattr(kind, "name", kind))
 
 
 def _check_size(dataset: Dataset, bytes_a_pixel: int) -> None:

@@ -219,6 +219,7 @@ _PRIVATE_LOOKS_COUNTED = re.compile(
     r"|graphic|\borigin\b|region of interest|(?:vertical|horizontal) edge|image position|cursor|csa image header info",
     re.IGNORECASE,
 )
+_OF_A_DETECTOR = re.compile(r"detector|cell spacing|sigma row|macro row", re.IGNORECASE)
 _NUMERIC = frozenset(["DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "OB", "OW", "OF", "OD", "OL", "OV"])
 
 
@@ -261,11 +262,16 @@ def of_other_images(keyword: str) -> bool:
     return _OF_OTHERS.fullmatch(keyword) is not None
 
 
+def may_be_numbers(vr: str) -> bool:
+    """Whether a value representation is one of numbers, of bytes or none that is known."""
+    return vr == "UN" or bool(_NUMERIC & set(vr.split(" or ")))
+
+
 def looks_counted(keyword: str, vr: str) -> bool:
     """Whether an attribute that the table does not know has numbers and a name that may be about pixels."""
-    return bool(_NUMERIC & set(vr.split(" or "))) and _LOOKS_COUNTED.search(keyword) is not None
+    return vr != "UN" and may_be_numbers(vr) and _LOOKS_COUNTED.search(keyword) is not None
 
 
 def private_looks_counted(name: str) -> bool:
-    """Whether the name of a vendor's private element is about pixels."""
-    return _PRIVATE_LOOKS_COUNTED.search(name) is not None
+    """Whether the name of a vendor's private element is about the image's pixels, rather than a detector's elements."""
+    return _PRIVATE_LOOKS_COUNTED.search(name) is not None and _OF_A_DETECTOR.search(name) is None

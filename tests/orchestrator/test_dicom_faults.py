@@ -16,6 +16,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    MediaStorageDirectoryStorage,
     RLELossless,
 )
 
@@ -237,6 +238,12 @@ def test_objects_without_pixels(plain, sop):
     made = dicom_files.dataset(np.zeros((4, 4), np.uint16), 12, PixelData=None, Modality="SR")
     made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = sop
     assert "it holds no image of whole numbers (modality SR)" in str(failure(dicom_files.encoded(made), plain))
+
+
+def test_a_directory_of_files_is_named_as_one(plain):
+    made = dicom_files.dataset(np.zeros((4, 4), np.uint16), 12, PixelData=None, Modality=None)
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    assert "(Media Storage Directory Storage)" in str(failure(dicom_files.encoded(made), plain))
 
 
 def test_counts_of_events_are_noted(plain):

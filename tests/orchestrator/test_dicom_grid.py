@@ -181,7 +181,9 @@ def test_private_elements():
     unknown = made.private_block(0x0099, "NOBODY KNOWS", create=True)
     unknown.add_new(0x01, "DS", "0.5")
     unknown.add_new(0x02, "SQ", Sequence([item(Rows=40)]))
-    made.add_new(0x00990001, "LO", "stray")
+    unknown.add_new(0x03, "LO", "a text")
+    made.add_new(0x00990001, "US", 7)
+    made.private_block(0x0013, "WORDS", create=True).add_new(0x10, "LO", "a text")
     notes = fit_to_grid(made, 2)
     assert made[0x0019, 0x100C].value == 1000
     assert made[0x0099, 0x1001].value == "0.5"

@@ -73,6 +73,8 @@ def test_a_later_dictionary_is_asked_by_name():
         ("[Diffusion direction X]", False),
         ("Original SOP Instance UID", False),
         ("Threshold", False),
+        ("Number of Macro Rows in Detector", False),
+        ("Cell spacing", False),
         ("", False),
     ],
 )
