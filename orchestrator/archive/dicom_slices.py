@@ -58,7 +58,10 @@ class Slice:
         Raises:
             DicomError: If they are no numbers, or the slope is 0.
         """
-        slope, intercept = _number(self.dataset, "RescaleSlope", 1.0), _number(self.dataset, "RescaleIntercept", 0.0)
+        slope, intercept = (
+            numbers(self.dataset[name], 1)[0] if has_value(self.dataset, name) else default
+            for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+        )
         if slope == 0:
             raise DicomError("normalisation", "its RescaleSlope is 0, which makes all values equal")
         return slope, intercept
@@ -84,7 +87,10 @@ class Slice:
         return ends[0], ends[1]
 
     def _window(self) -> tuple[float, float]:
-        center, width = (_number(self.dataset, name) for name in ("WindowCenter", "WindowWidth"))
+        center, width = (
+            numbers(self.dataset[name])[0] if has_value(self.dataset, name) else None
+            for name in ("WindowCenter", "WindowWidth")
+        )
         function = str(self.dataset.get("VOILUTFunction") or "LINEAR")
         if function not in ("LINEAR", "LINEAR_EXACT"):
             raise DicomError("normalisation", f"its window is of the kind {function}; take the stored range")
@@ -233,11 +239,6 @@ def _only_stored_bits(values: NDArray[Any], stored: int, signed: bool) -> NDArra
     kind = np.dtype(f"{'i' if signed else 'u'}{values.dtype.itemsize}")
     cleared: NDArray[Any] = (values.view(kind) << unused) >> unused
     return cleared
-
-
-def _number(dataset: Dataset, name: str, default: Any = None) -> Any:
-    """The first value of an element as a number, ``default`` where it has none."""
-    return numbers(dataset[name])[0] if has_value(dataset, name) else default
 
 
 def _line(error: Exception) -> str:
