@@ -1,5 +1,6 @@
 """Lists a set of images in a folder or bucket, and finds the scene that each one shows."""
 
+import errno
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from orchestrator.archive.objects import ObjectError
 from orchestrator.experiment_images import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, nothing_found
 from orchestrator.scene_table import read_scene_table
@@ -32,6 +34,9 @@ class Skipped:
 
     file: str
     reason: str
+
+
+_SURROUNDINGS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 
 
 class SceneRule:
@@ -167,14 +172,23 @@ def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, Decod
         place: The folder that the file is in.
         path: Its path below that.
         least_side: Least height and width in pixels.
+
+    Raises:
+        OSError: If the fault is not this file's: the storage does not answer, or this process has too much open.
     """
     try:
         data = place.child(path).read_bytes()
         return data, decode(data, least_side)
-    except UnreadableImageError as error:
-        return Skipped(printable(path), str(error))
     except Exception as error:
-        return Skipped(printable(path), f"it cannot be read: {reason_of(error)}")
+        if isinstance(error, OSError) and _of_the_surroundings(error):
+            raise
+        clear = isinstance(error, UnreadableImageError | ObjectError)
+        return Skipped(printable(path), str(error) if clear else f"it cannot be read: {reason_of(error)}")
+
+
+def _of_the_surroundings(error: OSError) -> bool:
+    """Whether other files would fail alike, so that leaving them out would change a set in silence."""
+    return error.kind == "transient" if isinstance(error, ObjectError) else error.errno in _SURROUNDINGS
 
 
 def left_out(skipped: Iterable[Skipped]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from orchestrator.analysis import advise_domains
+from orchestrator.archive.objects import end_old_uploads
 from orchestrator.cluster import Resources, check_resources, connect, drive_all, free_resources, local_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.experiment import FORMAT, Experiment
@@ -93,6 +94,8 @@ def run_experiment(
     Raises:
         RunError: If a stage fails; what had finished is kept.
     """
+    if experiment.home.remote:
+        end_old_uploads(experiment.home.uri)
     experiment.home.child("experiment.json").write_json(
         {"format": FORMAT, "rayscale": __version__, "written_at": now(), "settings": experiment.dump()}
     )

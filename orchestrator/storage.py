@@ -1,18 +1,21 @@
 """One storage layer for a folder and for ``s3://``; every artefact is read and written here.
 
-One endpoint setting is enough: ``AWS_ENDPOINT_URL`` (or ``AWS_ENDPOINT_URL_S3``) with the usual AWS credential chain.
-boto3 reads it by itself; pyarrow's S3 filesystem does not, so it is derived here and the filesystem is handed to Ray.
+Whole files go through :mod:`orchestrator.archive.objects`, in a bucket; pyarrow's filesystem is for Ray, and for
+streaming shards. One endpoint setting is enough: ``AWS_ENDPOINT_URL`` (or ``AWS_ENDPOINT_URL_S3``) with the usual AWS
+credential chain. boto3 reads it by itself; pyarrow does not, so it is derived here.
 """
 
 import json
 import os
 import posixpath
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
@@ -20,8 +23,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 from pyarrow import fs
 
+from orchestrator.archive.objects import ATTEMPTS, delete_below, delete_object, kind_of, read_object, write_object
 from orchestrator.file_listing import FileFacts, is_utf8, list_tree
-from trainables.errors import StorageError, printable
+from trainables.errors import StorageError, printable, reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,49 +85,63 @@ class Storage:
         absolute = "://" in path or Path(path).expanduser().is_absolute()
         return Storage.at(path) if absolute else self.child(path)
 
+    def kind(self) -> Literal["file", "folder", "nothing"]:
+        """What is here; links are followed, and what is neither file nor folder is nothing.
+
+        Raises:
+            OSError: If a bucket does not say.
+        """
+        if self.remote:
+            return kind_of(self.uri)
+        path = Path(self.path)
+        return "file" if path.is_file() else "folder" if path.is_dir() else "nothing"
+
     def exists(self) -> bool:
         """Whether a file or folder is here."""
-        return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
+        return self.kind() != "nothing" if self.remote else Path(self.path).exists()
 
     def read_bytes(self) -> bytes:
         """The content of the file that is here.
 
         Raises:
             FileNotFoundError: If there is none.
+            OSError: If it cannot be read; for a bucket, the message names the object.
         """
-        with self.filesystem.open_input_stream(self.path) as stream:
-            return bytes(stream.read())
+        return read_object(self.uri) if self.remote else Path(self.path).read_bytes()
 
     def write_bytes(self, data: bytes) -> None:
-        """Writes a file whole or not at all: a rename in a folder, one PUT in a bucket."""
+        """Writes a file whole or not at all, with the mode that the user's umask gives: a rename, or one PUT.
+
+        Raises:
+            OSError: If it cannot be written; what was here before is kept.
+        """
         if self.remote:
-            with self.filesystem.open_output_stream(self.path) as stream:
-                stream.write(data)
+            write_object(self.uri, data)
             return
         target = Path(self.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        # Of a length of its own, since the target's name may be as long as names can be.
+        temporary = target.with_name(f".{secrets.token_hex(8)}.rayscale-write")
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
+            temporary.replace(target)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
     def read_json(self) -> Any:
-        """The JSON file that is here; None if there is none or it is cut short."""
+        """The JSON file that is here; None if there is none, or it is cut short or no JSON."""
         try:
             return json.loads(self.read_bytes())
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
             return None
 
     def write_json(self, value: Any) -> None:
-        """Writes ``value`` as indented JSON."""
-        self.write_bytes(json.dumps(value, indent=2, ensure_ascii=False).encode())
+        """Writes ``value`` as indented JSON in UTF-8; half of a surrogate pair becomes an escape."""
+        self.write_bytes(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
     def files(self) -> Iterator[FileFacts]:
         """All files below this place, sorted by path; hidden ones and temporaries are left out.
@@ -134,13 +152,24 @@ class Storage:
         yield from list_tree(self).files
 
     def delete(self) -> None:
-        """Removes the file that is here."""
-        self.filesystem.delete_file(self.path)
+        """Removes the file that is here.
+
+        Raises:
+            FileNotFoundError: If a folder has none.
+        """
+        if self.remote:
+            delete_object(self.uri)
+        else:
+            Path(self.path).unlink()
 
     def delete_folder(self) -> None:
-        """Removes the folder that is here with all that is in it; none is as good."""
-        if self.exists():
-            self.filesystem.delete_dir(self.path)
+        """Removes the folder that is here with all that is in it, links but not what they lead to; none is as good."""
+        if self.remote:
+            delete_below(self.uri)
+        elif Path(self.path).is_symlink():
+            Path(self.path).unlink()
+        elif Path(self.path).exists():
+            shutil.rmtree(self.path)
 
     def check_readable(self) -> None:
         """Makes sure that something can be read from here.
@@ -173,7 +202,7 @@ class Storage:
                 nearest = next(place for place in (Path(self.path), *Path(self.path).parents) if place.exists())
                 tempfile.TemporaryFile(dir=nearest).close()
         except OSError as error:
-            reason = error.strerror or str(error).split("\n")[0]
+            reason = reason_of(error).rstrip(".")
             raise StorageError(f"Nothing can be written to '{self.uri}' ({reason}); choose another storage.") from None
 
 
@@ -188,9 +217,15 @@ def _endpoint() -> tuple[str, str]:
 @cache
 def _s3_filesystem(bucket: str, scheme: str, host: str) -> fs.FileSystem:
     region = boto3.Session().region_name
+    # By itself it waits a second for a connection and gives up after three tries within as many seconds.
+    patience: dict[str, Any] = {
+        "connect_timeout": 10,
+        "request_timeout": 60,
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    }
     if host:
-        return fs.S3FileSystem(endpoint_override=host, scheme=scheme, region=region or "us-east-1")
-    return fs.S3FileSystem(region=region or fs.resolve_s3_region(bucket))
+        return fs.S3FileSystem(endpoint_override=host, scheme=scheme, region=region or "us-east-1", **patience)
+    return fs.S3FileSystem(region=region or fs.resolve_s3_region(bucket), **patience)
 
 
 @cache

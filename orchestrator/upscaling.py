@@ -15,7 +15,6 @@ from threading import Event, Lock
 from typing import Any
 
 import torch
-from pyarrow import fs
 from torch import Tensor
 
 from orchestrator.archive.dicom import TIFF, DicomSettings, upscale_slice
@@ -241,11 +240,11 @@ def _works(
     place, out = Storage.at(source), Storage.at(target)
     if place.remote:
         place.check_readable()
-    kind = place.filesystem.get_file_info(place.path).type
-    if kind == fs.FileType.File:
+    kind = place.kind()
+    if kind == "file":
         works, listing = [_work_of_file(place, out)], FileListing()
         beside = by_small_letters(files_beside(place))
-    elif kind == fs.FileType.Directory:
+    elif kind == "folder":
         place.check_readable()
         listing = listing or list_tree(place, INPUTS, include, exclude, outputs=out)
         works = _works_of_folder(place, out, listing)

@@ -126,7 +126,7 @@ def _is_image(name: str) -> bool:
 
 
 def _is_file(place: Storage) -> bool:
-    return bool(place.filesystem.get_file_info(place.path).is_file)
+    return place.kind() == "file"
 
 
 def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], exclude: Collection[str]) -> Listing:

@@ -5,13 +5,16 @@ broken connections) is tried :data:`ATTEMPTS` times with growing pauses, about h
 """
 
 import errno
+import io
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
@@ -25,6 +28,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
@@ -52,6 +56,11 @@ _FAILING = {
 """What disks and networks of a machine answer when they fail in a way that may pass."""
 
 _LONGEST_PAUSE = 20.0
+_LARGEST_PUT = 2 * 2**30
+"""S3 takes 5 GB at once; what is larger goes in parts."""
+
+_AT_ONCE = 16
+_ABANDONED = timedelta(days=1)
 
 
 class ObjectError(RunError, OSError):
@@ -75,6 +84,7 @@ class ObjectFacts:
 
 
 _making = Lock()
+_sleep = time.sleep
 
 
 def client() -> Any:
@@ -103,7 +113,16 @@ def _retry_when_busy(response: Any, attempts: int, **_: Any) -> float | None:
     """The pause before another try of what botocore's standard mode does not know: a 429 under any other code."""
     if response is None or response[0].status_code != 429 or attempts >= ATTEMPTS:
         return None
+    return _pause(attempts)
+
+
+def _pause(attempts: int) -> float:
     return min(0.5 * 2.0 ** (attempts - 1), _LONGEST_PAUSE)
+
+
+def forget_client() -> None:
+    """Makes the next client anew, for another endpoint or other credentials."""
+    _client.cache_clear()
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:
@@ -166,14 +185,17 @@ def open_object(uri: str) -> Any:
 
 
 def write_object(uri: str, data: bytes) -> None:
-    """Writes an object, which appears whole or not at all.
+    """Writes an object whole or not at all: one PUT, so that no upload in parts is ever left behind.
 
     Raises:
         ObjectError: If it cannot be written.
     """
     bucket, key = bucket_and_key(uri)
     with naming(uri, "written"):
-        client().put_object(Bucket=bucket, Key=key, Body=data)
+        if len(data) <= _LARGEST_PUT:
+            client().put_object(Bucket=bucket, Key=key, Body=data)
+        else:  # boto3 aborts an upload in parts that fails
+            client().upload_fileobj(io.BytesIO(data), bucket, key)
 
 
 def delete_object(uri: str) -> None:
@@ -187,13 +209,74 @@ def delete_object(uri: str) -> None:
         client().delete_object(Bucket=bucket, Key=key)
 
 
+def delete_below(uri: str) -> None:
+    """Removes all objects below a prefix.
+
+    Raises:
+        ObjectError: If one cannot be removed.
+        ValueError: If this is a whole bucket.
+    """
+    bucket, prefix = bucket_and_key(uri)
+    if not prefix.strip("/"):
+        raise ValueError(f"'{uri}' is a whole bucket, which is never emptied")
+
+    def delete(found: ObjectFacts) -> None:
+        with naming(f"{uri}/{found.path}", "removed"):
+            client().delete_object(Bucket=bucket, Key=f"{prefix}/{found.path}")
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(delete, list(objects_below(uri))):
+            pass
+
+
+def end_old_uploads(uri: str) -> int:
+    """Ends uploads in parts below a prefix of our own that were begun over a day ago; returns how many.
+
+    They are what killed processes leave behind: invisible, and billed. A server that cannot list them is left alone.
+    """
+    bucket, prefix = bucket_and_key(f"{uri}/")
+    ended = 0
+    with suppress(ClientError, BotoCoreError):
+        for page in client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+            for upload in page.get("Uploads", []):
+                if datetime.now(UTC) - upload["Initiated"] > _ABANDONED:
+                    client().abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                    ended += 1
+    return ended
+
+
+def kind_of(uri: str) -> Literal["file", "folder", "nothing"]:
+    """Whether an object is here, or objects are below.
+
+    Raises:
+        ObjectError: If the server does not say.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "looked up"):
+        try:
+            client().head_object(Bucket=bucket, Key=key) if key else client().head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error_class(error)[0] != "unreadable":
+                raise
+        else:
+            return "file" if key else "folder"
+    with naming(uri, "listed"):
+        try:
+            found = client().list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
+        except ClientError as error:
+            if error_class(error)[0] != "unreadable":
+                raise
+            return "nothing"  # there is no such bucket
+    return "folder" if found.get("Contents") else "nothing"
+
+
 def _again(read: Callable[[], bytes]) -> bytes:
     """Botocore retries requests, but not the reading of an answer whose connection breaks."""
-    for _ in range(2):
+    for attempt in range(1, ATTEMPTS):
         try:
             return read()
-        except HTTPClientError:
-            continue
+        except (ResponseStreamingError, IncompleteReadError):
+            _sleep(_pause(attempt))
     return read()
 
 

@@ -84,10 +84,71 @@ def test_write_onto_a_folder_leaves_no_temporary(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_files_can_be_read_by_other_accounts(tmp_path):
-    file = Storage.at(str(tmp_path)).child("file")
+@pytest.mark.parametrize(("mask", "file_mode", "folder_mode"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755)])
+def test_modes_are_those_of_the_umask(tmp_path, mask, file_mode, folder_mode):
+    """Crops of medical images must not lie open where their owner said so, nor be closed where they did not."""
+    before = os.umask(mask)
+    try:
+        file = Storage.at(str(tmp_path)).child("deep", "er", "file")
+        file.write_bytes(b"x")
+        file.write_bytes(b"replaced")
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (Path(file.path), tmp_path / "deep", tmp_path / "deep" / "er")]
+    assert modes == [file_mode, folder_mode, folder_mode]
+
+
+def test_names_as_long_as_they_can_be_are_written(tmp_path):
+    file = Storage.at(str(tmp_path)).child("x" * 251 + ".png")
     file.write_bytes(b"x")
-    assert Path(file.path).stat().st_mode & 0o777 == 0o644
+    assert file.read_bytes() == b"x"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"\x00" * 10])
+def test_what_is_no_json_is_none(tmp_path, content):
+    file = Storage.at(str(tmp_path)).child("x.json")
+    file.write_bytes(content)
+    assert file.read_json() is None
+
+
+def test_half_a_surrogate_pair_comes_back_from_json(tmp_path):
+    file = Storage.at(str(tmp_path)).child("x.json")
+    file.write_json({"name": "caf\udce9 λ"})
+    assert file.read_bytes().decode() == '{\n  "name": "caf\\udce9 λ"\n}'
+    assert file.read_json() == {"name": "caf\udce9 λ"}
+
+
+def test_kinds_of_places(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "broken").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe")
+    place = Storage.at(str(tmp_path))
+    kinds = {name: place.child(name).kind() for name in ("folder", "file", "link", "broken", "pipe", "gone")}
+    nothing = dict.fromkeys(("broken", "pipe", "gone"), "nothing")
+    assert kinds == {"folder": "folder", "file": "file", "link": "folder"} | nothing
+
+
+def test_removing_a_folder_never_follows_links(tmp_path):
+    store, folder = tmp_path / "store", tmp_path / "folder"
+    store.mkdir()
+    folder.mkdir()
+    (store / "kept").touch()
+    (folder / "inside").symlink_to(store)
+    (tmp_path / "link").symlink_to(store)
+    place = Storage.at(str(tmp_path))
+    for name in ("folder", "link", "nothing here"):
+        place.child(name).delete_folder()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+    assert (store / "kept").exists()
+
+
+@pytest.mark.parametrize("uri", ["a\0b", "s3://bucket/a\0b", "caf\udce9"])
+def test_locations_that_are_no_text_are_refused(uri):
+    with pytest.raises(StorageError, match=r"must be UTF-8 text, found '.*'; rename it"):
+        Storage.at(uri)
 
 
 @pytest.mark.parametrize(
