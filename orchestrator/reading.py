@@ -5,27 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from orchestrator.experiment import Experiment
 from orchestrator.experiment_images import SCENES, SOURCES, ImageSet, SourceModel, Target
+from orchestrator.yaml_reading import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
 from trainables.network import check_frozen_depth, preset, shortened
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def load_experiment(path: Path, overrides: list[str]) -> Experiment:
@@ -39,11 +25,12 @@ def load_experiment(path: Path, overrides: list[str]) -> Experiment:
         UsageError: If the file or a setting is wrong, in one sentence each.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UsageError(f"There is no experiment file '{path}'.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"'{path}' cannot be read as YAML: {_reason(error)}.") from None
+    except (OSError, ValueError, UnreadableYamlError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"'{path}' cannot be read as YAML: {reason}.") from None
     if not isinstance(content, dict):
         found = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
         raise UsageError(f"'{path}' must hold settings such as `name: ...`, found {found}.")
@@ -127,25 +114,20 @@ def _check_meaning(experiment: Experiment) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem}, line {error.problem_mark.line + 1}"
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
-
-
 def _override(content: dict[str, Any], override: str) -> None:
     key, found, value = override.partition("=")
     *sections, last = key.strip().split(".")
     if not found or not all([*sections, last]):
-        raise UsageError(f"--set takes KEY=VALUE such as search.trials=12, found '{override}'.")
+        raise UsageError(f"--set takes KEY=VALUE such as search.trials=12, found '{override:.80}'.")
     for section in sections:
-        content = content.setdefault(section, {})
+        content[section] = {} if content.get(section) is None else content[section]
+        content = content[section]
         if not isinstance(content, dict):
-            raise UsageError(f"--set {override}: '{section}' is a single value, it has no settings below it.")
+            raise UsageError(f"--set {override:.80}: '{section}' is a single value, it has no settings below it.")
     try:
-        content[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override}: the value cannot be read as YAML.") from None
+        content[last] = parse_yaml(value)
+    except UnreadableYamlError as error:
+        raise UsageError(f"--set {override:.80}: the value cannot be read as YAML: {error}.") from None
 
 
 def _sentences(error: ValidationError) -> list[str]:
@@ -163,8 +145,19 @@ def _sentence(problem: Any) -> str:
     if kind == "value_error":
         return f"'{path}' {problem['ctx']['error']}."
     expected = _EXPECTED[kind].format(**problem.get("ctx", {})) if kind in _EXPECTED else problem["msg"]
+    if kind == "tuple_type":
+        expected = _RANGES.get(place[-1], expected)
     found = "nothing" if problem["input"] is None else f"{problem['input']!r:.80}"
     return f"'{path}' {expected}, found {found}."
+
+
+_RANGES = {
+    "starts": "must be a list such as [default, space]",
+    "starts_from": "must be a list such as [runs/before, s3://bucket/runs/other]",
+    "kept_blocks": "must be a range such as [2, 8]",
+    "frozen_depth": "must be a range such as [0, 4]",
+}
+"""What is meant where a list is expected, if not a range of any numbers."""
 
 
 _EXPECTED = {

@@ -301,7 +301,7 @@ def test_files_that_cannot_be_read(tmp_path):
     for name, told in {
         "missing.yaml": "There is no experiment file",
         "binary.yaml": "cannot be read as YAML",
-        ".": "cannot be read as YAML: Is a directory",
+        ".": "cannot be read as YAML: it is a folder",
     }.items():
         with pytest.raises(UsageError, match=told):
             load_experiment(tmp_path / name, [])
