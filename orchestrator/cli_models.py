@@ -72,7 +72,7 @@ def adapt(
     space: Annotated[str, typer.Option(help="Search space whose degradation the images went through.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 8 patches.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the patches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the patches.")] = 0,
     scenes: Annotated[Literal["file", "folder"], typer.Option(help="What an image's scene is.")] = "file",
     keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
     as_json: AsJson = False,

@@ -4,9 +4,9 @@ import dataclasses
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from orchestrator.experiment_images import Section, Source, SourceModel, Target, kind_of_source
+from orchestrator.experiment_images import Rate, Section, Source, SourceModel, Target, kind_of_source
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
@@ -16,34 +16,55 @@ from trainables.optimizers import OptimizerName
 from trainables.precision import Precision
 from trainables.regularizers import RegularizerName
 
+MOST_TRIALS = 100_000
+"""Of one study."""
+
 FORMAT = 2
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
 
 _DEFAULTS = {"scale": 4, "network": "base"}
 """Of an experiment that pretrains; a source model has a scale and a shape of its own."""
 
-Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+_LEAST_SHARE = 0.01
+"""Of a CPU or GPU that can be asked for; Ray counts in ten-thousandths."""
+
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+Batch = Annotated[int, Field(ge=1, le=65_536)]
+Patch = Annotated[int, Field(ge=8, le=4096)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+
+
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"must be a whole number, or a fraction of one GPU, found {gpus:g}")
+    if 0 < gpus < _LEAST_SHARE:
+        raise ValueError(f"must be 0, or at least {_LEAST_SHARE:g}, found {gpus:g}")
+    return gpus
+
+
+Cpus = Annotated[float, Field(ge=_LEAST_SHARE, le=10_000)]
+Gpus = Annotated[float, Field(ge=0, le=1024), AfterValidator(_whole_above_one)]
 
 
 class Pretraining(Section):
     """How the source model is trained."""
 
     steps: Positive = Field(4000, description="optimiser steps")
-    batch: Positive = Field(8, description="patches per step and worker")
-    lr_patch: Annotated[int, Field(ge=8)] = Field(32, description="side of a patch in LR pixels")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(8e-4, description="peak learning rate")
+    batch: Batch = Field(8, description="patches per step and worker")
+    lr_patch: Patch = Field(32, description="side of a patch in LR pixels")
+    learning_rate: Rate = Field(8e-4, description="peak learning rate")
     optimizer: OptimizerName = Field("muon", description="`muon` or `adam`")
     precision: Precision = Field(
         "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies in it"
     )
-    workers: Positive = Field(2, description="distributed workers")
+    workers: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="distributed workers")
     reading: Literal["direct", "ray_data"] = Field(
         "direct",
         description="`direct`: each worker reads and decodes its share of the images; `ray_data`: other CPUs of the "
         "cluster do, for GPUs whose own node has too few",
     )
-    gpus_per_worker: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each worker; 0 trains on CPU")
+    gpus_per_worker: Gpus = Field(0, description="GPUs of each worker; 0 trains on CPU")
     report_every: Positive = Field(50, description="steps between two points of the loss curve")
     checkpoint_every: Positive = Field(500, description="steps between two checkpoints")
     pool_images: Positive = Field(2000, description="decoded images that each worker holds")
@@ -53,15 +74,11 @@ class Finetuning(Section):
     """What every fine-tuning may spend: trials, confirmation runs and baselines alike."""
 
     steps: Positive = Field(200, description="optimiser steps")
-    batch: Positive = Field(8, description="patches per step")
-    lr_patch: Annotated[int, Field(ge=8)] = Field(32, description="side of a patch in LR pixels")
+    batch: Batch = Field(8, description="patches per step")
+    lr_patch: Patch = Field(32, description="side of a patch in LR pixels")
     evaluations: Positive = Field(4, description="validation scores per run, the last one at the end")
-    default_learning_rate: Annotated[float, Field(gt=0)] = Field(
-        1e-4, description="learning rate of the default fine-tune (all blocks, λ = 0)"
-    )
-    scratch_learning_rate: Annotated[float, Field(gt=0)] = Field(
-        1e-3, description="learning rate of training from scratch"
-    )
+    default_learning_rate: Rate = Field(1e-4, description="learning rate of the default fine-tune (all blocks, λ = 0)")
+    scratch_learning_rate: Rate = Field(1e-3, description="learning rate of training from scratch")
     transfer: Literal["joint", "model", "feature"] = Field(
         "joint",
         description="`joint`: all of the source model under L + λR; `model`: all of it, λ = 0; `feature`: its F_θ "
@@ -100,7 +117,7 @@ class Finetuning(Section):
 class Search(Section):
     """How each domain's study is run."""
 
-    trials: Positive = Field(24, description="trials per domain")
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(24, description="trials per domain")
     sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler")
     startup_trials: Positive = Field(5, description="trials before the sampler's model is used")
     starts: tuple[Literal["default", "advice", "space", "siblings"], ...] = Field(
@@ -111,7 +128,7 @@ class Search(Section):
     starts_from: tuple[str, ...] = Field(
         (), description="folders or s3:// prefixes of other experiments, whose finished searches are siblings too"
     )
-    analysis_images: Annotated[int, Field(ge=8)] = Field(
+    analysis_images: Annotated[int, Field(ge=8, le=10**9)] = Field(
         96, description="images of the source and of each domain that are analysed for advice"
     )
     kept_blocks: tuple[int, int] | None = Field(
@@ -120,15 +137,19 @@ class Search(Section):
         "speed are searched together, for a front of both; none searches quality alone with all blocks",
     )
     stopping: Literal["none", "asha"] = Field("none", description="early stopping of trials")
-    reduction_factor: Annotated[int, Field(ge=2)] = Field(
+    reduction_factor: Annotated[int, Field(ge=2, le=10**9)] = Field(
         4, description="ASHA: a trial goes on past a rung if it is among the best 1 / reduction_factor so far"
     )
     grace: Positive = Field(1, description="ASHA: validation scores before the first rung")
-    concurrent_trials: Positive = Field(1, description="trials of one domain at once; 1 makes a study repeatable")
-    cpus_per_trial: Annotated[float, Field(gt=0)] = Field(1, description="CPUs of each trial")
-    gpus_per_trial: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of each trial, may be a fraction")
+    concurrent_trials: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1, description="trials of one domain at once; 1 makes a study repeatable"
+    )
+    cpus_per_trial: Cpus = Field(1, description="CPUs of each trial")
+    gpus_per_trial: Gpus = Field(0, description="GPUs of each trial, may be a fraction")
     validation_images: Positive = Field(16, description="validation images scored, spread over scenes")
-    validation_crop: Annotated[int, Field(ge=32)] = Field(256, description="HR pixels of their middle that count")
+    validation_crop: Annotated[int, Field(ge=32, le=10**9)] = Field(
+        256, description="HR pixels of their middle that count"
+    )
 
     @field_validator("starts")
     @classmethod
@@ -157,8 +178,8 @@ class Search(Section):
 class Confirmation(Section):
     """How the winners are confirmed."""
 
-    top: Positive = Field(2, description="best configurations of a study that stand for confirmation")
-    seeds: Positive = Field(3, description="fresh seeds of each run")
+    top: Few = Field(2, description="best configurations of a study that stand for confirmation")
+    seeds: Few = Field(3, description="fresh seeds of each run")
     ablation: bool = Field(True, description="run feature and model transfer too, to tell what each step adds")
     classical: bool = Field(True, description="compare with bilinear, Lanczos, total variation and a regression")
 
@@ -167,8 +188,8 @@ class Cluster(Section):
     """Where it runs."""
 
     address: str | None = Field(None, description="none: a Ray of its own; `auto` or ray://… : that cluster")
-    cpus: Positive | None = Field(None, description="CPUs of the own Ray; all by default")
-    gpus: Annotated[int, Field(ge=0)] | None = Field(
+    cpus: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="CPUs of the own Ray; all by default")
+    gpus: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         None, description="GPUs that an autoscaled cluster can grow to; those it has now by default"
     )
     price_per_hour: Annotated[float, Field(ge=0)] | None = Field(None, description="price of the cluster, any currency")
@@ -198,7 +219,7 @@ class Experiment(Section):
     root: str = Field(".", description="folder or s3:// prefix that relative image paths start from")
     scale: int | None = Field(None, description="scale factor: 2, 3 or 4; the source model's, else 4")
     network: str | None = Field(None, description="preset of the network; the source model's, else `base`")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="start of all randomness")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="start of all randomness")
     generated_samples: bool = Field(False, description="whether the images are generated, for the report")
     source: Source
     targets: Annotated[dict[Name, Target], Field(min_length=1)]

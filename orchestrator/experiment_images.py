@@ -15,12 +15,31 @@ from pydantic import (
 from trainables.errors import suggestion
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=1e-12, le=10)]
+"""A learning rate."""
+
+Weight = Annotated[float, Field(le=1e9)]
+"""λ, whose ranges are above 0."""
 
 
 class Section(BaseModel):
     """A part of an experiment file: no unknown keys, no infinite numbers, not to be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses truth values in place of numbers, and text that no file system or terminal takes."""
+        field = cls.model_fields.get(info.field_name or "")
+        if field is None or field.annotation is bool:
+            return value
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, bool):
+                raise ValueError(f"must not be {str(part).lower()}")
+            if isinstance(part, str) and any(ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in part):
+                raise ValueError(f"must not hold control characters or bytes that are not UTF-8, found {part!r:.80}")
+        return value
 
 
 class SceneTable(Section):
@@ -98,8 +117,8 @@ class Target(ImageSet):
     space: str | None = Field(None, description="search space id; the target's own name by default")
     test_images: str | None = Field(None, description="folder or prefix already set aside for test")
     test_share: Fraction = Field(0.2, description="share of scenes for test where `test_images` is absent")
-    learning_rate: tuple[float, float] | None = Field(None, description="range instead of the space's")
-    lambda_: tuple[float, float] | None = Field(None, description="λ floor and highest λ instead of the space's")
+    learning_rate: tuple[Rate, Rate] | None = Field(None, description="range instead of the space's")
+    lambda_: tuple[Weight, Weight] | None = Field(None, description="λ floor and highest λ instead of the space's")
     frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks instead of 0 to the deepest")
 
     @field_validator("learning_rate", "lambda_")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import MOST_TRIALS, Experiment
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import Inputs, run_experiment
 from orchestrator.progress import Display
@@ -41,5 +41,7 @@ def _extend(jobs: Jobs, domains: Sequence[str], more: int) -> None:
             f"There is nothing to extend: the search of {', '.join(unfinished)} has not finished with these settings "
             "and images; run `rayscale search` without --extend first."
         )
+    if max(jobs.trials(domain) for domain in domains) + more > MOST_TRIALS:
+        raise UsageError(f"A study has at most {MOST_TRIALS} trials; extend by fewer than {more}.")
     for domain in domains:
         jobs.extend(domain, more)

@@ -91,6 +91,8 @@ def check_source(experiment: Experiment) -> None:
 
 def _check_meaning(experiment: Experiment) -> None:
     for domain, target in experiment.targets.items():
+        if domain.endswith(".json"):
+            raise UsageError(f"A target cannot be called '{domain}', for a folder beside JSON files bears its name.")
         with _naming(f"targets.{domain}.space"):
             experiment.space(domain)
         with _naming(f"targets.{domain}"):
@@ -174,9 +176,12 @@ _EXPECTED = {
     "int_type": "must be a whole number",
     "invalid_key": "must be text",
     "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be {expected}",
     "missing": "is missing: a range has two ends",
     "model_type": "must have settings below it",
+    "int_parsing_size": "must be a number of fewer digits",
+    "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "must hold letters, digits and . _ - alone and begin with a letter or digit",
     "string_type": "must be text",
     "too_long": "must be a range with two ends",

@@ -1,5 +1,6 @@
 """What suggests configurations: Optuna's samplers made repeatable, and Ray's searcher with numbered trials."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
         return self._inner
 
     def _make(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = self._seed * 100_003 + number
+        seed = _seed_of(self._seed, number)
         if self._kind == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if self._kind == "tpe":
@@ -107,3 +108,11 @@ def _with_penalties(study: optuna.Study) -> optuna.Study:
     for trial in trials:
         copy.add_trial(trial)
     return copy
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """A trial's own seed, below 2³² as NumPy's generators take it; no two of a study are likely to be the same."""
+    mixed = seed * 100_003 + number
+    if mixed < 2**32:
+        return mixed
+    return int.from_bytes(hashlib.sha256(str(mixed).encode()).digest()[:4], "big")

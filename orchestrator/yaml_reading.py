@@ -115,7 +115,7 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEEPEST:
-                raise UnreadableYamlError(f"it is nested more than {_DEEPEST} deep, line {event.start_mark.line + 1}")
+                raise UnreadableYamlError(f"it is nested more than {_DEEPEST} deep, {_place(event.start_mark)}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -124,14 +124,15 @@ def _check_node(node: yaml.Node, sizes: dict[int, int], above: list[int]) -> int
     """Refuses tags, numbers and aliases that are no plain settings; gives the values with aliases written out."""
     if id(node) in sizes:
         return sizes[id(node)]
-    place = f"line {node.start_mark.line + 1}"
+    place = _place(node.start_mark)
     if id(node) in above:
         raise UnreadableYamlError(f"an alias refers to what it is itself a part of, {place}")
     if node.tag not in _TAGS:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         raise UnreadableYamlError(f"the tag {tag:.80} has no meaning here, {place}")
     if not isinstance(node, _KINDS.get(node.tag, yaml.ScalarNode)):
-        raise UnreadableYamlError(f"a {node.id} is declared as something else, {place}")
+        kind = type(node).__name__.removesuffix("Node").lower()
+        raise UnreadableYamlError(f"a {kind} is declared as something else, {place}")
     size = 1
     if isinstance(node, yaml.ScalarNode):
         if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
@@ -149,10 +150,14 @@ def _check_node(node: yaml.Node, sizes: dict[int, int], above: list[int]) -> int
 
 
 def _reason(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.composer.ComposerError) and error.problem == "but found another document":
-        return f"it holds more than one document, line {error.problem_mark.line + 1}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem}, line {error.problem_mark.line + 1}"
+        second = error.problem == "but found another document"
+        problem = "it holds more than one document" if second else error.problem
+        return f"{problem}, {_place(error.problem_mark)}"
     if isinstance(error, yaml.reader.ReaderError):
         return f"it holds the character {ascii(chr(error.character))[1:-1]}, which YAML does not allow"
     return " ".join(str(error).split())
+
+
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1}"

@@ -320,3 +320,73 @@ def test_a_key_given_twice_is_refused(tmp_path):
     )
     with pytest.raises(UsageError, match="'art' is given twice, line 5"):
         load_experiment(file, [])
+
+
+def loaded_or_refused(load, override):
+    """The experiment, or None where it is refused in a plain sentence."""
+    refusals = []
+    try:
+        return load(override)
+    except UsageError as error:
+        refusals.append(str(error))
+    assert not JARGON.search(refusals[0]), refusals[0]
+    return None
+
+
+@pytest.mark.parametrize("section", ["pretraining", "finetuning", "search", "confirmation", "cluster", ""])
+@pytest.mark.parametrize("value", ["-1", "-1e300", "0.5", ".inf", "-.inf", ".nan", "1e400", "9" * 30, "true", '"\\0"'])
+def test_no_number_is_taken_that_fails_later(load, section, value):
+    """Every setting that is a number, with extreme ones: a sentence, or a value within its range."""
+    model = dict((path, section) for path, section, _ in SECTIONS)[section]
+    for key, field in model.model_fields.items():
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            name = f"{section}.{key}".lstrip(".")
+            loaded = loaded_or_refused(load, f"{name}={value}")
+            if loaded is None:
+                continue
+            taken = getattr(getattr(loaded, section) if section else loaded, key)
+            assert value in ("0.5", "true") or 0 <= taken < 1e19
+            assert value != "true", f"{name} took a truth value"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed=9223372036854775808", "'seed' must be below 9.22337e+18, found 9223372036854775808."),
+        ("search.trials=100001", "'search.trials' must be at most 100000, found 100001."),
+        ("search.trials=true", "'search.trials' must not be true."),
+        ("targets.satellite.learning_rate=[true, 2]", "'targets.satellite.learning_rate' must not be true."),
+        ("targets.satellite.learning_rate=[1e-3, 1e9]", "'targets.satellite.learning_rate.1' must be at most 10"),
+        ("pretraining.learning_rate=1e-300", "'pretraining.learning_rate' must be at least 1e-12"),
+        ("pretraining.batch=1000000", "'pretraining.batch' must be at most 65536"),
+        ("confirmation.seeds=100000", "'confirmation.seeds' must be at most 1000"),
+        ("search.gpus_per_trial=1.5", "'search.gpus_per_trial' must be a whole number, or a fraction of one GPU"),
+        ("search.gpus_per_trial=1e-9", "'search.gpus_per_trial' must be 0, or at least 0.01, found 1e-09"),
+        ("search.cpus_per_trial=1e-9", "'search.cpus_per_trial' must be at least 0.01"),
+        ("pretraining.gpus_per_worker=2.5", "'pretraining.gpus_per_worker' must be a whole number"),
+        ("search.starts=default", "'search.starts' must be a list such as [default, space], found 'default'."),
+        ("search.starts_from=runs/x", "'search.starts_from' must be a list such as [runs/before, s3://"),
+        ("search.kept_blocks=3", "'search.kept_blocks' must be a range such as [2, 8], found 3."),
+        ("targets.satellite.frozen_depth=3", "'targets.satellite.frozen_depth' must be a range such as [0, 4]"),
+        ("name=..", "'name' must hold letters, digits"),
+        ("name=a/b", "'name' must hold letters, digits"),
+        ("name=größe", "'name' must hold letters, digits"),
+        ("name='a b'", "'name' must hold letters, digits"),
+        (f"name={'a' * 200}", "'name' must have at most 128 characters"),
+        ('storage="a\\0b"', "'storage' must not hold control characters or bytes that are not UTF-8, found 'a\\x00b'."),
+        ('root="a\\x1bb"', "'root' must not hold control characters"),
+        ("root=a\udcff", "the value cannot be read as YAML: it holds the character \\udcff"),
+        ("targets.x.json.images=a", None),
+        ("targets={a.json: {images: b, space: medical}}", "A target cannot be called 'a.json'"),
+        ("targets={a/b: {images: b}}", "must hold letters, digits"),
+        ("targets={..: {images: b}}", "must hold letters, digits"),
+        ("targets={1: {images: b}}", "must be text"),
+    ],
+)
+def test_what_would_fail_after_the_expensive_stage_is_refused_at_once(refused, override, said):
+    message = refused(override)
+    assert said is None or said in message
+
+
+def test_a_section_that_is_empty_in_the_file_takes_overrides(load):
+    assert load("cluster.cpus=2", content={**LEAST, "cluster": None}).cluster.cpus == 2

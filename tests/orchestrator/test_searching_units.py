@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from orchestrator import trials
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Search
-from orchestrator.sampling import NumberedSearch, RepeatableSampler
+from orchestrator.sampling import NumberedSearch, RepeatableSampler, _seed_of
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
@@ -235,3 +235,19 @@ class TestCandidates:
 
     def test_the_source_has_no_configuration(self):
         assert candidates_of(self.RECORDS, 1, DEFAULT)[-1].configuration is None
+
+
+@pytest.mark.parametrize("kind", ["gp", "tpe", "random"])
+@pytest.mark.parametrize("seed", [0, 42_948, 42_949, 20251128, 2**32, 2**63 - 1])
+def test_any_seed_suggests(kind, seed):
+    study = optuna.create_study(sampler=RepeatableSampler(kind, seed, 1))
+    for _ in range(2):
+        trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+        study.tell(trial, trial.params["x"])
+
+
+def test_seeds_that_worked_before_give_the_same_trials():
+    assert [_seed_of(0, 7), _seed_of(3, 7), _seed_of(42_948, 99)] == [7, 300_016, 42_948 * 100_003 + 99]
+    beyond = [_seed_of(seed, number) for seed in (42_949, 20251128, 20251128 + 2**32) for number in range(100)]
+    assert len(set(beyond)) == 300
+    assert max(beyond) < 2**32
