@@ -1,6 +1,7 @@
 """`rayscale upscale`. Exit codes: 0 all done, 1 nothing could run, 2 some failed, 130 interrupted."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
@@ -12,6 +13,7 @@ from trainables.errors import RunError, UsageError
 
 _SOME_FAILED = 2
 _PICTURES = (".png", ".jpg", ".jpeg")
+_FILES = (*_PICTURES, ".dcm", ".tif", ".tiff")
 _SCENES, _IMAGES = "Scenes (GeoTIFF, JPEG 2000)", "Plain images (PNG, JPEG)"
 
 
@@ -35,6 +37,18 @@ def upscale(
             help="auto: scenes become Cloud-Optimised GeoTIFFs and plain images PNG; cog or png: all become that.",
         ),
     ] = "auto",
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            metavar="PATTERN",
+            help="Only what matches, by its path below INPUT, such as '*_TCI.tif'; * matches / too. May be repeated.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="PATTERN", help="Nothing that matches, such as '*SCL*'. May be repeated."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU cores to work on; all by default.")] = None,
     device: Annotated[str, typer.Option(help="auto (GPUs where there are any), cpu or cuda.")] = "auto",
     precision: PrecisionName = "auto",
@@ -144,7 +158,8 @@ def upscale(
             scene_timeout=scene_timeout,
             side_by_side=side_by_side,
         )
-        told = _upscaled(model, source, target, as_, images, scenes, options, as_json)
+        patterns = {"include": include or [], "exclude": exclude or []}
+        told = _upscaled(model, source, target, as_, images, scenes, options, patterns, as_json)
     except UsageError as error:
         raise RunError(str(error)) from None  # whose exit code is 1: 2 says that some failed
     if as_json:
@@ -156,33 +171,54 @@ def upscale(
 
 
 def _upscaled(
-    model: str, source: str, target: str, as_: Any, images: Any, scenes: Any, options: Any, quiet: bool
+    model: str,
+    source: str,
+    target: str,
+    as_: Any,
+    images: Any,
+    scenes: Any,
+    options: Any,
+    patterns: dict[str, list[str]],
+    quiet: bool,
 ) -> dict[str, Any]:
     """Plain images by themselves, scenes on Ray; a folder may hold both."""
     from orchestrator.archive.listing import list_archive
+    from orchestrator.archive.only_run import only_run
     from orchestrator.archive.running import upscale_archive
     from orchestrator.archive.showing import print_archive, watching
+    from orchestrator.storage import Storage
     from orchestrator.upscaling import upscale_images
 
     pictures = as_ == "png" or PurePosixPath(target).suffix.lower() in _PICTURES
-    listing = None if pictures else list_archive(source, target, as_)
+    listing = None if pictures else list_archive(source, target, as_, **patterns)
     told: list[dict[str, Any]] = []
-    if listing is None or not listing.scenes or listing.images:
-        mixed = listing is not None and bool(listing.scenes)
-        with counter("upscaled") as tell:
-            plain = listing.plain if listing is not None and mixed else None
-            told.append(upscale_images(model, source, target, images, tell, plain))
-        _unless(quiet, print_upscaled, told[-1])
-    if listing is not None and listing.scenes:
-        if images.ensemble:
-            raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
-        with watching() as show:
-            told.append(upscale_archive(model, listing.scenes, target, scenes, options, show))
-        if not listing.images:  # else what was found beside the scenes is in the report on images
-            refused = [{"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused]
-            told[-1]["failed"] = [*refused, *told[-1]["failed"]]
-            told[-1]["passed_over"] = listing.plain.report()
-        _unless(quiet, print_archive, told[-1])
+    one_file = PurePosixPath(target).suffix.lower() in _FILES
+    nothing = nullcontext[Callable[[], None]](lambda: None)
+    with nothing if one_file else only_run(Storage.at(target), options.side_by_side) as check:
+
+        def checked(show: Callable[..., None]) -> Callable[..., None]:
+            def report(*progress: Any) -> None:
+                check()
+                show(*progress)
+
+            return report
+
+        if listing is None or not listing.scenes or listing.images:
+            mixed = listing is not None and bool(listing.scenes)
+            with counter("upscaled") as tell:
+                plain = listing.plain if listing is not None and mixed else None
+                told.append(upscale_images(model, source, target, images, checked(tell), plain, **patterns))
+            _unless(quiet, print_upscaled, told[-1])
+        if listing is not None and listing.scenes:
+            if images.ensemble:
+                raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
+            with watching() as show:
+                told.append(upscale_archive(model, listing.scenes, target, scenes, options, checked(show)))
+            if not listing.images:  # else what was found beside the scenes is in the report on images
+                refused = [{"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused]
+                told[-1]["failed"] = [*refused, *told[-1]["failed"]]
+                told[-1]["passed_over"] = listing.plain.report()
+            _unless(quiet, print_archive, told[-1])
     return _merged(told)
 
 

@@ -26,11 +26,12 @@ def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
     Gives a function that raises where another run has taken over, because this one was cut off for minutes.
 
     Raises:
-        UsageError: If another run works on them, and ``side_by_side`` is not given.
+        UsageError: If nothing can be written there, or another run works on them and ``side_by_side`` is not given.
     """
     if side_by_side:
         yield lambda: None
         return
+    out.check_writable()
     new = [] if out.remote else [path for path in (Path(out.path), *Path(out.path).parents) if not path.exists()]
     try:
         with ExitStack() as held:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,8 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from orchestrator.archive.driving import Progress
-from orchestrator.printing import duration
+from orchestrator.printing import duration, print_passed_over
+from trainables.errors import printable
 
 _LOG_SECONDS = 30.0
 _NAMED = 20
@@ -59,18 +61,20 @@ def print_archive(told: Mapping[str, Any]) -> None:
     if told["skipped"]:
         print(f"{scenes(told['skipped'])} skipped: finished before (--overwrite makes them again)")
     for failure in told["failed"][:_NAMED]:
-        print(f"failed: {failure['file']}: {failure['error']}: {failure['reason']}")
+        print(f"failed: {printable(failure['file'])}: {failure['error']}: {printable(failure['reason'])}")
     if len(told["failed"]) > _NAMED:
         print(f"and {len(told['failed']) - _NAMED} more, named in the ledger")
     if told["failed"]:
-        print(f"{scenes(len(told['failed']))} failed: {_by_class(told['errors'])}")
+        classes = Counter(failure["error"] for failure in told["failed"])
+        print(f"{scenes(len(told['failed']))} failed: {_by_class(classes)}")
     for outlier in told["flagged"][:_NAMED]:
-        print(f"does not match its source: {outlier['file']}: {', '.join(outlier['flags'])}")
+        print(f"does not match its source: {printable(outlier['file'])}: {', '.join(outlier['flags'])}")
+    print_passed_over(told)
     if told["odd_ledger_lines"]:
         count = told["odd_ledger_lines"]
         print(f"{count} odd {'line' if count == 1 else 'lines'} in the ledgers passed over:")
         for odd in told["odd_ledgers"][:_NAMED]:
-            print(f"  {odd}")
+            print(f"  {printable(odd)}")
     if told["leftovers"]:
         print("Left by killed runs of an earlier version, to be removed if none is working:")
         for name in told["leftovers"][:_NAMED]:
