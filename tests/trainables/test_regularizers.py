@@ -8,15 +8,7 @@ from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool
-from trainables.regularizers import (
-    FEATURES_SCALE,
-    L2_SCALE,
-    REPLAY_SCALE,
-    FeatureDistance,
-    SourceReplay,
-    WeightDistance,
-    make_regularizer,
-)
+from trainables.regularizers import FeatureDistance, SourceReplay, WeightDistance, make_regularizer
 from trainables.samples import generate
 
 LR = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -81,7 +73,7 @@ def test_the_feature_distance_is_relative_to_the_source_and_averaged_over_blocks
         before = net.features.stages(LR)
         shift = before[-1].square().mean().sqrt() * 0.1
         net.features.blocks[-1].conv2.bias += shift
-    assert held(net, LR)[1].item() == pytest.approx(FEATURES_SCALE * 0.01 / 3, rel=1e-4)
+    assert held(net, LR)[1].item() == pytest.approx(5.0 * 0.01 / 3, rel=1e-4)
 
 
 def test_the_feature_distance_leaves_the_generator_free_and_its_source_alone():
@@ -102,7 +94,7 @@ def test_replay_is_the_loss_on_as_many_patches_of_the_source():
     output, loss = SourceReplay(source_pool())(net, LR)
     lr, hr = wanted.sample(len(LR))
     assert torch.equal(output, net(LR))
-    assert loss.item() == pytest.approx(REPLAY_SCALE * (net(lr) - hr).abs().mean().item())
+    assert loss.item() == pytest.approx(100 * (net(lr) - hr).abs().mean().item())
 
 
 def test_each_name_has_its_regularizer():
@@ -111,10 +103,41 @@ def test_each_name_has_its_regularizer():
     made = {name: make_regularizer(name, net, anchor, source_pool()) for name in ("l2-sp", "l2", "features", "replay")}
     assert made["l2-sp"](net, LR)[1].item() == made["features"](net, LR)[1].item() == 0
     half_norm = sum(0.5 * p.detach().square().sum().item() for p in net.parameters())
-    assert made["l2"](net, LR)[1].item() == pytest.approx(L2_SCALE * half_norm, rel=1e-5)
+    assert made["l2"](net, LR)[1].item() == pytest.approx(0.1 * half_norm, rel=1e-5)
     assert isinstance(made["replay"], SourceReplay)
 
 
+def test_one_range_of_lambda_runs_from_unnoticeable_to_dominant_for_every_kind():
+    """A network that has moved as far as fine-tuning without λ moves it: 0.7 of its features' mean square."""
+    net, source = network(), network()
+    anchor = {name: value.detach() for name, value in source.named_parameters()}
+    with torch.no_grad():
+        stages = source.features.stages(LR)
+        wanted = 0.7**0.5
+        net.features.stem.weight *= 1 + wanted
+        if net.features.stem.bias is not None:
+            net.features.stem.bias *= 1 + wanted
+        assert len(stages) == 3
+    loss = 0.02  # a usual L1 loss of values from 0 to 1
+    for name in ("l2-sp", "l2", "features", "replay"):
+        distance = make_regularizer(name, source, anchor, source_pool())(net, LR)[1].item()
+        assert 1e-5 * distance < loss / 10, name
+        assert 1e-1 * distance > loss, name
+
+
+def test_at_a_hundredth_replay_counts_as_much_as_the_target():
+    net = network()
+    lr, hr = source_pool().sample(len(LR))
+    _, distance = make_regularizer("replay", net, {}, source_pool())(net, LR)
+    assert 0.01 * distance.item() == pytest.approx((net(lr) - hr).abs().mean().item())
+
+
+def test_feature_distance_needs_a_source_of_the_same_depth():
+    held = FeatureDistance(network(depth=3))
+    with pytest.raises(ValueError, match="zip"):
+        held(network(), LR)
+
+
 def test_replay_without_source_patches_is_refused():
-    with pytest.raises(UsageError, match="needs patches of the source"):
+    with pytest.raises(UsageError, match=r"^The regularizer 'replay' needs patches of the source, found none\.$"):
         make_regularizer("replay", network(), {}, None)

@@ -36,3 +36,20 @@ def test_two_scenes_are_never_drawn_as_one():
     rng, scenes = np.random.default_rng(0), np.array([0, 0, 1])
     assert {len(np.unique(scenes[drawn_scenes(scenes, rng)])) for _ in range(30)} == {2}
     assert drawn_scenes(np.array([4, 4]), rng).tolist() == [0, 1]
+
+
+def test_the_interval_is_student_s_around_the_estimate():
+    values = iter([1.0, 2.0, 4.0])
+    estimate = bootstrap_estimate(10.0, lambda rng: next(values), 5, resamples=3)
+    deviation = np.sqrt(((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 2)  # of a sample
+    reach = 2.7764451 * deviation  # Student's t for four degrees of freedom
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((10, 10 - reach, 10 + reach))
+
+
+def test_two_scenes_are_enough_and_a_hundred_resamples_are_drawn():
+    drawn = []
+    estimate = bootstrap_estimate(0.0, lambda rng: drawn.append(1) or rng.normal(), 2)
+    assert len(drawn) == 100
+    assert estimate.low < 0 < estimate.high
+    assert bootstrap_estimate(0.0, lambda rng: rng.normal(), 2) == estimate
+    assert bootstrap_estimate(0.0, lambda rng: rng.normal(), 2, seed=1) != estimate

@@ -38,6 +38,43 @@ def test_tiles_cover_all_once(length, tile, multiple):
     assert len(spans) == 1 or grid.rows % multiple == 0
 
 
+def computed(length, side, halo):
+    """Pixels along a line that tiles of one side compute, the last of them too."""
+    return -(-length // side) * (side + 2 * halo)
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "multiple"), [(100, 16, 1), (100, 32, 8), (61, 60, 1), (65, 64, 16), (9, 8, 8)]
+)
+@pytest.mark.parametrize("halo", [3, 7, 30])
+def test_sides_are_those_of_least_work_and_the_largest_of_equal_ones(length, tile, multiple, halo):
+    allowed = [side for side in range(1, tile + 1) if side % multiple == 0]
+    least = min(computed(length, side, halo) for side in allowed)
+    best = [side for side in allowed if computed(length, side, halo) == least]
+    grid = Grid.of(length, length, tile, halo, multiple)
+    assert grid.rows == grid.columns == max(best)
+
+
+def test_an_image_within_one_tile_is_one_tile_whatever_the_multiple():
+    for multiple in (1, 8):
+        assert [(t.rows, t.columns) for t in Grid.of(13, 16, 16, 4, multiple).tiles()] == [(13, 16)]
+    assert Grid.of(16, 17, 16, 4) == Grid(16, 17, 16, 9)
+
+
+def test_tiles_of_some_rows_start_there_and_end_there():
+    grid = Grid(height=10, width=5, rows=4, columns=3)
+    places = [(tile.row, tile.column, tile.rows, tile.columns) for tile in grid.tiles(3, 9)]
+    assert places == [(3, 0, 4, 3), (3, 3, 4, 2), (7, 0, 2, 3), (7, 3, 2, 2)]
+    assert [tile.row for tile in grid.tiles(8)] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("row", "rows", "needed"), [(2, 3, (2, 5)), (-3, 5, (0, 4)), (7, 6, (6, 10)), (-2, 14, (0, 10))]
+)
+def test_no_more_rows_are_read_than_a_window_needs(row, rows, needed):
+    assert rows_needed(row, rows, 10) == needed
+
+
 def test_no_tile_is_narrow_where_tiles_may_have_any_side():
     assert Grid.of(1000, 1000, 512, 18).rows == 500
 
