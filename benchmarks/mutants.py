@@ -3,9 +3,9 @@
     python benchmarks/mutants.py --seed 0 --count 300
 
 mutmut (configured in pyproject.toml) changes one operator, constant or argument of a function at a time and runs the
-unit tests that reach it; a mutant that no test notices survives. Mutants that change the wording of a sentence alone are
-left out of the sample. Survivors that change nothing that anybody can observe are listed in ``mutants_equivalent.json``,
-their diff with the reason, and do not count.
+unit tests that reach it; a mutant that no test notices survives. Mutants that change the wording of a sentence alone
+are left out of the sample. Survivors that change nothing that anybody can observe are listed in
+``mutants_equivalent.json``, their diff with the reason, and do not count.
 
 mutmut does not change functions with a decorator other than ``staticmethod`` and ``classmethod``, nor constants of a
 module.
@@ -106,8 +106,8 @@ def table(seed: int, chosen: dict[str, list[str]], equivalent: dict[str, str]) -
         [
             f"# Mutants, seed {seed}",
             "",
-            f"{datetime.now(UTC).date()}, {versions}, {os.cpu_count()} CPUs: `python benchmarks/mutants.py --seed {seed} "
-            f"--count {total}`, from {len(codes)} mutants in all.",
+            f"{datetime.now(UTC).date()}, {versions}, {os.cpu_count()} CPUs: "
+            f"`python benchmarks/mutants.py --seed {seed} --count {total}`, from {len(codes)} mutants in all.",
             "",
             f"**{dead} of {total - alike} non-equivalent mutants killed, {100 * dead / max(total - alike, 1):.1f} %.**",
             "",
