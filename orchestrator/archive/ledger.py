@@ -158,7 +158,9 @@ class Records:
         """What became of each scene, by the output's place."""
         past: dict[str, Past] = {}
         for event in self.events:
-            past.setdefault(event["output"], Past()).add(event)
+            # As lists were once taken by the letter: ./a.tif is a.tif.
+            place = event["output"].replace("/./", "/")
+            past.setdefault(place, Past()).add(event)
         return past
 
     @property

@@ -5,8 +5,9 @@ folders; what does not end in ``.tif`` gets that ending. Scenes that would meet 
 are found here, before any work.
 """
 
-import csv
-import io
+import hashlib
+import posixpath
+import stat
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,14 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from orchestrator.archive.ledger import FOLDER
 from orchestrator.archive.objects import bucket_and_key, client, error_class
+from orchestrator.archive.scene_list import Row, key_problem, read_list
 from orchestrator.archive.workspace import WORKSPACES
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
 from orchestrator.storage import Storage
 from orchestrator.upscaling import INPUTS
-from trainables.errors import ImageSetError, StorageError, UsageError
+from trainables.errors import ImageSetError, StorageError, UsageError, reason_of
 
 RASTERS = frozenset({".tif", ".tiff", ".jp2", ".j2k"})
 """Files that are scenes by their name; other images are so only where Cloud-Optimised GeoTIFFs are asked for."""
@@ -32,7 +35,6 @@ SIDECAR = ".json"
 
 As = Literal["auto", "cog", "png"]
 _COG = (".tif", ".tiff")
-_COLUMN, _OUTPUT_COLUMN = "scene", "output"
 _HEADS_AT_ONCE = 16
 
 
@@ -176,40 +178,42 @@ def _resolved(place: Storage) -> str:
 
 def _listed(place: Storage, out: Storage) -> Iterator[Scene]:
     folder = Storage(place.uri.rpartition("/")[0])
-    try:
-        text = place.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"The list '{place.uri}' is not UTF-8 text.") from None
-    entries = dict.fromkeys(_entries(place, text))  # a scene that is listed twice is one scene
+    rows = read_list(place, _facts_of("", place.uri, "").size)
+    seen = set()
     with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
-        yield from pool.map(lambda entry: _entry(folder, out, *entry), entries)
+        for scene in pool.map(lambda row: _scene_of_row(folder, out, row), rows):
+            # However it is spelt, a scene that is listed twice is one scene.
+            same = (posixpath.normpath(scene.source), scene.output)
+            if same not in seen:
+                seen.add(same)
+                yield scene
 
 
-def _entries(place: Storage, text: str) -> Iterator[tuple[str, str]]:
-    if place.uri.lower().endswith(".txt"):
-        lines = (line.strip() for line in text.splitlines())
-        yield from ((line, "") for line in lines if line and not line.startswith("#"))
-        return
-    rows = csv.DictReader(io.StringIO(text))
-    if _COLUMN not in (rows.fieldnames or []):
-        columns = ", ".join(rows.fieldnames or []) or "none"
-        raise UsageError(f"The list '{place.uri}' needs a column '{_COLUMN}', found {columns}.")
-    yield from ((row[_COLUMN].strip(), (row.get(_OUTPUT_COLUMN) or "").strip()) for row in rows if row[_COLUMN])
+def _scene_of_row(folder: Storage, out: Storage, row: Row) -> Scene:
+    try:
+        return _entry(folder, out, row)
+    except Exception as error:  # whatever one row brings about is its own failure
+        return _refused(out, row, "unreadable", reason_of(error).rstrip("."))
 
 
-def _entry(folder: Storage, out: Storage, name: str, key: str) -> Scene:
-    source = folder.resolve(name)
+def _refused(out: Storage, row: Row, kind: str, reason: str) -> Scene:
+    """A row that is not worked on; what stands for its output is where no output can be, so that it meets none."""
+    mark = hashlib.sha256(f"{row.name}\n{row.key}".encode()).hexdigest()[:16]
+    return Scene(row.name, row.name, "", 0, 0.0, out.child(FOLDER, f"refused-{mark}").uri, (kind, reason))
+
+
+def _entry(folder: Storage, out: Storage, row: Row) -> Scene:
+    if row.problem is not None:
+        return _refused(out, row, "unreadable", row.problem)
+    source = folder.resolve(row.name)
     # A place of its own for what lies anywhere: bucket and key, or the path from the root.
-    below = name if "://" not in name and not name.startswith(("/", "~")) else source.path.lstrip("/")
-    key = output_key(key or below)
-    problem = None
-    if ".." in PurePosixPath(key).parts or key.startswith("/"):
-        problem = ("unreadable", f"its output '{key}' would lie outside OUTPUT; give it a column '{_OUTPUT_COLUMN}'")
-    elif not _is_image(PurePosixPath(name).name):
-        problem = ("unsupported", f"no scene by its name ({', '.join(sorted(RASTERS | INPUTS))})")
-    if problem is not None:
-        return Scene(name, source.uri, "", 0, 0.0, out.child(PurePosixPath(key).name).uri, problem)
-    return _facts_of(name, source.uri, out.child(key).uri)
+    below = row.name if "://" not in row.name and not row.name.startswith(("/", "~")) else source.path.lstrip("/")
+    key = output_key(row.key or posixpath.normpath(below))
+    if not _is_image(PurePosixPath(row.name).name):
+        return _refused(out, row, "unsupported", f"no scene by its name ({', '.join(sorted(RASTERS | INPUTS))})")
+    if problem := key_problem(key):
+        return _refused(out, row, "unreadable", problem)
+    return _facts_of(row.name, source.uri, out.child(key).uri)
 
 
 def _facts_of(name: str, source: str, output: str) -> Scene:
@@ -222,9 +226,12 @@ def _facts_of(name: str, source: str, output: str) -> Scene:
             version, size = head["ETag"].strip('"'), head["ContentLength"]
             return Scene(name, source, version, size, head["LastModified"].timestamp(), output)
         facts = Path(place.path).stat()
-        return Scene(name, source, f"{facts.st_size}-{facts.st_mtime_ns}", facts.st_size, facts.st_mtime, output)
     except (OSError, BotoCoreError, ClientError) as error:
         return Scene(name, source, "", 0, 0.0, output, error_class(error))
+    if not stat.S_ISREG(facts.st_mode):
+        kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a special file, which is never opened"
+        return Scene(name, source, "", 0, 0.0, output, ("unreadable", f"no regular file but {kind}"))
+    return Scene(name, source, f"{facts.st_size}-{facts.st_mtime_ns}", facts.st_size, facts.st_mtime, output)
 
 
 def _without_collisions(scenes: Iterable[Scene], out: Storage) -> list[Scene]:

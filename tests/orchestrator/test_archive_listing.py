@@ -136,3 +136,119 @@ def test_patterns_choose_scenes_by_their_path(archive):
     (archive / "list.txt").write_text("a.tif\ndeep/b.TIFF\n")
     found = list_archive(str(archive / "list.txt"), "out", exclude=["deep/*"])
     assert [scene.name for scene in found.scenes] == ["a.tif"]
+
+
+def of_list(archive, text, name="list.csv"):
+    """Scenes of a list by name: their outputs below the target, or why they are refused."""
+    (archive / name).write_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+    out = archive.parent / "out"
+    scenes = list_archive(str(archive / name), str(out)).scenes
+    assert all(Path(scene.output).is_relative_to(out) for scene in scenes)
+    return {s.name: str(Path(s.output).relative_to(out)) if s.problem is None else s.problem[1] for s in scenes}
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("_parts/x", "its output '_parts/x.tif' would lie in '_parts', a folder of RayScale's own"),
+        ("d/_ledger/x.tif", "its output 'd/_ledger/x.tif' would lie in '_ledger', a folder of RayScale's own"),
+        ("_LEDGER/x.tif", "would lie in '_ledger', a folder of RayScale's own"),
+        (".hidden/x", "its output '.hidden/x.tif' would be hidden"),
+        ("d/.x.tif", "its output 'd/.x.tif' would be hidden"),
+        ("d/", "its output 'd/.tif' would be hidden"),
+        ("../x", "its output '../x.tif' would lie outside OUTPUT"),
+        ("d/../../x", "would lie outside OUTPUT"),
+        ("/etc/x", "its output '/etc/x.tif' would lie outside OUTPUT"),
+        ("d//x", "its output 'd//x.tif' has an empty part"),
+        ("d/./x", "its output 'd/./x.tif' would be hidden"),
+        ("x" * 250, "has a part of over 240 bytes"),
+        ("ü" * 125, "has a part of over 240 bytes"),
+        ("a\x1b[2Jb", "the row has characters that cannot be printed"),
+        ('"a\nb"', "the row has characters that cannot be printed"),
+        ("caf\udce9", "the row is not UTF-8 text; save the list as that"),
+    ],
+)
+def test_outputs_of_a_list_stay_out_of_what_is_not_theirs(archive, key, words):
+    found = of_list(archive, f"scene,output\na.tif,{key}\ndeep/b.TIFF,good\n")
+    assert found["deep/b.TIFF"] == "good.tif"
+    assert words in found["a.tif"]
+
+
+def test_one_bad_row_never_stops_the_others(archive):
+    os.mkfifo(archive / "pipe.tif")
+    (archive / "folder.tif").mkdir()
+    rows = [
+        *("scene,output", "a.tif,", "", ",x", "   ,y", "deep/b.TIFF,too,many", "s3:///key.tif,", "gs://b/k.tif,"),
+        *("~nobody-at-all/x.tif,", "caf\udce9.tif,", "list.csv,", "pipe.tif,", "folder.tif,", f"{'x' * 300}.tif,"),
+        *("../out.tif,", ".hidden.tif,", "deep/c.jp2,c"),
+    ]
+    found = of_list(archive, "\r\n".join(rows))
+    assert {name: found.pop(name) for name in ("a.tif", "deep/c.jp2")} == {"a.tif": "a.tif", "deep/c.jp2": "c.tif"}
+    expected = {
+        "line 4": "the row names no scene",
+        "line 5": "the row names no scene",
+        "deep/b.TIFF": "line 6 has 3 fields for 2 columns; put quotes around what holds a comma",
+        "s3:///key.tif": "An S3 location looks like s3://bucket/prefix, found 's3:///key.tif'",
+        "gs://b/k.tif": "A location must be a folder or s3://bucket/prefix, found 'gs://b/k.tif'",
+        "~nobody-at-all/x.tif": "RuntimeError: Could not determine home directory.",
+        "caf\\xe9.tif": "the row is not UTF-8 text; save the list as that",
+        "pipe.tif": "no regular file but a special file, which is never opened",
+        "folder.tif": "no regular file but a folder",
+        "../out.tif": "its output '../out.tif' would lie outside OUTPUT; give it another in a column 'output'",
+    }
+    assert {name: found[name].rstrip(".") for name in expected} == {n: r.rstrip(".") for n, r in expected.items()}
+    assert found["list.csv"].startswith("no scene by its name")
+    assert found[".hidden.tif"].startswith("no scene by its name")
+    assert len(found) == len(expected) + 3
+
+
+def test_a_refused_row_meets_no_output(archive):
+    """Else a bad row would pass for another attempt at a good one, or for its collision."""
+    found = of_list(archive, "scene,output\na.tif,\ndeep/b.TIFF,../a.tif\ndeep/c.jp2,.a.tif\n")
+    assert found["a.tif"] == "a.tif"
+    (archive / "list.csv").write_text("scene,output\na.tif,../x\na.tif,../y\n")
+    outputs = {scene.output for scene in list_archive(str(archive / "list.csv"), str(archive.parent / "out")).scenes}
+    assert len(outputs) == 2
+
+
+def test_rows_that_are_there_twice_are_one_and_dots_are_resolved(archive):
+    found = of_list(archive, "./a.tif\na.tif\na.tif\r\ndeep/../deep/c.jp2\n# a.tif\n", "list.txt")
+    assert found == {
+        "./a.tif": "a.tif",
+        "deep/../deep/c.jp2": "deep/c.jp2.tif",
+    }
+    found = of_list(archive, "scene,output\na.tif,x\n./a.tif,y\n./deep/b.TIFF,z\ndeep/c.jp2,z\n")
+    assert (found["a.tif"], found["./a.tif"]) == ("x.tif", "y.tif")
+    assert found["deep/c.jp2"] == "its output would overwrite that of ./deep/b.TIFF"
+
+
+def test_a_csv_that_is_broken_in_a_row_goes_on(archive):
+    long = "x" * 200_000
+    found = of_list(archive, f'scene\na.tif\n"{long}"\ndeep/c.jp2\n')
+    assert found["a.tif"] == "a.tif"
+    assert found["deep/c.jp2"] == "deep/c.jp2.tif"
+    (reason,) = [reason for name, reason in found.items() if name.startswith("line")]
+    assert reason == "the row is no CSV: field larger than field limit (131072)"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("list.txt", b"II*\0\x08\0\0\0" * 100, "is not UTF-8 text; save it as that"),
+        ("list.csv", b"", "needs a column 'scene', found none"),
+        ("list.csv", b"scene;output\na.tif;x\n", "needs a column 'scene', found scene;output"),
+        ("list.csv", b"scene,scene\na.tif,a.tif\n", "needs a column 'scene', found scene, scene"),
+        ("list.csv", b"scene\n", "holds no images or scenes"),
+    ],
+)
+def test_what_is_no_list_is_refused_at_once(archive, name, content, words):
+    (archive / name).write_bytes(content)
+    with pytest.raises(UsageError, match=words):
+        list_archive(str(archive / name), "out")
+
+
+def test_a_list_of_any_size_is_no_list(archive):
+    with (archive / "list.txt").open("wb") as stream:
+        stream.truncate(100 * 2**20)
+    with pytest.raises(UsageError, match="has 100 MB, more than 64; split it"):
+        list_archive(str(archive / "list.txt"), "out")
