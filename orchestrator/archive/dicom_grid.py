@@ -17,7 +17,7 @@ from orchestrator.archive.dicom_table import (
     of_other_images,
     private_looks_counted,
 )
-from orchestrator.archive.dicom_values import DicomError, has_value, numbers, numbers_in
+from orchestrator.archive.dicom_values import DicomError, has_value, numbers, numbers_in, on_one_line
 
 _INTEGER_LIMITS = {
     "US": (0, 2**16 - 1),
@@ -76,7 +76,7 @@ class _Notes:
         if self.unknown:
             lines.append(f"elements that may count the source's pixels were left as they are: {_some(self.unknown)}")
         lines += [f"{name} was left as it is, since {why}" for name, why in self.unmoved.items()]
-        return lines
+        return [on_one_line(line) for line in lines]
 
 
 def _some(names: dict[str, None]) -> str:

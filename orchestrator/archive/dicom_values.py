@@ -9,15 +9,21 @@ from pydicom import DataElement, Dataset
 from trainables.images import UnreadableImageError
 
 
+def on_one_line(text: str) -> str:
+    """Returns a text with what a file has put into it made fit for a terminal and a log: one line, printable, short."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:400]
+
+
 class DicomError(UnreadableImageError):
     """One DICOM file cannot be upscaled.
 
     Attributes:
         kind: ``unreadable``, ``corrupt``, ``unsupported`` or ``normalisation``.
-        reason: Why, in a few words.
+        reason: Why, in a few words on one line, whatever characters the file has put into them.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
+        reason = on_one_line(reason)
         super().__init__(kind, reason)
         self.kind, self.reason = kind, reason
 

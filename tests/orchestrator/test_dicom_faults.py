@@ -247,6 +247,14 @@ def test_a_directory_of_files_is_named_as_one(plain):
     assert "(Media Storage Directory Storage)" in str(failure(dicom_files.encoded(made), plain))
 
 
+def test_what_the_file_says_is_quoted_on_one_printable_line(plain):
+    made = dicom_files.dataset(np.zeros((4, 4), np.uint16), 12, PixelData=None, Modality="S\x1b[31mR\nfailed: 0")
+    reason = str(failure(dicom_files.encoded(made), plain))
+    assert reason == "it holds no image of whole numbers (modality S [31mR failed: 0), or it ends too early"
+    made.Modality = "M" * 5000
+    assert len(str(failure(dicom_files.encoded(made), plain))) <= 400
+
+
 def test_counts_of_events_are_noted(plain):
     for elements in ({"Modality": "NM"}, {"Modality": "PT", "Units": "CNTS"}):
         _, facts = upscale_slice(dicom_files.ct(**elements), plain, DicomSettings(digest="ab" * 32, model="tiny"))

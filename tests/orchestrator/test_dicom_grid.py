@@ -196,6 +196,12 @@ def test_private_elements():
     ]
 
 
+def test_a_note_quotes_what_the_file_says_on_one_printable_line():
+    made = dicom_files.dataset(VALUES, 12)
+    made.private_block(0x0099, "NO\x1b[2JBODY", create=True).add_new(0x01, "DS", "0.5")
+    assert fit_to_grid(made, 2) == ["private elements of unknown meaning were left as they are: NO [2JBODY"]
+
+
 def test_elements_that_the_dictionary_does_not_know_are_noted(monkeypatch):
     made = dicom_files.dataset(VALUES, 12)
     made.add_new(0x00180BBA, "US", 3)
