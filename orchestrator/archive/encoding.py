@@ -129,7 +129,7 @@ def _of_tiff(path: Path, dataset: "rasterio.io.DatasetReader", colour: dict[str,
 
 def _of_picture(path: Path, driver: str, colour: dict[str, str]) -> Encoding:
     """PNG, JPEG, BMP or WebP; Pillow's plugins read headers only, and, asked directly, know no largest size."""
-    notes, orientation = [], 1
+    notes, orientation, frames = [], 1, 1
     with suppress(Exception), path.open("rb") as file:  # damage of the pixels is found when they are read
         image = _PLUGINS[driver](file)
         with suppress(Exception):
@@ -144,6 +144,8 @@ def _of_picture(path: Path, driver: str, colour: dict[str, str]) -> Encoding:
             notes.append(f"its gamma of {gamma:g} was left out")
         if driver in ("PNG", "WEBP") and image.info.get("exif"):
             notes.append("EXIF tags were left out")
+    if frames > 1 and driver == "WEBP":
+        raise SceneError("unsupported", f"It is an animation of {frames} images; convert the one that is meant.")
     return Encoding(orientation=orientation, gray=False, colour=colour, notes=tuple(notes))
 
 
