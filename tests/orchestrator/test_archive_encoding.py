@@ -147,7 +147,7 @@ def test_white_at_zero_is_turned_round_in_bytes_and_refused_beyond(tmp_path):
     assert scene.colours == ["gray"]
     assert scene.notes == ["its white was 0 (MinIsWhite) and is 255"]
     deep = made_tiffs.write(tmp_path / "b.tif", GRAY.astype(np.uint16), tags={262: (3, [0])})
-    with pytest.raises(SceneError, match="white is 0 .* in uint16") as error:
+    with pytest.raises(SceneError, match=r"white is 0 .* in uint16") as error:
         check_scene(deep, scenes.model().facts, SceneSettings(normalisation=(0, 255)))
     assert error.value.kind == "unsupported"
 

@@ -112,21 +112,15 @@ def test_a_colour_picture_is_one_whatever_its_name(tmp_path, name):
             "<PAMRasterBand band='1'><Metadata><MDI key='LAYER_TYPE'>thematic</MDI></Metadata></PAMRasterBand>",
             "thematic",
         ),
-        (
-            "<PAMRasterBand band='1'><GDALRasterAttributeTable tableType='thematic'/></PAMRasterBand>",
-            "thematic attribute table",
-        ),
-        ("<PAMRasterBand band='1'><CategoryNames><Category/></CategoryNames></PAMRasterBand>", None),
-        (
-            "<PAMRasterBand band='1'><GDALRasterAttributeTable tableType='athematic'/></PAMRasterBand>",
-            None,
-        ),
+        ("<GDALRasterAttributeTable tableType='thematic'/>", "thematic attribute table"),
+        ("<CategoryNames><Category/></CategoryNames>", None),
+        ("<GDALRasterAttributeTable tableType='athematic'/>", None),
     ],
 )
 def test_what_lies_beside_says_that_values_are_classes(tmp_path, pam, reason):
     values = smooth(0, 255, 3)
     path = scenes.write(tmp_path / "a.tif", values)
-    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{pam}</PAMDataset>")
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset><PAMRasterBand band='1'>{pam}</PAMRasterBand></PAMDataset>")
     out = scenes.run(path, tmp_path)
     if reason is None:
         assert repeated(out) == []
