@@ -25,7 +25,7 @@ from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError, UsageError
+from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.inference import Prepared, prepared
 from trainables.perceptual import Lpips
@@ -171,12 +171,17 @@ def _evaluate_set(
         if isinstance(image, Skipped):
             skipped.append(image)
             continue
-        (pair,) = make_pairs([image], degradation, scale)
-        for arm, upscaler in upscalers.items():
-            output = run(upscaler, pair)
-            scores[arm].append(compare(output, pair, scale))
-            if lpips:
-                perceived[arm].append(lpips(output, pair.hr))
+        try:
+            (pair,) = make_pairs([image], degradation, scale)
+            outputs = {arm: run(upscaler, pair) for arm, upscaler in upscalers.items()}
+            of_image = {arm: compare(output, pair, scale) for arm, output in outputs.items()}
+            seen = {arm: lpips(output, pair.hr) for arm, output in outputs.items()} if lpips else {}
+        except Exception as error:  # whatever one image brings about is its own failure
+            skipped.append(Skipped(image.name, reason_of(error)))
+            continue
+        for arm in upscalers:
+            scores[arm].append(of_image[arm])
+            perceived[arm] += [seen[arm]] if lpips else []
     plain, ours = scores["bicubic"], scores["model"]
     if not ours:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.archive.contract import LoadedModel, SceneError, SceneSettings
+from orchestrator.archive.objects import ObjectError
 from orchestrator.archive.pairing import is_scene, readable
 from orchestrator.archive.scoring import ScoredScene, score_scene
 from orchestrator.archive.source import gdal
@@ -12,11 +13,10 @@ from orchestrator.image_sets import Skipped, left_out, list_images
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError
-from trainables.images import UnreadableImageError
+from trainables.errors import ImageSetError, reason_of
 
 _TIFF = (".tif", ".tiff")
-_OF_THE_MACHINE = ("memory", "disk", "denied", "transient")
+_OF_THE_MACHINE = ("memory", "disk", "transient")
 """Kinds of errors for which a scene cannot be blamed; leaving it out would change the figures silently."""
 
 
@@ -84,8 +84,11 @@ def evaluate_scenes(
 
 
 def _is_scene(file: Storage) -> bool:
-    with gdal(), readable(file) as path:
-        return is_scene(path)
+    try:
+        with gdal(), readable(file) as path:
+            return is_scene(path)
+    except Exception:  # such as an object that is denied: it is named when it is scored
+        return False
 
 
 def _scored(
@@ -99,12 +102,12 @@ def _scored(
     source = lr if isinstance(lr, Degradation) else lr.child(path)
     try:
         return score_scene(path, place.child(path), source, models, settings)
-    except SceneError as error:
-        if error.kind in _OF_THE_MACHINE:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever one scene brings about is its own failure
+        if isinstance(error, SceneError | ObjectError) and error.kind in _OF_THE_MACHINE:
             raise
-        return str(error).rstrip(".")
-    except UnreadableImageError as error:
-        return str(error)
+        return reason_of(error).rstrip(".")
 
 
 def _means(scores: list[dict[str, Any]]) -> dict[str, Any]:

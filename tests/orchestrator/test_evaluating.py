@@ -185,3 +185,30 @@ def test_lpips_is_told_of_plain_images_where_it_is_asked_for(model, images, tmp_
     assert code == 0
     assert "images: LPIPS (AlexNet; 0 is equal) bicubic 0.2500, model 0.2500\n" in out
     assert "small: LPIPS (AlexNet; 0 is equal) bicubic none, too small, model none, too small\n" in out
+
+
+def test_what_lies_beside_the_images_of_a_set_is_named(model, images, capsys):
+    (images / "notes.txt").touch()
+    (images / "broken.png").symlink_to("gone.png")
+    (images / "again").symlink_to(images)
+    (one,) = evaluate_model(model, [str(images)])["sets"]
+    assert {"file": "broken.png", "reason": "broken link: there is no gone.png"} in one["skipped"]
+    assert one["passed_over"]["summary"] == "1 .txt, 1 × link to a folder that holds it"
+
+
+def test_an_image_that_breaks_the_comparison_is_left_out_by_name(model, images, monkeypatch):
+    from orchestrator import evaluating
+
+    (whole,) = evaluate_model(model, [str(images)])["sets"]
+    real = evaluating.make_pairs
+
+    def breaks(chosen, *rest):
+        if chosen[0].name == first:
+            raise ZeroDivisionError("by this image")
+        return real(chosen, *rest)
+
+    first = sorted(path.name for path in images.iterdir())[0]
+    monkeypatch.setattr(evaluating, "make_pairs", breaks)
+    (one,) = evaluate_model(model, [str(images)])["sets"]
+    assert one["skipped"] == [{"file": first, "reason": "ZeroDivisionError: by this image"}]
+    assert one["images"] == whole["images"] - 1

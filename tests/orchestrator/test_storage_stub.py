@@ -7,11 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import s3_stub
+from botocore.exceptions import ClientError
 
 from orchestrator import image_sets
 from orchestrator.archive import objects
 from orchestrator.archive.listing import list_archive
 from orchestrator.archive.objects import ATTEMPTS, ObjectError, end_old_uploads, error_class
+from orchestrator.archive.planning import PASSING
+from orchestrator.evaluating_scenes import are_scenes
 from orchestrator.file_listing import list_tree
 from orchestrator.image_sets import Skipped, list_images, read_image
 from orchestrator.storage import Storage
@@ -262,3 +265,19 @@ def test_a_file_that_breaks_the_decoder_is_skipped_by_name(tmp_path, monkeypatch
     monkeypatch.setattr(Storage, "read_bytes", crowded)
     with pytest.raises(OSError, match="Too many open files"):
         read_image(place, "a.png", 8)
+
+
+@pytest.mark.parametrize("kind", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_scene_is_a_class_of_its_own_that_ends_no_run(server, file, kind):
+    """It must not count as denied, ten of which in a row end a run of an archive."""
+    server.storage_class["home/file"] = kind
+    with pytest.raises(ClientError) as raised:
+        objects.client().get_object(Bucket="bucket", Key="home/file")
+    assert error_class(raised.value) == ("archived", f"it lies in {kind} and must be restored before it can be read")
+    assert "archived" in PASSING
+
+
+def test_a_denied_or_archived_scene_of_a_set_is_no_plain_image_and_stops_nothing(server):
+    server.denied.add("home/a.tif")
+    server.objects.update({"home/a.tif": b"x", "home/b.tif": b"no TIFF"})
+    assert not are_scenes(Storage.at("s3://bucket/home"), ["a.tif", "b.tif"], asked=False)
