@@ -23,7 +23,7 @@ from orchestrator.printing import (
     print_report,
     print_shards,
 )
-from trainables.errors import UsageError
+from trainables.errors import PartlyDoneError, UsageError
 from trainables.version import __version__
 
 app = typer.Typer(
@@ -366,7 +366,11 @@ def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = Fals
     inputs = preflight(experiment)
     with _alone(experiment):
         experiment = fit_budget(experiment, inputs, trim, display.say)
-        run_experiment(experiment, inputs, display)
+        try:
+            run_experiment(experiment, inputs, display)
+        except PartlyDoneError:
+            print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
+            raise
     print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
 
 

@@ -3,18 +3,21 @@
 import logging
 import os
 import shutil
+import site
+import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 
-from orchestrator.experiment import Cluster, Experiment
-from orchestrator.experiment_images import SourceModel
+from orchestrator.experiment import Cluster
+from orchestrator.feasibility import Resources
 from orchestrator.stop_signals import handlers_kept
-from trainables.errors import RunError, UsageError
+from trainables.errors import RunError, reason_of
 
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -35,21 +38,6 @@ _ALONE = {
     "RAY_task_events_report_interval_ms": "0",
 }
 _FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What a cluster offers.
-
-    Attributes:
-        cpus: All CPUs.
-        gpus: All GPUs.
-        gpus_of_a_node: GPUs of its best node.
-    """
-
-    cpus: float
-    gpus: float
-    gpus_of_a_node: float
 
 
 def local_resources(cluster: Cluster) -> Resources:
@@ -79,30 +67,6 @@ def connect(cluster: Cluster) -> Iterator[Resources]:
         shutil.rmtree(session, ignore_errors=True)
 
 
-def check_resources(experiment: Experiment, resources: Resources) -> None:
-    """Refuses what the cluster can never run; Ray itself would wait for ever.
-
-    Raises:
-        UsageError: If a trial or the pretraining needs more than there is.
-    """
-    search, pretraining = experiment.search, experiment.pretraining
-    if search.gpus_per_trial > resources.gpus_of_a_node:
-        raise UsageError(
-            f"search.gpus_per_trial is {search.gpus_per_trial:g}, but the best node of this cluster has "
-            f"{resources.gpus_of_a_node:g} GPUs; lower it or use another cluster."
-        )
-    if search.cpus_per_trial > resources.cpus:
-        raise UsageError(
-            f"search.cpus_per_trial is {search.cpus_per_trial:g}, but this cluster has {resources.cpus:g} CPUs."
-        )
-    gpus = pretraining.workers * pretraining.gpus_per_worker
-    if gpus > resources.gpus and not isinstance(experiment.source, SourceModel):
-        raise UsageError(
-            f"Pretraining asks for {pretraining.workers} workers × {pretraining.gpus_per_worker:g} GPUs, but this "
-            f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."
-        )
-
-
 def free_resources() -> str:
     """What of the cluster is free at the moment, in words."""
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -111,7 +75,13 @@ def free_resources() -> str:
     return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in kinds)
 
 
-def drive_all(stage: str, drive: Any, jobs: Mapping[str, Any], done: Callable[[str, Any], None]) -> None:
+def drive_all(
+    stage: str,
+    drive: Any,
+    jobs: Mapping[str, Any],
+    done: Callable[[str, Any], None],
+    failed: Callable[[str, str], None] | None = None,
+) -> None:
     """Runs one driver task per domain, all at once, and calls ``done`` with a domain's result as soon as it is there.
 
     Args:
@@ -119,22 +89,27 @@ def drive_all(stage: str, drive: Any, jobs: Mapping[str, Any], done: Callable[[s
         drive: A remote function of one job.
         jobs: A job for each domain.
         done: Called with the domain and what its driver returned.
+        failed: Called with a domain and the reason where its driver failed; the others go on.
 
     Raises:
-        RunError: If a driver failed; the others are finished first.
+        RunError: If a driver failed and there is no ``failed``; the others are finished first.
     """
     pending = {drive.remote(job): domain for domain, job in jobs.items()}
-    failures = []
+    failures: dict[str, str] = {}
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1)
         domain = pending.pop(ready[0])
         try:
             done(domain, ray.get(ready[0]))
-        except ray.exceptions.RayError as error:
+        except Exception as error:
             cause = getattr(error, "cause", None) or error
-            failures.append(f"{domain}: {str(cause).strip().splitlines()[-1]}")
-    if failures:
-        raise RunError(f"{stage} failed for {'; '.join(failures)}. What had finished is kept.")
+            lines = str(cause).strip().splitlines()
+            failures[domain] = lines[-1] if lines and isinstance(error, ray.exceptions.RayError) else reason_of(cause)
+            if failed is not None:
+                failed(domain, failures[domain])
+    if failures and failed is None:
+        named = "; ".join(f"{domain}: {reason}" for domain, reason in failures.items())
+        raise RunError(f"{stage} failed for {named}. What had finished is kept.")
 
 
 def _start(cluster: Cluster) -> str | None:
@@ -152,30 +127,63 @@ def _start(cluster: Cluster) -> str | None:
 
 
 def _init(cluster: Cluster, environment: dict[str, str]) -> Any:
-    if cluster.address is not None:
+    with _away_from_working_folder():
+        if cluster.address is not None:
+            return ray.init(
+                address=cluster.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": environment},
+            )
         return ray.init(
-            address=cluster.address,
+            address="local",
+            num_cpus=cluster.cpus,
+            include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            object_store_memory=400 * 2**20,
             runtime_env={"env_vars": environment},
         )
-    return ray.init(
-        address="local",
-        num_cpus=cluster.cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=400 * 2**20,
-        runtime_env={"env_vars": environment},
-    )
+
+
+@contextmanager
+def _away_from_working_folder() -> Iterator[None]:
+    """Stands where this package lies while Ray starts: it puts the working folder first on every worker's path.
+
+    There, a user's own ``statistics.py`` or ``trainables.py`` would be imported in place of what workers need. Where
+    the package is installed, its folder holds all other ones, which must not come before Python's own: then it is
+    the environment's, which holds no modules.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = {Path(folder).resolve() for folder in (*sysconfig.get_paths().values(), *site.getsitepackages())}
+    try:
+        before = Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        before = package
+    os.environ.update(_absolute_path_of_modules(before))
+    os.chdir(sys.prefix if package in installed else package)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _absolute_path_of_modules(folder: Path) -> dict[str, str]:
+    """PYTHONPATH as workers need it, which start elsewhere."""
+    path = os.environ.get("PYTHONPATH", "")
+    if not path:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(str(folder / part) for part in path.split(os.pathsep) if part)}
 
 
 def _measured(cluster: Cluster) -> Resources:
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    of_nodes = [node["Resources"].get("GPU", 0.0) for node in _nodes() if node["Alive"]]
+    alive = [node["Resources"] for node in _nodes() if node["Alive"]]
+    nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
+    cpus, gpus = sum(node[0] for node in nodes), sum(node[1] for node in nodes)
+    best = max((node[1] for node in nodes), default=0.0)
     if cluster.gpus is not None:
-        return Resources(max(total.get("CPU", 0.0), 1.0), cluster.gpus, max([*of_nodes, float(cluster.gpus)]))
-    return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0), max(of_nodes, default=0.0))
+        return Resources(max(cpus, 1.0), max(cluster.gpus, gpus), max(best, cluster.gpus), nodes, grows=True)
+    return Resources(cpus, gpus, best, () if cluster.address is None else nodes)
 
 
 def _nodes() -> list[dict[str, Any]]:

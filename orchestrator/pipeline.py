@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,12 @@ import ray
 
 from orchestrator.analysis import advise_domains
 from orchestrator.archive.objects import end_old_uploads
-from orchestrator.cluster import Resources, check_resources, connect, drive_all, free_resources, local_resources
+from orchestrator.cluster import connect, drive_all, free_resources, local_resources
 from orchestrator.confirming import drive_confirmation
+from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment import FORMAT, Experiment
 from orchestrator.experiment_images import ImageSet, Target
+from orchestrator.feasibility import Resources, check_resources
 from orchestrator.file_listing import FileListing, lines_about
 from orchestrator.gathering import study_starts
 from orchestrator.image_sets import SourceFile, list_files
@@ -26,6 +28,7 @@ from orchestrator.optuna_log import write_optuna_log
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
 from orchestrator.reading import check_source
+from orchestrator.remaining import remaining
 from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
 from orchestrator.shard_checks import check_sound
@@ -92,7 +95,8 @@ def run_experiment(
         domains: The targets that are searched; all by default. The report is of all.
 
     Raises:
-        RunError: If a stage fails; what had finished is kept.
+        PartlyDoneError: If domains failed; the others are finished and, where that was asked for, reported.
+        RunError: If a stage fails for all; what had finished is kept.
     """
     if experiment.home.remote:
         end_old_uploads(experiment.home.uri)
@@ -104,13 +108,17 @@ def run_experiment(
     wanted = STAGES[: STAGES.index(until) + 1]
     with ExitStack() as stack:
         run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
+        if len(wanted) > 1 and experiment.cluster.address is not None and _needs_ray(experiment, inputs):
+            run.connect()  # before the first expensive stage: whether all fits is known then
         for name, files in inputs.files.items():
-            if name in (SOURCE, *run.domains):
-                with display.doing(f"shards {name}"):
+            if name == SOURCE or name in run.domains:
+                with display.doing(f"shards {name}"), run.leaving_behind(name, "shards"):
                     run.shards(name, files)
         for stage in wanted[1:]:
+            run.failures.check_some_left()
             with display.doing(stage, run.asks(stage)):
                 getattr(run, stage)()
+        run.failures.check_none(reported=until == "report")
 
 
 class _Run:
@@ -118,8 +126,16 @@ class _Run:
 
     def __init__(self, experiment: Experiment, domains: tuple[str, ...], display: Display, stack: ExitStack) -> None:
         self.experiment, self.jobs, self.say = experiment, Jobs(experiment), display.say
-        self.domains = domains
+        self.domains, self.failures = domains, DomainFailures(domains, display.say)
         self._display, self._stack = display, stack
+
+    def leaving_behind(self, name: str, stage: str) -> AbstractContextManager[None]:
+        """Leaves a domain behind that fails, but not the source, which all others need."""
+        return nullcontext() if name == SOURCE else self.failures.leaving_behind(name, stage)
+
+    def connect(self) -> None:
+        """Starts or joins Ray, and checks that all fits it."""
+        assert self._cluster
 
     def shards(self, name: str, files: list[SourceFile]) -> None:
         jobs, place = self.jobs, self.jobs.place("shards", name)
@@ -143,7 +159,7 @@ class _Run:
             return {"pretraining": f"{section.workers} workers with {each} each"}
         if stage in ("search", "confirm"):
             gpus = f" and {search.gpus_per_trial:g} GPUs" if search.gpus_per_trial else ""
-            return {f"{stage} {domain}": f"{search.cpus_per_trial:g} CPUs{gpus}" for domain in self.domains}
+            return {f"{stage} {domain}": f"{search.cpus_per_trial:g} CPUs{gpus}" for domain in self.failures.going}
         return {}
 
     def pretrain(self) -> None:
@@ -180,11 +196,22 @@ class _Run:
             return
         self.say(f"analysis: how far {', '.join(domains)} lie from the source")
         start = time.monotonic()
-        for domain, told in advise_domains(self.experiment, domains).items():
+        for domain, told in self._advise(domains).items():
             place, inputs = self.jobs.place("analysis", domain), self.jobs.analysis_inputs(domain)
             finish_stage(f"analysis {domain}", place, inputs, start, told)
             advice = told["advice"]
             self.say(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + told['reason']}")
+
+    def _advise(self, domains: list[str]) -> dict[str, Any]:
+        """All domains in one reading of the source's images; one by one where that fails."""
+        try:
+            return advise_domains(self.experiment, domains)
+        except Exception:
+            advised: dict[str, Any] = {}
+            for domain in domains:
+                with self.failures.leaving_behind(domain, "analysis"):
+                    advised |= advise_domains(self.experiment, [domain])
+            return advised
 
     def search(self) -> None:
         domains = self._unfinished("search", self.jobs.search_inputs)
@@ -195,8 +222,10 @@ class _Run:
         start = time.monotonic()
         _, board = self._cluster
         self._measure_speeds()
-        starts = {domain: study_starts(self.jobs, domain) for domain in domains}
-        jobs = {domain: self.jobs.study(domain, starts[domain], board) for domain in domains}
+        jobs = {}
+        for domain in domains:
+            with self.failures.leaving_behind(domain, "search"):
+                jobs[domain] = self.jobs.study(domain, study_starts(self.jobs, domain), board)
 
         def done(domain: str, records: list[Record]) -> None:
             place, inputs = self.jobs.place("search", domain), self.jobs.search_inputs(domain)
@@ -212,7 +241,7 @@ class _Run:
             finish_stage(f"search {domain}", place, inputs, start, result)
             self.say(f"search {domain}: done, {len(records)} trials")
 
-        drive_all("Search", drive_study, jobs, done)
+        drive_all("Search", drive_study, jobs, done, lambda domain, why: self.failures.add(domain, "search", why))
 
     def _measure_speeds(self) -> None:
         """Measures on Ray the speeds that studies maximise too, unless that is done or quality alone is searched."""
@@ -232,7 +261,11 @@ class _Run:
         self.say(f"confirm: {self.experiment.confirmation.seeds} fresh seeds each for {', '.join(domains)}")
         start = time.monotonic()
 
-        jobs = {domain: self.jobs.confirmation(domain, self._cluster[1]) for domain in domains}
+        _, board = self._cluster
+        jobs = {}
+        for domain in domains:
+            with self.failures.leaving_behind(domain, "confirm"):
+                jobs[domain] = self.jobs.confirmation(domain, board)
 
         def done(domain: str, told: dict[str, Any]) -> None:
             candidates = [
@@ -243,13 +276,26 @@ class _Run:
             finish_stage(f"confirm {domain}", place, inputs, start, {**told, "candidates": candidates, "runs": runs})
             self.say(f"confirm {domain}: done, the winner is {told['winner']}")
 
-        drive_all("Confirmation", drive_confirmation, jobs, done)
+        failed = lambda domain, why: self.failures.add(domain, "confirm", why)  # noqa: E731
+        drive_all("Confirmation", drive_confirmation, jobs, done, failed)
 
     def report(self) -> None:
+        if missing := self.failures.reasons:
+            self._report_of_some(missing)
+            return
         records = {domain: self.jobs.records(domain) for domain in self.experiment.targets}
         place = self.jobs.place("report")
         write = lambda: write_report(self.experiment, records, place)  # noqa: E731
         run_stage("report", place, self.jobs.report_inputs(), write, self.say)
+
+    def _report_of_some(self, missing: dict[str, str]) -> None:
+        """A report that is no finished stage: the next run makes it again, with all domains."""
+        self.say(f"report: of {', '.join(self.failures.going)} alone")
+        place, targets = self.jobs.place("report"), self.experiment.targets
+        if place.child(RECORD).exists():
+            place.child(RECORD).delete()
+        some = self.experiment.model_copy(update={"targets": {name: targets[name] for name in self.failures.going}})
+        write_report(some, {domain: self.jobs.records(domain) for domain in some.targets}, place, missing)
 
     @cached_property
     def _cluster(self) -> tuple[Resources, Any]:
@@ -262,12 +308,13 @@ class _Run:
 
     def _unfinished(self, stage: str, inputs_of: Any) -> list[str]:
         unfinished = []
-        for domain in self.domains:
-            record = finished(self.jobs.place(stage, domain), inputs_of(domain))
-            if record is None:
-                unfinished.append(domain)
-            else:
-                self.say(f"{stage} {domain}: finished {record['finished_at']}, skipped")
+        for domain in self.failures.going:
+            with self.failures.leaving_behind(domain, stage):
+                record = finished(self.jobs.place(stage, domain), inputs_of(domain))
+                if record is None:
+                    unfinished.append(domain)
+                else:
+                    self.say(f"{stage} {domain}: finished {record['finished_at']}, skipped")
         return unfinished
 
     def _tell_counts(self, name: str, manifest: dict[str, Any], tested: int) -> None:
@@ -280,6 +327,14 @@ class _Run:
             self.say(
                 f"    and {len(skipped) - _LISTED} more: rayscale shards info {self.jobs.place('shards', name).uri}"
             )
+
+
+def _needs_ray(experiment: Experiment, inputs: Inputs) -> bool:
+    try:
+        left = remaining(experiment, inputs.files)
+    except Exception:  # what stands in the way of counting, its own stage says
+        return True
+    return bool(left.pretraining_steps or any(left.trials.values()) or left.trained)
 
 
 def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list[str]]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
+from orchestrator.feasibility import Resources
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure
 from orchestrator.pareto_front import CONFIRMED

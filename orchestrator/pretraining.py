@@ -15,8 +15,8 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
+from orchestrator.feasibility import Resources, cpus_per_worker
 from orchestrator.ingest import Ingest
 from orchestrator.model_files import write_model
 from orchestrator.progress import teller
@@ -154,9 +154,7 @@ def _settings(experiment: Experiment) -> PretrainSettings:
 def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
     section = experiment.pretraining
     use_gpu = section.gpus_per_worker > 0
-    # Ray Data needs CPUs of its own: workers that took them all would wait for it for ever.
-    free = resources.cpus - (1 if section.reading == "ray_data" else 0)
-    cpus = 1.0 if use_gpu else min(1.0, max(0.1, free / section.workers))
+    cpus = cpus_per_worker(experiment, resources) or 1.0  # that they fit has been checked
     each = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
     return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=each)
 

@@ -27,6 +27,8 @@ def print_report(told: Any, place: str, as_json: bool) -> None:
         print_json(json.loads(told.model_dump_json()))
         return
     _wide_console().print(terminal_table(told))
+    for domain, reason in told.missing.items():
+        print(f"{domain}: missing, it failed in {reason}.")
     print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
     print("Next:")
     for command in told.next_commands:

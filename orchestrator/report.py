@@ -283,3 +283,4 @@ class Report(_Record):
     source: SourceReport
     domains: dict[str, DomainReport]
     next_commands: list[str]
+    missing: dict[str, str] = {}  # domains that failed, with stage and reason

@@ -5,6 +5,7 @@ import os
 import platform
 import shlex
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,16 @@ REPORT = "report.json"
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 
 
-def write_report(experiment: Experiment, records: dict[str, list[Record]], place: Storage) -> dict[str, Any]:
+def write_report(
+    experiment: Experiment, records: dict[str, list[Record]], place: Storage, missing: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Writes ``report.json``, ``best.yaml``, ``table.md``, ``index.html`` and the pictures.
 
     Args:
         experiment: What was run, to its end.
         records: Each domain's trials.
         place: The report's folder.
+        missing: Domains that failed, which the report is without, with the stage and reason of each.
     """
     pictures: dict[str, bytes] = {}
     domains = {name: domain_report(experiment, name, records[name], pictures) for name in experiment.targets}
@@ -48,7 +52,9 @@ def write_report(experiment: Experiment, records: dict[str, list[Record]], place
         scale=experiment.architecture.scale,
         seeds=[experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)],
         protocol=_protocol(experiment),
-        notes=_notes(experiment),
+        notes=[f"Without {domain}, which failed in {reason}." for domain, reason in (missing or {}).items()]
+        + _notes(experiment),
+        missing=dict(missing or {}),
         environment=_environment(),
         stage_seconds=_stage_seconds(experiment),
         source=_source(experiment),

@@ -40,6 +40,10 @@ class RunError(RayScaleError):
     """A stage failed; what had finished before is kept."""
 
 
+class PartlyDoneError(RunError):
+    """Some domains of a run failed; the others are finished and reported."""
+
+
 class DivergedError(RunError):
     """A loss or a weight stopped being finite."""
 

@@ -31,8 +31,9 @@ from orchestrator.archive.workspace import (
     leave_workspace,
     sweep_workspaces,
 )
-from orchestrator.cluster import Resources, connect, local_resources
+from orchestrator.cluster import connect, local_resources
 from orchestrator.experiment import Cluster
+from orchestrator.feasibility import Resources
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError, reason_of

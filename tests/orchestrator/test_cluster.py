@@ -4,8 +4,9 @@ import pytest
 import ray
 
 from orchestrator import cluster
-from orchestrator.cluster import Resources, connect
+from orchestrator.cluster import connect
 from orchestrator.experiment import Cluster
+from orchestrator.feasibility import Resources
 from trainables.errors import RunError
 
 

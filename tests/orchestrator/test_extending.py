@@ -13,7 +13,7 @@ from test_trials import search as run_trials
 from test_trials import trained  # noqa: F401
 
 from orchestrator import pipeline
-from orchestrator.cluster import Resources
+from orchestrator.feasibility import Resources
 from orchestrator.progress import Display
 from orchestrator.trial_records import read_records
 
@@ -22,7 +22,7 @@ from orchestrator.trial_records import read_records
 def experiment(tmp_path, monkeypatch, trained):  # noqa: F811
     """The file of an experiment of two domains on a model; drivers run in this process."""
 
-    def drive_all(stage, drive, jobs, done):
+    def drive_all(stage, drive, jobs, done, failed):
         for domain, job in jobs.items():
             run_trials(job, trained)
             done(domain, read_records(job.records))

@@ -10,7 +10,7 @@ from planning import pack, steady_rates
 from tiny_experiment import settings
 
 from orchestrator import measuring, plan
-from orchestrator.cluster import Resources
+from orchestrator.feasibility import Resources
 from orchestrator.pipeline import Inputs, preflight
 from orchestrator.plan import make_plan
 from orchestrator.reading import make_experiment

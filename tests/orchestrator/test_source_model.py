@@ -14,7 +14,7 @@ from rich.console import Console
 from tiny_experiment import settings
 
 from orchestrator import pipeline
-from orchestrator.cluster import Resources, check_resources
+from orchestrator.feasibility import Resources, check_resources
 from orchestrator.jobs import Jobs
 from orchestrator.model_files import find_model
 from orchestrator.pipeline import Inputs, preflight, run_experiment

@@ -1,0 +1,147 @@
+"""What fits a cluster, node by node: Ray itself waits for ever, in silence, for what no node can hold."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.experiment import Experiment
+from orchestrator.experiment_images import SourceModel
+from trainables.errors import UsageError
+
+Node = tuple[float, float]
+"""CPUs and GPUs."""
+
+_LEAST_CPU = 0.1
+"""Of a CPU that a pretraining worker is content with."""
+
+_UNITS = 10_000
+"""Ray counts resources in ten-thousandths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a cluster offers.
+
+    Attributes:
+        cpus: All CPUs.
+        gpus: All GPUs.
+        gpus_of_a_node: GPUs of its best node.
+        nodes: What each node has; one node with all of it by default.
+        grows: Whether further nodes may come, of which nothing is known but their GPUs.
+    """
+
+    cpus: float
+    gpus: float
+    gpus_of_a_node: float
+    nodes: tuple[Node, ...] = ()
+    grows: bool = False
+
+    @property
+    def each(self) -> tuple[Node, ...]:
+        """What each node has."""
+        return self.nodes or ((self.cpus, self.gpus),)
+
+
+def check_resources(experiment: Experiment, resources: Resources) -> None:
+    """Refuses what the cluster can never run.
+
+    Raises:
+        UsageError: If a trial fits no node, or the pretraining's workers do not fit the nodes together.
+    """
+    _check_trials(experiment, resources)
+    if not isinstance(experiment.source, SourceModel):
+        _check_pretraining(experiment, resources)
+
+
+def _check_trials(experiment: Experiment, resources: Resources) -> None:
+    search = experiment.search
+    cpus, gpus = search.cpus_per_trial, search.gpus_per_trial
+    if gpus > resources.gpus_of_a_node:
+        raise UsageError(
+            f"search.gpus_per_trial is {gpus:g}, but the best node of this cluster has {resources.gpus_of_a_node:g} "
+            f"GPUs; lower it or use another cluster.{_hint(resources)}"
+        )
+    if resources.grows:
+        return
+    if not any(_fitting(node, cpus, gpus) for node in resources.each):
+        most = max(node[0] for node in resources.each)
+        if cpus > most:
+            raise UsageError(
+                f"search.cpus_per_trial is {cpus:g}, but the largest node of this cluster has {most:g} CPUs; lower it "
+                f"or use another cluster.{_hint(resources)}"
+            )
+        raise UsageError(
+            f"A trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node of this cluster has both: it "
+            f"has {_words(resources.each)}. Lower search.cpus_per_trial or search.gpus_per_trial.{_hint(resources)}"
+        )
+
+
+def _check_pretraining(experiment: Experiment, resources: Resources) -> None:
+    section = experiment.pretraining
+    gpus = section.workers * section.gpus_per_worker
+    if gpus > resources.gpus:
+        raise UsageError(
+            f"Pretraining asks for {section.workers} workers × {section.gpus_per_worker:g} GPUs, but this "
+            f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."
+            f"{_hint(resources)}"
+        )
+    if resources.grows:
+        return
+    if cpus_per_worker(experiment, resources) is None:
+        least = f"{_LEAST_CPU:g} CPUs" + (f" and {section.gpus_per_worker:g} GPUs" if gpus else "")
+        besides = ", and reading: ray_data one CPU besides" if section.reading == "ray_data" else ""
+        raise UsageError(
+            f"Pretraining asks for {section.workers} workers with at least {least} each{besides}, but they do not fit "
+            f"the nodes of this cluster: {_words(resources.each)}; lower pretraining.workers.{_hint(resources)}"
+        )
+
+
+def cpus_per_worker(experiment: Experiment, resources: Resources) -> float | None:
+    """The most of a CPU, up to a whole one, that each pretraining worker can have; None if they do not all fit.
+
+    Ray Data needs a CPU of its own: workers that took them all would wait for it for ever.
+    """
+    section = experiment.pretraining
+    if resources.grows:
+        reading = 1 if section.reading == "ray_data" else 0
+        share = max(_LEAST_CPU, (resources.cpus - reading) / section.workers)
+        return 1.0 if section.gpus_per_worker > 0 else _rounded(min(1.0, share))
+    nodes = sorted(resources.each, reverse=True)
+    if section.reading == "ray_data":
+        nodes[0] = (nodes[0][0] - 1, nodes[0][1])
+    parts = {_rounded(cpus / count) for cpus, _ in set(nodes) for count in range(1, section.workers + 1)}
+    for share in sorted({1.0, *(part for part in parts if _LEAST_CPU <= part < 1)}, reverse=True):
+        if sum(_fitting(node, share, section.gpus_per_worker) for node in nodes) >= section.workers:
+            return share
+    return None
+
+
+def _fitting(node: Node, cpus: float, gpus: float) -> int:
+    """How many of such requests fit a node; a fraction of a GPU lies on one GPU."""
+    fits = _times(node[0], cpus)
+    if gpus >= 1:
+        fits = min(fits, _times(node[1], gpus))
+    elif gpus > 0:
+        fits = min(fits, int(node[1]) * _times(1.0, gpus))
+    return max(fits, 0)
+
+
+def _times(whole: float, part: float) -> int:
+    return round(whole * _UNITS) // max(1, round(part * _UNITS))
+
+
+def _rounded(share: float) -> float:
+    """Down to what Ray counts in; it rounds to the nearest, and three thirds would not fit one CPU."""
+    return math.floor(share * _UNITS) / _UNITS
+
+
+def _words(nodes: Sequence[Node]) -> str:
+    kinds = list(dict.fromkeys(nodes))
+    each = [f"{nodes.count(kind)} with {kind[0]:g} CPUs and {kind[1]:g} GPUs" for kind in kinds[:4]]
+    return ", ".join(each) + (" and others" if len(kinds) > 4 else "")
+
+
+def _hint(resources: Resources) -> str:
+    if resources.grows or not resources.nodes:
+        return ""
+    return " If the cluster grows by itself, set cluster.gpus to the GPUs that it can grow to, 0 for none."
