@@ -15,6 +15,7 @@ from orchestrator.statistics import Interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import ImageSetError, StorageError, UsageError
+from trainables.inference import prepared
 from trainables.network import SuperResolutionNet, preset
 
 
@@ -212,3 +213,10 @@ def test_an_image_that_breaks_the_comparison_is_left_out_by_name(model, images, 
     (one,) = evaluate_model(model, [str(images)])["sets"]
     assert one["skipped"] == [{"file": first, "reason": "ZeroDivisionError: by this image"}]
     assert one["images"] == whole["images"] - 1
+
+
+def test_a_model_whose_output_is_not_finite_has_no_score(model, images, monkeypatch):
+    broken = replace(prepared(tiny_models.net(2)), run=lambda lr: lr * float("nan"))
+    monkeypatch.setattr("orchestrator.evaluating.prepared", lambda *_, **__: broken)
+    with pytest.raises(ImageSetError, match=r"no usable images .*3 × the model's output is not finite"):
+        evaluate_model(model, [str(images)])

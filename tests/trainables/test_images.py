@@ -10,6 +10,7 @@ from PIL import Image
 
 from trainables.images import UnreadableImageError, decode, encode_png
 
+TURNED = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
 
 
@@ -97,9 +98,25 @@ def test_garbage_is_refused_in_one_line(data):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
-def test_damaged_files_decode_or_are_refused_but_never_crash(kind):
-    data, chance = encoded(Image.fromarray(PIXELS[..., :3]), kind), np.random.default_rng(1)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("PNG", {"exif": TURNED}),
+        ("JPEG", {}),
+        ("JPEG", {"exif": TURNED, "progressive": True}),
+        ("MPO", {"save_all": True, "append_images": [Image.new("RGB", (7, 5))]}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"big_tiff": True}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("WEBP", {"exif": TURNED}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_damaged_files_decode_or_are_refused_but_never_crash(kind, options):
+    data, chance = encoded(Image.fromarray(PIXELS[..., :3]), kind, **options), np.random.default_rng(1)
     refused = 0
     for _ in range(150):
         damaged = bytearray(data)
@@ -110,3 +127,34 @@ def test_damaged_files_decode_or_are_refused_but_never_crash(kind):
         except UnreadableImageError:
             refused += 1
     assert refused > 10
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError(274), r"its header or data are damaged \(KeyError\)"),
+        (ZeroDivisionError(), r"its header or data are damaged \(ZeroDivisionError\)"),
+        (OverflowError("int too large"), r"\(OverflowError\)"),
+        (AssertionError(), r"\(AssertionError\)"),
+        (RecursionError(), r"\(RecursionError\)"),
+        (OSError("broken data stream"), "broken data stream"),
+        (MemoryError(), "too little memory is free to decode it; cut it into pieces"),
+        (Image.DecompressionBombError("no"), "save it as PNG, or as a GeoTIFF"),
+    ],
+)
+def test_whatever_a_decoder_raises_is_said_of_the_file(monkeypatch, error, words):
+    def fail(data):
+        raise error
+
+    monkeypatch.setattr("trainables.image_formats.open_image", fail)
+    with pytest.raises(UnreadableImageError, match=words):
+        decode(encode_png(PIXELS[..., :3]))
+
+
+def test_an_interruption_is_nobodys_fault(monkeypatch):
+    def interrupt(data):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainables.image_formats.open_image", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        decode(encode_png(PIXELS[..., :3]))
