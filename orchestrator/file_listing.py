@@ -133,13 +133,14 @@ def lines_about(place: str, listing: FileListing, most: int = 5) -> list[str]:
     Args:
         place: The place, as it was named.
         listing: What was found there.
-        most: Refused files that are named.
+        most: Files of either kind that are named.
     """
     lines = [f"{place}: not used: {one.path}: {one.reason}" for one in listing.refused[:most]]
     if len(listing.refused) > most:
         lines.append(f"{place}: and {len(listing.refused) - most} more that cannot be used")
     if summary := listing.summary():
         lines.append(f"{place}: passed over: {summary}")
+    lines += [f"{place}: passed over: {one.path}: {one.reason}" for one in listing.passed_over[:most]]
     return lines
 
 

@@ -17,6 +17,8 @@ from trainables.errors import printable
 _LOG_SECONDS = 30
 _NARROWEST = 60
 _OTHER_ARMS = ("bilinear", "lanczos")
+_NAMED = 5
+"""Files that are passed over and named one by one, such as links; ``--json`` has them all."""
 
 
 def print_report(told: Any, place: str, as_json: bool) -> None:
@@ -51,8 +53,11 @@ def print_upscaled(told: Any) -> None:
 
 def print_passed_over(told: Any) -> None:
     """What lies in INPUT and is nothing to upscale."""
-    if summary := told.get("passed_over", {}).get("summary"):
+    passed_over = told.get("passed_over", {})
+    if summary := passed_over.get("summary"):
         print(f"passed over: {summary}")
+    for entry in passed_over.get("files", [])[:_NAMED]:
+        print(f"  {printable(entry['file'])}: {printable(entry['reason'])}")
 
 
 def print_evaluation(told: Any) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from orchestrator.file_listing import FileListing, lines_about, list_tree, matches
 from orchestrator.storage import Storage
@@ -307,3 +308,28 @@ def test_a_hundred_thousand_files_are_a_matter_of_seconds(root):
     start = time.process_time()
     assert len(listed(root).files) == 20_000
     assert time.process_time() - start < 4  # 0.3 s where nothing else runs
+
+
+def test_links_that_are_passed_over_are_named_in_lines(root):
+    touch(root, "a.png")
+    (root / "loop").symlink_to(root)
+    assert lines_about("images", listed(root)) == [
+        "images: passed over: 1 × link to a folder that holds it",
+        "images: passed over: loop: link to a folder that holds it",
+    ]
+
+
+def test_ordinary_sets_are_listed_as_they_always_were(root):
+    """Fingerprints of finished experiments hold path, size and time to the last bit, in this order."""
+    touch(root, "b.png", "B.png", "a/ü.png", "a/z.png", "a-b.png", "a b.png", "x/y/z.png", ".hidden/c.png", "d/.e.png")
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        os.utime(path, ns=(1, 1_700_000_000_000_000_000 + number * 123_456_789_123))
+    found = fs.LocalFileSystem().get_file_info(fs.FileSelector(str(root), recursive=True))
+    expected = [
+        (name, info.size, info.mtime_ns / 1e9)
+        for info in sorted(found, key=lambda info: info.path)
+        if info.type == fs.FileType.File and "/." not in (name := info.path.removeprefix(f"{root}/"))
+        if not name.startswith(".")
+    ]
+    assert len(expected) == 7
+    assert [(facts.path, facts.size, facts.modified) for facts in listed(root).files] == expected
