@@ -186,3 +186,137 @@ def test_what_computes_never_encodes(drive):
     _, pool, progress = drive([scene(name) for name in names], script, Slots(1, 2), only_parts=True)
     assert progress.ok == 12
     assert Counter(step for step, _ in pool.seen) == {"begin": 12, "part": 12, "finish": 12}
+
+
+def test_how_often_a_scene_is_tried_follows_its_class(drive):
+    """Fixed here, since the driver's own table is what is tested."""
+    tries = {"transient": 3, "disk": 2, "memory": 2, "corrupt": 1, "denied": 1, "error": 1, "timeout": 1, "archived": 1}
+    for error, times in tries.items():
+        driver, _, _ = drive([scene(f"{error}.tif")], {f"{error}.tif": [Failed(error, "why")] * times})
+        assert outcomes(driver)[f"{error}.tif"] == ("failed", error, times)
+        if times > 1:
+            again, _, _ = drive([scene(f"{error}2.tif")], {f"{error}2.tif": [Failed(error, "why")] * (times - 1)})
+            assert outcomes(again)[f"{error}2.tif"] == ("ok", None, times)
+
+
+def test_a_scene_over_its_time_is_failed_and_the_others_go_on(drive):
+    late = Failed("timeout", "it took longer than 60 s")
+    driver, _, progress = drive([scene("slow.tif", 9), scene("a.tif"), scene("b.tif")], {"slow.tif": [late]})
+    assert outcomes(driver) == {
+        "slow.tif": ("failed", "timeout", 1),
+        "a.tif": ("ok", None, 1),
+        "b.tif": ("ok", None, 1),
+    }
+    assert (progress.done, driver.stopped) == (3, None)
+    again, pool, _ = drive([scene("slow.tif", 9)])
+    assert (pool.seen, outcomes(again)["slow.tif"][:2]) == ([], ("failed", "timeout"))
+
+
+def test_a_part_of_a_round_that_was_given_up_is_not_joined(drive):
+    """A part fails for a reason that passes while another one is at work; the scene starts over meanwhile."""
+    rows = [(0, 1), (1, 2)]
+    ends = [Divided(rows), Failed("transient", "503"), PartDone("of the first round"), *divided(rows)]
+    driver, pool, _ = drive([scene("big.tif")], {"big.tif": ends}, Slots(2, 2))
+    (finish,) = [task for task in pool.tasks if task.step == "finish"]
+    assert [done.part for done in finish.parts] == ["0", "1"]
+    assert finish.round == 2
+    assert outcomes(driver)["big.tif"] == ("ok", None, 2)
+
+
+def test_a_part_of_an_abandoned_round_that_ends_in_the_next_one_is_passed_over(drive, tmp_path, monkeypatch):
+    """The same, with the next round already at work when the late part comes."""
+    monkeypatch.setattr(driving, "_PAUSE_SECONDS", 0.0)
+    ledger = Ledger.new(Storage.at(str(tmp_path / "late")))
+    pool = ScriptedPool(ledger)
+    driver = Driver(pool, ledger, RECIPE)
+    late = []
+
+    def wait(seconds):
+        """The first part fails, the second is held back until parts of the second round are at work."""
+        task = pool.running.pop(0)
+        if task.step == "begin":
+            return [Ended(task, Divided([(0, 1), (1, 2)]), "here")]
+        if task.step == "finish":
+            return [Ended(task, Finished({"output_bytes": 1}), "here")]
+        if task.round == 1:
+            late.append(task)
+            return [Ended(task, Failed("transient", "503"), "here")] if len(late) == 1 else []
+        stale = [Ended(late.pop(), PartDone("stale"), "here")] if len(late) == 2 else []
+        return [*stale, Ended(task, PartDone(f"{task.rows[0]}"), "here")]
+
+    pool.wait = wait
+    driver.run(make_plan([scene("big.tif")], {}, {}, RECIPE))
+    (finish,) = [task for task in pool.tasks if task.step == "finish"]
+    assert [done.part for done in finish.parts] == ["0", "1"]
+
+
+@pytest.mark.parametrize(("end", "tries"), [(DEATH, 1), (LOST, 4), ({"outcome": Failed("transient", "503")}, 2)])
+def test_what_is_done_again_starts_from_nothing(drive, end, tries):
+    rows = [(0, 1), (1, 2)]
+    driver, pool, _ = drive([scene("big.tif")], {"big.tif": [Divided(rows), end, PartDone("1"), *divided(rows)]})
+    assert outcomes(driver)["big.tif"] == ("ok", None, 2)
+    assert [len(task.parts) for task in pool.tasks if task.step == "finish"] == [2]
+
+
+def test_lost_nodes_do_not_set_a_scene_aside_for_later_runs(drive):
+    driver, _, _ = drive([scene("a.tif")], {"a.tif": [LOST] * 5})
+    assert outcomes(driver)["a.tif"] == ("failed", "transient", 5)
+    assert "5 nodes were lost" in driver.ended[0]["message"]
+    assert "node died" in driver.ended[0]["message"]
+    again, _, _ = drive([scene("a.tif")])
+    assert outcomes(again)["a.tif"][0] == "ok"
+
+
+def test_a_task_that_cannot_be_handed_over_is_no_fault_of_its_scene(drive, monkeypatch):
+    real, left = ScriptedPool.submit, [ValueError("what pickle says")] * 2
+
+    def submit(self, task):
+        if task.scene.name == "b.tif" and left:
+            raise left.pop()
+        real(self, task)
+
+    monkeypatch.setattr(ScriptedPool, "submit", submit)
+    driver, _, _ = drive([scene("a.tif"), scene("b.tif")])
+    assert outcomes(driver) == {"a.tif": ("ok", None, 1), "b.tif": ("ok", None, 3)}
+
+
+@pytest.mark.parametrize(("workers", "size", "shares"), [(1, 1, [0]), (4, 2, [4, 4]), (4, 4, [1] * 4), (4, 9, [1] * 9)])
+def test_who_shares_a_scene(drive, workers, size, shares):
+    """None where there is but one worker, all where some would be idle, else each by itself."""
+    scenes = [scene(f"{i}.tif") for i in range(size)]
+    _, pool, _ = drive(scenes, slots=Slots(workers, workers))
+    assert [task.workers for task in pool.tasks] == shares
+
+
+def test_the_time_left_follows_the_bytes_that_are_done(monkeypatch):
+    progress = driving.Progress(scenes=4, size=400, started=0.0)
+    monkeypatch.setattr(driving.time, "monotonic", lambda: 30.0)
+    assert progress.seconds_left is None
+    progress.done, progress.done_size = 1, 100
+    assert progress.seconds_left == 90.0
+    assert "3 left, about" in progress_line(progress)
+
+
+def test_what_only_computes_keeps_few_scenes_open_and_all_slots_busy(drive):
+    """On GPUs every scene goes in parts: raw pixels of at most 2 × 2 + 1 scenes may lie on disk here."""
+    names = [f"{i}.tif" for i in range(12)]
+    script = {name: divided([(0, 1)]) for name in names}
+    _, pool, _ = drive([scene(name) for name in names], script, Slots(2, 1), only_parts=True)
+    under_way, most = set(), 0
+    for step, name in pool.seen:
+        under_way.discard(name) if step == "finish" else under_way.add(name)
+        most = max(most, len(under_way))
+    assert most == 5
+
+
+def test_failures_of_the_surroundings_end_a_run_only_in_a_row(drive):
+    """Nine, then a scene that comes out, then nine more: not ten in a row. Failures of scenes count for nothing."""
+    scenes = [scene(f"{i:02}.tif", 100 - i) for i in range(20)]
+    denied = {one.name: [Failed("denied", "403")] for one in scenes}
+    for middle in (None, [Failed("corrupt", "why")]):
+        script = dict(denied)
+        script.pop("09.tif") if middle is None else script.update({"09.tif": middle})
+        driver, _, progress = drive(scenes[:19], script, Slots(1, 1))
+        assert (driver.stopped, progress.done) == (None, 19)
+    driver, _, _ = drive(scenes[10:], denied, Slots(1, 1))
+    assert driver.stopped == "10 scenes in a row failed: 403"

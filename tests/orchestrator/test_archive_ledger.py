@@ -4,11 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_s3 import install, refused
 
-from orchestrator.archive.ledger import FOLDER, Ledger, read_events, read_past
+from orchestrator.archive import ledger as ledger_module
+from orchestrator.archive.ledger import FOLDER, Ledger, read_events, read_past, read_records
+from orchestrator.archive.ledger_lines import LAST_ORDER
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.planning import Recipe, about, brief, make_plan
 from orchestrator.storage import Storage
+from trainables.errors import RunError
 
 RECIPE = Recipe("model", "settings")
 SCENE = Scene("a.tif", "/in/a.tif", "1-2", 10, 0.0, "/out/a.tif")
@@ -123,3 +127,195 @@ def test_a_file_that_no_ledger_knows_is_not_replaced_unasked(out):
 def test_the_largest_scenes_come_first_so_that_none_is_left_over(out):
     scenes = [replace(SCENE, name=str(size), output=f"/out/{size}", size=size) for size in (1, 9, 4)]
     assert [one.scene.size for one in make_plan(scenes, {}, {}, RECIPE).work] == [9, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "error", ["exists", "collision", "denied", "archived", "transient", "disk", "memory", "outside"]
+)
+def test_what_an_operator_has_put_right_is_tried_in_the_next_run(out, error):
+    remember(out, ["attempt", failed(error)])
+    assert planned(out, there={}) == 0
+
+
+@pytest.mark.parametrize("error", ["corrupt", "unreadable", "unsupported", "timeout", "crashed", "error"])
+def test_what_is_the_scenes_own_stays_until_it_is_asked_for(out, error):
+    remember(out, ["attempt", failed(error)])
+    assert planned(out, there={}) == ("failed", error)
+    assert planned(out, there={}, retry_failed=True) == 0
+
+
+def test_another_archive_of_the_same_names_is_another_work(out):
+    """Two files of one size and time, by whose paths alone they differ."""
+    remember(out, ["attempt", OK])
+    assert planned(out, replace(SCENE, source="/elsewhere/a.tif")) == 0
+    assert RECIPE.key(SCENE) != RECIPE.key(replace(SCENE, source="/elsewhere/a.tif"))
+
+
+def test_keys_stay_as_they_were():
+    """Whoever changes them makes every finished archive be done again."""
+    assert RECIPE.key(SCENE) == "1e4846bd749699d1"
+
+
+def test_an_outcome_wipes_out_deaths_before_it(out):
+    remember(out, ["attempt", "death", "attempt", OK], ["attempt", "death"])
+    assert planned(out, there={}) == 1, "one death since it last came out"
+    remember(out, [], [], ["attempt", failed("transient")], ["attempt"])
+    assert planned(out, there={}) == 0
+
+
+def test_a_death_is_no_interruption_too(out):
+    other = replace(SCENE, name="b.tif", output="/out/b.tif", size=1)
+    remember(out, ["attempt", "death", "attempt"])
+    assert read_past(out)[SCENE.output].interrupted == 1
+    plan = make_plan([SCENE, other], read_past(out), {}, RECIPE)
+    assert [one.scene.name for one in plan.work] == ["a.tif", "b.tif"], "the larger one still comes first"
+
+
+def test_another_key_starts_with_a_clean_slate(out):
+    remember(out, ["attempt", "death", "attempt"])
+    remember(out, [], ["attempt"], recipe=Recipe("other", "settings"))
+    past = read_past(out)[SCENE.output]
+    assert (past.deaths, past.interrupted) == (0, 1)
+
+
+def test_a_death_is_on_record_even_if_its_attempt_is_not_done(out):
+    remember(out, ["attempt", "death", "attempt", "death"])
+    past = read_past(out)[SCENE.output]
+    assert (past.deaths, past.interrupted, past.outcome) == (2, 0, None)
+
+
+def test_deaths_and_interruptions_of_retried_scenes_are_forgiven(out):
+    remember(out, ["attempt", "death"])
+    assert planned(out, there={}) == 1
+    assert planned(out, there={}, retry_failed=True) == 0
+    assert planned(out, there={}, overwrite=True) == 0
+
+
+def test_a_problem_of_the_listing_is_never_worked_on(out):
+    problem = replace(SCENE, problem=("collision", "its output would overwrite that of b.tif"))
+    assert planned(out, problem, overwrite=True, retry_failed=True) == ("failed", "collision")
+    remember(out, ["attempt", OK])
+    assert planned(out, problem) == ("failed", "collision")
+
+
+class TestOrder:
+    """Which row is the later one, whatever the clocks say."""
+
+    def run(self, out, name, *events):
+        """One run, as the driver makes it; its name is what its clock says."""
+        ledger = Ledger(out.child(FOLDER), name, read_records(out).next_order)
+        ledger.write([{"event": "scene", **about(SCENE, RECIPE), **event} for event in events])
+        return ledger
+
+    def test_a_clock_that_was_set_back_does_not_bring_back_an_older_row(self, out):
+        self.run(out, "20300101T000000Z-aaaaaa", failed("corrupt"))
+        self.run(out, "20200101T000000Z-bbbbbb", OK)
+        assert read_past(out)[SCENE.output].outcome["status"] == "ok"
+        self.run(out, "20250101T000000Z-cccccc", failed("unsupported"))
+        assert read_past(out)[SCENE.output].outcome["error"] == "unsupported"
+        assert [event["order"] for event in read_events(out)] == [1, 2, 3]
+
+    def test_rows_without_an_order_come_first_by_name(self, out):
+        place = Path(out.path, FOLDER)
+        place.mkdir()
+        for name, event in (("20400101", failed("corrupt")), ("20390101", OK)):
+            row = {"event": "scene", **about(SCENE, RECIPE), **event, "run": name, "number": 1}
+            (place / f"{name}.jsonl").write_bytes(ledger_module._line(row))
+        assert [event["run"] for event in read_events(out)] == ["20390101", "20400101"]
+        self.run(out, "20200101", OK)
+        assert [event["run"] for event in read_events(out)] == ["20390101", "20400101", "20200101"]
+
+    def test_two_runs_at_once_mix_nothing_up(self, out):
+        first, second = (Ledger(out.child(FOLDER), name, 1) for name in ("a", "b"))
+        for ledger in (second, first, second, first):
+            ledger.write([{"event": "attempt", **brief(SCENE, RECIPE)}])
+        assert [(event["run"], event["number"]) for event in read_events(out)] == [
+            ("a", 1),
+            ("a", 2),
+            ("b", 1),
+            ("b", 2),
+        ]
+        assert read_records(out).next_order == 2
+
+    def test_the_greatest_number_leaves_room_for_rows(self, out):
+        self.run(out, "a", OK)
+        path = Path(out.path, FOLDER, "a.jsonl")
+        path.write_bytes(path.read_bytes().replace(b'"order": 1', b'"order": %d' % LAST_ORDER))
+        self.run(out, "b", failed("corrupt"))
+        assert read_past(out)[SCENE.output].outcome["error"] == "corrupt"
+
+    def test_numbers_count_on_and_rows_say_whose_they_are(self, out):
+        ledger = Ledger.new(out, 7)
+        ledger.write([{"event": "attempt", **brief(SCENE, RECIPE)}] * 2)
+        ledger.write([])
+        ledger.write([{"event": "attempt", **brief(SCENE, RECIPE)}])
+        assert [(e["run"], e["order"], e["number"]) for e in read_events(out)] == [
+            (ledger.run, 7, n) for n in (1, 2, 3)
+        ]
+        assert len(list(Path(out.path, FOLDER).iterdir())) == 1
+
+
+def test_a_ledger_that_cannot_be_written_is_a_sentence(out):
+    Path(out.path, FOLDER).write_bytes(b"a file")
+    with pytest.raises(RunError, match=r"The ledger '.*' cannot be written .*; what had finished is kept"):
+        Ledger.new(out).write([{"event": "attempt", **brief(SCENE, RECIPE)}])
+
+
+class TestInABucket:
+    """Where nothing can be added to an object."""
+
+    OUT = Storage("s3://bucket/out")
+
+    @pytest.fixture
+    def server(self, monkeypatch):
+        monkeypatch.setattr(ledger_module, "_MERGED_EVERY", 4)
+        return install(monkeypatch)
+
+    def write(self, ledger, count):
+        for number in range(count):
+            ledger.write([{"event": "attempt", "name": str(number), "output": str(number), "key": "key"}])
+
+    def names(self):
+        return [event["name"] for event in read_events(self.OUT)]
+
+    def test_each_addition_is_an_object_and_many_are_merged(self, server):
+        ledger = Ledger.new(self.OUT, 1)
+        self.write(ledger, 10)
+        assert self.names() == [str(number) for number in range(10)]
+        assert len(server.keys()) == 4  # two merged, two small
+        ledger.close()
+        assert (len(server.keys()), self.names()) == (3, [str(number) for number in range(10)])
+        ledger.close()
+        assert len(server.keys()) == 3
+
+    @pytest.mark.parametrize("deleted", [0, 1, 2])
+    def test_a_merge_that_is_cut_off_loses_and_doubles_nothing(self, server, deleted):
+        ledger = Ledger.new(self.OUT, 1)
+        server.fail["delete_object"] = [None] * deleted + [refused("SlowDown", 503)]
+        self.write(ledger, 4)
+        assert len(server.keys()) == 4 - deleted
+        assert self.names() == ["0", "1", "2", "3"]
+        self.write(ledger, 4)
+        assert self.names() == ["0", "1", "2", "3", *"0123"]
+
+    def test_a_merge_that_is_refused_is_tried_with_the_next_and_ends_nothing(self, server):
+        ledger = Ledger.new(self.OUT, 1)
+        server.fail["put_object"] = [None] * 4 + [refused("SlowDown", 503)]
+        self.write(ledger, 5)
+        assert self.names() == ["0", "1", "2", "3", "0"] or len(self.names()) == 5
+        assert len(server.keys()) == 1
+
+    def test_a_merge_touches_its_own_run_alone(self, server):
+        other = Ledger.new(self.OUT, 1)
+        self.write(other, 2)
+        server.put_object("bucket", f"out/_ledger/{other.run}/notes.txt", b"mine")
+        before = server.keys(f"out/_ledger/{other.run}")
+        self.write(Ledger.new(self.OUT, 2), 8)
+        assert server.keys(f"out/_ledger/{other.run}") == before
+
+    def test_an_addition_that_is_refused_ends_the_run_in_a_sentence(self, server):
+        server.fail["put_object"] = [refused("AccessDenied", 403)]
+        with pytest.raises(
+            RunError, match=r"'s3://bucket/out/_ledger/.* cannot be written .*refuses access"
+        ):
+            self.write(Ledger.new(self.OUT, 1), 1)
