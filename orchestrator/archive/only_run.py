@@ -4,17 +4,18 @@ Beside each other they harm nothing, since each has its own ledger and workspace
 were given is done twice.
 """
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from orchestrator.archive.ledger import Ledger
+from orchestrator.archive.ledger import FOLDER, Ledger
 from orchestrator.archive.liveness import Heartbeat, others_alive
 from orchestrator.archive.objects import error_class
-from orchestrator.archive.workspace import WORKSPACES, live_runs
-from orchestrator.run_lock import locked
+from orchestrator.run_lock import LOCK, Holder, locked
 from orchestrator.storage import Storage
 from trainables.errors import StorageError, UsageError
 
@@ -62,12 +63,18 @@ def alive(ledger: Ledger, out: Storage, side_by_side: bool) -> Iterator[Heartbea
     """
     heartbeat = Heartbeat(ledger)
     heartbeat.beat()
+    own = out.child(FOLDER, ledger.run)
     try:
         if not side_by_side:
             _refuse_others(ledger, out)
-        yield heartbeat
+        # Its driver alone holds this: workers may outlive a killed driver for a moment, and must block nobody.
+        with locked(own, f"run '{ledger.run}'") if side_by_side and not out.remote else nullcontext():
+            yield heartbeat
     finally:
         heartbeat.stop()
+        if not out.remote:
+            with suppress(OSError):
+                Path(own.path).rmdir()  # where the lock was
 
 
 def _refuse_others(ledger: Ledger, out: Storage) -> None:
@@ -75,9 +82,23 @@ def _refuse_others(ledger: Ledger, out: Storage) -> None:
         # Of two that begin in the same minute and see each other, the one with the later name gives way.
         others = [str(other) for other in others_alive(ledger) if other.beats != 1 or other.run < ledger.run]
     else:
-        others = [f"run {run}" for run in live_runs(Path(out.path, WORKSPACES))]
+        others = [name for path in sorted(Path(out.path, FOLDER).glob(f"*/{LOCK}")) if (name := _holder(path))]
     if others:
         raise UsageError(
             f"OUTPUT '{out.uri}' is being worked on by {others[0]}: wait until that run ends, or give --side-by-side, "
             "which is for runs with other scenes."
         )
+
+
+def _holder(lock: Path) -> str | None:
+    """Who holds the lock of a run that works beside another; None if nobody does."""
+    with suppress(OSError):
+        handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = Holder.read(os.pread(handle, 4096, 0))
+            return f"process {holder.process} on {holder.host}, since {holder.since}" if holder else "another process"
+        finally:
+            os.close(handle)
+    return None

@@ -77,18 +77,6 @@ def sweep_workspaces(folder: Path) -> int:
     return sum(_sweep_folder(folder, name, locked=True) for name in names)
 
 
-def live_runs(folder: Path) -> list[str]:
-    """Runs whose workspaces a process holds."""
-    live = []
-    with suppress(OSError):
-        for path in sorted(folder.iterdir()):
-            run = path.name.removeprefix(_PREFIX)
-            with suppress(OSError), _closing(os.open(path / MARKER, _FILE)) as marker:
-                if path.name.startswith(_PREFIX) and _is_marker(marker, run) and _is_held(marker):
-                    live.append(run)
-    return live
-
-
 def earlier_workspaces(folder: Path) -> list[str]:
     """Names of workspaces of an earlier version, which carry no marker and are the user's to remove."""
     if not folder.is_dir() or folder.is_symlink():
@@ -183,16 +171,6 @@ def _text(run: str) -> bytes:
 def _is_marker(marker: int, run: str) -> bool:
     facts, text = os.fstat(marker), _text(run)
     return stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and os.pread(marker, len(text) + 1, 0) == text
-
-
-def _is_held(marker: int) -> bool:
-    try:
-        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    return False
 
 
 def _is_ours(handle: int, folder: Path) -> bool:

@@ -315,7 +315,5 @@ class TestInABucket:
 
     def test_an_addition_that_is_refused_ends_the_run_in_a_sentence(self, server):
         server.fail["put_object"] = [refused("AccessDenied", 403)]
-        with pytest.raises(
-            RunError, match=r"'s3://bucket/out/_ledger/.* cannot be written .*refuses access"
-        ):
+        with pytest.raises(RunError, match=r"'s3://bucket/out/_ledger/.* cannot be written .*refuses access"):
             self.write(Ledger.new(self.OUT, 1), 1)

@@ -70,15 +70,39 @@ def test_a_place_that_is_no_folder_is_a_sentence(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
-def test_a_run_without_the_lock_is_seen_by_its_workspace(tmp_path):
-    workspace.enter_workspace.cache_clear()
+def test_a_run_beside_another_is_seen_by_a_third(tmp_path):
     out = Storage(str(tmp_path))
-    workspace.enter_workspace(tmp_path / "_parts", "beside")
-    with pytest.raises(UsageError, match="being worked on by run beside"), alive(Ledger.new(out), out, False):
+    beside = Ledger.new(out)
+    with alive(beside, out, True):
+        with (
+            pytest.raises(UsageError, match=rf"process {os.getpid()} on .*, since 20"),
+            alive(Ledger.new(out), out, False),
+        ):
+            pass
+        with alive(Ledger.new(out), out, True):
+            pass
+    with alive(Ledger.new(out), out, False):
         pass
-    with alive(Ledger.new(out), out, True):
+    assert list((tmp_path / "_ledger").iterdir()) == []
+
+
+def test_workers_that_outlive_a_killed_driver_block_nobody(tmp_path):
+    """They hold its workspace for a moment."""
+    workspace.enter_workspace.cache_clear()
+    workspace.enter_workspace(tmp_path / "_parts", "killed")
+    out = Storage(str(tmp_path))
+    with only_run(out, False), alive(Ledger.new(out), out, False):
         pass
-    workspace.leave_workspace(tmp_path / "_parts", "beside")
+
+
+@pytest.mark.parametrize("content", [b"", b"odd"])
+def test_the_lock_of_a_dead_run_and_odd_files_block_nobody(tmp_path, content):
+    out = Storage(str(tmp_path))
+    for name in ("dead", "pipe", "link"):
+        (tmp_path / "_ledger" / name).mkdir(parents=True)
+    (tmp_path / "_ledger" / "dead" / LOCK).write_bytes(content)
+    os.mkfifo(tmp_path / "_ledger" / "pipe" / LOCK)
+    (tmp_path / "_ledger" / "link" / LOCK).symlink_to("/dev/zero")
     with alive(Ledger.new(out), out, False):
         pass
 

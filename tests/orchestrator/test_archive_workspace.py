@@ -14,7 +14,6 @@ from orchestrator.archive.workspace import (
     earlier_workspaces,
     enter_workspace,
     leave_workspace,
-    live_runs,
     sweep_workspaces,
 )
 from trainables.errors import StorageError
@@ -75,10 +74,9 @@ def test_workspaces_of_dead_runs_are_swept_and_those_of_live_ones_are_not(tmp_pa
         "rayscale-mine",
         f"rayscale-mine/{MARKER}",
     ]
-    assert (sweep_workspaces(folder), live_runs(folder)) == (0, ["live", "mine"])
+    assert sweep_workspaces(folder) == 0
     process.kill()
     process.wait()
-    assert live_runs(folder) == ["mine"]
     assert sweep_workspaces(folder) == 1
     assert [path.name for path in folder.iterdir()] == ["rayscale-mine"]
     leave_workspace(folder, "mine")
@@ -280,7 +278,6 @@ def test_without_locks_of_files_nothing_is_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(workspace.fcntl, "flock", none)
     enter_workspace(tmp_path, "mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rayscale-dead", "rayscale-mine"]
-    assert live_runs(tmp_path) == []
 
 
 def test_leaving_keeps_the_folder_a_user_named_and_what_lies_in_it(tmp_path):
