@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class Poisoned:
     def begin(self, scene: Any, workers: int) -> Any:
         if "poison" in scene.name:
             os._exit(1)
+        if "slow" in scene.name:
+            time.sleep(300)
         if "wide" in scene.name:
             facts, settings = describe_scene(scene.source), self.worker.site.settings
             return Divided(part_rows(facts, self.worker.facts.scale, settings, 3))
@@ -130,3 +133,16 @@ def test_work_in_progress_may_lie_on_another_disk(model: str, tmp_path: Path) ->
     told = upscale(model, tmp_path / "archive", tmp_path / "out", scratch=str(scratch))
     assert (told["written"], told["failed"]) == (1, [])
     assert not scratch.exists()
+
+
+def test_a_scene_over_its_time_is_cancelled_and_the_others_go_on(model: str, tmp_path: Path) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    scene_files.write_many(archive, 4)
+    scene_files.write(archive / "slow.tif", (200, 40))  # the largest, which starts first
+    started = time.monotonic()
+    told = upscale(model, archive, out, scene_timeout=15.0)
+    assert time.monotonic() - started < 200
+    assert [(entry["file"], entry["error"]) for entry in told["failed"]] == [("slow.tif", "timeout")]
+    assert "longer than 15 s" in told["failed"][0]["reason"]
+    assert (told["written"], told["stopped"]) == (4, None)
+    assert not (out / "_parts").exists()
