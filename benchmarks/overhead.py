@@ -30,7 +30,8 @@ from orchestrator.demo import prepare_demo
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import measure
-from orchestrator.pipeline import Inputs, preflight, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import Inputs, preflight
 from orchestrator.progress import Display, new_board
 from orchestrator.reading import make_experiment
 from orchestrator.searching import Record, drive_study

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.experiment import Experiment
-from orchestrator.pipeline import Inputs
 from orchestrator.plan import Plan, make_plan
+from orchestrator.preflight import Inputs
 from orchestrator.remaining import remaining
 from orchestrator.stages import now
 from trainables.errors import UsageError
@@ -69,7 +69,7 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
 
     Args:
         experiment: What is asked for.
-        inputs: The result of :func:`~orchestrator.pipeline.preflight`.
+        inputs: The result of :func:`~orchestrator.preflight.preflight`.
         plan: What is left of it.
         trim: Whether to trim whatever ``cluster.budget_action`` says.
 

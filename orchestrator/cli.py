@@ -98,8 +98,8 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
     What is finished already is not counted. Exit code 2 if it is more than cluster.budget_hours or -cost allow.
     """
     from orchestrator.budget import check_trim, within_budget
-    from orchestrator.pipeline import preflight
     from orchestrator.plan import make_plan
+    from orchestrator.preflight import preflight
     from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
@@ -136,7 +136,7 @@ def search(
     A search that was extended stays so long in every later run, whose confirmation is done again.
     """
     from orchestrator.extending import run_search
-    from orchestrator.pipeline import preflight
+    from orchestrator.preflight import preflight
     from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
@@ -332,13 +332,14 @@ def _failed(error: BaseException) -> int:
 
 
 def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> Any:
-    from orchestrator.pipeline import preflight, run_experiment
+    from orchestrator.pipeline import run_experiment
+    from orchestrator.preflight import preflight
     from orchestrator.reading import load_experiment
 
     loaded, display = load_experiment(experiment, overrides or []), _display(quiet)
     inputs = preflight(loaded)
-    with _alone(loaded):
-        run_experiment(loaded, inputs, display, until=stage)
+    with _alone(loaded) as lock:
+        run_experiment(loaded, inputs, display, until=stage, check=lock.check)
     return loaded
 
 
@@ -360,14 +361,15 @@ def _tell_plan(experiment: Any, told: Any, trimmed: str, as_json: bool) -> None:
 
 def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = False) -> None:
     from orchestrator.budget import fit_budget
-    from orchestrator.pipeline import preflight, run_experiment
+    from orchestrator.pipeline import run_experiment
+    from orchestrator.preflight import preflight
     from orchestrator.reporting import read_report
 
     inputs = preflight(experiment)
-    with _alone(experiment):
+    with _alone(experiment) as lock:
         experiment = fit_budget(experiment, inputs, trim, display.say)
         try:
-            run_experiment(experiment, inputs, display)
+            run_experiment(experiment, inputs, display, check=lock.check)
         except PartlyDoneError:
             print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
             raise

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from orchestrator.experiment import MOST_TRIALS, Experiment
 from orchestrator.jobs import Jobs
-from orchestrator.pipeline import Inputs, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import Inputs
 from orchestrator.progress import Display
 from trainables.errors import UsageError, suggestion
 

@@ -66,9 +66,10 @@ def _check_trials(experiment: Experiment, resources: Resources) -> None:
     if not any(_fitting(node, cpus, gpus) for node in resources.each):
         most = max(node[0] for node in resources.each)
         if cpus > most:
+            holder = "the largest node of this cluster" if len(resources.each) > 1 else "this cluster"
             raise UsageError(
-                f"search.cpus_per_trial is {cpus:g}, but the largest node of this cluster has {most:g} CPUs; lower it "
-                f"or use another cluster.{_hint(resources)}"
+                f"search.cpus_per_trial is {cpus:g}, but {holder} has {most:g} CPUs; lower it or use another cluster."
+                f"{_hint(resources)}"
             )
         raise UsageError(
             f"A trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node of this cluster has both: it "

@@ -2,9 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,33 +11,28 @@ import ray
 
 from orchestrator.analysis import advise_domains
 from orchestrator.archive.objects import end_old_uploads
-from orchestrator.cluster import connect, drive_all, free_resources, local_resources
+from orchestrator.cluster import connect, drive_all, free_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment import FORMAT, Experiment
-from orchestrator.experiment_images import ImageSet, Target
 from orchestrator.feasibility import Resources, check_resources
-from orchestrator.file_listing import FileListing, lines_about
 from orchestrator.gathering import study_starts
-from orchestrator.image_sets import SourceFile, list_files
+from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.model_files import FoundModel
 from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.optuna_log import write_optuna_log
+from orchestrator.preflight import Inputs, needs_ray
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
-from orchestrator.reading import check_source
-from orchestrator.remaining import remaining
 from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
 from orchestrator.shard_checks import check_sound
 from orchestrator.shards import build_shards, read_manifest
 from orchestrator.shortening import device_sentence, measure_speeds
 from orchestrator.stages import RECORD, finish_stage, finished, now, run_stage
-from orchestrator.starts import searched_domains
 from orchestrator.storage import Storage
 from orchestrator.trial_records import Record, best_record
-from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__
 
 STAGES = ("shards", "pretrain", "analyze", "search", "confirm", "report")
@@ -47,43 +41,13 @@ STAGES = ("shards", "pretrain", "analyze", "search", "confirm", "report")
 _LISTED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a preflight found: every image file, by set, and this machine's resources where Ray is our own.
-
-    Lines of ``not_used`` say what else lies in the folders of the sets, and what is odd about their scenes.
-    """
-
-    files: dict[str, list[SourceFile]]
-    resources: Resources | None
-    not_used: tuple[str, ...] = ()
-
-
-def preflight(experiment: Experiment) -> Inputs:
-    """Checks all that can be checked before anything is spent.
-
-    Raises:
-        UsageError: If storage, images, an earlier experiment or the cluster's size stand in the way.
-    """
-    experiment.home.check_writable()
-    _check_version(experiment)
-    if SOURCE in experiment.targets:
-        raise UsageError(f"A target cannot be called '{SOURCE}'; that is the source domain's folder.")
-    for folder in experiment.search.starts_from:
-        searched_domains(Storage.at(folder))
-    files, not_used = _list_all(experiment)
-    resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
-    if resources is not None:
-        check_resources(experiment, resources)
-    return Inputs(files, resources, tuple(not_used))
-
-
 def run_experiment(
     experiment: Experiment,
     inputs: Inputs,
     display: Display,
     until: str = "report",
     domains: Sequence[str] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs every stage that does not stand finished, and says of each whether it ran.
 
@@ -93,6 +57,7 @@ def run_experiment(
         display: Where progress goes.
         until: The last stage, one of :data:`STAGES`.
         domains: The targets that are searched; all by default. The report is of all.
+        check: Called before each stage; raises if the run must not go on.
 
     Raises:
         PartlyDoneError: If domains failed; the others are finished and, where that was asked for, reported.
@@ -108,7 +73,7 @@ def run_experiment(
     wanted = STAGES[: STAGES.index(until) + 1]
     with ExitStack() as stack:
         run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
-        if len(wanted) > 1 and experiment.cluster.address is not None and _needs_ray(experiment, inputs):
+        if len(wanted) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
             run.connect()  # before the first expensive stage: whether all fits is known then
         for name, files in inputs.files.items():
             if name == SOURCE or name in run.domains:
@@ -116,6 +81,7 @@ def run_experiment(
                     run.shards(name, files)
         for stage in wanted[1:]:
             run.failures.check_some_left()
+            check()
             with display.doing(stage, run.asks(stage)):
                 getattr(run, stage)()
         run.failures.check_none(reported=until == "report")
@@ -327,53 +293,3 @@ class _Run:
             self.say(
                 f"    and {len(skipped) - _LISTED} more: rayscale shards info {self.jobs.place('shards', name).uri}"
             )
-
-
-def _needs_ray(experiment: Experiment, inputs: Inputs) -> bool:
-    try:
-        left = remaining(experiment, inputs.files)
-    except Exception:  # what stands in the way of counting, its own stage says
-        return True
-    return bool(left.pretraining_steps or any(left.trials.values()) or left.trained)
-
-
-def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list[str]]:
-    """Lists every image set and reads the source model, so that all that is missing is said at once."""
-    root = Storage.at(experiment.root)
-    root.check_readable()
-    files, problems, not_used = {}, [], []
-
-    def report(folder: str, listing: FileListing) -> None:
-        not_used.extend(lines_about(folder, listing))
-
-    try:
-        check_source(experiment)
-    except UsageError as problem:
-        problems.append(str(problem))
-    own = {SOURCE: experiment.source} if isinstance(experiment.source, ImageSet) else {}
-    for name, images in {**own, **experiment.targets}.items():
-        try:
-            test_images = images.test_images if isinstance(images, Target) else None
-            files[name] = list_files(images, root, test_images, report, not_used.append)
-        except UsageError as problem:
-            problems.append(str(problem))
-    if problems:
-        distinct = list(dict.fromkeys(problems))
-        numbered = (f"({number}) {problem}" for number, problem in enumerate(distinct, 1))
-        raise ImageSetError(distinct[0] if len(distinct) == 1 else f"{len(distinct)} problems: {' '.join(numbered)}")
-    return files, list(dict.fromkeys(not_used))
-
-
-def _check_version(experiment: Experiment) -> None:
-    place = experiment.home.child("experiment.json")
-    if not place.exists():
-        return
-    told = place.read_json()
-    if not isinstance(told, dict):
-        raise UsageError(f"'{place.uri}' is damaged or cut short: restore it, or set another `name`.")
-    if told.get("format") != FORMAT:
-        raise UsageError(
-            f"'{experiment.home.uri}' holds an experiment of another version (rayscale {told.get('rayscale')}, format "
-            f"{told.get('format')}; this is {__version__}, format {FORMAT}): finish it with that version, or set "
-            "another `name`."
-        )

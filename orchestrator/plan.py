@@ -14,7 +14,7 @@ from orchestrator.feasibility import Resources
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure
 from orchestrator.pareto_front import CONFIRMED
-from orchestrator.pipeline import Inputs
+from orchestrator.preflight import Inputs
 from orchestrator.remaining import Remaining, remaining
 from orchestrator.report import CLASSICAL
 from orchestrator.timing import DomainRates
@@ -102,7 +102,7 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
 
     Args:
         experiment: What to estimate.
-        inputs: The result of :func:`~orchestrator.pipeline.preflight`.
+        inputs: The result of :func:`~orchestrator.preflight.preflight`.
         rates: What an earlier plan of the same images and network measured; measured here by default.
     """
     slots = _slots(experiment, inputs.resources)

@@ -3,7 +3,7 @@
 from orchestrator.experiment import Experiment
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.measuring import Rates
-from orchestrator.pipeline import preflight
+from orchestrator.preflight import preflight
 from orchestrator.shards import build_shards
 from orchestrator.stages import finish_stage
 from orchestrator.timing import DomainRates

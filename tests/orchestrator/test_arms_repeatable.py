@@ -22,7 +22,8 @@ from orchestrator import confirmation_job, confirmation_runs, finetuning, source
 from orchestrator.ablation import Ablation
 from orchestrator.confirmation_job import Candidate
 from orchestrator.jobs import Jobs
-from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import preflight
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
 from orchestrator.storage import Storage

@@ -18,7 +18,8 @@ from orchestrator.domain_reports import domain_report
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import record_choice
 from orchestrator.model_files import read_model
-from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import preflight
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
 from orchestrator.report import CLASSICAL

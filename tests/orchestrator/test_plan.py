@@ -11,8 +11,8 @@ from tiny_experiment import settings
 
 from orchestrator import measuring, plan
 from orchestrator.feasibility import Resources
-from orchestrator.pipeline import Inputs, preflight
 from orchestrator.plan import make_plan
+from orchestrator.preflight import Inputs, preflight
 from orchestrator.reading import make_experiment
 from orchestrator.stages import finish_stage
 from orchestrator.timing import DomainRates

@@ -12,7 +12,8 @@ from rich.console import Console
 from tiny_experiment import settings, write_images
 
 from orchestrator import pretraining
-from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import preflight
 from orchestrator.pretraining import _innermost, looked_after
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment

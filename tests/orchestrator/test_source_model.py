@@ -17,8 +17,9 @@ from orchestrator import pipeline
 from orchestrator.feasibility import Resources, check_resources
 from orchestrator.jobs import Jobs
 from orchestrator.model_files import find_model
-from orchestrator.pipeline import Inputs, preflight, run_experiment
+from orchestrator.pipeline import run_experiment
 from orchestrator.plan import make_plan
+from orchestrator.preflight import Inputs, preflight
 from orchestrator.progress import Display
 from orchestrator.reading import load_experiment, make_experiment
 from orchestrator.rendering import render_html

@@ -9,7 +9,7 @@ import tiny_models
 from orchestrator.experiment import FORMAT
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
-from orchestrator.pipeline import preflight
+from orchestrator.preflight import preflight
 from orchestrator.reading import make_experiment
 from orchestrator.stages import finish_stage
 from orchestrator.starts import Start, inside, settle_starts

@@ -11,7 +11,8 @@ from rich.console import Console
 from orchestrator.jobs import Jobs
 from orchestrator.model_files import read_model
 from orchestrator.pareto_front import pareto_front
-from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import preflight
 from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report

@@ -17,7 +17,8 @@ from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import open_test
 from orchestrator.model_files import read_model
-from orchestrator.pipeline import preflight, run_experiment
+from orchestrator.pipeline import run_experiment
+from orchestrator.preflight import preflight
 from orchestrator.progress import Display, new_board
 from orchestrator.reading import make_experiment
 from orchestrator.report import CLASSICAL

@@ -1,0 +1,99 @@
+"""What is checked before anything is spent: storage, versions, images, models, and whether all fits this machine."""
+
+from dataclasses import dataclass
+
+from orchestrator.cluster import local_resources
+from orchestrator.experiment import FORMAT, Experiment
+from orchestrator.experiment_images import ImageSet, Target
+from orchestrator.feasibility import Resources, check_resources
+from orchestrator.file_listing import FileListing, lines_about
+from orchestrator.image_sets import SourceFile, list_files
+from orchestrator.jobs import SOURCE
+from orchestrator.reading import check_source
+from orchestrator.remaining import remaining
+from orchestrator.starts import searched_domains
+from orchestrator.storage import Storage
+from trainables.errors import ImageSetError, UsageError
+from trainables.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a preflight found: every image file, by set, and this machine's resources where Ray is our own.
+
+    Lines of ``not_used`` say what else lies in the folders of the sets, and what is odd about their scenes.
+    """
+
+    files: dict[str, list[SourceFile]]
+    resources: Resources | None
+    not_used: tuple[str, ...] = ()
+
+
+def preflight(experiment: Experiment) -> Inputs:
+    """Checks all that can be checked before anything is spent.
+
+    Raises:
+        UsageError: If storage, images, an earlier experiment or the cluster's size stand in the way.
+    """
+    experiment.home.check_writable()
+    _check_version(experiment)
+    if SOURCE in experiment.targets:
+        raise UsageError(f"A target cannot be called '{SOURCE}'; that is the source domain's folder.")
+    for folder in experiment.search.starts_from:
+        searched_domains(Storage.at(folder))
+    files, not_used = _list_all(experiment)
+    resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
+    if resources is not None:
+        check_resources(experiment, resources)
+    return Inputs(files, resources, tuple(not_used))
+
+
+def needs_ray(experiment: Experiment, inputs: Inputs) -> bool:
+    """Whether anything is left that Ray does."""
+    try:
+        left = remaining(experiment, inputs.files)
+    except Exception:  # what stands in the way of counting, its own stage says
+        return True
+    return bool(left.pretraining_steps or any(left.trials.values()) or left.trained)
+
+
+def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list[str]]:
+    """Lists every image set and reads the source model, so that all that is missing is said at once."""
+    root = Storage.at(experiment.root)
+    root.check_readable()
+    files, problems, not_used = {}, [], []
+
+    def report(folder: str, listing: FileListing) -> None:
+        not_used.extend(lines_about(folder, listing))
+
+    try:
+        check_source(experiment)
+    except UsageError as problem:
+        problems.append(str(problem))
+    own = {SOURCE: experiment.source} if isinstance(experiment.source, ImageSet) else {}
+    for name, images in {**own, **experiment.targets}.items():
+        try:
+            test_images = images.test_images if isinstance(images, Target) else None
+            files[name] = list_files(images, root, test_images, report, not_used.append)
+        except UsageError as problem:
+            problems.append(str(problem))
+    if problems:
+        distinct = list(dict.fromkeys(problems))
+        numbered = (f"({number}) {problem}" for number, problem in enumerate(distinct, 1))
+        raise ImageSetError(distinct[0] if len(distinct) == 1 else f"{len(distinct)} problems: {' '.join(numbered)}")
+    return files, list(dict.fromkeys(not_used))
+
+
+def _check_version(experiment: Experiment) -> None:
+    place = experiment.home.child("experiment.json")
+    if not place.exists():
+        return
+    told = place.read_json()
+    if not isinstance(told, dict):
+        raise UsageError(f"'{place.uri}' is damaged or cut short: restore it, or set another `name`.")
+    if told.get("format") != FORMAT:
+        raise UsageError(
+            f"'{experiment.home.uri}' holds an experiment of another version (rayscale {told.get('rayscale')}, format "
+            f"{told.get('format')}; this is {__version__}, format {FORMAT}): finish it with that version, or set "
+            "another `name`."
+        )
