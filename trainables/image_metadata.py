@@ -24,7 +24,7 @@ _GAIN_MAPS = (b"hdrgm:", b"urn:iso:std:iso:ts:21496")
 _TAGS_LEFT_OUT = {34665: "EXIF", 34853: "GPS", 270: "description", 315: "artist", 33432: "copyright", 33723: "IPTC"}
 _COLOUR_TAGS = {301: "transfer function", 318: "white point", 319: "primaries"}
 _MOST_IN_SEGMENT = 65_000
-_METRE = 0.0254
+_METRE, _MOST_DENSITY = 0.0254, 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _density(data: bytes, image: ImageFile.ImageFile) -> tuple[tuple[float, floa
             return (float(x), float(y)), None
     elif image.info.get("jfif_unit") == 0:
         aspect = image.info.get("jfif_density")
-    if dots and min(dots) > 1:  # 1 is what stands for none
+    if dots and all(1 < float(each) < _MOST_DENSITY for each in dots):  # 1 is what stands for none
         return (float(dots[0]) / _METRE, float(dots[1]) / _METRE), None
     return None, (int(aspect[0]), int(aspect[1])) if aspect and aspect[0] != aspect[1] else None
 

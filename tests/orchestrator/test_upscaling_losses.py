@@ -148,6 +148,13 @@ def test_no_density_is_made_up():
         assert not {"dpi", "aspect"} & set(upscaled(encoded(kind=kind))[0].info)
 
 
+@pytest.mark.parametrize("density", [(1e9, 1e9), (0.5, 300.0), (0.0, 0.0)])
+def test_a_density_that_makes_no_sense_stops_nothing(density):
+    for jpeg in (False, True):
+        image, _ = upscaled(tiff_with((282, density[0]), (283, density[1]), (296, 2)), jpeg)
+        assert "dpi" not in image.info
+
+
 def test_a_file_that_says_nothing_more_comes_out_as_pixels_alone():
     data = upscale_picture(encoded(), NET, False, 256, False, Lock()).data
     assert {chunk.kind for chunk in read_chunks(data)} == {b"IHDR", b"IDAT", b"IEND"}
