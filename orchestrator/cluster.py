@@ -4,10 +4,11 @@ import logging
 import os
 import shutil
 import site
+import stat
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,15 @@ def connect(cluster: Cluster) -> Iterator[Resources]:
             ray.shutdown()
     # The logs of a run that ended well; where one failed, they may say why.
     if session is not None and cluster.address is None:
-        shutil.rmtree(session, ignore_errors=True)
+        _remove_session(Path(session))
+
+
+def _remove_session(session: Path) -> None:
+    """Removes the folder of a Ray of our own: one of its name and our user, and no link."""
+    with suppress(OSError):
+        facts = session.lstat()
+        if session.name.startswith("session_") and stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+            shutil.rmtree(session, ignore_errors=True)
 
 
 def free_resources() -> str:

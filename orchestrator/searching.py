@@ -6,12 +6,16 @@ ones. With one trial of a domain at a time, the sampler's randomness restarts fo
 study suggests what an unbroken one would have. A study is extended in the same way.
 """
 
+import re
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import ray
 from ray import tune
 
 from orchestrator.sampling import NumberedSearch, RepeatableSampler, maximised
+from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
 from orchestrator.trial_records import Record, read_records
 from orchestrator.trials import run_trial
@@ -19,6 +23,8 @@ from trainables.errors import RunError
 
 _ROUNDS = 3
 """How often a study is taken up again when trials are lost to crashes."""
+
+_ROUND = re.compile(r"\d{16,}-\d+")
 
 
 @ray.remote(num_cpus=0, max_retries=2)
@@ -33,11 +39,24 @@ def drive_study(job: StudyJob) -> list[Record]:
         records = read_records(job.records)
         missing = sorted(set(range(job.trials)) - {record["number"] for record in records})
         if not missing:
-            job.scratch.delete_folder()
+            _delete_state(job.scratch)
             return records[: job.trials]
         if round_number < _ROUNDS:
             reason = _fit(job, records, missing, round_number)
     raise RunError(f"{len(missing)} of {job.trials} trials were lost in each of {_ROUNDS} rounds ({reason})")
+
+
+def _delete_state(scratch: Storage) -> None:
+    """Removes what Tune kept of finished rounds, whose folders `_fit` names, and nothing else."""
+    names = {facts.path.split("/")[0] for facts in scratch.files()}
+    with suppress(OSError):
+        names |= set() if scratch.remote else {path.name for path in Path(scratch.path).iterdir()}
+    for name in sorted(names):
+        if _ROUND.fullmatch(name):
+            scratch.child(name).delete_folder()
+    with suppress(OSError):
+        if not scratch.remote:
+            Path(scratch.path).rmdir()
 
 
 def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number: int) -> str:

@@ -7,6 +7,7 @@ written last, so a reader never sees half a build. A test split goes to a place 
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -195,7 +196,15 @@ def _chunks(rows: list[Row], most_bytes: int) -> Iterator[list[Row]]:
         yield chunk
 
 
+_PART = re.compile(r"\w+/part-\d{5}-([0-9a-f]{8})\.parquet")
+
+
 def _sweep(out: Storage, keep: set[str]) -> None:
+    """Removes parts of earlier builds: files of such a name whose bytes have the digest that it states."""
     for facts in list(out.files()):
-        if facts.path.endswith(".parquet") and facts.path not in keep:
-            out.child(facts.path).delete()
+        named = _PART.fullmatch(facts.path)
+        if named is None or facts.path in keep:
+            continue
+        file = out.child(facts.path)
+        if hashlib.sha256(file.read_bytes()).hexdigest().startswith(named[1]):
+            file.delete()

@@ -398,11 +398,15 @@ class TestDamage:
             verify_shards(out)
 
     def test_building_again_sweeps_old_parts_alone(self, root, out):
-        out.child("notes.md").write_bytes(b"mine")
+        (split,) = {part["path"].split("/")[0] for part in self.manifest["files"][:1]}
+        mine = ["notes.md", "mine.parquet", f"{split}/mine.parquet", f"{split}/part-00000-0a1b2c3d.parquet"]
+        mine += ["deep/er/part-00000-0a1b2c3d.parquet", f"{split}/part-00000.parquet"]
+        for name in mine:  # one of them is called as ours are, but is none by its bytes
+            out.child(name).write_bytes(b"mine")
         write(root, ["scene0/more.png", "scene9/new.png"])
         manifest = build(listed(root, scenes="folder"), out)
         parts = {part["path"] for part in manifest["files"]}
-        assert {facts.path for facts in out.files()} == {"manifest.json", "notes.md", *parts}
+        assert {facts.path for facts in out.files()} == {"manifest.json", *mine, *parts}
         assert verify_shards(out) == []
 
 
