@@ -13,8 +13,8 @@ from orchestrator.archive.labels import Values, check_refused, generic_name, kno
 from orchestrator.archive.source import Scene
 from orchestrator.archive.values import Group, Normalisation, band_groups, check_range, limits_of, normalisation
 
-_QUICK = 7
-"""Every so manieth sample is enough to see that a band has many different values."""
+_QUICK, _MOST_QUICK = 7, 40
+"""Every so manieth sample is enough to see that a band has more than so many different values, as no classes have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,10 @@ def _repeated(scene: Scene, sampled: _Sampled, settings: SceneSettings) -> dict[
     stated = _stated(scene)
     if stated is not None:
         return dict.fromkeys(bands, stated)
-    reasons = {}
+    reasons, names, colours = {}, scene.dataset.descriptions, scene.colours
     for band in bands:
-        reason = _reason(scene, sampled, band)
+        described = names[scene.image[band] - 1] or ""
+        reason = _reason(scene, sampled, band, described, colours[band] in ("red", "green", "blue"))
         if reason is not None:
             reasons[band] = reason
     return reasons
@@ -120,17 +121,16 @@ def _stated(scene: Scene) -> str | None:
     return None if path.startswith("/vsimem/") else stated_by_companions(Path(path))
 
 
-def _reason(scene: Scene, sampled: _Sampled, band: int) -> str | None:
+def _reason(scene: Scene, sampled: _Sampled, band: int, described: str, colour: bool) -> str | None:
     """What says that an image band holds classes or flags."""
     number = scene.image[band]
     if scene.dataset.tags(number).get("LAYER_TYPE", "").lower() == "thematic":
         return "a thematic layer"
-    described = scene.dataset.descriptions[number - 1] or ""
     stem = Path(str(scene.path)).stem
     known = known_name(described) or known_name(stem)
     if known is not None and sampled.values(band).may_be_flags:
         return f"'{known}' in its name"
-    if scene.palette or scene.bits is not None or _is_colour(scene, band):
+    if scene.palette or scene.bits is not None or colour:
         return None
     generic = generic_name(described) or generic_name(stem)
     if generic is not None and sampled.values(band).may_be_flags and len(sampled.values(band).distinct) > 1:
@@ -139,13 +139,6 @@ def _reason(scene: Scene, sampled: _Sampled, band: int) -> str | None:
         return None
     values = sampled.values(band)
     return f"it has {len(values.distinct)} values in patches" if values.are_classes(scene.placed) else None
-
-
-_MOST_QUICK = 40
-
-
-def _is_colour(scene: Scene, band: int) -> bool:
-    return scene.colours[band] in ("red", "green", "blue")
 
 
 def _groups(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[Group, ...]:

@@ -46,12 +46,13 @@ def carry_over(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int, ta
     notes = _place(scene, target, scale) + scene.notes
     source = scene.dataset
     if not scene.expanded:
-        target.descriptions = [source.descriptions[band - 1] for band in scene.written]
-        target.scales = [source.scales[band - 1] for band in scene.written]
-        target.offsets = [source.offsets[band - 1] for band in scene.written]
+        for fact in ("descriptions", "scales", "offsets"):
+            of_all = getattr(source, fact)
+            setattr(target, fact, [of_all[band - 1] for band in scene.written])
         if scene.palette:
             target.write_colormap(1, source.colormap(1))
-        target.units = tuple(source.units[band - 1] or "" for band in scene.written)
+        units = source.units
+        target.units = tuple(units[band - 1] or "" for band in scene.written)
     target.colorinterp = output_colours(scene)
     target.update_tags(**_kept(source.tags()), **_resolution(source.tags(), scale), **tags)
     for name in source.tag_namespaces():

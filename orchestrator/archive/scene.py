@@ -32,6 +32,7 @@ from orchestrator.archive.contract import (
 )
 from orchestrator.archive.meaning import Meaning, settle
 from orchestrator.archive.metadata import carry_over, own_tags
+from orchestrator.archive.objects import error_class
 from orchestrator.archive.part import make_worker, row_step, upscale_rows
 from orchestrator.archive.raw import check_room, join, writing
 from orchestrator.archive.source import Scene, gdal
@@ -39,7 +40,7 @@ from orchestrator.archive.stac import NO_GEOMETRY, make_item
 from orchestrator.archive.values import band_text
 from orchestrator.model_files import FoundModel
 from trainables.allocator import keep_freed_memory
-from trainables.errors import UsageError, reason_of
+from trainables.errors import UsageError
 from trainables.inference import prepared
 from trainables.working_memory import LARGEST_TILE, bytes_per_pixel
 
@@ -81,7 +82,7 @@ def _named_failures() -> Iterator[None]:
     """Turns whatever is raised inside one scene into a :class:`SceneError`, but what the caller has done wrong.
 
     Raises:
-        SceneError: ``memory`` or ``error``.
+        SceneError: ``memory``, ``disk``, ``denied`` or ``error``.
     """
     try:
         with gdal():
@@ -91,7 +92,7 @@ def _named_failures() -> Iterator[None]:
     except MemoryError:
         raise SceneError("memory", "There is not enough memory for it.") from None
     except Exception as error:
-        raise SceneError("error", reason_of(error)) from error
+        raise SceneError(*error_class(error)) from error
 
 
 def describe_scene(path: Path | str) -> SceneFacts:

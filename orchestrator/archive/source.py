@@ -86,7 +86,8 @@ class Scene:
             )
         )
         self.encoding = encoding_of(self.path, dataset)
-        colours = dataset.colorinterp
+        # Once: rasterio asks GDAL for every band each time.
+        colours = self._interpreted = dataset.colorinterp
         bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0))
         self.bits = bits if dtype != "float32" and 0 < bits < 8 * np.dtype(dtype).itemsize else None
         placed = not dataset.transform.is_identity or dataset.crs is not None
@@ -133,7 +134,7 @@ class Scene:
         if placed and self.bits == 1:
             return None
         shown = {ColorInterp.gray} if dataset.count == 1 else {ColorInterp.red, ColorInterp.green, ColorInterp.blue}
-        pictured = self.encoding.gray or set(dataset.colorinterp) == shown
+        pictured = self.encoding.gray or set(self._interpreted) == shown
         few = dataset.dtypes[0] == "uint8" and self.bits is not None and not placed and pictured
         if not (white_is_zero or few):
             return None
@@ -199,7 +200,7 @@ class Scene:
             return ["red", "green", "blue"]
         if len(self.image) == 1 and (self._gray is not None or (self.encoding.gray and not self.palette)):
             return ["gray"]
-        return [self.dataset.colorinterp[band - 1].name for band in self.image]
+        return [self._interpreted[band - 1].name for band in self.image]
 
     def of_image(self, values: Sequence[Any]) -> list[Any]:
         """Those of one value for each band that belong to image bands."""

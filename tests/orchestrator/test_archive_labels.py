@@ -104,14 +104,8 @@ def test_a_colour_picture_is_one_whatever_its_name(tmp_path, name):
 @pytest.mark.parametrize(
     ("pam", "reason"),
     [
-        (
-            "<PAMRasterBand band='1'><CategoryNames><Category>water</Category></CategoryNames></PAMRasterBand>",
-            "category",
-        ),
-        (
-            "<PAMRasterBand band='1'><Metadata><MDI key='LAYER_TYPE'>thematic</MDI></Metadata></PAMRasterBand>",
-            "thematic",
-        ),
+        ("<CategoryNames><Category>water</Category></CategoryNames>", "category"),
+        ("<Metadata><MDI key='LAYER_TYPE'>thematic</MDI></Metadata>", "thematic"),
         ("<GDALRasterAttributeTable tableType='thematic'/>", "thematic attribute table"),
         ("<CategoryNames><Category/></CategoryNames>", None),
         ("<GDALRasterAttributeTable tableType='athematic'/>", None),

@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import torch
 
+from orchestrator.archive import part
 from orchestrator.archive.contract import LoadedModel, ModelFacts, SceneError, SceneSettings
 from orchestrator.archive.footprint import enlarged, filled, valid_samples
 from orchestrator.archive.limits import (
@@ -290,3 +291,15 @@ def test_many_bands_take_smaller_tiles_and_cells():
     assert settings.for_bands(1, "uint8") is settings
     odd = SceneSettings(blocksize=144)
     assert odd.for_bands(512, "float32") == odd
+
+
+def test_cost_grows_with_bands_no_faster_than_they_do(tmp_path, monkeypatch):
+    """GDAL's cache must hold the tiles of all bands, else each band decodes them all."""
+    monkeypatch.setattr(part, "_through", lambda net, channels, lr, low, span, out, bands: out[bands].fill(0))
+    taken = {}
+    for bands in (48, 192):
+        source = scenes.write(tmp_path / "a.tif", scenes.pixels(bands, 16, 16, "uint16"), photometric="minisblack")
+        start = time.process_time()
+        scenes.run(source, tmp_path, SceneSettings(normalisation=(0, 10000)), scale=2)
+        taken[bands] = time.process_time() - start
+    assert taken[192] < 8 * taken[48] + 1
