@@ -27,7 +27,7 @@ def cluster(*nodes, grows=False):
         (
             {"search": {"cpus_per_trial": 3}},
             [(2, 0)],
-            "cpus_per_trial is 3, but the largest node .* has 2",
+            "cpus_per_trial is 3, but this cluster has 2",
         ),
         ({"search": {"gpus_per_trial": 2}}, [(4, 1)] * 4, "gpus_per_trial is 2, but the best node .* has 1 GPUs"),
         (
