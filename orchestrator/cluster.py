@@ -72,7 +72,7 @@ def _remove_session(session: Path) -> None:
     """Removes the folder of a Ray of our own: one of its name and our user, and no link."""
     with suppress(OSError):
         facts = session.lstat()
-        if session.name.startswith("session_") and stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+        if session.name.startswith("session") and stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
             shutil.rmtree(session, ignore_errors=True)
 
 
