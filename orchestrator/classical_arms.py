@@ -4,16 +4,18 @@ from itertools import islice
 from typing import Any
 
 from orchestrator.finetuning import DomainJob, validation_pairs
+from orchestrator.run_records import FITTED, read_fitted
 from orchestrator.shards import read_split
 from orchestrator.storage import Storage
 from trainables.classical import AnchoredRegression, TotalVariation, fit_baselines, fixed_baselines
 from trainables.classical.fitting import LR_PATCH
+from trainables.errors import RunError
 from trainables.evaluation import Upscaler, mean_psnr
 
 MOST_IMAGES = 128
 """Training images that the regression draws its patches from."""
 
-_FITTED, _MAPS = "fitted.json", "example.safetensors"
+_MAPS = "example.safetensors"
 
 
 def fit_classical(job: DomainJob, place: Storage) -> dict[str, dict[str, Any]]:
@@ -26,8 +28,8 @@ def fit_classical(job: DomainJob, place: Storage) -> dict[str, dict[str, Any]]:
     Returns:
         For each classical arm its validation PSNR in dB, and for the fitted ones the settings that won there.
     """
-    told: dict[str, dict[str, Any]] | None = place.child(_FITTED).read_json()
-    if told is None:
+    told = read_fitted(place.child(FITTED))
+    if told is None or not place.child(_MAPS).exists():
         pairs = validation_pairs(job)
         images = [image.pixels for image in islice(read_split(job.shards, "train"), MOST_IMAGES)]
         # Images that are large enough to fine-tune on must be large enough to compare with.
@@ -38,7 +40,7 @@ def fit_classical(job: DomainJob, place: Storage) -> dict[str, dict[str, Any]]:
         example = fitted.upscalers["example"]
         assert isinstance(example, AnchoredRegression)
         place.child(_MAPS).write_bytes(example.pack())
-        place.child(_FITTED).write_json(told)
+        place.child(FITTED).write_json(told)
     return told
 
 
@@ -49,5 +51,8 @@ def classical_upscaler(job: DomainJob, place: Storage | None, name: str) -> Upsc
         return fixed[name]
     if name == "example":
         return AnchoredRegression.unpack(place.child(_MAPS).read_bytes())
-    tuned = place.child(_FITTED).read_json()["tv"]
+    fitted = read_fitted(place.child(FITTED))
+    if fitted is None:
+        raise RunError(f"The fitted baselines at '{place.uri}' are damaged; run again.")
+    tuned = fitted["tv"]
     return TotalVariation(job.degradation, job.scale, tuned["weight"], tuned["iterations"])

@@ -23,12 +23,15 @@ from orchestrator.confirmation_job import (
     upscaler_of,
 )
 from orchestrator.finetuning import load_source, run_finetuning, source_psnr, validation_psnr
-from orchestrator.model_files import write_model
+from orchestrator.model_files import read_model, write_model
 from orchestrator.progress import teller
+from orchestrator.run_records import INTERPOLATION, RUN, read_interpolation, read_run, read_scores, read_source_psnr
 from orchestrator.stages import now
-from trainables.errors import DivergedError
+from orchestrator.storage import Storage
+from trainables.errors import DivergedError, UsageError
 from trainables.evaluation import score
 from trainables.finetune import TransferConfiguration, TransferMethod
+from trainables.models import WEIGHTS
 from trainables.weight_average import SHARES, interpolated
 
 Start = Literal["source", "features", "nothing"]
@@ -42,8 +45,11 @@ def train_run(
     """Trains one run unless its record stands; returns its validation PSNR, None if it diverged."""
     run_name = f"{name}-seed{seed}"
     place = job.runs.child(run_name)
-    record = place.child("run.json").read_json()
-    if record is None:
+    record = read_run(place.child(RUN))
+    if record is None or _is_another(place, configuration):
+        for scores in (f"test-{run_name}.json", f"source-{run_name}.json"):  # of what was here before
+            if job.runs.child(scores).exists():
+                job.runs.child(scores).delete()
         tell = teller(job.board, f"confirm {job.domain.domain}: {run_name}")
         domain = replace(job.domain, method=TransferMethod(generator="fresh")) if start == "features" else job.domain
         try:
@@ -52,7 +58,7 @@ def train_run(
             record = {"validation_psnr": curve[-1][1], "curve": curve, "finished_at": now()}
         except DivergedError:
             record = {"validation_psnr": None, "curve": [], "finished_at": now()}
-        place.child("run.json").write_json(record)
+        place.child(RUN).write_json(record)
     value: float | None = record["validation_psnr"]
     return value
 
@@ -79,8 +85,8 @@ def choose_share(job: ConfirmJob, winner: str) -> dict[str, Any]:
         ``share`` of the tuned weights, and ``validation``: (share, mean PSNR in dB) of each that was tried. A tie goes
         to the larger share, so that averaging must earn its place. Networks are kept unless it is 1.
     """
-    record = job.runs.child("interpolation.json")
-    told: dict[str, Any] | None = record.read_json()
+    record = job.runs.child(INTERPOLATION)
+    told = read_interpolation(record)
     if told is None:
         torch.set_num_threads(job.domain.threads)
         configuration = configuration_of(job, winner)
@@ -107,28 +113,38 @@ def choose_share(job: ConfirmJob, winner: str) -> dict[str, Any]:
 def score_run(job: ConfirmJob, run_name: str) -> list[tuple[str, str, float, float]] | None:
     """Scores one run on the test split unless its scores stand; None if the run diverged."""
     place = job.runs.child(f"test-{run_name}.json")
-    told = place.read_json()
+    told = read_scores(place)
     if told is None:
         torch.set_num_threads(job.domain.threads)
         upscale = upscaler_of(job, run_name)
         if upscale is None:
             return None
         values = score(upscale, test_pairs(job), job.domain.scale)
-        told = [[v.name, v.scene, v.psnr, v.ssim] for v in values]
+        told = [(v.name, v.scene, float(v.psnr), float(v.ssim)) for v in values]
         place.write_json(told)
-    return [(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in told]
+    return told
 
 
 @ray.remote
 def remember_source(job: ConfirmJob, run_name: str) -> float | None:
     """PSNR in dB of one run on held-out source images, unless it stands on record; None if the run diverged."""
     place = job.runs.child(f"source-{run_name}.json")
-    told = place.read_json()
+    told = read_source_psnr(place)
     if told is None:
         torch.set_num_threads(job.domain.threads)
         net = net_of(job, run_name)
         if net is None:
             return None
-        told = {"source_psnr": source_psnr(job.domain, net.to(job.domain.device))}
-        place.write_json(told)
-    return float(told["source_psnr"])
+        told = source_psnr(job.domain, net.to(job.domain.device))
+        place.write_json({"source_psnr": told})
+    return told
+
+
+def _is_another(place: Storage, configuration: TransferConfiguration) -> bool:
+    """Whether a run has weights that cannot be used, or were trained with another configuration."""
+    if not place.child(WEIGHTS).exists():
+        return False
+    try:
+        return bool(read_model(place)[1].get("configuration") != configuration.to_dict())
+    except UsageError:
+        return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.jobs import Jobs
 from orchestrator.stages import RECORD
@@ -38,8 +39,9 @@ def _default(jobs: Jobs, domain: str) -> Iterator[Start]:
 
 
 def _advised(jobs: Jobs, domain: str) -> Iterator[Start]:
-    record = jobs.place("analysis", domain, RECORD).read_json() or {}
-    advice = record.get("result", {}).get("advice")
+    record = jobs.place("analysis", domain, RECORD).read_json()
+    result = record.get("result") if isinstance(record, dict) else None
+    advice: Any = result.get("advice") if isinstance(result, dict) else None
     for point in advice["points"] if advice else ():
         yield Start("advice", TransferConfiguration(**point), advice["regime"])
 

@@ -129,8 +129,9 @@ class Jobs:
 
     def trials(self, domain: str) -> int:
         """Trials of a domain's study: as many as the experiment asks for, or as it has been extended to."""
-        told = self.records_place(domain).child(_EXTENDED).read_json() or {}
-        return max(self.experiment.search.trials, int(told.get("trials", 0)))
+        told = self.records_place(domain).child(_EXTENDED).read_json()
+        longer = told.get("trials", 0) if isinstance(told, dict) else 0
+        return max(self.experiment.search.trials, longer if type(longer) is int else 0)
 
     def extend(self, domain: str, more: int) -> None:
         """Makes the study of a finished search so many trials longer, for every later run."""
@@ -155,12 +156,14 @@ class Jobs:
 
     def advice(self, domain: str) -> dict[str, Any] | None:
         """What a domain's analysis advised: the one that its search started from, else that of `rayscale analyze`."""
-        record = self.place("analysis", domain, RECORD).read_json() or {}
-        told: dict[str, Any] | None = record.get("result", {}).get("advice")
-        if told is None:
-            analysis = self.place("analysis", "analysis.json").read_json() or {}
-            told = analysis.get("targets", {}).get(domain, {}).get("advice")
-        return told
+        places = self.place("analysis", domain, RECORD), self.place("analysis", "analysis.json")
+        for place, keys in zip(places, (("result", "advice"), ("targets", domain, "advice")), strict=True):
+            told: Any = place.read_json()
+            for key in keys:
+                told = told.get(key) if isinstance(told, dict) else None
+            if isinstance(told, dict):
+                return told
+        return None
 
     def records(self, domain: str) -> list[Record]:
         """The trials of a study that have ended."""
@@ -279,7 +282,8 @@ class Jobs:
         return str(read_manifest(self.place("shards", name))["digest"])
 
     def _source_digest(self) -> str:
-        return str((self.place("source", CARD).read_json() or {}).get("sha256"))
+        card = self.place("source", CARD).read_json()
+        return str(card.get("sha256") if isinstance(card, dict) else None)
 
     def _source_lineage(self) -> dict[str, str]:
         if found := self.experiment.source_model:

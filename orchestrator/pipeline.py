@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +12,13 @@ import ray
 
 from orchestrator.analysis import advise_domains
 from orchestrator.archive.objects import end_old_uploads
+from orchestrator.artefacts import sentence
 from orchestrator.cluster import connect, drive_all, free_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment import FORMAT, Experiment
 from orchestrator.feasibility import Resources, check_resources
+from orchestrator.finished_stages import FinishedStages, Stage
 from orchestrator.gathering import study_starts
 from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
@@ -30,7 +33,7 @@ from orchestrator.searching import drive_study
 from orchestrator.shard_checks import check_sound
 from orchestrator.shards import build_shards, read_manifest
 from orchestrator.shortening import device_sentence, measure_speeds
-from orchestrator.stages import RECORD, finish_stage, finished, now, run_stage
+from orchestrator.stages import RECORD, finish_stage, now, run_stage
 from orchestrator.storage import Storage
 from orchestrator.trial_records import Record, best_record
 from trainables.version import __version__
@@ -92,6 +95,7 @@ class _Run:
 
     def __init__(self, experiment: Experiment, domains: tuple[str, ...], display: Display, stack: ExitStack) -> None:
         self.experiment, self.jobs, self.say = experiment, Jobs(experiment), display.say
+        self.stages = FinishedStages(self.jobs)
         self.domains, self.failures = domains, DomainFailures(domains, display.say)
         self._display, self._stack = display, stack
 
@@ -114,7 +118,7 @@ class _Run:
             tested = sum(read_manifest(other)["images"]["test"] for other in others)
             return {"digest": manifest["digest"], "test_images": tested}
 
-        record = run_stage(f"shards {name}", place, jobs.shard_inputs(name, files), build, self.say)
+        record = self._run_stage("shards", name, f"shards {name}", jobs.shard_inputs(name, files), build)
         self._tell_counts(name, read_manifest(place), record["result"]["test_images"])
 
     def asks(self, stage: str) -> dict[str, str]:
@@ -139,19 +143,23 @@ class _Run:
             resources, board = self._cluster
             return pretrain_source(self.experiment, shards, place, resources, board, inputs)
 
-        run_stage("pretrain", place, inputs, train, self.say)
+        self._run_stage("pretrain", SOURCE, "pretrain", inputs, train)
         self.say(f"  to use it as it is: rayscale upscale YOUR_IMAGES UPSCALED --model {shlex.quote(place.uri)}")
 
     def _adopt(self, found: FoundModel, place: Storage, inputs: str) -> None:
         self.say(f"pretrain: source model {found.where}, nothing to train")
-        if finished(place, inputs):
+        check = self.stages.check("pretrain", SOURCE, inputs)
+        if check.finished:
             return
+        if check.damage:
+            self.say(f"pretrain: {sentence(check.damage)}, copied again")
         start = time.monotonic()
         if place.child(RECORD).exists():
             place.child(RECORD).delete()  # of another model: its record must not outlive its files
         for name, data in found.files.items():
             place.child(name).write_bytes(data)
-        finish_stage("pretrain", place, inputs, start, {"model": found.where})
+        vouched = self.stages.vouched("pretrain", SOURCE)
+        finish_stage("pretrain", place, inputs, start, {"model": found.where}, vouched)
 
     def analyze(self) -> None:
         """Asks for advice on each domain that a study may start from."""
@@ -164,7 +172,7 @@ class _Run:
         start = time.monotonic()
         for domain, told in self._advise(domains).items():
             place, inputs = self.jobs.place("analysis", domain), self.jobs.analysis_inputs(domain)
-            finish_stage(f"analysis {domain}", place, inputs, start, told)
+            finish_stage(f"analysis {domain}", place, inputs, start, told, self.stages.vouched("analysis", domain))
             advice = told["advice"]
             self.say(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + told['reason']}")
 
@@ -191,7 +199,8 @@ class _Run:
         jobs = {}
         for domain in domains:
             with self.failures.leaving_behind(domain, "search"):
-                jobs[domain] = self.jobs.study(domain, study_starts(self.jobs, domain), board)
+                job = self.jobs.study(domain, study_starts(self.jobs, domain), board)
+                jobs[domain] = replace(job, known=self.stages.sampled.get(domain, {}))
 
         def done(domain: str, records: list[Record]) -> None:
             place, inputs = self.jobs.place("search", domain), self.jobs.search_inputs(domain)
@@ -200,11 +209,13 @@ class _Run:
                 "trials": len(records),
                 "trial_seconds": sum(record["seconds"] for record in records),
                 "best": {name: best[name] for name in ("number", "configuration", "psnr")} if best else None,
+                "sampled": {str(record["number"]): record["sampled"] for record in records},
             }
             name = f"{self.experiment.name}, {domain}"
             job, log = jobs[domain], place.child(OPTUNA_LOG)
             write_optuna_log(name, records, job.distributions(), log, job.objectives)
-            finish_stage(f"search {domain}", place, inputs, start, result)
+            vouched = self.stages.vouched("search", domain)
+            finish_stage(f"search {domain}", place, inputs, start, result, vouched)
             self.say(f"search {domain}: done, {len(records)} trials")
 
         drive_all("Search", drive_study, jobs, done, lambda domain, why: self.failures.add(domain, "search", why))
@@ -239,7 +250,9 @@ class _Run:
             ]
             runs = jobs[domain].runs.uri.removeprefix(self.experiment.home.uri + "/")
             place, inputs = self.jobs.place("confirm", domain), self.jobs.confirm_inputs(domain)
-            finish_stage(f"confirm {domain}", place, inputs, start, {**told, "candidates": candidates, "runs": runs})
+            result = {**told, "candidates": candidates, "runs": runs}
+            vouched = self.stages.vouched("confirm", domain)
+            finish_stage(f"confirm {domain}", place, inputs, start, result, vouched)
             self.say(f"confirm {domain}: done, the winner is {told['winner']}")
 
         failed = lambda domain, why: self.failures.add(domain, "confirm", why)  # noqa: E731
@@ -252,7 +265,7 @@ class _Run:
         records = {domain: self.jobs.records(domain) for domain in self.experiment.targets}
         place = self.jobs.place("report")
         write = lambda: write_report(self.experiment, records, place)  # noqa: E731
-        run_stage("report", place, self.jobs.report_inputs(), write, self.say)
+        self._run_stage("report", SOURCE, "report", self.jobs.report_inputs(), write)
 
     def _report_of_some(self, missing: dict[str, str]) -> None:
         """A report that is no finished stage: the next run makes it again, with all domains."""
@@ -272,15 +285,20 @@ class _Run:
         self._stack.enter_context(self._display.watching(board))
         return resources, board
 
-    def _unfinished(self, stage: str, inputs_of: Any) -> list[str]:
+    def _run_stage(
+        self, stage: Stage, name: str, title: str, inputs: str, work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Runs a stage unless it has finished and its files are what it wrote."""
+        check = self.stages.check(stage, name, inputs)
+        vouched = lambda: self.stages.vouched(stage, name)  # noqa: E731
+        return run_stage(title, self.stages.place(stage, name), inputs, work, self.say, vouched, check)
+
+    def _unfinished(self, stage: Stage, inputs_of: Any) -> list[str]:
         unfinished = []
         for domain in self.failures.going:
             with self.failures.leaving_behind(domain, stage):
-                record = finished(self.jobs.place(stage, domain), inputs_of(domain))
-                if record is None:
+                if self.stages.must_run(stage, domain, inputs_of(domain), self.say):
                     unfinished.append(domain)
-                else:
-                    self.say(f"{stage} {domain}: finished {record['finished_at']}, skipped")
         return unfinished
 
     def _tell_counts(self, name: str, manifest: dict[str, Any], tested: int) -> None:

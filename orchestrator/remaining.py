@@ -9,6 +9,7 @@ from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.shards import SPLITS, read_manifest
 from orchestrator.stages import finished
+from trainables.errors import RayScaleError
 
 Counts = dict[str, int]
 
@@ -39,9 +40,7 @@ class Remaining:
 def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]]) -> Remaining:
     """Compares an experiment with what its folder holds; nothing is written."""
     jobs = Jobs(experiment)
-    packed = {
-        name for name in files if finished(jobs.place("shards", name), jobs.shard_inputs(name, list(files[name])))
-    }
+    packed = {name for name in files if _is_packed(jobs, name, files[name])}
     images = {
         name: _packed(jobs, name) if name in packed else _shares(jobs, name, listed) for name, listed in files.items()
     }
@@ -72,6 +71,17 @@ def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]])
         scored,
         not told,
     )
+
+
+def _is_packed(jobs: Jobs, name: str, files: Sequence[SourceFile]) -> bool:
+    """Whether a set's shards are built, and say what they hold; those that do not are built again."""
+    if finished(jobs.place("shards", name), jobs.shard_inputs(name, list(files))) is None:
+        return False
+    try:
+        _packed(jobs, name)
+    except RayScaleError:
+        return False
+    return True
 
 
 def _packed(jobs: Jobs, name: str) -> Counts:

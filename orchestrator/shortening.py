@@ -6,6 +6,7 @@ run reads them there: the same configuration has the same speed, whatever the ma
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,13 @@ def measure_speeds(job: SpeedJob) -> dict[str, Any]:
 
 
 def read_speeds(place: Storage) -> dict[int, float]:
-    """Megapixels of output per second by kept blocks; empty where none were measured."""
-    told = place.read_json() or {}
-    return {int(kept): float(speed) for kept, speed in told.get("megapixels_per_second", {}).items()}
+    """Megapixels of output per second by kept blocks; empty where none were measured, or the record is damaged."""
+    told = place.read_json()
+    try:
+        speeds = {int(kept): float(speed) for kept, speed in told["megapixels_per_second"].items()}
+    except Exception:  # measured again
+        return {}
+    return speeds if all(0 < speed < math.inf for speed in speeds.values()) else {}
 
 
 def device_sentence(told: Mapping[str, Any]) -> str:

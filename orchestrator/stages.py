@@ -1,16 +1,59 @@
-"""What makes a run resumable: each stage leaves a record with the fingerprint of all that went into it."""
+"""What makes a run resumable: each stage leaves a record with the fingerprint of all that went into it.
+
+The record also lists the files that the stage vouches for. A stage counts as finished while its record is whole and
+they are what it wrote.
+"""
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.artefacts import CHECKED_BYTES, Damage, damage_of, listed, sentence
 from orchestrator.storage import Storage
 from trainables.version import __version__
 
 RECORD = "stage.json"
+
+_SEAL = "sha256"
+"""Digest of the rest of the record. Records of 0.2.0 have neither this nor a list of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a stage vouches for.
+
+    Attributes:
+        home: The experiment's folder.
+        places: Files, and folders with all that is in them, below it.
+        known: Sizes and digests that need not be read again, by path below ``home``.
+    """
+
+    home: Storage
+    places: Iterable[Storage]
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found of a stage.
+
+    Attributes:
+        record: Its record; None if there is none of these inputs.
+        damage: What is wrong with it or its files, by path below the experiment's folder; it has not finished then.
+    """
+
+    record: dict[str, Any] | None
+    damage: Damage
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The record of a stage that need not run again."""
+        return None if self.damage else self.record
 
 
 def fingerprint(*parts: Any) -> str:
@@ -24,14 +67,45 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def check_stage(
+    place: Storage,
+    inputs: str,
+    older: Callable[[dict[str, Any]], Damage] = lambda record: {},
+    most_bytes: float = CHECKED_BYTES,
+) -> Check:
+    """Compares a stage with its record.
+
+    Args:
+        place: Its folder.
+        inputs: Fingerprint that it should have.
+        older: Looks at the files of a record that lists none, as those of 0.2.0 do.
+        most_bytes: How many bytes may be read to compare digests.
+    """
+    record = _read(place.child(RECORD))
+    if not isinstance(record, dict):
+        return Check(None, {RECORD: "is empty, cut short or no record"} if place.child(RECORD).exists() else {})
+    if record.get("inputs") != inputs:
+        return Check(None, {})
+    if wrong := _wrong(record):
+        return Check(record, {RECORD: wrong})
+    if "files" not in record:
+        return Check(record, older(record))
+    return Check(record, damage_of(_home(place, record["levels"]), record["files"], most_bytes))
+
+
 def finished(place: Storage, inputs: str) -> dict[str, Any] | None:
-    """The record of a stage that has finished with exactly these inputs, or None."""
-    record = place.child(RECORD).read_json()
-    return record if isinstance(record, dict) and record.get("inputs") == inputs else None
+    """The record of a stage that has finished with exactly these inputs and whose files are what it wrote, or None."""
+    return check_stage(place, inputs).finished
 
 
 def run_stage(
-    name: str, place: Storage, inputs: str, work: Callable[[], dict[str, Any]], say: Callable[[str], None]
+    name: str,
+    place: Storage,
+    inputs: str,
+    work: Callable[[], dict[str, Any]],
+    say: Callable[[str], None],
+    vouched: Callable[[], Vouched] | None = None,
+    check: Check | None = None,
 ) -> dict[str, Any]:
     """Runs a stage unless it stands finished, and says which of the two.
 
@@ -41,23 +115,27 @@ def run_stage(
         inputs: Fingerprint of everything that determines the result.
         work: Does the stage and returns what later stages need to know of it, as plain values.
         say: Prints one line.
+        vouched: Gives the files that it has written, once it has.
+        check: What was found of it, where more than :func:`check_stage` was looked at.
 
     Returns:
         The stage's record: ``inputs``, ``seconds``, ``finished_at``, ``rayscale`` and ``result``.
     """
-    done = finished(place, inputs)
-    if done is not None:
-        say(f"{name}: finished {done['finished_at']}, skipped")
-        return done
-    started_before = place.child(RECORD).exists()
-    say(f"{name}: its inputs changed, running again" if started_before else f"{name}: running")
+    check = check_stage(place, inputs) if check is None else check
+    if check.finished is not None:
+        say(f"{name}: finished {check.finished['finished_at']}, skipped")
+        return check.finished
+    say(f"{name}: {why(check, place)}")
     start = time.monotonic()
-    record = finish_stage(name, place, inputs, start, work())
+    result = work()
+    record = finish_stage(name, place, inputs, start, result, vouched() if vouched else None)
     say(f"{name}: done in {record['seconds']:.0f} s")
     return record
 
 
-def finish_stage(name: str, place: Storage, inputs: str, start: float, result: dict[str, Any]) -> dict[str, Any]:
+def finish_stage(
+    name: str, place: Storage, inputs: str, start: float, result: dict[str, Any], vouched: Vouched | None = None
+) -> dict[str, Any]:
     """Writes the record of a stage that began at ``start`` on the monotonic clock, and returns it."""
     record = {
         "stage": name,
@@ -67,5 +145,48 @@ def finish_stage(name: str, place: Storage, inputs: str, start: float, result: d
         "seconds": round(time.monotonic() - start, 1),
         "result": result,
     }
+    if vouched is not None:
+        own = place.child(RECORD).uri.removeprefix(vouched.home.uri + "/")
+        files = listed(vouched.home, vouched.places, vouched.known)
+        record |= {"levels": own.count("/"), "files": [file for file in files if file["path"] != own]}
+    record[_SEAL] = _seal(record)
     place.child(RECORD).write_json(record)
     return record
+
+
+def why(check: Check, place: Storage) -> str:
+    """Why a stage runs that has not finished, in words."""
+    if check.damage:
+        return f"{sentence(check.damage)}, running again"
+    return "its inputs changed, running again" if place.child(RECORD).exists() else "running"
+
+
+def _read(place: Storage) -> Any:
+    try:
+        return place.read_json()
+    except RecursionError:
+        return None
+
+
+def _wrong(record: dict[str, Any]) -> str:
+    """What is wrong with a record; empty if nothing is."""
+    if _SEAL in record and record[_SEAL] != _seal(record):
+        return "has changed since it was written"
+    if not isinstance(record.get("result"), dict) or not isinstance(record.get("finished_at"), str):
+        return "is damaged: it lacks a result or a time"
+    seconds, levels = record.get("seconds"), record.get("levels", 1)
+    if type(seconds) not in (int, float) or not math.isfinite(float(seconds or 0)):
+        return "is damaged: its seconds are no number"
+    if "files" in record and not (type(levels) is int and 0 < levels < 10):
+        return "is damaged: its list of files is not whole"
+    return ""
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    # Through JSON, as it comes back: tuples are lists there, and keys are text.
+    plain = json.loads(json.dumps({key: value for key, value in record.items() if key != _SEAL}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _home(place: Storage, levels: int) -> Storage:
+    return Storage(place.uri.rsplit("/", levels)[0])

@@ -6,7 +6,7 @@ records, once: a resumed or extended study has the same ones.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from orchestrator.stages import RECORD
 from orchestrator.storage import Storage
@@ -37,16 +37,16 @@ class Start:
 def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tuple[Start, ...]:
     """The starts of the study whose records are here: those that are written, else those gathered and written now.
 
-    Of starts with the same configuration the first one counts.
+    Of starts with the same configuration the first one counts. A file that is damaged counts as none.
     """
-    told = records.child(_FILE).read_json()
+    told = _whole(records.child(_FILE).read_json())
     if told is None:
         distinct: dict[TransferConfiguration, Start] = {}
         for start in gather():
             distinct.setdefault(start.configuration, start)
-        told = [_plain(start) for start in distinct.values()]
-        records.child(_FILE).write_json(told)
-    return tuple(_start(entry) for entry in told)
+        records.child(_FILE).write_json([_plain(start) for start in distinct.values()])
+        return tuple(distinct.values())
+    return told
 
 
 def inside(
@@ -75,8 +75,15 @@ def searched_domains(experiment: Storage) -> list[str]:
             f"search.starts_from names '{experiment.uri}', which holds no experiment (no experiment.json); name an "
             "experiment's folder, such as runs/demo."
         )
-    settings = (experiment.child("experiment.json").read_json() or {}).get("settings", {})
-    domains = [domain for domain in settings.get("targets", {}) if found_best(experiment, domain) is not None]
+    written = experiment.child("experiment.json").read_json()
+    settings = written.get("settings") if isinstance(written, dict) else None
+    targets = settings.get("targets") if isinstance(settings, dict) else None
+    if not isinstance(targets, dict):
+        raise UsageError(
+            f"search.starts_from names '{experiment.uri}', whose experiment.json is damaged; restore it, or take the "
+            "folder out."
+        )
+    domains = [domain for domain in targets if found_best(experiment, domain) is not None]
     if not domains:
         raise UsageError(
             f"search.starts_from names '{experiment.uri}', where no search has finished yet; run `rayscale search` "
@@ -87,14 +94,22 @@ def searched_domains(experiment: Storage) -> list[str]:
 
 def found_best(experiment: Storage, domain: str) -> TransferConfiguration | None:
     """The best configuration by validation of a domain's finished search; None if there is none."""
-    record = experiment.child("search", domain, RECORD).read_json() or {}
-    best = record.get("result", {}).get("best")
-    return TransferConfiguration(**best["configuration"]) if best else None
+    record = experiment.child("search", domain, RECORD).read_json()
+    try:
+        best = record["result"]["best"]
+        return TransferConfiguration(**best["configuration"]) if best else None
+    except Exception:  # a record that is damaged names no best
+        return None
 
 
 def _plain(start: Start) -> dict[str, Any]:
     return {"origin": start.origin, "configuration": start.configuration.to_dict(), "of": start.of}
 
 
-def _start(entry: dict[str, Any]) -> Start:
-    return Start(entry["origin"], TransferConfiguration(**entry["configuration"]), entry["of"])
+def _whole(told: Any) -> tuple[Start, ...] | None:
+    try:
+        starts = tuple(Start(e["origin"], TransferConfiguration(**e["configuration"]), e["of"]) for e in told)
+    except Exception:
+        return None
+    known = all(start.origin in get_args(Origin) and isinstance(start.of, str) for start in starts)
+    return starts if known and isinstance(told, list) else None

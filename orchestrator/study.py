@@ -1,7 +1,7 @@
 """One domain's study: the space that it samples, its starts, and the Optuna study that its records make."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -37,6 +37,7 @@ class StudyJob:
         scratch: Folder for Ray Tune's own state.
         board: Where progress is told.
         shortening: The shortened networks that are tried, with their speeds; None where quality alone is searched.
+        known: What trials sampled whose records were found damaged, by number: they are run again as they were.
     """
 
     domain: DomainJob
@@ -52,6 +53,7 @@ class StudyJob:
     scratch: Storage
     board: Any
     shortening: Shortening | None = None
+    known: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -128,9 +130,11 @@ def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
             )
         )
     tried = {record["number"] for record in records}
-    for number, point in enumerate(job.start_points()[: job.trials]):
-        if number not in tried:
-            study.enqueue_trial(point)
+    points = dict(job.known) | dict(enumerate(job.start_points()))
+    for number in (number for number in range(job.trials) if number not in tried):
+        if number not in points:
+            break  # suggestions are handed out in the order of the missing numbers
+        study.enqueue_trial(dict(points[number]))
     return {"storage": storage, "study_name": job.domain.domain}
 
 

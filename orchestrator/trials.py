@@ -12,7 +12,7 @@ from orchestrator.sampling import DIVERGED
 from orchestrator.stages import now
 from orchestrator.stopping import Stopped, Stopper, Stopping
 from orchestrator.study import StudyJob
-from orchestrator.trial_records import Record, read_records, record_place
+from orchestrator.trial_records import Record, read_record, read_records, record_place
 from trainables.errors import DivergedError
 from trainables.evaluation import bicubic, mean_psnr
 from trainables.finetune import TransferConfiguration
@@ -21,7 +21,7 @@ from trainables.finetune import TransferConfiguration
 def run_trial(config: dict[str, Any], job: StudyJob) -> None:
     """The trial of a suggested configuration and its number; not run again where its record stands."""
     place = record_place(job.records, config["number"])
-    record = place.read_json()
+    record = read_record(place, config["number"])
     if record is None:
         record = _new_record(config, job)
         place.write_json(record)

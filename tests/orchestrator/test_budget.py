@@ -3,6 +3,7 @@
 import noise_images
 import pytest
 from planning import pack, steady_rates
+from records import trial_record
 from tiny_experiment import settings
 
 from orchestrator import plan
@@ -105,7 +106,7 @@ def test_finished_trials_are_never_trimmed_away(experiment):
     asked = experiment(budget_hours=hours(experiment(), 8))
     jobs = pack(asked)
     for number in range(30):
-        jobs.records_place("medical").child(f"{number:04d}.json").write_json({"number": number})
+        jobs.records_place("medical").child(f"{number:04d}.json").write_json(trial_record(number))
     with pytest.raises(UsageError, match="not even 30 trials"):
         keep(asked, trim=True)
 

@@ -7,6 +7,7 @@ import noise_images
 import pytest
 import ray
 from planning import pack, steady_rates
+from records import trial_record
 from tiny_experiment import settings
 
 from orchestrator import measuring, plan
@@ -189,7 +190,7 @@ class TestWhatIsLeft:
         made = experiment(search={"trials": 5})
         jobs = pack(made)
         for number in range(2):
-            jobs.records_place("medical").child(f"{number:04d}.json").write_json({"number": number})
+            jobs.records_place("medical").child(f"{number:04d}.json").write_json(trial_record(number))
         finish(jobs, "search", "satellite")
         told = planned(made)
         assert work(told)["search"] == "1 domains × 3 trials × 8 steps"

@@ -14,7 +14,6 @@ from orchestrator.sampling import NumberedSearch, RepeatableSampler, _seed_of
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
-from orchestrator.trial_records import read_records
 from trainables.finetune import TransferConfiguration
 from trainables.objective import effective_lambda
 
@@ -165,14 +164,6 @@ def test_each_suggestion_takes_the_next_missing_number():
     assert [config and config["number"] for config in suggested] == [3, 5, 6, None]
     assert {name: suggested[0][name] for name in job.distributions()} == job.start_points()[0]
     assert {name: suggested[1][name] for name in job.distributions()} == job.start_points()[1]
-
-
-def test_records_come_by_number_and_broken_ones_are_left_out(tmp_path):
-    place = Storage.at(str(tmp_path))
-    for number in (10, 2, 0):
-        place.child(f"{number}.json").write_json({"number": number})
-    place.child("1.json").write_bytes(b'{"number": 1')
-    assert [entry["number"] for entry in read_records(place)] == [0, 2, 10]
 
 
 def trial(number, psnr, configuration, status="finished"):

@@ -1,0 +1,99 @@
+"""Which files a finished stage vouches for, and whether they still are what it wrote.
+
+A stage's record lists each file with its size and SHA-256. Sizes are always compared. Digests are compared of the
+smallest files first, up to :data:`CHECKED_BYTES` a stage, so that a run over large shards is not a read of all of them;
+what is left over is compared when it is read, and by ``rayscale verify``.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyarrow import fs
+
+from orchestrator.storage import Storage
+from trainables.errors import reason_of
+
+CHECKED_BYTES = 256 * 2**20
+"""Bytes of a stage's files whose digests are compared by default, half a second's work from a local disk."""
+
+Damage = dict[str, str]
+"""What is wrong with each file, by its path below the experiment's folder."""
+
+
+def listed(home: Storage, places: Iterable[Storage], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The files that are at these places: ``path`` below ``home``, ``bytes`` and ``sha256``.
+
+    Args:
+        home: The experiment's folder.
+        places: Files, and folders with all that is in them, below it; one that does not exist has no files.
+        known: ``bytes`` and ``sha256`` of files that have just been compared, by path below ``home``.
+    """
+    files = []
+    for place in places:
+        base = place.uri.removeprefix(home.uri).strip("/")
+        kind = place.filesystem.get_file_info(place.path).type
+        paths = [base] if kind == fs.FileType.File else [f"{base}/{facts.path}" for facts in place.files()]
+        for path in paths:
+            facts = known.get(path) or _facts(home.child(path).read_bytes())
+            files.append({"path": path, "bytes": facts["bytes"], "sha256": facts["sha256"]})
+    return files
+
+
+def damage_of(home: Storage, files: Any, most_bytes: float = CHECKED_BYTES) -> Damage:
+    """Compares files with what :func:`listed` said of them.
+
+    Args:
+        home: The experiment's folder.
+        files: The list.
+        most_bytes: How many bytes may be read to compare digests.
+    """
+    if not _is_list(files):
+        return {"": "its list of files is damaged"}
+    if not files:
+        return {}
+    damage: Damage = {}
+    found = home.filesystem.get_file_info([home.child(file["path"]).path for file in files])
+    for file, info in zip(files, found, strict=True):
+        if info.type != fs.FileType.File:
+            damage[file["path"]] = "is missing"
+        elif info.size != file["bytes"]:
+            damage[file["path"]] = f"has {info.size} bytes, and was written with {file['bytes']}"
+    read = 0
+    for file in sorted(files, key=lambda file: int(file["bytes"])):
+        read += file["bytes"]
+        if read > most_bytes:
+            break
+        if file["path"] not in damage and (reason := _compared(home.child(file["path"]), file["sha256"])):
+            damage[file["path"]] = reason
+    return damage
+
+
+def sentence(damage: Damage, most: int = 3) -> str:
+    """The damage in one line, such as ``report/best.yaml is missing; and 2 more``."""
+    parts = [f"{path} {reason}".strip() for path, reason in list(damage.items())[:most]]
+    return "; ".join([*parts, f"and {len(damage) - most} more"] if len(damage) > most else parts)
+
+
+def _compared(place: Storage, sha256: str) -> str:
+    try:
+        data = place.read_bytes()
+    except Exception as error:
+        return f"cannot be read ({reason_of(error)})"
+    return "" if _facts(data)["sha256"] == sha256 else "has changed since it was written"
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _is_list(files: Any) -> bool:
+    return isinstance(files, list) and all(
+        isinstance(file, dict)
+        and isinstance(file.get("path"), str)
+        and type(file.get("bytes")) is int
+        and isinstance(file.get("sha256"), str)
+        and not file["path"].startswith("/")
+        and not {"", ".."} & set(file["path"].split("/"))
+        for file in files
+    )
