@@ -15,6 +15,7 @@ from orchestrator import stop_signals, terminal
 from orchestrator.cli_models import adapt, evaluate
 from orchestrator.cli_options import AsJson
 from orchestrator.cli_upscale import upscale
+from orchestrator.cli_verify import verify
 from orchestrator.printing import (
     counter,
     print_analysis,
@@ -166,6 +167,7 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
 app.command(epilog="Example: rayscale upscale s3://my-bucket/scenes s3://my-bucket/upscaled --model base-x4")(upscale)
 app.command(epilog="Example: rayscale evaluate --model base-x4 --images Set5 --images Set14")(evaluate)
 app.command(epilog="Example: rayscale adapt camera-frames models/camera --model base-x4 --space surveillance")(adapt)
+app.command(epilog="Example: rayscale verify runs/four-domains")(verify)
 
 
 @app.command(epilog="Example: rayscale analyze --model base-x4 --images tiles --space satellite-v2")

@@ -1,0 +1,36 @@
+"""``rayscale verify``: whether what was left is what was written."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli_options import AsJson
+from orchestrator.printing import print_json
+from trainables.errors import printable
+
+
+def verify(
+    place: Annotated[
+        str, typer.Argument(metavar="PLACE", help="An experiment's file, its folder or s3:// prefix; a model; shards.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Reads everything again and names each file that is not what was written; exit 1 if there is one.
+
+    Shards and locked test splits are compared with their manifests, models with their cards, records with what they
+    must hold, and every file of a finished stage with its size and digest. Nothing is changed or scored.
+    """
+    from orchestrator.verify import place_named
+    from orchestrator.verify import verify as verified
+
+    found = verified(place_named(place))
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        for entry in found.problems:
+            print(printable(f"{entry.path}: {entry.problem}" if entry.path else entry.problem))
+        counts = ", ".join(f"{count} {kind}" for kind, count in found.checked.items())
+        wrong = f"{len(found.problems)} problems" if found.problems else "all in good order"
+        print(f"{counts} read: {wrong}")
+    if found.problems:
+        raise typer.Exit(1)

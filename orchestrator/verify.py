@@ -1,0 +1,209 @@
+"""Reads all that an experiment, a model or shards left, and names each file that is not what it should be.
+
+Unlike a run, which compares digests up to a bound, this reads every byte, and it changes nothing.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.finished_stages import older_report
+from orchestrator.locked_test import PREFIX, locked_beside
+from orchestrator.model_files import read_model
+from orchestrator.run_records import problem_of
+from orchestrator.shard_checks import verify_shards
+from orchestrator.shard_reading import MANIFEST
+from orchestrator.stages import RECORD, check_stage
+from orchestrator.storage import Storage
+from orchestrator.trial_records import damaged_records, read_records
+from trainables.errors import UsageError, reason_of
+from trainables.models import CARD, WEIGHTS
+
+EXPERIMENT = "experiment.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that is not what it should be: its path below the folder that was named, and what is wrong."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found.
+
+    Attributes:
+        place: The folder or prefix that was read.
+        kind: ``experiment``, ``model`` or ``shards``.
+        checked: How many artefacts of each kind were read.
+        problems: What is wrong; empty if all is well.
+    """
+
+    place: str
+    kind: str
+    checked: dict[str, int]
+    problems: tuple[Problem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a script."""
+        return asdict(self) | {"ok": not self.problems}
+
+
+def verify(place: Storage) -> Verified:
+    """Verifies what is at a place.
+
+    Args:
+        place: Folder or prefix of an experiment, of a model, or of shards.
+
+    Raises:
+        UsageError: If it is none of these.
+    """
+    place.check_readable()
+    for marker, kind, check in (
+        (EXPERIMENT, "experiment", _experiment),
+        (CARD, "model", _one_model),
+        (WEIGHTS, "model", _one_model),
+        (MANIFEST, "shards", _one_set),
+    ):
+        if place.child(marker).exists():
+            found = _Found(place)
+            check(found)
+            distinct = dict.fromkeys(found.problems)
+            return Verified(place.uri, kind, found.checked, tuple(distinct))
+    raise UsageError(
+        f"'{place.uri}' holds no experiment ({EXPERIMENT}), model ({CARD}) or shards ({MANIFEST}): name the folder of "
+        "one, or an experiment's YAML file."
+    )
+
+
+def place_named(named: str) -> Storage:
+    """The place that a user names: a folder, a prefix, or an experiment's YAML file, whose folder is meant.
+
+    Raises:
+        UsageError: If the file is no experiment.
+    """
+    if "://" not in named and Path(named).expanduser().suffix.lower() in (".yaml", ".yml"):
+        from orchestrator.reading import load_experiment
+
+        home = load_experiment(Path(named).expanduser(), []).home
+        if not home.child(EXPERIMENT).exists():
+            raise UsageError(f"'{home.uri}' holds no experiment yet: there is nothing to verify before `rayscale run`.")
+        return home
+    return Storage.at(named)
+
+
+class _Found:
+    """Collects problems; whatever goes wrong with one file is that file's problem."""
+
+    def __init__(self, home: Storage) -> None:
+        self.home, self.checked = home, dict[str, int]()
+        self.problems: list[Problem] = []
+
+    def add(self, path: str, problem: str) -> None:
+        self.problems.append(Problem(path, problem))
+
+    def look(self, kind: str, path: str, check: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Counts an artefact and adds what a check of it finds."""
+        self.checked[kind] = self.checked.get(kind, 0) + 1
+        try:
+            for where, problem in check():
+                self.add(where, problem)
+        except Exception as error:
+            self.add(path, reason_of(error))
+
+
+def _one_model(found: _Found) -> None:
+    found.look("models", "", lambda: _model(found.home, WEIGHTS))
+
+
+def _one_set(found: _Found) -> None:
+    locked = locked_beside(found.home)
+    found.look("shards", MANIFEST, lambda: _shards("", found.home, *([locked] if locked else [])))
+
+
+def _experiment(found: _Found) -> None:
+    home = found.home
+    found.look("records", EXPERIMENT, lambda: _settings(home))
+    paths = [facts.path for facts in home.files() if "/ray/" not in facts.path]
+    folders = {
+        name: [path.rpartition("/")[0] for path in paths if path.rpartition("/")[2] == name]
+        for name in (RECORD, CARD, WEIGHTS, MANIFEST)
+    }
+    for folder in folders[MANIFEST]:
+        place, locked = home.child(folder), folder.startswith(f"{PREFIX}/")
+        beside = None if locked else locked_beside(place)
+        if not locked or f"shards/{folder.partition('/')[2]}" not in folders[MANIFEST]:
+            others = [beside] if beside else []
+            found.look("shards", folder, lambda p=place, f=folder, o=others: _shards(f, p, *o))  # type: ignore[misc]
+    for folder in sorted({*folders[CARD], *folders[WEIGHTS]}):
+        found.look("models", folder, lambda f=folder: _model(home.child(f), f"{f}/{WEIGHTS}"))  # type: ignore[misc]
+    for folder in sorted({"/".join(path.split("/")[:3]) for path in paths if path.startswith("search/")}):
+        if folder.rpartition("/")[2].startswith("study-"):
+            found.look("studies", folder, lambda f=folder: _study(home, f))  # type: ignore[misc]
+    for path in paths:
+        if path.startswith("confirm/") and path.endswith(".json") and path.rpartition("/")[2] not in (RECORD, CARD):
+            found.look("records", path, lambda p=path: _record(home, p))  # type: ignore[misc]
+    if f"report/{RECORD}" in paths:
+        found.look("reports", "report", lambda: older_report(home).items())
+    for folder in folders[RECORD]:
+        found.look("stages", folder, lambda f=folder: _stage(home, f))  # type: ignore[misc]
+
+
+def _settings(home: Storage) -> Iterable[tuple[str, str]]:
+    written = home.child(EXPERIMENT).read_json()
+    if not isinstance(written, dict) or not isinstance(written.get("settings"), dict) or "format" not in written:
+        yield EXPERIMENT, "is empty, cut short or damaged"
+
+
+def _shards(base: str, place: Storage, *others: Storage) -> Iterable[tuple[str, str]]:
+    for problem in verify_shards(place, *others):
+        yield base, problem
+
+
+def _model(place: Storage, path: str) -> Iterable[tuple[str, str]]:
+    try:
+        read_model(place)
+    except Exception as error:
+        yield path, reason_of(error)
+
+
+def _study(home: Storage, folder: str) -> Iterable[tuple[str, str]]:
+    for file, problem in damaged_records(home.child(folder)).items():
+        yield f"{folder}/{file}", problem
+    for name in ("starts.json", "extended.json"):
+        if home.child(folder, name).exists() and home.child(folder, name).read_json() is None:
+            yield f"{folder}/{name}", "is empty, cut short or no JSON"
+
+
+def _record(home: Storage, path: str) -> Iterable[tuple[str, str]]:
+    value = json.loads(home.child(path).read_bytes())
+    name = path.rpartition("/")[2]
+    if "/test-opened/" in path:
+        if not isinstance(value, dict) or not {"at", "by", "after_choosing", "test"} <= value.keys():
+            yield path, "does not say when, by whom and after which choice the test split was opened"
+    elif problem := problem_of(name, value):
+        yield path, problem
+
+
+def _stage(home: Storage, folder: str) -> Iterable[tuple[str, str]]:
+    place = home.child(folder)
+    record = place.child(RECORD).read_json()
+    if not isinstance(record, dict):
+        yield f"{folder}/{RECORD}", "is empty, cut short or no record"
+        return
+    check = check_stage(place, str(record.get("inputs")), most_bytes=math.inf)
+    if check.record is None:
+        yield f"{folder}/{RECORD}", "does not say its inputs"
+    for path, problem in check.damage.items():
+        yield f"{folder}/{RECORD}" if path in (RECORD, "") else path, problem
+    result = record.get("result")
+    if str(record.get("stage")).startswith("search ") and isinstance(result, dict):
+        studies = {facts.path.partition("/")[0] for facts in place.files() if facts.path.startswith("study-")}
+        whole = max((len(read_records(place.child(study))) for study in studies), default=0)
+        if type(result.get("trials")) is int and whole < result["trials"]:
+            yield folder, f"has {whole} whole records of the {result['trials']} trials that it finished with"
