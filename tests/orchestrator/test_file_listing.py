@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from orchestrator.experiment_images import ImageSet
 from orchestrator.file_listing import FileListing, lines_about, list_tree, matches
+from orchestrator.image_sets import list_files
 from orchestrator.storage import Storage
 from trainables.errors import StorageError, printable
 
@@ -333,3 +335,17 @@ def test_ordinary_sets_are_listed_as_they_always_were(root):
     ]
     assert len(expected) == 7
     assert [(facts.path, facts.size, facts.modified) for facts in listed(root).files] == expected
+
+
+def test_an_image_set_reports_what_lies_in_each_of_its_folders(root, tmp_path):
+    touch(root, "a.png", "x.txt")
+    touch(tmp_path / "held out", "b.png", "y.csv")
+    lines = []
+    files = list_files(
+        ImageSet(images="in"),
+        Storage.at(str(tmp_path)),
+        "held out",
+        lambda folder, listing: lines.extend(lines_about(folder, listing)),
+    )
+    assert [(file.facts.path, file.test) for file in files] == [("a.png", False), ("b.png", True)]
+    assert lines == ["in: passed over: 1 .txt", "held out: passed over: 1 .csv"]
