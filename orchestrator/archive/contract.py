@@ -34,6 +34,7 @@ KINDS = {
     "error": "anything else, with its name",
     "denied": "the storage refuses access (raised by those who fetch and store)",
     "transient": "the storage failed in a way that may pass (raised by those who fetch and store)",
+    "outside": "the output would lie outside OUTPUT or among RayScale's own files (raised by those who store)",
 }
 """Every kind of :class:`SceneError` with its meaning."""
 
