@@ -4,7 +4,6 @@ import errno
 import os
 import traceback
 
-import ray
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainables.errors import RayScaleError, reason_of
@@ -25,7 +24,7 @@ def sentence_of(error: BaseException) -> str:
         return f"The S3 server did not do as asked: {_line(error)}. {_KEPT}; the same command goes on from there."
     if isinstance(error, OSError):
         return _of_the_system(error)
-    if isinstance(error, ray.exceptions.RayError):
+    if any(base.__name__ == "RayError" for base in type(error).__mro__):  # to import Ray takes seconds
         return f"Ray failed: {reason_of(error)}. {_KEPT}; the same command goes on from there."
     return (
         f"Unexpected {reason_of(error).rstrip('.')}. {_KEPT}. Please report this, with what is printed when "

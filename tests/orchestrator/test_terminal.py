@@ -20,7 +20,7 @@ _FRONT = "λ × − → ≥ ± 0.5 °, Größe, 日本"
 def rayscale(*arguments, **options):
     environment = {**os.environ, **options.pop("env", {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run([*COMMAND, *arguments], env=environment, timeout=120, **pipes)
+    return subprocess.run([*COMMAND, *arguments], env=environment, timeout=300, **pipes)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_output_on_a_full_disk_is_said():
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_streams_that_are_closed_before_we_begin(closed, tmp_path):
     command = f"exec {sys.executable} -m orchestrator.cli run {tmp_path}/missing.yaml {closed}"
-    assert subprocess.run(["bash", "-c", command], timeout=120, capture_output=True).returncode == 2
+    assert subprocess.run(["bash", "-c", command], timeout=300, capture_output=True).returncode == 2
