@@ -7,6 +7,7 @@ LR is the source scene, HR its upscaled output, r the scale factor. Rows and col
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +101,7 @@ class SceneSettings:
             )
         if self.blocksize < 128 or self.blocksize % 16:
             raise UsageError(f"blocksize must be a multiple of 16 and at least 128, found {self.blocksize}.")
-        if isinstance(self.normalisation, tuple) and not self.normalisation[0] < self.normalisation[1]:
+        if isinstance(self.normalisation, tuple) and not -inf < self.normalisation[0] < self.normalisation[1] < inf:
             low, high = self.normalisation
             raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
 

@@ -26,6 +26,7 @@ from orchestrator.archive.limits import (
 from orchestrator.archive.scene import check_scene
 from orchestrator.archive.strips import tidy_limits, usable_nodata
 from orchestrator.archive.values import band_groups, normalisation
+from trainables.errors import UsageError
 
 FACTS = ModelFacts(name="m", digest="d", scale=2, channels=3, radius=4, precision="float32")
 ONE = dict(width=1, height=1, bands=1, dtype="uint8", block=(1, 1), together=False, size=100)
@@ -117,6 +118,12 @@ def test_offsets_alone_are_scales():
     assert limits(norm("int16", "auto", (1.0,), (-2.0,))) == ([2.0], [3.0])
     with pytest.raises(SceneError, match="the file has no scales"):
         norm("int16", "scales")
+
+
+@pytest.mark.parametrize("wish", [(0, np.inf), (-np.inf, 0), (np.nan, 1), (0, np.nan), (1, 1), (2, 1)])
+def test_a_range_has_two_finite_ends(wish):
+    with pytest.raises(UsageError, match="two values LOW,HIGH"):
+        SceneSettings(normalisation=wish)
 
 
 def test_limits_of_types():
