@@ -131,12 +131,12 @@ def list_files(
     """
     rule = SceneRule(images.scenes, root)
     listed: list[tuple[Storage, FileFacts, bool]] = []
-    for folder in (images.images, test_images):
+    for folder, test in ((images.images, False), (test_images, True)):
         if folder is not None:
             place = root.resolve(folder)
             listing = list_images(place)
             report(folder, listing)
-            listed += [(place, facts, folder is test_images) for facts in listing.files]
+            listed += [(place, facts, test) for facts in listing.files]
     scenes = rule.scenes(
         [(place, facts.path) for place, facts, _ in listed], lambda line: note(f"{images.images}: {line}")
     )

@@ -2,8 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -20,18 +20,16 @@ from orchestrator.experiment import FORMAT, Experiment
 from orchestrator.feasibility import Resources, check_resources
 from orchestrator.finished_stages import FinishedStages, Stage
 from orchestrator.gathering import study_starts
-from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.model_files import FoundModel
 from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.optuna_log import write_optuna_log
+from orchestrator.packing import Packing
 from orchestrator.preflight import Inputs, needs_ray
 from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
 from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
-from orchestrator.shard_checks import check_sound
-from orchestrator.shards import build_shards, read_manifest
 from orchestrator.shortening import device_sentence, measure_speeds
 from orchestrator.stages import RECORD, finish_stage, now, run_stage
 from orchestrator.storage import Storage
@@ -78,10 +76,8 @@ def run_experiment(
         run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
         if len(wanted) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
             run.connect()  # before the first expensive stage: whether all fits is known then
-        for name, files in inputs.files.items():
-            if name == SOURCE or name in run.domains:
-                with display.doing(f"shards {name}"), run.leaving_behind(name, "shards"):
-                    run.shards(name, files)
+        packed = [name for name in inputs.files if name == SOURCE or name in run.domains]
+        Packing(run.jobs, inputs.files, display.say, run.run_shards).pack(packed, run.packing)
         for stage in wanted[1:]:
             run.failures.check_some_left()
             check()
@@ -103,23 +99,19 @@ class _Run:
         """Leaves a domain behind that fails, but not the source, which all others need."""
         return nullcontext() if name == SOURCE else self.failures.leaving_behind(name, stage)
 
+    @contextmanager
+    def packing(self, name: str) -> Iterator[None]:
+        """What goes on while a set is packed; a domain whose set cannot be is left behind."""
+        with self._display.doing(f"shards {name}"), self.leaving_behind(name, "shards"):
+            yield
+
     def connect(self) -> None:
         """Starts or joins Ray, and checks that all fits it."""
         assert self._cluster
 
-    def shards(self, name: str, files: list[SourceFile]) -> None:
-        jobs, place = self.jobs, self.jobs.place("shards", name)
-
-        def build() -> dict[str, Any]:
-            licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
-            manifest = build_shards(files, jobs.shares(name), jobs.least_side(name), place, licence, locked)
-            others = [locked] if locked else []
-            check_sound(place, *others)
-            tested = sum(read_manifest(other)["images"]["test"] for other in others)
-            return {"digest": manifest["digest"], "test_images": tested}
-
-        record = self._run_stage("shards", name, f"shards {name}", jobs.shard_inputs(name, files), build)
-        self._tell_counts(name, read_manifest(place), record["result"]["test_images"])
+    def run_shards(self, name: str, work: Callable[[], dict[str, Any]], inputs: str) -> dict[str, Any]:
+        """Packs a set unless it stands finished and sound; gives the stage's record."""
+        return self._run_stage("shards", name, f"shards {name}", inputs, work)
 
     def asks(self, stage: str) -> dict[str, str]:
         """What a stage asks the cluster for, by the task that waits for it."""
@@ -300,14 +292,3 @@ class _Run:
                 if self.stages.must_run(stage, domain, inputs_of(domain), self.say):
                     unfinished.append(domain)
         return unfinished
-
-    def _tell_counts(self, name: str, manifest: dict[str, Any], tested: int) -> None:
-        counts = ", ".join(f"{count} {split}" for split, count in manifest["images"].items())
-        locked, skipped = f", {tested} test (locked)" if tested else "", manifest["skipped"]
-        self.say(f"  {counts}{locked} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
-        for entry in skipped[:_LISTED]:
-            self.say(f"    {entry['file']}: {entry['reason']}")
-        if len(skipped) > _LISTED:
-            self.say(
-                f"    and {len(skipped) - _LISTED} more: rayscale shards info {self.jobs.place('shards', name).uri}"
-            )

@@ -1,57 +1,139 @@
-"""Whether shards are what their manifest says."""
+"""Whether shards are what their manifest says, and whether their splits are apart."""
 
 import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from orchestrator.shard_reading import read_manifest
+from orchestrator.shards import SPLITS, digest_of_rows, unnamed_parts
 from orchestrator.storage import Storage
-from trainables.errors import RunError
+from trainables.errors import RunError, reason_of
+from trainables.images import decode
+from trainables.parquet import COLUMNS
+from trainables.pictures import picture_digest
+
+_THREADS = 4
+
+
+@dataclass(slots=True)
+class _Split:
+    """What a split's files were found to hold: scenes and pictures, by digest with a name."""
+
+    scenes: set[str] = field(default_factory=set)
+    pictures: dict[str, str] = field(default_factory=dict)
 
 
 def verify_shards(place: Storage, *others: Storage) -> list[str]:
     """Reads every file and image again and names what does not match its manifest; empty means all is well.
 
+    Images are decoded too: no picture may be in two splits, however it is encoded, turned or mirrored.
+
     Args:
         place: The shards.
         others: Further shards of the same images, such as their locked test split, with which no scene may be shared.
     """
-    problems: list[str] = []
-    scenes: dict[str, set[str]] = defaultdict(set)
-    for shards in (place, *others):
-        for part in read_manifest(shards)["files"]:
-            problems += _verify_part(shards, part, scenes[part["split"]])
-    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = scenes[first] & scenes[second]
-        problems += [f"scene '{scene}' is in both {first} and {second}" for scene in sorted(shared)]
-    return problems
-
-
-def _verify_part(place: Storage, part: dict[str, Any], scenes: set[str]) -> Iterator[str]:
-    """Names what is wrong with one file and adds its scenes to ``scenes``."""
-    try:
-        data = place.child(part["path"]).read_bytes()
-    except FileNotFoundError:
-        yield f"{part['path']} is missing"
-        return
-    if hashlib.sha256(data).hexdigest() != part["sha256"]:
-        yield f"{part['path']} has changed since it was written"
-        return
-    for row in pq.read_table(io.BytesIO(data)).to_pylist():
-        scenes.add(row["scene_id"])
-        if hashlib.sha256(row["image"]).hexdigest() != row["sha256"]:
-            yield f"{row['origin']} in {part['path']} has changed"
+    return _verify((place, *others), pictures=True)
 
 
 def check_sound(place: Storage, *others: Storage) -> None:
     """Refuses shards that do not match their manifest; arguments are those of :func:`verify_shards`.
 
+    Pictures are not compared again: this is for shards whose build has done that.
+
     Raises:
         RunError: If a file is missing or has changed.
     """
-    if problems := verify_shards(place, *others):
+    if problems := _verify((place, *others), pictures=False):
         raise RunError(f"The shards at '{place.uri}' are damaged: {'; '.join(problems[:3])}. Build them again.")
+
+
+def _verify(places: tuple[Storage, ...], pictures: bool) -> list[str]:
+    problems: list[str] = []
+    unfit: list[str] = []
+    splits: dict[str, _Split] = defaultdict(_Split)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for place in places:
+            problems += _verify_manifest(place, splits, unfit, pool if pictures else None)
+    for first, second in combinations(SPLITS, 2):
+        shared = splits[first].scenes & splits[second].scenes
+        problems += [f"scene '{scene}' is in both {first} and {second}" for scene in sorted(shared)]
+        for picture in sorted(splits[first].pictures.keys() & splits[second].pictures.keys()):
+            one, other = splits[first].pictures[picture], splits[second].pictures[picture]
+            problems.append(f"{one} in {first} is the same picture as {other} in {second}")
+    return problems or unfit  # a digest that does not fit says nothing of why
+
+
+def _verify_manifest(
+    place: Storage, splits: dict[str, _Split], unfit: list[str], pool: ThreadPoolExecutor | None
+) -> list[str]:
+    """Names what is wrong with one manifest's files; that its digest does not fit goes to ``unfit``."""
+    manifest = read_manifest(place)
+    problems: list[str] = []
+    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in manifest.get("images", {})}
+    try:
+        for part in manifest["files"]:
+            problems += _verify_part(place, part, splits[part["split"]], rows[part["split"]], pool)
+        named = {part["path"] for part in manifest["files"]}
+        problems += [f"{path} is not in the manifest; no reader uses it" for path in unnamed_parts(place, named)]
+        for split, count in manifest["images"].items():
+            if not problems and len(rows[split]) != count:
+                problems.append(f"{split} holds {len(rows[split])} images, the manifest says {count}")
+        if digest_of_rows(rows) != manifest["digest"]:
+            unfit.append(f"the digest in the manifest of '{place.uri}' is not that of its images and scenes")
+    except Exception as error:
+        problems.append(f"the manifest of '{place.uri}' is damaged ({reason_of(error)})")
+    return problems
+
+
+def _verify_part(
+    place: Storage, part: dict[str, Any], split: _Split, rows: list[dict[str, Any]], pool: ThreadPoolExecutor | None
+) -> Iterator[str]:
+    """Names what is wrong with one file and adds what it holds to ``split`` and ``rows``."""
+    path = part["path"]
+    try:
+        data = place.child(path).read_bytes()
+    except FileNotFoundError:
+        yield f"{path} is missing"
+        return
+    except Exception as error:
+        yield f"{path} cannot be read ({reason_of(error)})"
+        return
+    if hashlib.sha256(data).hexdigest() != part["sha256"]:
+        yield f"{path} has changed since it was written"
+        return
+    try:
+        found = pq.read_table(io.BytesIO(data), columns=list(COLUMNS)).to_pylist()
+        if missing := set(COLUMNS) - set(pq.read_schema(io.BytesIO(data)).names):
+            yield f"{path} has no column '{min(missing)}'"
+            return
+    except Exception as error:
+        yield f"{path} cannot be read ({reason_of(error)})"
+        return
+    if len(found) != part["rows"]:
+        yield f"{path} holds {len(found)} images, the manifest says {part['rows']}"
+    rows += found
+    for row in found:
+        split.scenes.add(row["scene_id"])
+        if hashlib.sha256(row["image"]).hexdigest() != row["sha256"]:
+            yield f"{row['origin']} in {path} has changed"
+    if pool is not None:
+        for row, (picture, reason) in zip(found, pool.map(_picture, found), strict=True):
+            if reason:
+                yield f"{row['origin']} in {path} cannot be decoded ({reason})"
+            else:
+                split.pictures[picture] = row["origin"]
+
+
+def _picture(row: dict[str, Any]) -> tuple[str, str]:
+    """The digest of an image's picture, or why there is none."""
+    try:
+        return picture_digest(decode(row["image"], checked=True).pixels), ""
+    except Exception as error:
+        return "", reason_of(error)

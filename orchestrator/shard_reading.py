@@ -23,7 +23,8 @@ from trainables.parquet import (
     packed_images,
 )
 
-MANIFEST = "manifest.json"
+MANIFEST, PICTURES = "manifest.json", ".pictures.json"
+"""What a set of shards holds, and the digest of each of its pictures, by split, with the image's name."""
 
 _TYPES = {"digest": str, "images": dict, "scenes": dict, "files": list, "skipped": list}
 

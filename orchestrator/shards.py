@@ -7,20 +7,23 @@ written last, so a reader never sees half a build. A test split goes to a place 
 """
 
 import hashlib
+import itertools
+import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.image_sets import Skipped, SourceFile, left_out, read_image
+from orchestrator.image_sets import Skipped, SourceFile, left_out
+from orchestrator.set_rows import Row, read_rows
 from orchestrator.shard_reading import MANIFEST as MANIFEST
+from orchestrator.shard_reading import PICTURES
 from orchestrator.shard_reading import read_manifest as read_manifest
 from orchestrator.shard_reading import read_split as read_split
 from orchestrator.shard_reading import split_files as split_files
+from orchestrator.split_notes import split_notes
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
@@ -44,7 +47,8 @@ SCHEMA = pa.schema(
 )
 
 
-Row = dict[str, Any]
+PART = re.compile(rf"({'|'.join(SPLITS)})/part-\d{{5}}-(?P<digest>[0-9a-f]{{8}})\.parquet")
+"""Paths of the files that a build writes."""
 
 
 def build_shards(
@@ -54,6 +58,7 @@ def build_shards(
     out: Storage,
     licence: str,
     locked: Storage | None = None,
+    tested_elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Packs an image set.
 
@@ -64,6 +69,8 @@ def build_shards(
         out: Where shards of training and validation images and their manifest go.
         licence: Terms of the images.
         locked: Where the test split goes, with a manifest of its own; needed where there is one.
+        tested_elsewhere: Pictures, by digest, that are left out of training and validation images, and why: they are
+            test images of other sets. Which scene is in which split does not depend on them.
 
     Returns:
         The manifest of ``out``.
@@ -72,7 +79,8 @@ def build_shards(
         ImageSetError: If too few usable images or scenes remain.
         ValueError: If there is a test split and no place for it.
     """
-    rows, skipped = _read_all(files, least_side)
+    check_apart(files)
+    rows, skipped = read_rows(files, least_side)
     test_folders = {file.place.uri for file in files if file.test}
     tested = "test" in shares or bool(test_folders)
     if tested and locked is None:
@@ -82,47 +90,52 @@ def build_shards(
         raise ImageSetError(f"'{min(test_folders)}' has no usable images{left_out(skipped)}.")
     rule = f"by scene, ordered by sha256 of the scene's name; shares of scenes {shares}"
     facts = {"format": 1, "split_rule": rule, "licence": licence}
+    where, notes = files[0].place.uri, split_notes(files, splits, shares)
     kept: dict[str, list[Row]] = {
-        split: splits[split] for split in ("train", "validation") if split in {"train", *shares}
+        split: _without(splits[split], split, tested_elsewhere or {}, skipped, where)
+        for split in ("train", "validation")
+        if split in {"train", *shares}
     }
-    digest = _digest(kept)
+    digest = digest_of_rows(kept)
     if tested and locked is not None:
         beside = {"locked": True, "beside": digest, "skipped": []}
         _publish(locked, {"test": splits["test"]}, facts | beside)
     left = [{"file": s.file, "reason": s.reason} for s in skipped]
-    return _publish(out, kept, facts | {"skipped": left})
+    return _publish(out, kept, facts | {"skipped": left, "notes": notes})
 
 
-def _read_all(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], list[Skipped]]:
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda file: _read_one(file, least_side), files))
-    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
-    rows: dict[str, Row] = {}
-    for row in (outcome for outcome in outcomes if not isinstance(outcome, Skipped)):
-        if row["sha256"] in rows:
-            skipped.append(Skipped(row["origin"], f"the same image as {rows[row['sha256']]['origin']}"))
-        else:
-            rows[row["sha256"]] = row
-    return [rows[digest] for digest in sorted(rows)], skipped
+def check_apart(files: Sequence[SourceFile]) -> None:
+    """Refuses a test folder that is the folder of images, lies in it or holds it, by whatever links.
+
+    Raises:
+        ImageSetError: If it does.
+    """
+    own, test = ({_real(file.place) for file in files if file.test is test} for test in (False, True))
+    for one, other in itertools.product(sorted(own), sorted(test)):
+        if f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/"):
+            how = "are one folder" if one == other else "lie one in the other"
+            raise ImageSetError(
+                f"`images` and `test_images` {how}: '{one}' and '{other}'; a test image must not be trained on. Move "
+                "the test images apart, or leave `test_images` out and set `test_share`."
+            )
 
 
-def _read_one(file: SourceFile, least_side: int) -> Row | Skipped:
-    read = read_image(file.place, file.facts.path, least_side)
-    if isinstance(read, Skipped):
-        return read
-    data, image = read
-    return {
-        "scene_id": file.scene,
-        "image": data,
-        "format": image.format,
-        "height": image.height,
-        "width": image.width,
-        "channels": image.channels,
-        "bit_depth": 8,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "origin": f"{PurePosixPath(file.place.uri).name}/{file.facts.path}",
-        "test": file.test,
-    }
+def _real(place: Storage) -> str:
+    return place.uri.rstrip("/") if place.remote else os.path.realpath(place.path)
+
+
+def _without(
+    rows: list[Row], split: str, tested_elsewhere: Mapping[str, str], skipped: list[Skipped], where: str
+) -> list[Row]:
+    kept = [row for row in rows if row["picture"] not in tested_elsewhere]
+    reasons = [(row["origin"], tested_elsewhere[row["picture"]]) for row in rows if row["picture"] in tested_elsewhere]
+    if rows and not kept:
+        raise ImageSetError(
+            f"Of the {len(rows)} {split} images of '{where}' none is left: '{reasons[0][0]}' is {reasons[0][1]}, and "
+            "so are the others. Give one of the two targets other images."
+        )
+    skipped += [Skipped(origin, reason) for origin, reason in reasons]
+    return kept
 
 
 def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], where: str) -> dict[str, list[Row]]:
@@ -148,20 +161,26 @@ def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], wh
 
 def _publish(out: Storage, splits: dict[str, list[Row]], facts: dict[str, Any]) -> dict[str, Any]:
     """Writes files, then their manifest, then removes what an earlier build left."""
+    built_before = isinstance(out.child(MANIFEST).read_json(), dict)
     parts = [part for split, rows in splits.items() for part in _write_split(split, rows, out)]
     manifest = facts | {
         "images": {split: len(rows) for split, rows in splits.items()},
         "scenes": {split: sorted({row["scene_id"] for row in rows}) for split, rows in splits.items()},
         "pixels": {split: sum(r["height"] * r["width"] for r in rows) for split, rows in splits.items()},
         "files": parts,
-        "digest": _digest(splits),
+        "digest": digest_of_rows(splits),
     }
+    pictures = {split: {row["picture"]: row["origin"] for row in rows} for split, rows in splits.items()}
+    out.child(PICTURES).write_json({"format": 1, "digest": manifest["digest"], "pictures": pictures})
     out.child(MANIFEST).write_json(manifest)
-    _sweep(out, {part["path"] for part in parts})
+    if built_before:
+        for path in unnamed_parts(out, {part["path"] for part in parts}):
+            out.child(path).delete()
     return manifest
 
 
-def _digest(splits: dict[str, list[Row]]) -> str:
+def digest_of_rows(splits: dict[str, list[Row]]) -> str:
+    """The digest in a manifest: of the images and scenes of its splits, in their order."""
     return fingerprint({split: [(r["sha256"], r["scene_id"]) for r in rows] for split, rows in splits.items()})
 
 
@@ -196,15 +215,17 @@ def _chunks(rows: list[Row], most_bytes: int) -> Iterator[list[Row]]:
         yield chunk
 
 
-_PART = re.compile(r"\w+/part-\d{5}-([0-9a-f]{8})\.parquet")
+def unnamed_parts(out: Storage, named: Container[str]) -> list[str]:
+    """Files that a build wrote and ``named`` lacks: called as parts are, with bytes of the digest that the name says.
 
-
-def _sweep(out: Storage, keep: set[str]) -> None:
-    """Removes parts of earlier builds: files of such a name whose bytes have the digest that it states."""
-    for facts in list(out.files()):
-        named = _PART.fullmatch(facts.path)
-        if named is None or facts.path in keep:
-            continue
-        file = out.child(facts.path)
-        if hashlib.sha256(file.read_bytes()).hexdigest().startswith(named[1]):
-            file.delete()
+    Args:
+        out: Where the shards are.
+        named: Paths that a manifest names.
+    """
+    found = []
+    for facts in out.files():
+        part = PART.fullmatch(facts.path)
+        if part and facts.path not in named:
+            digest = hashlib.sha256(out.child(facts.path).read_bytes()).hexdigest()
+            found += [facts.path] if digest.startswith(part["digest"]) else []
+    return found

@@ -1,0 +1,122 @@
+"""The shards stage: packs an experiment's image sets, and keeps every target's test images out of all training."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+from orchestrator.image_sets import SourceFile
+from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.separation import SEPARATION, shared_pictures, tested_elsewhere
+from orchestrator.shard_checks import check_sound
+from orchestrator.shard_reading import MANIFEST, PICTURES, read_manifest
+from orchestrator.shards import build_shards
+from orchestrator.stages import RECORD, run_stage
+from orchestrator.storage import Storage
+
+_LISTED = 5
+
+
+class Packing:
+    """Packs the image sets of one experiment.
+
+    Args:
+        jobs: The experiment's places and fingerprints.
+        files: The listed files of every set.
+        say: Prints one line.
+        run: Runs a set's stage, given its name, what it does and its fingerprint, unless it stands finished.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        files: Mapping[str, list[SourceFile]],
+        say: Callable[[str], None],
+        run: Callable[[str, Callable[[], dict[str, Any]], str], dict[str, Any]] | None = None,
+    ) -> None:
+        self._jobs, self._files, self._say, self._run = jobs, files, say, run or self._run_stage
+
+    def pack(self, names: list[str], doing: Callable[[str], AbstractContextManager[None]]) -> None:
+        """Packs sets unless they stand finished, and then packs those again that share a picture with another's test.
+
+        Args:
+            names: Which sets; the source comes last, when all test images are known.
+            doing: Names the set that is packed, and decides whether the others go on where it cannot be.
+
+        Raises:
+            ImageSetError: If a set has too few images or scenes.
+            RunError: If what was written cannot be read again.
+        """
+        for name in sorted(names, key=lambda name: name == SOURCE):
+            with doing(name):
+                record = self._run(name, self._builder(name), self._jobs.shard_inputs(name, self._files[name]))
+                self._report(name, record["result"]["test_images"])
+        self._separate(doing)
+
+    def _run_stage(self, name: str, work: Callable[[], dict[str, Any]], inputs: str) -> dict[str, Any]:
+        return run_stage(f"shards {name}", self._place(name), inputs, work, self._say)
+
+    def _builder(self, name: str) -> Callable[[], dict[str, Any]]:
+        def build() -> dict[str, Any]:
+            if (known := self._jobs.place("shards", SEPARATION)).exists():
+                known.delete()
+            return self._build(name, tested_elsewhere(name, self._tests()) if name == SOURCE else {})
+
+        return build
+
+    def _build(self, name: str, avoided: dict[str, str]) -> dict[str, Any]:
+        jobs, place = self._jobs, self._place(name)
+        licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
+        shares, least_side = jobs.shares(name), jobs.least_side(name)
+        manifest = build_shards(self._files[name], shares, least_side, place, licence, locked, avoided)
+        others = [locked] if locked else []
+        check_sound(place, *others)
+        tested = sum(read_manifest(other)["images"]["test"] for other in others)
+        return {"digest": manifest["digest"], "test_images": tested}
+
+    def _separate(self, doing: Callable[[str], AbstractContextManager[None]]) -> None:
+        """Compares every set with the tests of all targets, once after each build.
+
+        Shards of version 0.2.0 are not compared, and so not built again, until one of the experiment's sets is built.
+        """
+        sets = {name: self._place(name) for name in self._files if self._place(name).child(MANIFEST).exists()}
+        builds = {name: (place.child(RECORD).read_json() or {}).get("inputs") for name, place in sets.items()}
+        known = self._jobs.place("shards", SEPARATION)
+        if known.read_json() == builds or not any(place.child(PICTURES).exists() for place in sets.values()):
+            return
+        for name, shared in shared_pictures(sets, self._tests()).items():
+            self._say(
+                f"shards {name}: {len(shared)} of its training and validation images are test images of another "
+                "target; packing it again without them"
+            )
+            builds[name] = None  # until it is apart
+            with doing(name):
+                inputs, avoided = (
+                    self._jobs.shard_inputs(name, self._files[name]),
+                    tested_elsewhere(name, self._tests()),
+                )
+                sets[name].child(RECORD).delete()  # what it vouches for is about to change
+                record = self._run(name, partial(self._build, name, avoided), inputs)
+                self._report(name, record["result"]["test_images"])
+                builds[name] = inputs
+        if None not in builds.values():
+            known.write_json(builds)
+
+    def _tests(self) -> dict[str, Storage]:
+        places = {name: self._jobs.locked_test(name) for name in self._files if name != SOURCE}
+        return {name: place for name, place in places.items() if place.child(MANIFEST).exists()}
+
+    def _place(self, name: str) -> Storage:
+        return self._jobs.place("shards", name)
+
+    def _report(self, name: str, tested: int) -> None:
+        manifest = read_manifest(self._place(name))
+        counts = ", ".join(f"{count} {split}" for split, count in manifest["images"].items())
+        locked, skipped = f", {tested} test (locked)" if tested else "", manifest["skipped"]
+        self._say(f"  {counts}{locked} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
+        for entry in skipped[:_LISTED]:
+            self._say(f"    {entry['file']}: {entry['reason']}")
+        if len(skipped) > _LISTED:
+            self._say(f"    and {len(skipped) - _LISTED} more: rayscale shards info {self._place(name).uri}")
+        for note in manifest.get("notes", []):
+            self._say(f"  mind: {note}")
