@@ -25,6 +25,7 @@ class Packing:
         files: The listed files of every set.
         say: Prints one line.
         run: Runs a set's stage, given its name, what it does and its fingerprint, unless it stands finished.
+        build: Packs one set, as :func:`orchestrator.shards.build_shards` does.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Packing:
         files: Mapping[str, list[SourceFile]],
         say: Callable[[str], None],
         run: Callable[[str, Callable[[], dict[str, Any]], str], dict[str, Any]] | None = None,
+        build: Callable[..., dict[str, Any]] = build_shards,
     ) -> None:
-        self._jobs, self._files, self._say, self._run = jobs, files, say, run or self._run_stage
+        self._jobs, self._files, self._say = jobs, files, say
+        self._run, self._build_shards = run or self._run_stage, build
 
     def pack(self, names: list[str], doing: Callable[[str], AbstractContextManager[None]]) -> None:
         """Packs sets unless they stand finished, and then packs those again that share a picture with another's test.
@@ -68,7 +71,7 @@ class Packing:
         jobs, place = self._jobs, self._place(name)
         licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
         shares, least_side = jobs.shares(name), jobs.least_side(name)
-        manifest = build_shards(self._files[name], shares, least_side, place, licence, locked, avoided)
+        manifest = self._build_shards(self._files[name], shares, least_side, place, licence, locked, avoided)
         others = [locked] if locked else []
         check_sound(place, *others)
         tested = sum(read_manifest(other)["images"]["test"] for other in others)

@@ -30,6 +30,7 @@ from orchestrator.pretraining import pretrain_source
 from orchestrator.progress import Display, new_board
 from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
+from orchestrator.shards import build_shards
 from orchestrator.shortening import device_sentence, measure_speeds
 from orchestrator.stages import RECORD, finish_stage, now, run_stage
 from orchestrator.storage import Storage
@@ -77,7 +78,7 @@ def run_experiment(
         if len(wanted) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
             run.connect()  # before the first expensive stage: whether all fits is known then
         packed = [name for name in inputs.files if name == SOURCE or name in run.domains]
-        Packing(run.jobs, inputs.files, display.say, run.run_shards).pack(packed, run.packing)
+        Packing(run.jobs, inputs.files, display.say, run.run_shards, build_shards).pack(packed, run.packing)
         for stage in wanted[1:]:
             run.failures.check_some_left()
             check()
