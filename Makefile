@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 S3 := .services/s3
 S3_PORT ?= 8090
 
-.PHONY: help install demo test test-s3 test-browser test-kill mutants lint constraints clean
+.PHONY: help install demo test test-s3 test-browser test-kill fuzz mutants lint constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-browser: $(VENV)/installed-dev ## the HTML report in headless Chromium
 
 test-kill: $(VENV)/installed-dev ## kill real processes and resume them
 	$(BIN)/python -m pytest -m kill
+
+fuzz: $(VENV)/installed-dev ## damaged inputs for every parser (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py
 
 mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard data (half an hour)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,mutants]'

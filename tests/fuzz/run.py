@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,9 @@ def run_cases(name: str, seed: int, first: int, last: int, folder: Path, journal
     """
     target, result = TARGETS[name][0](folder), Result(name)
     target.prepare()
+    for number in range(20):  # what is imported late may start processes and fill caches
+        with suppress(Exception):
+            target.run(target.case(random.Random(f"{name} {number}")))
     sandbox = Sandbox(folder)
     for number in range(first, last):
         case = target.case(random.Random(f"{name} {seed} {number}"))
