@@ -79,15 +79,21 @@ def test_a_ledger_in_a_bucket_merges_its_objects_and_loses_nothing(
 
 def test_uploads_of_killed_runs_are_ended_unless_another_run_is_alive(s3_bucket: str) -> None:
     out, client = Storage.at(f"{s3_bucket}/uploads-test"), boto3.client("s3")
-    client.create_multipart_upload(Bucket=out.bucket, Key="uploads-test/a.tif")
+    for name in ("a.tif", "foreign.bin"):
+        client.create_multipart_upload(Bucket=out.bucket, Key=f"uploads-test/{name}")
+    known = [out.child("a.tif").uri]
     mine, other = Ledger.new(out), Ledger.new(out)
-    Heartbeat(other).beat()
-    assert others_alive(mine)
-    assert abort_uploads(out, alone=False) == 0
-    Heartbeat(other).stop()
-    assert not others_alive(mine)
-    assert abort_uploads(out, alone=True) == 1
-    assert "Uploads" not in client.list_multipart_uploads(Bucket=out.bucket, Prefix="uploads-test/")
+    own, others = Heartbeat(mine), Heartbeat(other)
+    own.beat()
+    others.beat()
+    assert [run.run for run in others_alive(mine)] == [other.run]
+    assert abort_uploads(out, alone=False, outputs=known) == 0
+    others.stop()
+    assert others_alive(mine) == []
+    assert abort_uploads(out, alone=True, outputs=known) == 1
+    left = client.list_multipart_uploads(Bucket=out.bucket, Prefix="uploads-test/")["Uploads"]
+    assert [upload["Key"] for upload in left] == ["uploads-test/foreign.bin"]
+    own.stop()
 
 
 def test_a_bucket_is_listed_with_its_etags(s3_bucket: str) -> None:

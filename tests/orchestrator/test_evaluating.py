@@ -75,9 +75,15 @@ def test_another_space_degrades_otherwise(model, images):
         evaluate_model(model, [str(images)], "sattelite")
 
 
-@pytest.mark.parametrize("degradation", [None, {"blur": "much"}, {"fog": [0, 1]}, 3])
-def test_a_card_without_a_degradation(tmp_path, images, degradation):
-    model = tiny_models.write(tmp_path / "mute", tiny_models.net(2), degradation=degradation)
+@pytest.mark.parametrize("degradation", [{"blur": "much"}, {"fog": [0, 1]}, 3])
+def test_a_card_whose_degradation_makes_no_sense(tmp_path, images, degradation):
+    model = tiny_models.write(tmp_path / "odd", tiny_models.net(2), degradation=degradation)
+    with pytest.raises(UsageError, match="the card's degradation"):
+        evaluate_model(model, [str(images)])
+
+
+def test_a_card_without_a_degradation(tmp_path, images):
+    model = tiny_models.write(tmp_path / "mute", tiny_models.net(2), degradation=None)
     with pytest.raises(UsageError, match="says no degradation: name a search space with --space"):
         evaluate_model(model, [str(images)])
     assert evaluate_model(model, [str(images)], "art")["sets"][0]["images"] == 3
