@@ -122,7 +122,7 @@ def filled(value):
     return change
 
 
-@pytest.mark.parametrize("name", list(load(small_files()[WEIGHTS])))
+@pytest.mark.parametrize("name", sorted(load(small_files()[WEIGHTS])))
 @pytest.mark.parametrize(("value", "said"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
 def test_weights_that_are_not_finite_are_refused_by_the_tensor_s_name(name, value, said):
     with pytest.raises(UsageError, match=rf"tensor '{name}' holds {said}"):
