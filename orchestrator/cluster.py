@@ -2,13 +2,11 @@
 
 import logging
 import os
-import shutil
 import site
-import stat
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 
 from orchestrator.experiment import Cluster
 from orchestrator.feasibility import Resources
+from orchestrator.own_ray import kept_private, make_folder, remove_folder, without_user
 from orchestrator.stop_signals import handlers_kept
 from trainables.errors import RunError, reason_of
 
@@ -37,6 +36,7 @@ _ALONE = {
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 _FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -57,23 +57,17 @@ def connect(cluster: Cluster) -> Iterator[Resources]:
     for name, value in (_QUIET | (_ALONE if cluster.address is None else {})).items():
         os.environ.setdefault(name, value)
     joined = ray.is_initialized()
-    session = None if joined else _start(cluster)
-    try:
-        yield _measured(cluster)
-    finally:
-        if not joined:
-            ray.shutdown()
+    own = not joined and cluster.address is None
+    with kept_private() if own else nullcontext():
+        session = None if joined else _start(cluster)
+        try:
+            yield _measured(cluster)
+        finally:
+            if not joined:
+                ray.shutdown()
     # The logs of a run that ended well; where one failed, they may say why.
-    if session is not None and cluster.address is None:
-        _remove_session(Path(session))
-
-
-def _remove_session(session: Path) -> None:
-    """Removes the folder of a Ray of our own: one of its name and our user, and no link."""
-    with suppress(OSError):
-        facts = session.lstat()
-        if session.name.startswith("session") and stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
-            shutil.rmtree(session, ignore_errors=True)
+    if session is not None and own:
+        remove_folder(Path(session))
 
 
 def free_resources() -> str:
@@ -123,7 +117,7 @@ def drive_all(
 
 def _start(cluster: Cluster) -> str | None:
     """Starts or joins Ray; gives its folder of logs and sockets on this machine."""
-    environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ} | _QUIET
+    environment = {name: without_user(os.environ[name]) for name in _FORWARDED if name in os.environ} | _QUIET
     # Drivers and helpers of several stages at once are no leak; Ray warns about them from four times this number.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or os.cpu_count() or 1)))
     try:
@@ -151,6 +145,7 @@ def _init(cluster: Cluster, environment: dict[str, str]) -> Any:
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=400 * 2**20,
+            _temp_dir=str(make_folder()),
             runtime_env={"env_vars": environment},
         )
 

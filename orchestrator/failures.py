@@ -6,7 +6,7 @@ import traceback
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from trainables.errors import RayScaleError, reason_of
+from trainables.errors import RayScaleError, reason_of, without_secrets
 
 TRACEBACK = "RAYSCALE_TRACEBACK"
 """Set to anything but 0, the traceback of an error is printed too."""
@@ -15,7 +15,11 @@ _KEPT = "What had finished is kept"
 
 
 def sentence_of(error: BaseException) -> str:
-    """What happened and what to do, in one sentence or two."""
+    """What happened and what to do, in one sentence or two; passwords in URLs are left out."""
+    return without_secrets(_sentence_of(error))
+
+
+def _sentence_of(error: BaseException) -> str:
     if isinstance(error, RayScaleError):
         return " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError):
@@ -40,7 +44,7 @@ def exit_code_of(error: BaseException) -> int:
 def traceback_of(error: BaseException) -> str:
     """The traceback where the user asks for it; else nothing."""
     asked = os.environ.get(TRACEBACK, "") not in ("", "0")
-    return "".join(traceback.format_exception(error)) if asked else ""
+    return without_secrets("".join(traceback.format_exception(error))) if asked else ""
 
 
 def _of_the_system(error: OSError) -> str:

@@ -25,7 +25,7 @@ from pyarrow import fs
 
 from orchestrator.archive.objects import ATTEMPTS, delete_below, delete_object, kind_of, read_object, write_object
 from orchestrator.file_listing import FileFacts, is_utf8, list_tree
-from trainables.errors import StorageError, printable, reason_of
+from trainables.errors import StorageError, printable, reason_of, without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,14 @@ class Storage:
         if scheme == "s3":
             if not rest:
                 raise StorageError(f"An S3 location looks like s3://bucket/prefix, found '{uri}'.")
+            if "@" in urlsplit(uri).netloc:
+                raise StorageError(
+                    f"An S3 location holds no keys, since it is written to records and logs, found '{_shown(uri)}'; "
+                    "write s3://bucket/prefix, and give the keys by the usual AWS credential chain."
+                )
             return cls(f"s3://{uri[5:].rstrip('/')}")
         if scheme and "://" in uri:
-            raise StorageError(f"A location must be a folder or s3://bucket/prefix, found '{uri}'.")
+            raise StorageError(f"A location must be a folder or s3://bucket/prefix, found '{_shown(uri)}'.")
         return cls(str(Path(uri).expanduser().absolute()))
 
     @property
@@ -206,11 +211,22 @@ class Storage:
             raise StorageError(f"Nothing can be written to '{self.uri}' ({reason}); choose another storage.") from None
 
 
+def _shown(url: str) -> str:
+    """A URL for people; what was meant as one, but lacks its scheme, may hold a password as well."""
+    shown = without_secrets(url)
+    return shown if "://" in url or "@" not in url else f"***@{shown.rpartition('@')[2]}"
+
+
 def _endpoint() -> tuple[str, str]:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     parts = urlsplit(endpoint)
     if endpoint and (parts.scheme not in ("http", "https") or not parts.netloc):
-        raise StorageError(f"AWS_ENDPOINT_URL must look like http://host:port, found '{endpoint}'.")
+        raise StorageError(f"AWS_ENDPOINT_URL must look like http://host:port, found '{_shown(endpoint)}'.")
+    if "@" in parts.netloc:
+        raise StorageError(
+            f"AWS_ENDPOINT_URL must hold no name and password, found '{_shown(endpoint)}': a job's settings show it. "
+            "Write http://host:port, and give the keys by the usual AWS credential chain."
+        )
     return parts.scheme, parts.netloc
 
 

@@ -13,7 +13,13 @@ Each class takes that message alone, so that it survives the trip between Ray pr
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_USER_OF_URL = re.compile(r"""(?<=://)[^\s/'"]*@""")
+_SIGNATURE_OF_URL = re.compile(
+    r"""(?<=[?&])([\w.-]*(?:key|secret|token|signature|credential|password)[\w.-]*=)[^\s&'"]+""", re.IGNORECASE
+)
 
 
 class RayScaleError(Exception):
@@ -64,12 +70,20 @@ def reason_of(error: BaseException) -> str:
     An error of our own speaks for itself, an operating system's error says its reason without number and file, and any
     other one is its class and the first line of its message.
     """
-    line = next(iter(str(error).strip().splitlines()), "").strip()
+    line = without_secrets(next(iter(str(error).strip().splitlines()), "").strip())
     if isinstance(error, RayScaleError) and line:
         return line
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def without_secrets(text: str) -> str:
+    """Returns a message whose URLs show neither a name and password before a host nor keys and signatures behind ``?``.
+
+    Libraries quote the URL that they asked, and a user may have put a password into it.
+    """
+    return _SIGNATURE_OF_URL.sub(r"\1***", _USER_OF_URL.sub("***@", text))
 
 
 def printable(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cluster, searching
+from orchestrator import own_ray, searching
 from orchestrator.storage import Storage
 
 ROUND = "1795846614909023500-0"
@@ -51,10 +51,10 @@ def test_only_the_session_of_a_ray_of_our_own_is_removed(tmp_path, name, removed
         session.symlink_to(tmp_path / "session_real")
     else:
         (session / "logs").mkdir(parents=True)
-    cluster._remove_session(session)
+    own_ray.remove_session(session)
     assert session.exists() is not removed
     assert (tmp_path / "session_real" / "data").exists()
-    cluster._remove_session(tmp_path / "session_none")
+    own_ray.remove_session(tmp_path / "session_none")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder to another user takes root")
@@ -62,5 +62,5 @@ def test_another_users_session_stays(tmp_path):
     session = Path(tmp_path, "session_theirs")
     session.mkdir()
     os.chown(session, 12345, 12345)
-    cluster._remove_session(session)
+    own_ray.remove_session(session)
     assert session.exists()
