@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 
 from orchestrator.sampling import NumberedSearch, RepeatableSampler, maximised
 from orchestrator.storage import Storage
@@ -59,8 +60,15 @@ def _delete_state(scratch: Storage) -> None:
             Path(scratch.path).rmdir()
 
 
+def _keep_keys_to_ourselves() -> None:
+    """Keeps Tune from putting AWS's keys into the settings of trials, where command lines and logs of Ray show them."""
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in names if not name.startswith("AWS_")}
+
+
 def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number: int) -> str:
     """Runs the missing trials; returns why the last of those that were lost was lost."""
+    _keep_keys_to_ourselves()
     # Tune's registry of trainables is one for the cluster: a name of our own keeps domains apart.
     name = f"finetune-{job.domain.domain}-{job.records.uri.rpartition('-')[2]}"
     resources = {"cpu": job.settings.cpus_per_trial, "gpu": job.settings.gpus_per_trial}

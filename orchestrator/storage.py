@@ -101,6 +101,19 @@ class Storage:
         path = Path(self.path)
         return "file" if path.is_file() else "folder" if path.is_dir() else "nothing"
 
+    def check_found(self) -> Literal["file", "folder"]:
+        """Which of both is here.
+
+        Raises:
+            StorageError: If there is nothing, or a device, pipe or socket, which are never opened.
+        """
+        kind = self.kind()
+        if kind != "nothing":
+            return kind
+        if not self.remote and Path(self.path).exists():
+            raise StorageError(f"'{self.uri}' is a device, pipe or socket; name a file or folder.")
+        raise StorageError(f"There is no file or folder '{self.uri}'; correct the path.")
+
     def exists(self) -> bool:
         """Whether a file or folder is here."""
         return self.kind() != "nothing" if self.remote else Path(self.path).exists()

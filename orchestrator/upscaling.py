@@ -25,7 +25,7 @@ from orchestrator.picture import available_memory, upscale_picture
 from orchestrator.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.storage import Storage
 from orchestrator.upscaling_outputs import is_whole, replaced_input
-from trainables.errors import ImageSetError, StorageError, UnreadableImageError, UsageError, reason_of, suggestion
+from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of, suggestion
 from trainables.images import EXTENSIONS
 from trainables.inference import Prepared, prepared
 from trainables.precision import Precision
@@ -240,17 +240,14 @@ def _works(
     place, out = Storage.at(source), Storage.at(target)
     if place.remote:
         place.check_readable()
-    kind = place.kind()
-    if kind == "file":
+    if place.check_found() == "file":
         works, listing = [_work_of_file(place, out)], FileListing()
         beside = by_small_letters(files_beside(place))
-    elif kind == "folder":
+    else:
         place.check_readable()
         listing = listing or list_tree(place, INPUTS, include, exclude, outputs=out)
         works = _works_of_folder(place, out, listing)
         beside = by_small_letters([place.child(facts.path).path for facts in list_tree(place, ENDINGS).files])
-    else:
-        raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
     if replaced_input((work.source, work.target) for work in works) or _below(out, place):
         raise UsageError(f"OUTPUT '{out.uri}' must lie outside INPUT '{place.uri}', whose images it would mix with.")
     _parent(works[0].target).check_writable()

@@ -24,7 +24,7 @@ from orchestrator.archive.workspace import WORKSPACES
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
 from orchestrator.storage import Storage
 from orchestrator.upscaling import INPUTS
-from trainables.errors import ImageSetError, StorageError, UsageError, reason_of
+from trainables.errors import ImageSetError, UsageError, reason_of
 
 RASTERS = frozenset({".tif", ".tiff", ".jp2", ".j2k"})
 """Files that are scenes by their name; other images are so only where Cloud-Optimised GeoTIFFs are asked for."""
@@ -141,8 +141,7 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
         if scene.problem or is_scene(name, as_):
             return Listing([scene], FileListing())
         return Listing([], FileListing([FileFacts(name, scene.size, scene.modified, scene.version)]))
-    if not place.exists():
-        raise StorageError(f"There is no file or folder '{place.uri}'; correct the path.")
+    place.check_found()
     _check_apart(place, out)
     found = list_tree(place, RASTERS | INPUTS, include, exclude, outputs=out)
     scenes = [_scene_of(facts, place, out) for facts in found.files if is_scene(facts.path, as_)]

@@ -2,8 +2,9 @@
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from ray.tune.execution import class_cache
 
-from orchestrator import storage
+from orchestrator import searching, storage
 from orchestrator.failures import TRACEBACK, sentence_of, traceback_of
 from orchestrator.storage import Storage
 from trainables.errors import StorageError, UsageError, reason_of, without_secrets
@@ -83,3 +84,16 @@ def test_an_experiment_with_keys_in_a_url_writes_nothing(rayscale, tmp_path, mon
     assert "holds no keys" in err
     assert CANARY not in out + err
     assert not (tmp_path / "out").exists()
+
+
+def test_tune_puts_no_keys_into_the_settings_of_trials(monkeypatch):
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {*class_cache.ENV_VARS_TO_PROPAGATE, "AWS_SESSION_TOKEN"})
+    monkeypatch.setenv("AWS_SESSION_TOKEN", CANARY)
+    given = {}
+    monkeypatch.setattr(class_cache.ray, "remote", lambda **options: given.update(options) or (lambda kind: kind))
+    class_cache._ActorClassCache().get(int)
+    assert CANARY in repr(given), "Tune would do so by itself"
+    searching._keep_keys_to_ourselves()
+    class_cache._ActorClassCache().get(int)
+    assert CANARY not in repr(given)
+    assert "PL_DISABLE_FORK" in repr(given)

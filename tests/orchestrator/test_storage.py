@@ -228,3 +228,13 @@ def test_a_name_that_no_bucket_can_have(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     with pytest.raises(StorageError, match="'my_bucket!' cannot be the name of a bucket"):
         Storage.at("s3://my_bucket!/x").check_readable()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nothing", "There is no file or folder"), ("pipe", "is a device, pipe or")]
+)
+def test_what_is_neither_file_nor_folder_is_no_input(tmp_path, name, words):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match=words):
+        Storage(str(tmp_path / name)).check_found()
+    assert Storage(str(tmp_path)).check_found() == "folder"

@@ -276,3 +276,11 @@ def test_outputs_of_names_that_nest_never_meet(rayscale, tmp_path):
     noise_images.write(tmp_path / "in", ["p.jpg.png", "p.png", "p.jpg"], (20, 24))
     code, _, _ = rayscale("in", "out")
     assert (code, made()) == (0, ["p.jpg.png", "p.jpg.png.png", "p.png.png"])
+
+
+@pytest.mark.parametrize("target", ["out", "out.png"])
+def test_a_device_is_no_input(rayscale, tmp_path, target):
+    code, out, err = rayscale("/dev/zero", tmp_path / target)
+    assert out == ""
+    assert code
+    assert "'/dev/zero' is a device, pipe or socket; name a file or folder." in err
