@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import traceback
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +11,9 @@ from trainables.errors import RayScaleError, reason_of, without_secrets
 
 TRACEBACK = "RAYSCALE_TRACEBACK"
 """Set to anything but 0, the traceback of an error is printed too."""
+
+_NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
+"""What the dynamic loader says where a library does not fit into the memory that is allowed."""
 
 _KEPT = "What had finished is kept"
 
@@ -22,7 +26,7 @@ def sentence_of(error: BaseException) -> str:
 def _sentence_of(error: BaseException) -> str:
     if isinstance(error, RayScaleError):
         return " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NO_MEMORY.search(str(error))):
         return f"This machine's memory does not suffice. {_KEPT}; free some, ask for less at once, and run this again."
     if isinstance(error, ClientError | BotoCoreError):
         return f"The S3 server did not do as asked: {_line(error)}. {_KEPT}; the same command goes on from there."

@@ -45,6 +45,8 @@ class Storage:
         Raises:
             StorageError: If the URI has a scheme other than ``s3``, no bucket, or is no text.
         """
+        if not uri.strip():
+            raise StorageError("A location is empty, where a folder, a file or s3://bucket/prefix is meant.")
         if not is_utf8(uri) or "\0" in uri:
             raise StorageError(f"The name of a location must be UTF-8 text, found '{printable(uri)}'; rename it.")
         scheme, rest = urlsplit(uri)[:2]

@@ -88,3 +88,9 @@ def test_ctrl_c_anywhere_is_one_sentence(rayscale, monkeypatch):
     assert rayscale("run", "x.yaml") == (130, "", said)
     monkeypatch.setattr(cli, "_run_command", interrupted)
     assert rayscale("run", "x.yaml") == (130, "", said)
+
+
+def test_a_library_that_does_not_fit_into_memory_is_no_fault_of_the_program():
+    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert "memory does not suffice" in sentence_of(error)
+    assert "Unexpected ImportError" in sentence_of(ImportError("no module"))

@@ -238,3 +238,9 @@ def test_what_is_neither_file_nor_folder_is_no_input(tmp_path, name, words):
     with pytest.raises(StorageError, match=words):
         Storage(str(tmp_path / name)).check_found()
     assert Storage(str(tmp_path)).check_found() == "folder"
+
+
+@pytest.mark.parametrize("uri", ["", " "])
+def test_an_empty_location_is_not_the_folder_one_stands_in(uri):
+    with pytest.raises(StorageError, match="A location is empty"):
+        Storage.at(uri)
