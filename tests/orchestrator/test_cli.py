@@ -293,7 +293,7 @@ def test_help_needs_neither_torch_nor_ray():
     ("error", "code", "words"),
     [
         (KeyboardInterrupt(), 130, "Interrupted. What had finished is kept"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (OSError(28, "No space left on device"), 1, "There is no space left. What had finished is kept"),
     ],
 )
 def test_what_ends_a_run_from_outside(rayscale, file, monkeypatch, error, code, words):
