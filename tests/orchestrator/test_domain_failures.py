@@ -100,7 +100,8 @@ def test_a_report_of_some_domains_is_no_finished_report(rayscale, experiment, tm
             (failed(domain, "died") if domain == "medical" and not reports else finish(domain, jobs[domain], done))
 
     def finish(domain, job, done):
-        done(domain, {"winner": "default", "validation": {c.name: 1.0 for c in job.candidates}})
+        empty = {name: [] for name in ("opened", "arms", "differences", "pictures")}
+        done(domain, {"winner": "default", "validation": {c.name: 1.0 for c in job.candidates}, **empty})
 
     search = pipeline.drive_all
     monkeypatch.setattr(
