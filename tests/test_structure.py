@@ -51,7 +51,9 @@ def test_exit_codes_tell_wrong_usage_from_failure():
     assert {error.__name__: error.exit_code for error in ERRORS} == {
         "RayScaleError": 1,
         "RunError": 1,
+        "PartlyDoneError": 1,
         "DivergedError": 1,
+        "UnreadableImageError": 1,
         "UsageError": 2,
         "StorageError": 2,
         "ImageSetError": 2,

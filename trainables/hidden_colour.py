@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 
 def filled(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -23,6 +22,8 @@ def filled(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.ui
         return pixels
     if hidden.all():
         return np.zeros_like(pixels)
+    from scipy.ndimage import distance_transform_edt  # here, so that opaque images need no SciPy
+
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     result: NDArray[np.uint8] = pixels[rows, columns]
     return result
