@@ -136,6 +136,7 @@ def locked(place: Storage, what: str) -> Iterator[RunLock]:
 @contextmanager
 def _in_folder(lock: RunLock, what: str) -> Iterator[None]:
     path = Path(lock.place.child(LOCK).path)
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = _take_file(path, what)
     try:
@@ -147,6 +148,9 @@ def _in_folder(lock: RunLock, what: str) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         os.close(handle)
+        with suppress(OSError):  # folders that were made for the lock alone go with it
+            for folder in made:
+                folder.rmdir()
 
 
 def _take_file(path: Path, what: str) -> int:

@@ -22,7 +22,7 @@ from trainables.errors import StorageError, UsageError
 
 @contextmanager
 def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
-    """Keeps other runs from the outputs until the block ends; a folder that is made for it and stays empty goes again.
+    """Keeps other runs from the outputs until the block ends.
 
     Gives a function that raises where another run has taken over, because this one was cut off for minutes.
 
@@ -33,15 +33,9 @@ def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     out.check_writable()
-    new = [] if out.remote else [path for path in (Path(out.path), *Path(out.path).parents) if not path.exists()]
-    try:
-        with ExitStack() as held:
-            check = _lock(held, out)
-            yield check
-    finally:
-        for path in new:
-            with suppress(OSError):
-                path.rmdir()
+    with ExitStack() as held:
+        check = _lock(held, out)
+        yield check
 
 
 def _lock(held: ExitStack, out: Storage) -> Callable[[], None]:

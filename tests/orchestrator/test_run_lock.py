@@ -66,7 +66,7 @@ def test_a_lock_is_no_file_of_the_experiment_and_goes_with_the_run(tmp_path):
     place = Storage.at(str(tmp_path / "new"))
     with locked(place, "x"):
         assert [facts.path for facts in place.files()] == []
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_lock_within_a_lock_of_the_same_process_is_none(tmp_path):
@@ -226,3 +226,13 @@ def test_a_lease_on_a_real_server(s3_bucket):
     assert not place.child(LOCK).exists()
     with locked(place, "x"):
         pass
+
+
+def test_folders_made_for_the_lock_alone_go_with_it(tmp_path):
+    with locked(Storage.at(str(tmp_path / "runs" / "tiny")), "x"):
+        assert (tmp_path / "runs" / "tiny" / LOCK).exists()
+    assert not (tmp_path / "runs").exists()
+    kept = tmp_path / "kept"
+    with locked(Storage.at(str(kept / "tiny")), "x"):
+        (kept / "file").write_text("")
+    assert [path.name for path in kept.iterdir()] == ["file"]

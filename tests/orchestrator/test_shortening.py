@@ -24,7 +24,7 @@ from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.optuna_log import write_optuna_log
 from orchestrator.progress import Display
-from orchestrator.sampling import NumberedSearch, RepeatableSampler, maximised
+from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.shortening import Shortening, device_sentence, measure_speeds, read_speeds
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
@@ -59,7 +59,8 @@ def searched(job, kind, records, count):
         psnr = 30 - (math.log10(sampled["learning_rate"]) + 3.2) ** 2 + 0.1 * sampled["kept_blocks"]
         objective = 20.0 if number == 3 else psnr
         speed = job.shortening.speeds[sampled["kept_blocks"]]
-        searcher.on_trial_complete(str(number), {"psnr": objective, "speed": speed, "stopped": False})
+        result = {"psnr": objective, "speed": speed, "stopped": False, DIVERGED: number == 3}
+        searcher.on_trial_complete(str(number), result)
         status = "diverged" if number == 3 else "finished"
         records.append({"number": number, "sampled": sampled, "status": status, "objective": objective, "speed": speed})
     told = searcher._ot_study.get_trials(states=[TrialState.COMPLETE])
