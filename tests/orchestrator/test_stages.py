@@ -1,8 +1,13 @@
 """Resuming: a stage runs once for its inputs, and its record is the last thing written."""
 
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from orchestrator.stages import RECORD, fingerprint, finished, run_stage
+from orchestrator.artefacts import CHECKED_BYTES
+from orchestrator.stages import RECORD, Check, Vouched, check_stage, fingerprint, finish_stage, finished, now, run_stage
 from orchestrator.storage import Storage
 from trainables.version import __version__
 
@@ -74,3 +79,182 @@ def test_fingerprints_follow_values_not_order_of_keys():
         fingerprint("x", {"a": 1, "b": [2]}),
     ]
     assert len({fingerprint({"a": 1, "b": [2]}, "x"), *others}) == 4
+
+
+def test_fingerprints_are_those_of_finished_experiments():
+    """Other digests would make every finished experiment run again."""
+    assert fingerprint({"b": [2, 0.5], "a": "é"}, "x", None) == "8d904cb247164c99"
+
+
+def test_the_time_of_a_record_is_utc_in_whole_seconds():
+    moment = datetime.fromisoformat(now())
+    assert moment.utcoffset() == timedelta(0)
+    assert moment.microsecond == 0
+    assert len(now()) == len("2025-01-01T00:00:00+00:00")
+    assert abs(datetime.now(UTC) - moment) < timedelta(seconds=5)
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A finished stage two levels below its home, which vouches for a folder, a file beside it, and itself."""
+    home = Storage.at(str(tmp_path / "home"))
+    place = home.child("search", "art")
+    place.child("a.txt").write_bytes(b"abc")
+    home.child("beside.txt").write_bytes(b"beside")
+    place.child(RECORD).write_bytes(b"an older one")
+    vouched = Vouched(home, [place, home.child("beside.txt")])
+    record = finish_stage("search of art", place, "i", time.monotonic() - 12.34, {"best": (1, 2), "z": {3: 4}}, vouched)
+    return home, place, record
+
+
+def test_a_record_holds_what_it_vouches_for(sealed):
+    _, place, record = sealed
+    written = place.child(RECORD).read_json()
+    assert written == json.loads(json.dumps(record))
+    assert list(written) == [
+        "stage", "inputs", "rayscale", "finished_at", "seconds", "result", "levels", "files", "sha256",
+    ]  # fmt: skip
+    assert (written["stage"], written["inputs"], written["levels"]) == ("search of art", "i", 2)
+    assert written["seconds"] == pytest.approx(12.3, abs=0.3)
+    assert written["seconds"] == round(written["seconds"], 1)
+    assert {file["path"]: file["bytes"] for file in written["files"]} == {"search/art/a.txt": 3, "beside.txt": 6}
+    assert check_stage(place, "i") == Check(written, {})
+    assert check_stage(place, "i").finished == written
+
+
+def test_a_seal_does_not_depend_on_the_order_of_the_keys(sealed):
+    _, place, record = sealed
+    place.child(RECORD).write_json(dict(reversed(record.items())))
+    assert check_stage(place, "i").damage == {}
+    assert record["sha256"] == place.child(RECORD).read_json()["sha256"]
+
+
+def test_digests_of_files_that_are_known_are_not_read_again(tmp_path):
+    home = Storage.at(str(tmp_path))
+    home.child("x", "a.txt").write_bytes(b"abc")
+    known = {"x/a.txt": {"bytes": 3, "sha256": "as known"}}
+    record = finish_stage("bake", home.child("x"), "i", 0.0, {}, Vouched(home, [home.child("x", "a.txt")], known))
+    assert record["files"] == [{"path": "x/a.txt", "bytes": 3, "sha256": "as known"}]
+    assert record["levels"] == 1
+
+
+def test_files_that_changed_are_named_and_the_stage_runs_again(sealed):
+    home, place, _ = sealed
+    home.child("beside.txt").write_bytes(b"BESIDE")
+    check = check_stage(place, "i")
+    assert check.damage == {"beside.txt": "has changed since it was written"}
+    assert check.record["result"] == {"best": [1, 2], "z": {"3": 4}}
+    assert check.finished is None
+    said = []
+    again = run_stage("bake", place, "i", lambda: {"n": 1}, said.append)
+    assert said[0] == "bake: beside.txt has changed since it was written, running again"
+    assert again["stage"] == "bake"
+    assert again["inputs"] == "i"
+    assert "files" not in again
+
+
+def test_only_so_many_bytes_are_compared(sealed):
+    home, place, _ = sealed
+    home.child("beside.txt").write_bytes(b"BESIDE")
+    assert check_stage(place, "i", most_bytes=8).damage == {}
+    assert check_stage(place, "i", most_bytes=9).damage != {}
+    assert CHECKED_BYTES == 268_435_456
+
+
+def test_run_stage_vouches_for_files_that_exist_once_it_has_run_and_counts_its_seconds(tmp_path, monkeypatch):
+    home, clock = Storage.at(str(tmp_path)), iter([100.0, 107.26])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    said = []
+
+    def work():
+        home.child("x", "a.txt").write_bytes(b"abc")
+        return {}
+
+    record = run_stage(
+        "bake", home.child("x"), "i", work, said.append, lambda: Vouched(home, [home.child("x", "a.txt")])
+    )
+    assert [file["path"] for file in record["files"]] == ["x/a.txt"]
+    assert record["seconds"] == 7.3
+    assert said == ["bake: running", "bake: done in 7 s"]
+
+
+def test_a_check_that_was_done_before_is_not_done_again(stage):
+    first = stage("a")
+    said = []
+    damaged = Check(first, {"elsewhere/x": "is missing"})
+    again = run_stage("bake", stage.place, "a", lambda: {"number": 9}, said.append, check=damaged)
+    assert again["result"] == {"number": 9}
+    assert said[0] == "bake: elsewhere/x is missing, running again"
+    other = Check(first, {})
+    assert run_stage("bake", stage.place, "other", lambda: pytest.fail("finished"), said.append, check=other) == first
+
+
+def test_a_record_without_a_list_of_files_has_them_looked_at(stage):
+    record = stage("a")
+    seen = []
+
+    def older(of):
+        seen.append(of)
+        return {"x": "is missing"}
+
+    assert check_stage(stage.place, "a", older) == Check(record, {"x": "is missing"})
+    assert seen == [record]
+    assert check_stage(stage.place, "a") == Check(record, {})
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000])
+def test_what_is_no_record_is_damage_and_none_at_all_is_not(stage, content):
+    assert check_stage(stage.place, "a") == Check(None, {})
+    stage.place.child(RECORD).write_bytes(content)
+    assert check_stage(stage.place, "a") == Check(None, {RECORD: "is empty, cut short or no record"})
+
+
+def unsealed(**changes):
+    whole = {"inputs": "a", "result": {}, "finished_at": "2025-01-01", "seconds": 1.5}
+    return {key: value for key, value in (whole | changes).items() if value != "none"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"seconds": 0}, {"seconds": 3}, {"levels": 77}, {"levels": 1, "files": []}, {"levels": 9, "files": []}],
+)
+def test_records_without_a_seal_count_while_they_are_whole(stage, changes):
+    record = unsealed(**changes)
+    stage.place.child(RECORD).write_json(record)
+    assert check_stage(stage.place, "a") == Check(record, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"result": []}, "it lacks a result or a time"),
+        ({"result": "none"}, "it lacks a result or a time"),
+        ({"finished_at": 3}, "it lacks a result or a time"),
+        ({"finished_at": "none"}, "it lacks a result or a time"),
+        ({"seconds": "none"}, "its seconds are no number"),
+        ({"seconds": "3"}, "its seconds are no number"),
+        ({"seconds": True}, "its seconds are no number"),
+        ({"seconds": float("nan")}, "its seconds are no number"),
+        ({"seconds": float("inf")}, "its seconds are no number"),
+        ({"files": [], "levels": 0}, "its list of files is not whole"),
+        ({"files": [], "levels": 10}, "its list of files is not whole"),
+        ({"files": [], "levels": 1.0}, "its list of files is not whole"),
+        ({"files": [], "levels": None}, "its list of files is not whole"),
+    ],
+)
+def test_records_without_a_seal_that_are_not_whole_are_named(stage, changes, reason):
+    record = unsealed(**changes)
+    stage.place.child(RECORD).write_bytes(json.dumps(record).encode())
+    check = check_stage(stage.place, "a")
+    assert check.damage == {RECORD: f"is damaged: {reason}"}
+    assert check.record is not None
+    assert check.finished is None
+
+
+def test_a_sealed_record_that_was_changed_does_not_count(sealed):
+    _, place, record = sealed
+    place.child(RECORD).write_json(record | {"result": {"best": 3}})
+    check = check_stage(place, "i")
+    assert check.record["result"] == {"best": 3}
+    assert check.damage == {RECORD: "has changed since it was written"}
+    assert check_stage(place, "other") == Check(None, {})
