@@ -120,6 +120,7 @@ def test_a_record_holds_what_it_vouches_for(sealed):
     assert {file["path"]: file["bytes"] for file in written["files"]} == {"search/art/a.txt": 3, "beside.txt": 6}
     assert check_stage(place, "i") == Check(written, {})
     assert check_stage(place, "i").finished == written
+    assert finished(place, "i") == written
 
 
 def test_a_seal_does_not_depend_on_the_order_of_the_keys(sealed):

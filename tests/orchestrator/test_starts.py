@@ -12,7 +12,7 @@ from orchestrator.jobs import Jobs
 from orchestrator.preflight import preflight
 from orchestrator.reading import make_experiment
 from orchestrator.stages import finish_stage
-from orchestrator.starts import Start, inside, settle_starts
+from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
 from orchestrator.storage import Storage
 from trainables.errors import UsageError
 from trainables.finetune import TransferConfiguration
@@ -29,9 +29,47 @@ def test_starts_are_settled_once_and_each_configuration_counts_once(tmp_path):
     assert settle_starts(place, lambda: pytest.fail("they are written already")) == first
 
 
+@pytest.mark.parametrize(
+    "written",
+    [{}, [1], "text", [{"origin": "sibling"}], [{"origin": "guess", "of": ""}], [{"origin": "sibling", "of": 3}]],
+)
+def test_starts_that_are_not_whole_are_gathered_again(tmp_path, written):
+    place = Storage.at(str(tmp_path))
+    if isinstance(written, list) and isinstance(written[0], dict):
+        written = [{"configuration": FOUND.to_dict()} | written[0]]
+    place.child("starts.json").write_json(written)
+    gathered = (Start("advice", DEFAULT, "new degradation"),)
+    assert settle_starts(place, lambda: gathered) == gathered
+    assert place.child("starts.json").read_json() == [
+        {"origin": "advice", "configuration": DEFAULT.to_dict(), "of": "new degradation"}
+    ]
+
+
+@pytest.mark.parametrize("written", [[], {"settings": 3}, {"settings": {"targets": ["art"]}}, {}])
+def test_an_experiment_s_folder_that_is_damaged_is_named(tmp_path, written):
+    place = Storage.at(str(tmp_path / "old"))
+    place.child("experiment.json").write_json(written)
+    with pytest.raises(UsageError, match=r"old', whose experiment\.json is damaged"):
+        searched_domains(place)
+
+
+def test_a_search_without_a_best_configuration_is_no_start(tmp_path):
+    place = Storage.at(str(tmp_path))
+    place.child("experiment.json").write_json({"settings": {"targets": {"art": {}, "ct": {}, "mr": {}}}})
+    best = {"configuration": FOUND.to_dict()}
+    for domain, found in {"art": best, "ct": None}.items():
+        place.child("search", domain, "stage.json").write_json({"result": {"best": found}})
+    assert found_best(place, "art") == FOUND
+    assert found_best(place, "ct") is None
+    assert found_best(place, "mr") is None
+    assert searched_domains(place) == ["art"]
+
+
 def test_a_configuration_of_another_space_is_moved_inside():
     ranges = ((3e-5, 1e-3), (1e-5, 1e-1), (0, 5))
     assert inside(FOUND, *ranges) == TransferConfiguration(learning_rate=1e-3, lambda_=1e-1, frozen_depth=5)
+    within = TransferConfiguration(learning_rate=1e-4, lambda_=1e-3, frozen_depth=2)
+    assert inside(within, *ranges) == within
     tiny = TransferConfiguration(learning_rate=1e-6, lambda_=1e-7, frozen_depth=0)
     assert inside(tiny, *ranges) == TransferConfiguration(learning_rate=3e-5, lambda_=0.0, frozen_depth=0)
 
