@@ -198,6 +198,74 @@ def test_a_problem_of_the_listing_is_never_worked_on(out):
     assert planned(out, problem) == ("failed", "collision")
 
 
+COLUMNS = {
+    "event": "scene",
+    "name": "a.tif",
+    "output": "/out/a.tif",
+    "key": "1e4846bd749699d1",
+    "source": "/in/a.tif",
+    "version": "1-2",
+    "size": 10,
+    "modified": 0.0,
+    "model": "model",
+    "settings": "settings",
+}
+
+
+@pytest.mark.parametrize(
+    ("runs", "there", "row"),
+    [
+        ([[OK]], THERE, {"status": "skipped", "message": "finished by run run-0"}),
+        (
+            [[failed("corrupt")]],
+            {},
+            {
+                "status": "failed",
+                "error": "corrupt",
+                "message": "why (as before; --retry-failed tries again)",
+                "attempts": 0,
+            },
+        ),
+        (
+            [["attempt", "death", "attempt", "death"]],
+            {},
+            {
+                "status": "failed",
+                "error": "crashed",
+                "message": "2 workers died of it; --retry-failed tries again",
+                "attempts": 0,
+            },
+        ),
+        (
+            [],
+            THERE,
+            {
+                "status": "failed",
+                "error": "exists",
+                "message": "there is a file that no ledger here knows; move it, or replace it by --overwrite",
+                "attempts": 0,
+            },
+        ),
+    ],
+)
+def test_rows_of_what_needs_no_work_are_whole(out, runs, there, row):
+    remember(out, *runs)
+    plan = make_plan([SCENE], read_past(out), there, RECIPE)
+    assert plan.work == []
+    assert plan.settled == [COLUMNS | row]
+
+
+def test_scenes_of_one_size_are_in_the_order_of_their_names_and_one_interruption_moves_none(out):
+    same = [replace(SCENE, name=name, output=f"/out/{name}") for name in ("c.tif", "a.tif", "b.tif")]
+    remember(out, ["attempt"], scene=same[1])
+    plan = make_plan(same, read_past(out), {}, RECIPE)
+    assert [one.scene.name for one in plan.work] == ["a.tif", "b.tif", "c.tif"]
+    remember(out, [], ["attempt"], scene=same[1])
+    assert make_plan(same, read_past(out), {}, RECIPE).work[-1].scene.name == "a.tif"
+    changed = [replace(scene, version="2-2") for scene in same]
+    assert make_plan(changed, read_past(out), {}, RECIPE).work[0].scene.name == "a.tif", "its content is another"
+
+
 class TestOrder:
     """Which row is the later one, whatever the clocks say."""
 

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
 from test_searching_units import KINDS, study_job
 
 from orchestrator.divergence import PENALTY_DB, penalised
-from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, _with_penalties, maximised
+from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, _seed_of, _with_penalties, maximised
 from orchestrator.study import study_with
 from orchestrator.study_facts import importance
 
@@ -106,3 +107,78 @@ def test_importance_counts_divergence_alike():
     diverged = [*records[:-1], entry(19, 40.0, "diverged")]
     low = [*records[:-1], entry(19, 17.0)]
     assert importance(diverged, job.distributions()) == importance(low, job.distributions())
+
+
+STOPPED = {"psnr": 20.0, "stopped": True}
+
+
+@pytest.mark.parametrize(
+    ("result", "arguments", "state", "value"),
+    [
+        ({"psnr": 20.0, "stopped": False}, {}, TrialState.COMPLETE, 20.0),
+        ({"psnr": 20.0}, {}, TrialState.COMPLETE, 20.0),
+        (STOPPED, {}, TrialState.FAIL, None),
+        (STOPPED, {"error": False}, TrialState.FAIL, None),
+        (None, {"error": True}, TrialState.FAIL, None),
+    ],
+)
+def test_only_trials_that_ended_by_themselves_have_a_value(result, arguments, state, value):
+    search = search_on(study_job(starts=()), [], [0])
+    search.suggest("0")
+    search.on_trial_complete("0", result, **arguments)
+    [trial] = search._ot_study.trials
+    assert (trial.state, trial.value) == (state, value)
+    assert DIVERGED not in trial.user_attrs
+
+
+def test_a_searcher_that_suggests_nothing_uses_up_no_number(monkeypatch):
+    search = search_on(study_job(starts=()), [], [4])
+    monkeypatch.setattr(OptunaSearch, "suggest", lambda *_: None)
+    assert search.suggest("0") is None
+    monkeypatch.undo()
+    assert search.suggest("1")["number"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("random", optuna.samplers.RandomSampler),
+        ("tpe", optuna.samplers.TPESampler),
+        ("gp", optuna.samplers.GPSampler),
+    ],
+)
+def test_each_kind_is_optuna_s_sampler_seeded_by_seed_and_number(kind, expected, monkeypatch):
+    made = []
+    monkeypatch.setattr(optuna.samplers, expected.__name__, lambda **settings: made.append(settings) or len(made))
+    sampler = RepeatableSampler(kind, 2, 7)
+    for number in (0, 1, 1, 3):
+        sampler._for(SimpleNamespace(number=number))
+    seeds = [settings.pop("seed") for settings in made]
+    assert seeds[-3:] == [200_006, 200_007, 200_009]
+    assert made[-1] == ({} if kind == "random" else {"n_startup_trials": 7})
+    first = RepeatableSampler(kind, 2, 7)._for(SimpleNamespace(number=1))
+    assert made[first - 1]["seed"] == 200_007, "a resumed study may begin with any number"
+
+
+def test_one_objective_is_a_value_and_several_are_lists():
+    assert maximised(("psnr",)) == {"metric": "psnr", "mode": "max"}
+    assert maximised(("psnr", "speed")) == {"metric": ["psnr", "speed"], "mode": ["max", "max"]}
+
+
+def test_a_copy_has_the_directions_and_every_trial_and_leaves_optuna_s_log_as_it_was():
+    study = optuna.load_study(**study_with(study_job(), RECORDS))
+    before = optuna.logging.get_verbosity()
+    try:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        copy = _with_penalties(study)
+        assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+    finally:
+        optuna.logging.set_verbosity(before)
+    assert copy.directions == study.directions
+    assert [trial.params for trial in copy.trials] == [trial.params for trial in study.trials]
+
+
+def test_seeds_are_below_2_to_the_32_and_the_greatest_is_its_own():
+    assert _seed_of(42_948, 2**32 - 1 - 42_948 * 100_003) == 2**32 - 1
+    assert _seed_of(42_948, 2**32 - 42_948 * 100_003) == 1_813_816_320
+    assert _seed_of(20_251_128, 5) == 3_389_823_855
