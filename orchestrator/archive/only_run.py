@@ -66,9 +66,6 @@ def alive(ledger: Ledger, out: Storage, side_by_side: bool) -> Iterator[Heartbea
             yield heartbeat
     finally:
         heartbeat.stop()
-        if not out.remote:
-            with suppress(OSError):
-                Path(own.path).rmdir()  # where the lock was
 
 
 def _refuse_others(ledger: Ledger, out: Storage) -> None:
