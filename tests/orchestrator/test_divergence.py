@@ -120,6 +120,7 @@ STOPPED = {"psnr": 20.0, "stopped": True}
         (STOPPED, {}, TrialState.FAIL, None),
         (STOPPED, {"error": False}, TrialState.FAIL, None),
         (None, {"error": True}, TrialState.FAIL, None),
+        (None, {}, TrialState.PRUNED, None),
     ],
 )
 def test_only_trials_that_ended_by_themselves_have_a_value(result, arguments, state, value):
