@@ -174,7 +174,7 @@ def _wrong(record: dict[str, Any]) -> str:
         return "has changed since it was written"
     if not isinstance(record.get("result"), dict) or not isinstance(record.get("finished_at"), str):
         return "is damaged: it lacks a result or a time"
-    seconds, levels = record.get("seconds"), record.get("levels", 1)
+    seconds, levels = record.get("seconds"), record.get("levels")
     if type(seconds) not in (int, float) or not math.isfinite(float(seconds or 0)):
         return "is damaged: its seconds are no number"
     if "files" in record and not (type(levels) is int and 0 < levels < 10):

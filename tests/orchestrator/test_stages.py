@@ -237,6 +237,7 @@ def test_records_without_a_seal_count_while_they_are_whole(stage, changes):
         ({"seconds": True}, "its seconds are no number"),
         ({"seconds": float("nan")}, "its seconds are no number"),
         ({"seconds": float("inf")}, "its seconds are no number"),
+        ({"files": []}, "its list of files is not whole"),
         ({"files": [], "levels": 0}, "its list of files is not whole"),
         ({"files": [], "levels": 10}, "its list of files is not whole"),
         ({"files": [], "levels": 1.0}, "its list of files is not whole"),
