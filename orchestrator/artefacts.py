@@ -40,16 +40,18 @@ def listed(home: Storage, places: Iterable[Storage], known: Mapping[str, Mapping
     return files
 
 
-def damage_of(home: Storage, files: Any, most_bytes: float = CHECKED_BYTES) -> Damage:
+def damage_of(home: Storage, files: Any, most_bytes: float = CHECKED_BYTES, unseen: str = "") -> Damage:
     """Compares files with what :func:`listed` said of them.
 
     Args:
         home: The experiment's folder.
         files: The list.
         most_bytes: How many bytes may be read to compare digests.
+        unseen: A folder below ``home`` that is not looked at; empty for none.
     """
     if not _is_list(files):
         return {"": "its list of files is damaged"}
+    files = [file for file in files if not (unseen and file["path"].startswith(f"{unseen}/"))]
     if not files:
         return {}
     damage: Damage = {}

@@ -8,6 +8,7 @@ import yaml
 from orchestrator.artefacts import CHECKED_BYTES, Damage, damage_of, sentence
 from orchestrator.confirmation_job import INTERPOLATED
 from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.locked_test import PREFIX
 from orchestrator.model_files import read_model
 from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.report import Report
@@ -36,11 +37,17 @@ _RESULTS: dict[str, tuple[str, ...]] = {
 class FinishedStages:
     """Looks at what the stages of an experiment left.
 
+    Args:
+        jobs: The experiment's places and fingerprints.
+        with_tests: Whether the locked test splits are looked at too; a run that ends with the search has no need of
+            them, and may have no right to read them.
+
     Attributes:
         sampled: What the trials of a search that has to run again had sampled, by domain and number.
     """
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, with_tests: bool = True) -> None:
+        self._with_tests = with_tests
         self._jobs, self._home = jobs, jobs.experiment.home
         self.sampled: dict[str, dict[int, Any]] = {}
 
@@ -59,7 +66,8 @@ class FinishedStages:
             most_bytes: How many bytes may be read to compare digests.
         """
         place = self.place(stage, name)
-        check = check_stage(place, inputs, self._older(stage, name, most_bytes), most_bytes)
+        unseen = "" if self._with_tests else PREFIX
+        check = check_stage(place, inputs, self._older(stage, name, most_bytes), most_bytes, unseen)
         if check.record is None or check.damage:
             return check
         missing = [key for key in _RESULTS.get(stage, ()) if key not in check.record["result"]]
@@ -198,7 +206,7 @@ class FinishedStages:
         return look
 
     def _older_shards(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
-        tested = name != SOURCE and bool(record["result"].get("test_images"))
+        tested = self._with_tests and name != SOURCE and bool(record["result"].get("test_images"))
         damage: Damage = {}
         for place in (self._jobs.place("shards", name), *([self._jobs.locked_test(name)] if tested else [])):
             base = place.uri.removeprefix(self._home.uri + "/")

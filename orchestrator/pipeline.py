@@ -74,7 +74,8 @@ def run_experiment(
         display.say(line)
     wanted = STAGES[: STAGES.index(until) + 1]
     with ExitStack() as stack:
-        run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack)
+        stages = FinishedStages(Jobs(experiment), with_tests=until in ("confirm", "report"))
+        run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack, stages)
         if len(wanted) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
             run.connect()  # before the first expensive stage: whether all fits is known then
         packed = [name for name in inputs.files if name == SOURCE or name in run.domains]
@@ -90,9 +91,16 @@ def run_experiment(
 class _Run:
     """One run of an experiment; Ray starts when the first stage needs it."""
 
-    def __init__(self, experiment: Experiment, domains: tuple[str, ...], display: Display, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        domains: tuple[str, ...],
+        display: Display,
+        stack: ExitStack,
+        stages: FinishedStages,
+    ) -> None:
         self.experiment, self.jobs, self.say = experiment, Jobs(experiment), display.say
-        self.stages = FinishedStages(self.jobs)
+        self.stages = stages
         self.domains, self.failures = domains, DomainFailures(domains, display.say)
         self._display, self._stack = display, stack
 

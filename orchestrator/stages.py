@@ -72,6 +72,7 @@ def check_stage(
     inputs: str,
     older: Callable[[dict[str, Any]], Damage] = lambda record: {},
     most_bytes: float = CHECKED_BYTES,
+    unseen: str = "",
 ) -> Check:
     """Compares a stage with its record.
 
@@ -80,6 +81,7 @@ def check_stage(
         inputs: Fingerprint that it should have.
         older: Looks at the files of a record that lists none, as those of 0.2.0 do.
         most_bytes: How many bytes may be read to compare digests.
+        unseen: A folder of the experiment that is not looked at; empty for none.
     """
     record = _read(place.child(RECORD))
     if not isinstance(record, dict):
@@ -90,7 +92,7 @@ def check_stage(
         return Check(record, {RECORD: wrong})
     if "files" not in record:
         return Check(record, older(record))
-    return Check(record, damage_of(_home(place, record["levels"]), record["files"], most_bytes))
+    return Check(record, damage_of(_home(place, record["levels"]), record["files"], most_bytes, unseen))
 
 
 def finished(place: Storage, inputs: str) -> dict[str, Any] | None:

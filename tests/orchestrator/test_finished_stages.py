@@ -1,6 +1,7 @@
 """A finished experiment stays finished while its files are what was written, and says what is not."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -273,3 +274,13 @@ def test_what_0_2_0_left_is_checked_as_far_as_it_has_digests_or_a_structure(olde
         assert stages.check(*found[FILES[pattern]]).finished is None, pattern
         path.write_bytes(data)
         assert stages.check(*found[FILES[pattern]]).damage == {}, pattern
+
+
+@pytest.mark.parametrize("older_one", [True, False], ids=["0.2.0", "today"])
+def test_a_search_does_not_look_at_the_test_split(request, older_one, rayscale):
+    file, home = request.getfixturevalue("older" if older_one else "sealed")
+    shutil.rmtree(home / PREFIX)
+    code, out, err = rayscale("search", file)
+    assert code == 0, err
+    assert "running again" not in out
+    assert not (home / PREFIX).exists()

@@ -66,8 +66,9 @@ def searched(images: Path, storage: Path, ray_session: None) -> tuple[Experiment
     locked, elsewhere = storage / "tiny" / "test-locked", storage / "elsewhere"
     locked.rename(elsewhere)
     told = run(experiment, "search")
+    assert not locked.exists(), "a search makes no test split again"
     with pytest.raises(RunError) as refused:
-        run(experiment)
+        Jobs(experiment).confirm_inputs("medical")
     elsewhere.rename(locked)
     return experiment, told, str(refused.value)
 
