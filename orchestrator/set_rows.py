@@ -78,6 +78,8 @@ def _read_one(file: SourceFile, least_side: int) -> Row | Skipped:
             "picture": picture_digest(image.pixels),
             "look": look(image.pixels),
         }
+    except OSError:  # the storage's, not this file's: to leave out what it holds would make another set
+        raise
     except Exception as error:
         return Skipped(path, f"it cannot be used: {reason_of(error)}")
 

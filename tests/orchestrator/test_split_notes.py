@@ -1,5 +1,6 @@
 """What is said of a split: what its scenes are, lopsided shares, images that look alike; and what a build survives."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -197,3 +198,15 @@ def test_verification_counts_and_compares_the_digest(tmp_path):
     for broken in ({"files": [{}]}, {"files": [1]}):
         out.child("manifest.json").write_json(whole | broken)
         assert "is damaged" in verify_shards(out)[0]
+
+
+def test_a_storage_that_fails_ends_a_build_instead_of_making_the_set_smaller(tmp_path, monkeypatch):
+    write(tmp_path, [f"{k}.png" for k in range(5)])
+    files = listed(tmp_path)
+
+    def read_bytes(place):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Storage, "read_bytes", read_bytes)
+    with pytest.raises(OSError, match="Too many open files"):
+        build(tmp_path, files=files)
