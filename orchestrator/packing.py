@@ -11,7 +11,7 @@ from orchestrator.separation import SEPARATION, shared_pictures, tested_elsewher
 from orchestrator.shard_checks import check_sound
 from orchestrator.shard_reading import MANIFEST, PICTURES, read_manifest
 from orchestrator.shards import build_shards
-from orchestrator.stages import RECORD, run_stage
+from orchestrator.stages import RECORD
 from orchestrator.storage import Storage
 
 _LISTED = 5
@@ -33,11 +33,11 @@ class Packing:
         jobs: Jobs,
         files: Mapping[str, list[SourceFile]],
         say: Callable[[str], None],
-        run: Callable[[str, Callable[[], dict[str, Any]], str], dict[str, Any]] | None = None,
+        run: Callable[[str, Callable[[], dict[str, Any]], str], dict[str, Any]],
         build: Callable[..., dict[str, Any]] = build_shards,
     ) -> None:
         self._jobs, self._files, self._say = jobs, files, say
-        self._run, self._build_shards = run or self._run_stage, build
+        self._run, self._build_shards = run, build
 
     def pack(self, names: list[str], doing: Callable[[str], AbstractContextManager[None]]) -> None:
         """Packs sets unless they stand finished, and then packs those again that share a picture with another's test.
@@ -55,9 +55,6 @@ class Packing:
                 record = self._run(name, self._builder(name), self._jobs.shard_inputs(name, self._files[name]))
                 self._report(name, record["result"]["test_images"])
         self._separate(doing)
-
-    def _run_stage(self, name: str, work: Callable[[], dict[str, Any]], inputs: str) -> dict[str, Any]:
-        return run_stage(f"shards {name}", self._place(name), inputs, work, self._say)
 
     def _builder(self, name: str) -> Callable[[], dict[str, Any]]:
         def build() -> dict[str, Any]:
@@ -94,10 +91,8 @@ class Packing:
             )
             builds[name] = None  # until it is apart
             with doing(name):
-                inputs, avoided = (
-                    self._jobs.shard_inputs(name, self._files[name]),
-                    tested_elsewhere(name, self._tests()),
-                )
+                inputs = self._jobs.shard_inputs(name, self._files[name])
+                avoided = tested_elsewhere(name, self._tests())
                 sets[name].child(RECORD).delete()  # what it vouches for is about to change
                 record = self._run(name, partial(self._build, name, avoided), inputs)
                 self._report(name, record["result"]["test_images"])

@@ -40,8 +40,6 @@ from trainables.version import __version__
 STAGES = ("shards", "pretrain", "analyze", "search", "confirm", "report")
 """Stages in order; a run may end after any of them."""
 
-_LISTED = 5
-
 
 def run_experiment(
     experiment: Experiment,
@@ -74,8 +72,7 @@ def run_experiment(
         display.say(line)
     wanted = STAGES[: STAGES.index(until) + 1]
     with ExitStack() as stack:
-        stages = FinishedStages(Jobs(experiment), with_tests=until in ("confirm", "report"))
-        run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack, stages)
+        run = _Run(experiment, tuple(experiment.targets if domains is None else domains), display, stack, until)
         if len(wanted) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
             run.connect()  # before the first expensive stage: whether all fits is known then
         packed = [name for name in inputs.files if name == SOURCE or name in run.domains]
@@ -97,10 +94,10 @@ class _Run:
         domains: tuple[str, ...],
         display: Display,
         stack: ExitStack,
-        stages: FinishedStages,
+        until: str,
     ) -> None:
         self.experiment, self.jobs, self.say = experiment, Jobs(experiment), display.say
-        self.stages = stages
+        self.stages = FinishedStages(self.jobs, with_tests=until in ("confirm", "report"))
         self.domains, self.failures = domains, DomainFailures(domains, display.say)
         self._display, self._stack = display, stack
 
@@ -116,7 +113,7 @@ class _Run:
 
     def connect(self) -> None:
         """Starts or joins Ray, and checks that all fits it."""
-        assert self._cluster
+        _, _ = self._cluster  # not by an assertion, which Python leaves out under -O
 
     def run_shards(self, name: str, work: Callable[[], dict[str, Any]], inputs: str) -> dict[str, Any]:
         """Packs a set unless it stands finished and sound; gives the stage's record."""

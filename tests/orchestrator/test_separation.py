@@ -19,6 +19,7 @@ from orchestrator.separation import pictures_of, verify_apart
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shard_reading import read_manifest
 from orchestrator.shards import build_shards
+from orchestrator.stages import run_stage
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
 
@@ -60,7 +61,11 @@ class Study:
         experiment, lines = make_experiment(settings, "tiny"), []
         self.jobs = Jobs(experiment)
         files = preflight(experiment).files
-        Packing(self.jobs, files, lines.append).pack(list(names), lambda _: nullcontext())
+
+        def run(name, work, inputs):
+            return run_stage(f"shards {name}", self.shards(name), inputs, work, lines.append)
+
+        Packing(self.jobs, files, lines.append, run).pack(list(names), lambda _: nullcontext())
         return "\n".join(lines)
 
     def shards(self, name):
