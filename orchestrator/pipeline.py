@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from orchestrator.analysis import advise_domains
-from orchestrator.archive.objects import end_old_uploads
+from orchestrator.archive.objects import end_uploads
 from orchestrator.artefacts import sentence
 from orchestrator.cluster import connect, drive_all, free_resources
 from orchestrator.confirming import drive_confirmation
@@ -64,7 +64,7 @@ def run_experiment(
         RunError: If a stage fails for all; what had finished is kept.
     """
     if experiment.home.remote:
-        end_old_uploads(experiment.home.uri)
+        end_uploads(experiment.home.uri)
     experiment.home.child("experiment.json").write_json(
         {"format": FORMAT, "rayscale": __version__, "written_at": now(), "settings": experiment.dump()}
     )

@@ -12,16 +12,14 @@ import shutil
 import stat
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from orchestrator.archive.contract import SceneError
 from orchestrator.archive.listing import SIDECAR
-from orchestrator.archive.objects import bucket_and_key, client
+from orchestrator.archive.objects import bucket_and_key, client, end_uploads
 from orchestrator.archive.placing import OUTSIDE, misplaced
 from orchestrator.storage import Storage
 
@@ -29,8 +27,6 @@ _TEMPORARY = ".rayscale-commit"
 _OUR_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8}" + re.escape(_TEMPORARY))
 # Fixed, so that an object's ETag depends on its bytes alone.
 _UPLOAD = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=64 * 2**20, max_concurrency=4)
-_ABANDONED = timedelta(days=1)
-"""When an upload that was begun and never completed is given up, while another run may be alive."""
 
 
 def publish(
@@ -152,19 +148,5 @@ def abort_uploads(out: Storage, alone: bool, outputs: Collection[str]) -> int:
         alone: Whether no other run may be alive.
         outputs: Places of all outputs that a ledger here knows; uploads to other keys are not ours.
     """
-    bucket, prefix = bucket_and_key(f"{out.uri}/")
     ours = {bucket_and_key(output + ending)[1] for output in outputs for ending in ("", SIDECAR)}
-    try:
-        pages = client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
-        begun: list[dict[str, Any]] = [upload for page in pages for upload in page.get("Uploads", [])]
-    except (BotoCoreError, ClientError):  # not every S3 server can list them, or lets everybody
-        return 0
-    old = [
-        upload
-        for upload in begun
-        if upload["Key"] in ours and (alone or datetime.now(UTC) - upload["Initiated"] > _ABANDONED)
-    ]
-    for upload in old:
-        with suppress(BotoCoreError, ClientError):  # its own run has ended it meanwhile
-            client().abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-    return len(old)
+    return end_uploads(out.uri, ours.__contains__, of_any_age=alone)

@@ -61,6 +61,7 @@ _LARGEST_PUT = 2 * 2**30
 
 _AT_ONCE = 16
 _ABANDONED = timedelta(days=1)
+"""When an upload that was begun and never completed is given up, while another run may be alive."""
 
 
 class ObjectError(RunError, OSError):
@@ -167,9 +168,8 @@ def read_object(uri: str) -> bytes:
         FileNotFoundError: If there is none.
         ObjectError: If it cannot be read.
     """
-    bucket, key = bucket_and_key(uri)
     with naming(uri, "read"):
-        return _again(lambda: bytes(client().get_object(Bucket=bucket, Key=key)["Body"].read()))
+        return _again(lambda: bytes(open_object(uri).read()))
 
 
 def open_object(uri: str) -> Any:
@@ -229,19 +229,27 @@ def delete_below(uri: str) -> None:
             pass
 
 
-def end_old_uploads(uri: str) -> int:
-    """Ends uploads in parts below a prefix of our own that were begun over a day ago; returns how many.
+def end_uploads(uri: str, ours: Callable[[str], bool] = lambda key: True, of_any_age: bool = False) -> int:
+    """Ends uploads in parts below a prefix that were begun and never completed; returns how many.
 
     They are what killed processes leave behind: invisible, and billed. A server that cannot list them is left alone.
+
+    Args:
+        uri: The prefix.
+        ours: Whether an upload to a key is one of ours.
+        of_any_age: Whether those are ended too that were begun less than a day ago, which a run may be at.
     """
     bucket, prefix = bucket_and_key(f"{uri}/")
-    ended = 0
+    begun: list[dict[str, Any]] = []
     with suppress(ClientError, BotoCoreError):
         for page in client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
-            for upload in page.get("Uploads", []):
-                if datetime.now(UTC) - upload["Initiated"] > _ABANDONED:
-                    client().abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-                    ended += 1
+            begun += page.get("Uploads", [])
+    ended = 0
+    for upload in begun:
+        if ours(upload["Key"]) and (of_any_age or datetime.now(UTC) - upload["Initiated"] > _ABANDONED):
+            with suppress(ClientError, BotoCoreError):  # its own run has ended it meanwhile
+                client().abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                ended += 1
     return ended
 
 

@@ -7,7 +7,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions
 from fake_s3 import install, refused
 
-from orchestrator.archive import commit
+from orchestrator.archive import commit, objects
 from orchestrator.archive.objects import (
     ObjectError,
     delete_object,
@@ -191,7 +191,7 @@ class TestAbandonedUploads:
             def now(zone):
                 return server.now
 
-        monkeypatch.setattr(commit, "datetime", Clock)
+        monkeypatch.setattr(objects, "datetime", Clock)
         self.begin(server, "out/a.tif")
         server.pass_time(hours=23)
         self.begin(server, "out/deep/b.tif")

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from orchestrator import image_sets
 from orchestrator.archive import objects
 from orchestrator.archive.listing import list_archive
-from orchestrator.archive.objects import ATTEMPTS, ObjectError, end_old_uploads, error_class
+from orchestrator.archive.objects import ATTEMPTS, ObjectError, end_uploads, error_class
 from orchestrator.archive.planning import PASSING
 from orchestrator.evaluating_scenes import are_scenes
 from orchestrator.file_listing import list_tree
@@ -153,10 +153,10 @@ def test_a_very_large_file_that_fails_leaves_no_upload(server, monkeypatch):
 def test_uploads_of_dead_runs_are_ended(server):
     server.uploads.update({1: ("home/a", {}), 2: ("home", {}), 3: ("homework/b", {}), 4: ("home/new", {})})
     server.begun[4] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    assert end_old_uploads("s3://bucket/home") == 1
+    assert end_uploads("s3://bucket/home") == 1
     assert set(server.uploads) == {2, 3, 4}
     server.fail("GET", "uploads", 501, "NotImplemented")
-    assert end_old_uploads("s3://bucket/home") == 0
+    assert end_uploads("s3://bucket/home") == 0
 
 
 def test_a_folder_is_removed_with_all_below_and_nothing_beside(server):
