@@ -5,7 +5,7 @@ BITMAPV5HEADER.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,31 +105,34 @@ def _read(data: bytes, image: ImageFile.ImageFile) -> Metadata:
     turned = 1 if image.format == "TIFF" else orientation(exif, xmp)
     if xmp and any(word in xmp for word in _GAIN_MAPS):
         xmp = None  # it describes the gain map
-    density, aspect = _density(data, image)
+    chunks = read_chunks(data) if image.format == "PNG" else []
+    density, aspect = _density(chunks, image)
     return Metadata(
         exif=exif,
         xmp=upright_xmp(xmp) if xmp else None,
         density=density[::-1] if density and turned >= 5 else density,
         aspect=aspect[::-1] if aspect and turned >= 5 else aspect,
         profile=_bmp_profile(data) if image.format == "BMP" else None,
-        chunks=tuple(_carried_chunks(data)) if image.format == "PNG" else (),
+        chunks=tuple(_carried(chunks)),
         notes=tuple(notes),
     )
 
 
-def _carried_chunks(data: bytes) -> Iterator[Chunk]:
-    for chunk in read_chunks(data):
+def _carried(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    for chunk in chunks:
         if chunk.kind in _COLOUR or (
             chunk.kind in _TEXT and not chunk.data.startswith((_XMP_KEYWORD, _RAW_EXIF))  # which are carried as such
         ):
             yield chunk
 
 
-def _density(data: bytes, image: ImageFile.ImageFile) -> tuple[tuple[float, float] | None, tuple[int, int] | None]:
+def _density(
+    chunks: Iterable[Chunk], image: ImageFile.ImageFile
+) -> tuple[tuple[float, float] | None, tuple[int, int] | None]:
     """Dots per metre, or else the two numbers whose ratio is all that the file states."""
     dots, aspect = image.info.get("dpi"), image.info.get("aspect")
     if image.format == "PNG":
-        pixels = next((chunk.data for chunk in read_chunks(data) if chunk.kind == b"pHYs"), b"")
+        pixels = next((chunk.data for chunk in chunks if chunk.kind == b"pHYs"), b"")
         if len(pixels) == 9 and pixels[8] == 1:
             x, y = struct.unpack_from(">II", pixels)
             return (float(x), float(y)), None
