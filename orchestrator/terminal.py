@@ -50,11 +50,6 @@ class SafeStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    @property
-    def gone(self) -> bool:
-        """Whether the other end has left."""
-        return self.error is not None and self.error.errno in _GONE
-
     def write(self, text: str) -> int:
         """Writes, or drops the text where that is impossible."""
         if self.error is None:

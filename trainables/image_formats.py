@@ -25,11 +25,11 @@ MOST_SIDE = 1 << 20
 _SMALL, _MOST_PIXELS_PER_BYTE = 1 << 26, 10_000
 """From that many pixels on, a file that holds more of them in a byte is nothing but one colour, or a bomb."""
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
-    **{start: "TIFF" for start in _TIFF},
+    **{start: "TIFF" for start in TIFF_STARTS},
     b"BM": "BMP",
 }
 _OPENERS: dict[str, Callable[[Any], ImageFile.ImageFile]] = {
@@ -134,7 +134,7 @@ def check_complete(data: bytes, image: ImageFile.ImageFile) -> None:
 
 def tiff_tags(data: bytes) -> dict[int, Any]:
     """Returns the first image's tags; none for what is no TIFF."""
-    if not data.startswith(_TIFF):
+    if not data.startswith(TIFF_STARTS):
         return {}
     header = data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8]
     tags, stream = ImageFileDirectory_v2(header), io.BytesIO(data)

@@ -20,6 +20,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from orchestrator.archive.contract import SceneError
+from trainables.image_formats import TIFF_STARTS
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What rasterio raises; a failing copy raises GDAL's own class, which is no RasterioError."""
@@ -36,9 +37,8 @@ _OPTIONS = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing-is-fetched",
 }
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS: dict[str, tuple[str, tuple[bytes, ...]]] = {
-    "GTiff": ("TIFF", _TIFF_STARTS),
+    "GTiff": ("TIFF", TIFF_STARTS),
     "JP2OpenJPEG": ("JPEG 2000", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     "PNG": ("PNG", (b"\x89PNG\r\n\x1a\n",)),
     "JPEG": ("JPEG", (b"\xff\xd8\xff",)),
@@ -143,7 +143,7 @@ def companions(path: Path, driver: str = "GTiff") -> Companions:
     pam = path.with_name(path.name + _PAM)
     masks = [path.with_name(path.name + _MASK), path.with_name(path.name + _MASK.upper())]
     mask = _first(masks)
-    if mask is not None and not _start(mask).startswith(_TIFF_STARTS):
+    if mask is not None and not _start(mask).startswith(TIFF_STARTS):
         raise SceneError("unsupported", f"The mask {mask.name} beside it is no TIFF; mend it or take it away.")
     texts = [stem.with_name(stem.name + ending) for ending in _TEXTS]
     return Companions(_first(worlds), _first([pam]), mask, tuple(text for text in texts if _is_regular(text)))

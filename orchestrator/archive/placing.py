@@ -2,13 +2,10 @@
 
 from pathlib import Path, PurePosixPath
 
-from orchestrator.archive.ledger import FOLDER
-from orchestrator.archive.workspace import WORKSPACES
+from orchestrator.file_listing import OWN_FOLDERS
 
 OUTSIDE = "outside"
 """Class of the failure of a scene whose output may not be written at its place."""
-
-_OWN = frozenset({WORKSPACES, FOLDER})
 
 
 def misplaced(output: str, out: str) -> str | None:
@@ -25,7 +22,7 @@ def misplaced(output: str, out: str) -> str | None:
     parts = output.removeprefix(base).split("/")
     if not output.startswith(base) or ".." in parts or not parts[-1]:
         return f"its output '{output}' would lie outside OUTPUT; give it another name"
-    if parts[0].casefold() in _OWN:
+    if parts[0].casefold() in OWN_FOLDERS:
         return (
             f"its output '{output}' would lie in '{parts[0]}', where RayScale keeps its own files; give it another name"
         )
@@ -39,6 +36,6 @@ def _behind_link(folder: Path, out: Path, output: str) -> str | None:
         inner = folder.resolve().relative_to(out.resolve())
     except (OSError, RuntimeError, ValueError):  # a loop of links; not below it
         return f"a link on the way to its output '{output}' leads out of OUTPUT; remove the link"
-    if inner.parts and PurePosixPath(inner).parts[0].casefold() in _OWN:
+    if inner.parts and PurePosixPath(inner).parts[0].casefold() in OWN_FOLDERS:
         return f"a link on the way to its output '{output}' leads to RayScale's own files; remove the link"
     return None
