@@ -14,6 +14,7 @@ from orchestrator.finished_stages import older_report
 from orchestrator.locked_test import PREFIX, locked_beside
 from orchestrator.model_files import read_model
 from orchestrator.run_records import problem_of
+from orchestrator.separation import verify_apart
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shard_reading import MANIFEST
 from orchestrator.stages import RECORD, check_stage
@@ -140,6 +141,12 @@ def _experiment(found: _Found) -> None:
         if not locked or f"shards/{folder.partition('/')[2]}" not in folders[MANIFEST]:
             others = [beside] if beside else []
             found.look("shards", folder, lambda p=place, f=folder, o=others: _shards(f, p, *o))  # type: ignore[misc]
+    if not found.problems:  # damaged shards are named already, and cannot be compared
+        sets, tests = (
+            {folder.removeprefix(below): home.child(folder) for folder in folders[MANIFEST] if folder.startswith(below)}
+            for below in ("shards/", f"{PREFIX}/")
+        )
+        found.look("separation", "shards", lambda: (("shards", problem) for problem in verify_apart(sets, tests)))
     for folder in sorted({*folders[CARD], *folders[WEIGHTS]}):
         found.look("models", folder, lambda f=folder: _model(home.child(f), f"{f}/{WEIGHTS}"))  # type: ignore[misc]
     for folder in sorted({"/".join(path.split("/")[:3]) for path in paths if path.startswith("search/")}):

@@ -1,8 +1,10 @@
 """`rayscale verify` names each damaged file, and changes nothing."""
 
 import json
+import re
 import shutil
 
+import noise_images
 import pytest
 import tiny_models
 from test_finished_stages import (  # noqa: F401 - fixtures
@@ -15,6 +17,13 @@ from test_finished_stages import (  # noqa: F401 - fixtures
     sealed,
 )
 from test_older_artefacts import contents
+
+from orchestrator.experiment_images import ImageSet
+from orchestrator.image_sets import list_files
+from orchestrator.shard_reading import read_files, read_manifest
+from orchestrator.shards import build_shards
+from orchestrator.storage import Storage
+from trainables.images import encode_png
 
 
 def verified(rayscale, place):
@@ -103,3 +112,21 @@ def test_what_is_none_of_these_is_refused(older, tmp_path, rayscale):  # noqa: F
     code, _, err = rayscale("verify", file)
     assert code == 2
     assert "nothing to verify before" in err
+
+
+def test_a_picture_on_two_sides_of_an_experiment_is_named(tmp_path, rayscale):
+    home = tmp_path / "runs" / "x"
+    for name in ("a", "b"):
+        noise_images.write(tmp_path / name, [f"{name}{i}.png" for i in range(6)], (12, 14))
+        place, locked = (Storage.at(str(home / folder / name)) for folder in ("shards", "test-locked"))
+        if name == "b":  # one that is a test image of a, packed by somebody who compared nothing
+            test = Storage.at(str(home / "test-locked" / "a"))
+            image = next(read_files(test, read_manifest(test), "test"))
+            (tmp_path / "b" / "copy.png").write_bytes(encode_png(image.pixels))
+        files = list_files(ImageSet(images=name), Storage.at(str(tmp_path)))
+        build_shards(files, {"validation": 0.2, "test": 0.2}, 8, place, "none", locked)
+    (home / "experiment.json").write_text(json.dumps({"format": 2, "settings": {}}))
+    problems = [problem["problem"] for problem in verified(rayscale, home)["problems"]]
+    assert len(problems) == 1
+    words = r"b/copy\.png in (train|validation) of 'b' is the same picture as test image a/.* of 'a'"
+    assert re.fullmatch(words, problems[0])
