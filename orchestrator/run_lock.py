@@ -23,6 +23,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from orchestrator.process_identity import kernel, start_of
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError
 
@@ -60,7 +61,7 @@ class Holder:
         """This process, from now on."""
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         process = os.getpid()
-        return cls(socket.gethostname(), process, since, _kernel(), _start_of(process), secrets.token_hex(8))
+        return cls(socket.gethostname(), process, since, kernel(), start_of(process), secrets.token_hex(8))
 
     @classmethod
     def read(cls, data: bytes) -> "Holder | None":
@@ -74,7 +75,10 @@ class Holder:
     @property
     def dead(self) -> bool:
         """Whether it was a process of this very machine that has ended."""
-        return bool(self.kernel) and self.kernel == _kernel() and _start_of(self.process) != self.started
+        return bool(self.kernel) and self.kernel == kernel() and start_of(self.process) != self.started
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since}"
 
     def write(self) -> bytes:
         """The content of a lock."""
@@ -257,22 +261,5 @@ class _Lease:
 
 
 def _refusal(what: str, holder: Holder | None, hint: str = "") -> str:
-    who = f"process {holder.process} on {holder.host}, since {holder.since}" if holder else "another process"
+    who = holder or "another process"
     return f"{what} is being worked on by {who}: wait until that run ends, or stop it, and run this again.{hint}"
-
-
-def _kernel() -> str:
-    """This boot of this machine and its namespace of processes; empty where the system does not say."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _start_of(process: int) -> str:
-    """When a process started, on the machine's own clock; empty if there is none of that number."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

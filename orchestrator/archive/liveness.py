@@ -9,11 +9,11 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.ledger import Ledger
 from orchestrator.archive.objects import delete_object, objects_below, open_object, write_object
+from orchestrator.process_identity import kernel, start_of
 
 _NAME = "alive"
 _EVERY_SECONDS = 60.0
@@ -112,22 +112,11 @@ def _other(run: str, record: dict[str, Any]) -> OtherRun:
 
 def _gone(record: dict[str, Any]) -> bool:
     """Whether the run was a process of this very machine, and has ended."""
-    if not record or not record["machine"] or record["machine"] != _machine() or type(record["process"]) is not int:
+    if not record or not record["machine"] or record["machine"] != kernel() or type(record["process"]) is not int:
         return False
     return bool(record["started"] != _process(record["process"])["started"])
 
 
 def _process(number: int) -> dict[str, object]:
     """A process with its time of start, since numbers are given again."""
-    try:
-        started = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        started = ""
-    return {"machine": _machine(), "process": number, "started": started}
-
-
-def _machine() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    return {"machine": kernel(), "process": number, "started": start_of(number)}

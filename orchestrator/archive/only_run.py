@@ -89,7 +89,7 @@ def _holder(lock: Path) -> str | None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = Holder.read(os.pread(handle, 4096, 0))
-            return f"process {holder.process} on {holder.host}, since {holder.since}" if holder else "another process"
+            return str(holder or "another process")
         finally:
             os.close(handle)
     return None

@@ -106,7 +106,7 @@ def describe_scene(path: Path | str) -> SceneFacts:
 
 
 def check_scene(path: Path | str, model: ModelFacts, settings: SceneSettings) -> SceneFacts:
-    """Says what a scene is, and fails where it is known beforehand that upscaling it would; pixels are not read.
+    """Says what a scene is, and fails where its header and a sample of its values show that upscaling would.
 
     Raises:
         SceneError: What :func:`describe_scene` raises, ``normalisation`` or ``model_mismatch``.

@@ -113,7 +113,7 @@ class TestInABucket:
     @pytest.fixture
     def server(self, monkeypatch):
         server = install(monkeypatch)
-        monkeypatch.setattr(liveness, "_machine", lambda: "here")
+        monkeypatch.setattr(liveness, "kernel", lambda: "here")
         return server
 
     @pytest.fixture
