@@ -12,25 +12,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-from rich.console import Console
 from safetensors.torch import save
-from tiny_experiment import settings
+from searched_experiment import record, searched
 
 from orchestrator import confirmation_job, confirmation_runs, finetuning, source_images, trials
 from orchestrator.ablation import Ablation
 from orchestrator.confirmation_job import Candidate
-from orchestrator.jobs import Jobs
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import preflight
-from orchestrator.progress import Display
-from orchestrator.reading import make_experiment
 from orchestrator.storage import Storage
 from trainables.classical import reconstruction
 from trainables.evaluation import NamedImage
 from trainables.finetune import TransferConfiguration, TransferMethod
-from trainables.samples import write_samples
 
 DEFAULT = TransferConfiguration(learning_rate=1e-3, lambda_=0.0, frozen_depth=0)
 FOUND = TransferConfiguration(learning_rate=2e-3, lambda_=1e-2, frozen_depth=1)
@@ -47,31 +39,8 @@ CACHES = (
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arms")
-    write_samples(folder / "images" / "satellite", "satellite", 8, 1, seed=3, size=(96, 96))
-    content = settings(str(folder / "images"), str(folder / "runs"), search={"trials": 2})
-    content |= {"source": {"model": tiny_models.write(folder / "source", tiny_models.net())}, "targets": {}}
-    content["targets"]["satellite"] = {"images": "satellite", "test_share": 0.4}
-    content["finetuning"] |= {"steps": 4}
-    del content["network"], content["pretraining"]
-    experiment = make_experiment(content, "test")
-    run_experiment(experiment, preflight(experiment), Display(Console(quiet=True)), until="pretrain")
-    jobs = Jobs(experiment)
-    place = jobs.records_place("satellite")
-    for number, configuration in enumerate((DEFAULT, FOUND)):
-        place.child(f"{number:04d}.json").write_json(
-            {
-                "number": number,
-                "origin": "sampler",
-                "configuration": configuration.to_dict(),
-                "sampled": configuration.to_dict(),
-                "status": "finished",
-                "psnr": 25.0 + number,
-                "objective": 25.0 + number,
-                "curve": [[4, 25.0 + number]],
-                "seconds": 1.0,
-                "finished_at": "2026-01-01T00:00:00+00:00",
-            }
-        )
+    records = [record(number, 25.0 + number, each, origin="sampler") for number, each in enumerate((DEFAULT, FOUND))]
+    jobs = searched(folder, 8, 0.4, records)
     # Nothing below is told of a board, which a subprocess could not have.
     made = jobs.confirmation("satellite", None)
     return replace(made, ablation=Ablation(model=DEFAULT, features=(DEFAULT,)), classical=Storage(str(folder / "c")))

@@ -6,9 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny_models
-from rich.console import Console
-from tiny_experiment import settings
+from searched_experiment import record, searched
 
 from orchestrator import confirming
 from orchestrator.ablation import ablation_of
@@ -18,34 +16,14 @@ from orchestrator.domain_reports import domain_report
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import record_choice
 from orchestrator.model_files import read_model
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import preflight
-from orchestrator.progress import Display
-from orchestrator.reading import make_experiment
 from orchestrator.report import CLASSICAL
 from trainables.errors import RunError
 from trainables.evaluation import Score
 from trainables.finetune import TransferConfiguration
-from trainables.samples import write_samples
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 SCRATCH = replace(DEFAULT, learning_rate=1e-3)
 FOUND = TransferConfiguration(learning_rate=5e-4, lambda_=1e-3, frozen_depth=2)
-
-
-def record(number, psnr, configuration, status="finished"):
-    return {
-        "number": number,
-        "origin": "default" if number == 0 else "sampler",
-        "configuration": configuration.to_dict(),
-        "sampled": configuration.to_dict(),
-        "status": status,
-        "psnr": psnr,
-        "objective": 20.0 if psnr is None else psnr,
-        "curve": [] if psnr is None else [[4, psnr]],
-        "seconds": 1.0,
-        "finished_at": "2026-01-01T00:00:00+00:00",
-    }
 
 
 BOARD = SimpleNamespace(tell=SimpleNamespace(remote=lambda *_: None))
@@ -55,20 +33,8 @@ RECORDS = [record(0, 25.0, DEFAULT), record(1, 26.0, FOUND)]
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
     """An experiment that starts from a tiny model, up to its search; none of it needs a cluster."""
-    folder = tmp_path_factory.mktemp("confirming")
-    write_samples(folder / "images" / "satellite", "satellite", 9, 1, seed=3, size=(96, 96))
-    content = settings(str(folder / "images"), str(folder / "runs"), search={"trials": 2})
-    content |= {"source": {"model": tiny_models.write(folder / "source", tiny_models.net())}, "targets": {}}
-    content["targets"]["satellite"] = {"images": "satellite", "test_share": 0.67}
-    content["finetuning"] |= {"steps": 4}
-    content["confirmation"] |= {"ablation": True, "classical": True}
-    del content["network"], content["pretraining"]
-    experiment = make_experiment(content, "test")
-    run_experiment(experiment, preflight(experiment), Display(Console(quiet=True)), until="pretrain")
-    found = Jobs(experiment)
-    for each in RECORDS:
-        found.records_place("satellite").child(f"{each['number']:04d}.json").write_json(each)
-    return found
+    compared = {"ablation": True, "classical": True}
+    return searched(tmp_path_factory.mktemp("confirming"), 9, 0.67, RECORDS, confirmation=compared)
 
 
 @pytest.fixture
