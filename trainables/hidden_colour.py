@@ -1,4 +1,6 @@
-"""Colours that nobody sees, because their pixels are fully transparent, replaced by those beside them."""
+"""Values that nobody sees, of transparent pixels or padding, replaced by the nearest ones that are seen."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +22,18 @@ def filled(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.ui
     hidden = alpha == 0
     if not hidden.any():
         return pixels
-    if hidden.all():
-        return np.zeros_like(pixels)
-    from scipy.ndimage import distance_transform_edt  # here, so that opaque images need no SciPy
+    return np.zeros_like(pixels) if hidden.all() else nearest(pixels, hidden)
+
+
+def nearest(values: NDArray[Any], hidden: NDArray[np.bool_]) -> NDArray[Any]:
+    """Gives hidden pixels the value of the nearest one that is not.
+
+    Args:
+        values: (H, W) or (H, W, C).
+        hidden: bool (H, W), False for at least one pixel.
+    """
+    from scipy.ndimage import distance_transform_edt  # here, so that images without hidden pixels need no SciPy
 
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    result: NDArray[np.uint8] = pixels[rows, columns]
+    result: NDArray[Any] = values[rows, columns]
     return result

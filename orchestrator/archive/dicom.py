@@ -20,7 +20,6 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian
 from rasterio.errors import NotGeoreferencedWarning
-from scipy.ndimage import distance_transform_edt
 
 from orchestrator.archive.dicom_grid import fit_to_grid
 from orchestrator.archive.dicom_padding import write_padding
@@ -29,6 +28,7 @@ from orchestrator.archive.dicom_values import DicomError, has_value, numbers
 from orchestrator.storage import Storage
 from trainables.consistency import ConsistencyMeter
 from trainables.errors import UsageError, reason_of
+from trainables.hidden_colour import nearest
 from trainables.inference import Prepared
 from trainables.upscaling import TILE, upscale_values
 from trainables.version import __version__
@@ -168,9 +168,7 @@ def _without_padding(source: Slice) -> NDArray[Any]:
     """The nearest valid value in place of padding, which would ring into what lies beside it."""
     if source.valid.all() or not source.valid.any():
         return source.values
-    nearest = distance_transform_edt(~source.valid, return_distances=False, return_indices=True)
-    filled: NDArray[Any] = source.values[tuple(nearest)]
-    return filled
+    return nearest(source.values, ~source.valid)
 
 
 def _check_expressible(source: Slice, scale: int) -> list[str]:
