@@ -3,7 +3,6 @@
 A task whose record is not valid does its work again; what was wrong is reported before, by what checks the stage.
 """
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -114,8 +113,5 @@ def fitted_problem(record: Any) -> str:
 
 
 def _read(place: Storage, problem: Callable[[Any], str]) -> Any:
-    try:
-        record = place.read_json()
-    except (RecursionError, json.JSONDecodeError):
-        return None
+    record = place.read_json()
     return None if record is None or problem(record) else record

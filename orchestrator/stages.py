@@ -83,7 +83,7 @@ def check_stage(
         most_bytes: How many bytes may be read to compare digests.
         unseen: A folder of the experiment that is not looked at; empty for none.
     """
-    record = _read(place.child(RECORD))
+    record = place.child(RECORD).read_json()
     if not isinstance(record, dict):
         return Check(None, {RECORD: "is empty, cut short or no record"} if place.child(RECORD).exists() else {})
     if record.get("inputs") != inputs:
@@ -161,13 +161,6 @@ def why(check: Check, place: Storage) -> str:
     if check.damage:
         return f"{sentence(check.damage)}, running again"
     return "its inputs changed, running again" if place.child(RECORD).exists() else "running"
-
-
-def _read(place: Storage) -> Any:
-    try:
-        return place.read_json()
-    except RecursionError:
-        return None
 
 
 def _wrong(record: dict[str, Any]) -> str:

@@ -26,10 +26,7 @@ def record_place(records: Storage, number: int) -> Storage:
 
 def read_record(place: Storage, number: int) -> Record | None:
     """The record of a trial; None if there is none, or one that :func:`damaged_records` names."""
-    try:
-        record = place.read_json()
-    except RecursionError:
-        return None
+    record = place.read_json()
     return record if record is not None and not record_problem(record, number) else None
 
 

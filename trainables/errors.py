@@ -5,6 +5,7 @@
     │   ├── StorageError    a folder or bucket cannot be reached, read or written
     │   └── ImageSetError   an image collection cannot be used
     ├── RunError            something failed while running; finished work is kept
+    │   ├── PartlyDoneError some domains failed; the others are finished and reported
     │   └── DivergedError   a loss or a weight stopped being finite
     └── UnreadableImageError   one file cannot be used as an image; others go on
 
