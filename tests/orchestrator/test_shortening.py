@@ -200,6 +200,6 @@ def test_speeds_are_measured_once_and_read_from_then_on(jobs, monkeypatch):
     monkeypatch.setattr(pipeline, "connect", lambda cluster: pytest.fail("nothing is left to measure"))
     before, said = front.speeds_place().read_bytes(), Console(record=True)
     with ExitStack() as stack:
-        pipeline._Run(front.experiment, ("satellite",), Display(said), stack)._measure_speeds()
+        pipeline._Run(front.experiment, ("satellite",), Display(said), stack, "report")._measure_speeds()
     assert front.speeds_place().read_bytes() == before
     assert said.export_text() == ""
