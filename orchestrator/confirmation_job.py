@@ -9,15 +9,12 @@ from orchestrator.classical_arms import classical_upscaler
 from orchestrator.finetuning import DomainJob, load_source
 from orchestrator.locked_test import open_test
 from orchestrator.model_files import read_model
-from orchestrator.report import CLASSICAL
 from orchestrator.storage import Storage
+from orchestrator.vocabulary import CLASSICAL
 from trainables.evaluation import Pair, Upscaler, make_pairs
 from trainables.finetune import TransferConfiguration
 from trainables.models import WEIGHTS
 from trainables.network import SuperResolutionNet
-
-INTERPOLATED = "interpolated"
-"""Name of the arm, of its runs and of its model's folder below the domain's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,11 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.confirmation_job import (
-    INTERPOLATED,
-    ConfirmJob,
-    configuration_of,
-    facts_of,
-    net_of,
-    test_pairs,
-    upscaler_of,
-)
+from orchestrator.confirmation_job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
 from orchestrator.model_files import write_model
 from orchestrator.shards import read_manifest
 from orchestrator.storage import Storage
+from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import RunError
 from trainables.evaluation import Pair, run
 from trainables.images import encode_png

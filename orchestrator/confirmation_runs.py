@@ -13,7 +13,6 @@ import torch
 
 from orchestrator import classical_arms
 from orchestrator.confirmation_job import (
-    INTERPOLATED,
     ConfirmJob,
     configuration_of,
     facts_of,
@@ -28,6 +27,7 @@ from orchestrator.progress import teller
 from orchestrator.run_records import INTERPOLATION, RUN, read_interpolation, read_run, read_scores, read_source_psnr
 from orchestrator.stages import now
 from orchestrator.storage import Storage
+from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import DivergedError, UsageError
 from trainables.evaluation import score
 from trainables.finetune import TransferConfiguration, TransferMethod

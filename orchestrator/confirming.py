@@ -14,7 +14,7 @@ import numpy as np
 import ray
 
 from orchestrator.comparing import Scores, differences, picture_choice, summarize
-from orchestrator.confirmation_job import INTERPOLATED, Candidate, ConfirmJob, FrontRun
+from orchestrator.confirmation_job import Candidate, ConfirmJob, FrontRun
 from orchestrator.confirmation_results import make_pictures, publish_models
 from orchestrator.confirmation_runs import (
     Start,
@@ -28,8 +28,8 @@ from orchestrator.confirmation_runs import (
 from orchestrator.locked_test import record_choice, recorded_choice
 from orchestrator.pareto_front import confirmed_of, pareto_front
 from orchestrator.progress import teller
-from orchestrator.report import CLASSICAL, STEPS
 from orchestrator.trial_records import Record
+from orchestrator.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from trainables.evaluation import Score
 from trainables.finetune import TransferConfiguration
 

@@ -3,14 +3,12 @@
 from typing import Any
 
 from orchestrator.advice_grading import grade_advice
-from orchestrator.confirmation_job import INTERPOLATED
 from orchestrator.experiment import Experiment
 from orchestrator.front_report import front_report
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import OPENING, PREFIX, openings
 from orchestrator.report import (
     Arm,
-    ArmName,
     Candidate,
     Comparison,
     CurvePoint,
@@ -28,6 +26,7 @@ from orchestrator.storage import Storage
 from orchestrator.study_report import study_report
 from orchestrator.trial_records import Record
 from orchestrator.verdicts import flags, optimism, remarks, verdict
+from orchestrator.vocabulary import INTERPOLATED, ArmName
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "bicubic",

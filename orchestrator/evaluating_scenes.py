@@ -9,20 +9,20 @@ from orchestrator.archive.objects import ObjectError
 from orchestrator.archive.pairing import is_scene, readable
 from orchestrator.archive.scoring import ScoredScene, score_scene
 from orchestrator.archive.source import gdal
+from orchestrator.file_types import TIFF
 from orchestrator.image_sets import Skipped, left_out, list_images
 from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, reason_of
 
-_TIFF = (".tif", ".tiff")
 _OF_THE_MACHINE = ("memory", "disk", "transient")
 """Kinds of errors for which a scene cannot be blamed; leaving it out would change the figures silently."""
 
 
 def are_scenes(place: Storage, paths: Sequence[str], asked: bool) -> bool:
     """Whether a set is GeoTIFF scenes: all are TIFFs, and ``asked`` or one of them at least is no plain image."""
-    if not all(path.lower().endswith(_TIFF) for path in paths):
+    if not all(path.lower().endswith(TIFF) for path in paths):
         return False
     return asked or any(_is_scene(place.child(path)) for path in paths)
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import yaml
 
 from orchestrator.artefacts import CHECKED_BYTES, Damage, damage_of, sentence
-from orchestrator.confirmation_job import INTERPOLATED
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.locked_test import PREFIX
 from orchestrator.model_files import read_model
@@ -17,6 +16,7 @@ from orchestrator.shard_reading import MANIFEST, read_manifest
 from orchestrator.stages import RECORD, Check, Vouched, check_stage
 from orchestrator.storage import Storage
 from orchestrator.trial_records import damaged_records, read_records
+from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import reason_of
 from trainables.models import CARD, WEIGHTS
 

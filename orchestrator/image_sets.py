@@ -11,11 +11,12 @@ from pathlib import PurePosixPath
 from orchestrator.archive.objects import ObjectError
 from orchestrator.experiment_images import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, nothing_found
+from orchestrator.file_types import PICTURES
 from orchestrator.scene_table import read_scene_table
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
-from trainables.images import EXTENSIONS, DecodedImage, UnreadableImageError, decode
+from trainables.images import DecodedImage, UnreadableImageError, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def list_images(place: Storage) -> FileListing:
         ImageSetError: If it is empty or holds no images.
     """
     place.check_readable()
-    listing = list_tree(place, EXTENSIONS)
+    listing = list_tree(place, PICTURES)
     if not listing.files:
-        raise ImageSetError(nothing_found(place, listing, EXTENSIONS))
+        raise ImageSetError(nothing_found(place, listing, PICTURES))
     return listing

@@ -16,8 +16,8 @@ from orchestrator.measuring import Rates, measure
 from orchestrator.pareto_front import CONFIRMED
 from orchestrator.preflight import Inputs
 from orchestrator.remaining import Remaining, remaining
-from orchestrator.report import CLASSICAL
 from orchestrator.timing import DomainRates
+from orchestrator.vocabulary import CLASSICAL
 
 _RANGE = (0.7, 1.3)
 """From the estimate to its ends."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from orchestrator.terminal import speaks_unicode
+from orchestrator.terminal import duration, speaks_unicode
 from trainables.errors import printable
 
 _LOG_SECONDS = 30
@@ -246,13 +246,6 @@ def counter(word: str, unit: str = "image") -> Iterator[Callable[[int, int], Non
 
 def _images(count: int, unit: str = "image") -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-
-
-def duration(seconds: float) -> str:
-    """A time in words."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _wide_console() -> Console:

@@ -9,35 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.study_facts import StudyFacts
-
-Verdict = Literal["better", "tie", "worse", "too few scenes"]
-"""What the interval of a difference says; ``tie`` where it holds zero, the last where it rests on too few scenes."""
-
-ArmName = Literal[
-    "bicubic",
-    "bilinear",
-    "lanczos",
-    "tv",
-    "example",
-    "zero_shot",
-    "scratch",
-    "default",
-    "feature",
-    "model",
-    "best",
-    "interpolated",
-    "front",
-]
-"""Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget.
-
-``front`` is any point of a front of quality and speed, which stands there and among no domain's arms.
-"""
-
-CLASSICAL: tuple[ArmName, ...] = ("bicubic", "bilinear", "lanczos", "tv", "example")
-"""Arms without a network; all but the interpolations need a fit."""
-
-STEPS: tuple[ArmName, ...] = ("zero_shot", "feature", "model", "best")
-"""The steps of transfer in their order."""
+from orchestrator.vocabulary import ArmName, Verdict
 
 
 class _Record(BaseModel):

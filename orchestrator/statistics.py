@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm, wilcoxon
 from scipy.stats import t as student
 
-from orchestrator.report import Verdict
+from orchestrator.vocabulary import Verdict
 
 _RESAMPLES = 10_000
 

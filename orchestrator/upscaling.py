@@ -17,23 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.archive.dicom import TIFF, DicomSettings, upscale_slice
+from orchestrator.archive.dicom import DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import Normalisation
 from orchestrator.file_listing import FileListing, list_tree, nothing_found
+from orchestrator.file_types import DICOM, INPUTS, PICTURES, TIFF
 from orchestrator.model_files import find_model
 from orchestrator.picture import available_memory, upscale_picture
 from orchestrator.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.storage import Storage
 from orchestrator.upscaling_outputs import is_whole, replaced_input
 from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of, suggestion
-from trainables.images import EXTENSIONS
 from trainables.inference import Prepared, prepared
 from trainables.precision import Precision
 from trainables.upscaling import TILE
 
 DEVICES = ("auto", "cpu", "cuda")
-DICOM = ".dcm"
-INPUTS = EXTENSIONS | {DICOM}
 _JPEG = (".jpg", ".jpeg")
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
@@ -261,18 +259,18 @@ def _work_of_file(place: Storage, out: Storage) -> _Work:
     if name.lower().endswith(DICOM):
         if suffix in (DICOM, *TIFF):
             return _Work(name, place, out)
-        if suffix in EXTENSIONS:
+        if suffix in PICTURES:
             raise UsageError(f"OUTPUT '{out.uri}' must end in .dcm or .tif, or be a folder: '{name}' is DICOM.")
         return _Work(name, place, out.child(name))
     if suffix in (".png", *_JPEG):
         return _Work(name, place, out)
-    if suffix in EXTENSIONS:
+    if suffix in PICTURES:
         raise UsageError(f"OUTPUT '{out.uri}' must end in .png or .jpg, or be a folder.")
     return _Work(name, place, out.child(f"{PurePosixPath(name).stem}.png"))
 
 
 def _works_of_folder(place: Storage, out: Storage, listing: FileListing) -> list[_Work]:
-    if PurePosixPath(out.uri).suffix.lower() in EXTENSIONS:
+    if PurePosixPath(out.uri).suffix.lower() in PICTURES:
         raise UsageError(f"OUTPUT '{out.uri}' must be a folder, because INPUT '{place.uri}' is one.")
     paths = [facts.path for facts in listing.files]
     if not paths:

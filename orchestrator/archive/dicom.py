@@ -25,6 +25,7 @@ from orchestrator.archive.dicom_grid import fit_to_grid
 from orchestrator.archive.dicom_padding import write_padding
 from orchestrator.archive.dicom_slices import Normalisation, Slice, read_slice
 from orchestrator.archive.dicom_values import DicomError, has_value, numbers
+from orchestrator.file_types import TIFF
 from orchestrator.storage import Storage
 from trainables.consistency import ConsistencyMeter
 from trainables.errors import UsageError, reason_of
@@ -33,7 +34,6 @@ from trainables.inference import Prepared
 from trainables.upscaling import TILE, upscale_values
 from trainables.version import __version__
 
-TIFF = (".tif", ".tiff")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "ImagePlanePixelSpacing", "NominalScannedPixelSpacing")
 _MOST_ROWS, _MOST_BYTES = 2**16 - 1, 2**32 - 2
 """Of an image, by the types of Rows, of Columns and of an element's length."""

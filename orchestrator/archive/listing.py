@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,19 +22,13 @@ from orchestrator.archive.objects import bucket_and_key, client, error_class
 from orchestrator.archive.scene_list import Row, key_problem, read_list
 from orchestrator.archive.workspace import WORKSPACES
 from orchestrator.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
+from orchestrator.file_types import ALL_INPUTS, LISTS, TIFF, As, is_scene, suffix_of
 from orchestrator.storage import Storage
-from orchestrator.upscaling import INPUTS
 from trainables.errors import ImageSetError, UsageError, reason_of
 
-RASTERS = frozenset({".tif", ".tiff", ".jp2", ".j2k"})
-"""Files that are scenes by their name; other images are so only where Cloud-Optimised GeoTIFFs are asked for."""
-
-LISTS = frozenset({".txt", ".csv"})
 SIDECAR = ".json"
 """What a STAC item's name ends in, after the whole name of its output."""
 
-As = Literal["auto", "cog", "png"]
-_COG = (".tif", ".tiff")
 _HEADS_AT_ONCE = 16
 
 
@@ -99,32 +93,27 @@ def list_archive(
     place, out = Storage.at(source), Storage.at(target)
     if place.remote:
         place.check_readable()
-    listed = PurePosixPath(place.uri).suffix.lower() in LISTS and _is_file(place)
+    listed = suffix_of(place.uri) in LISTS and _is_file(place)
     if not listed:
         return _of_place(place, out, as_, include, exclude)
     found = [scene for scene in _listed(place, out) if matches(scene.name, include, exclude)]
     if not found:
-        raise ImageSetError(f"'{place.uri}' holds no images or scenes ({', '.join(sorted(RASTERS | INPUTS))}).")
+        raise ImageSetError(f"'{place.uri}' holds no images or scenes ({', '.join(sorted(ALL_INPUTS))}).")
     reason = "a plain image in a list; take --as cog, or name its folder instead of the list"
     plain = ("unsupported", reason)
     scenes = [scene if scene.problem or is_scene(scene.name, as_) else replace(scene, problem=plain) for scene in found]
     return Listing(_without_collisions(scenes, out), FileListing())
 
 
-def is_scene(name: str, as_: As = "auto") -> bool:
-    """Whether a file becomes a Cloud-Optimised GeoTIFF."""
-    return as_ == "cog" or (as_ == "auto" and PurePosixPath(name).suffix.lower() in RASTERS)
-
-
 def output_key(name: str) -> str:
     """The path of a scene's output below the target."""
-    return name if name.lower().endswith(_COG) else f"{name}.tif"
+    return name if name.lower().endswith(TIFF) else f"{name}.tif"
 
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") or part == WORKSPACES for part in path.parts)
-    return path.suffix.lower() in RASTERS | INPUTS and not hidden
+    return path.suffix.lower() in ALL_INPUTS and not hidden
 
 
 def _is_file(place: Storage) -> bool:
@@ -136,17 +125,17 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
     if _is_file(place):
         name = PurePosixPath(place.uri).name
         if not _is_image(name):
-            raise ImageSetError(f"'{place.uri}' is no image or scene ({', '.join(sorted(RASTERS | INPUTS | LISTS))}).")
+            raise ImageSetError(f"'{place.uri}' is no image or scene ({', '.join(sorted(ALL_INPUTS | LISTS))}).")
         scene = _facts_of(name, place.uri, out.child(output_key(name)).uri)
         if scene.problem or is_scene(name, as_):
             return Listing([scene], FileListing())
         return Listing([], FileListing([FileFacts(name, scene.size, scene.modified, scene.version)]))
     place.check_found()
     _check_apart(place, out)
-    found = list_tree(place, RASTERS | INPUTS, include, exclude, outputs=out)
+    found = list_tree(place, ALL_INPUTS, include, exclude, outputs=out)
     scenes = [_scene_of(facts, place, out) for facts in found.files if is_scene(facts.path, as_)]
     for one in found.refused:
-        if PurePosixPath(one.path).suffix.lower() in RASTERS | INPUTS and is_scene(one.path, as_):
+        if suffix_of(one.path) in ALL_INPUTS and is_scene(one.path, as_):
             output = out.child(output_key(one.path)).uri
             scenes.append(Scene(one.path, place.child(one.path).uri, "", 0, 0.0, output, ("unreadable", one.reason)))
     left = {scene.name for scene in scenes}
@@ -156,7 +145,7 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
         refused=[one for one in found.refused if one.path not in left],
     )
     if not scenes and not plain.files:
-        raise ImageSetError(nothing_found(place, plain, RASTERS | INPUTS, "images or scenes"))
+        raise ImageSetError(nothing_found(place, plain, ALL_INPUTS, "images or scenes"))
     return Listing(_without_collisions(scenes, out), plain)
 
 
@@ -209,7 +198,7 @@ def _entry(folder: Storage, out: Storage, row: Row) -> Scene:
     below = row.name if "://" not in row.name and not row.name.startswith(("/", "~")) else source.path.lstrip("/")
     key = output_key(row.key or posixpath.normpath(below))
     if not _is_image(PurePosixPath(row.name).name):
-        return _refused(out, row, "unsupported", f"no scene by its name ({', '.join(sorted(RASTERS | INPUTS))})")
+        return _refused(out, row, "unsupported", f"no scene by its name ({', '.join(sorted(ALL_INPUTS))})")
     if problem := key_problem(key):
         return _refused(out, row, "unreadable", problem)
     return _facts_of(row.name, source.uri, out.child(key).uri)

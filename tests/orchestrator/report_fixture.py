@@ -8,10 +8,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from orchestrator.report import (
-    CLASSICAL,
     AdviceGrade,
     Arm,
-    ArmName,
     Candidate,
     Comparison,
     Configuration,
@@ -26,8 +24,8 @@ from orchestrator.report import (
     SourceReport,
     SplitCounts,
     Trial,
-    Verdict,
 )
+from orchestrator.vocabulary import CLASSICAL, ArmName, Verdict
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "Bicubic",

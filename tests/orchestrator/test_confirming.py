@@ -16,7 +16,7 @@ from orchestrator.domain_reports import domain_report
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import record_choice
 from orchestrator.model_files import read_model
-from orchestrator.report import CLASSICAL
+from orchestrator.vocabulary import CLASSICAL
 from trainables.errors import RunError
 from trainables.evaluation import Score
 from trainables.finetune import TransferConfiguration

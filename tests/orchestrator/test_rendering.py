@@ -12,8 +12,9 @@ from report_fixture import example_report
 from rich.console import Console
 
 from orchestrator.rendering import render_html
-from orchestrator.report import Report, Verdict
+from orchestrator.report import Report
 from orchestrator.report_tables import best_arm, best_yaml, gain, markdown_table, terminal_table
+from orchestrator.vocabulary import Verdict
 
 HOSTILE = "<script>alert(1)</script>|[red]$\\frac{$"
 

@@ -21,11 +21,11 @@ from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.progress import Display, new_board
 from orchestrator.reading import make_experiment
-from orchestrator.report import CLASSICAL
 from orchestrator.reporting import read_report
 from orchestrator.searching import drive_study
 from orchestrator.shards import read_split
 from orchestrator.storage import Storage
+from orchestrator.vocabulary import CLASSICAL
 from trainables.errors import RunError
 
 pytestmark = pytest.mark.cluster

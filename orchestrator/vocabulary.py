@@ -1,0 +1,35 @@
+"""Names that stages and their reports share."""
+
+from typing import Literal
+
+Verdict = Literal["better", "tie", "worse", "too few scenes"]
+"""What the interval of a difference says; ``tie`` where it holds zero, the last where it rests on too few scenes."""
+
+ArmName = Literal[
+    "bicubic",
+    "bilinear",
+    "lanczos",
+    "tv",
+    "example",
+    "zero_shot",
+    "scratch",
+    "default",
+    "feature",
+    "model",
+    "best",
+    "interpolated",
+    "front",
+]
+"""Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget.
+
+``front`` is any point of a front of quality and speed, which stands there and among no domain's arms.
+"""
+
+CLASSICAL: tuple[ArmName, ...] = ("bicubic", "bilinear", "lanczos", "tv", "example")
+"""Arms without a network; all but the interpolations need a fit."""
+
+STEPS: tuple[ArmName, ...] = ("zero_shot", "feature", "model", "best")
+"""The steps of transfer in their order."""
+
+INTERPOLATED = "interpolated"
+"""Name of the arm of averaged weights, of its runs and of its model's folder below the domain's."""
