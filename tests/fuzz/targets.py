@@ -386,7 +386,7 @@ class Dicom(Target):
     def prepare(self) -> None:
         import sys
 
-        sys.path.append(str(ROOT / "tests" / "orchestrator"))
+        sys.path.append(str(ROOT / "tests" / "helpers"))
         import torch
         from dicom_files import ct
 
