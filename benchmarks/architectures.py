@@ -21,14 +21,14 @@ from source_models import read_folder
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.architecture import Architecture
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.images import decode
-from trainables.network import Generator, SuperResolutionNet, interpolate
+from trainables.network.architecture import Architecture
+from trainables.network.network import Generator, SuperResolutionNet, interpolate
+from trainables.network.trunks import FeatureExtractor
 from trainables.optimizers import make_optimizer
 from trainables.patches import PatchPool
-from trainables.trunks import FeatureExtractor
 from trainables.upscaling import self_ensemble
 
 SCALE = 4

@@ -47,8 +47,8 @@ from orchestrator.archive.source import gdal
 from orchestrator.archive.work import Witness
 from orchestrator.model_files import FoundModel, find_model, write_model
 from orchestrator.storage import Storage
-from trainables import pretrained
-from trainables.network import SuperResolutionNet, preset
+from trainables.network import packaged as pretrained
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
 HERE = Path(__file__).parent

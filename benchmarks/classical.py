@@ -33,7 +33,7 @@ from search_spaces import find_space
 from trainables.classical import fit_baselines
 from trainables.evaluation import NamedImage, Pair, Score, Upscaler, make_pairs, score
 from trainables.images import decode
-from trainables.pretrained import load
+from trainables.network.packaged import load
 from trainables.version import __version__
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ import torch
 from step import environment
 from torch import Tensor, distributed
 
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.shared_mean import shared_mean
 
 HERE = Path(__file__).parent

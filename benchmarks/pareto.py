@@ -32,14 +32,14 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 from step import environment, in_turns
 
-from trainables import pretrained
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, mean_psnr, score
 from trainables.images import EXTENSIONS, decode
 from trainables.inference import prepared
-from trainables.models import CARD, unpack_model
-from trainables.models import WEIGHTS as WEIGHTS_FILE
-from trainables.network import SuperResolutionNet, preset
+from trainables.network import packaged as pretrained
+from trainables.network.model_files import CARD, unpack_model
+from trainables.network.model_files import WEIGHTS as WEIGHTS_FILE
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.precision import resolve
 
 HERE = Path(__file__).parent

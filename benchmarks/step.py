@@ -35,7 +35,7 @@ from trainables.allocator import keep_freed_memory
 from trainables.degradation import Degradation
 from trainables.images import EXTENSIONS, decode
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.optimizers import make_optimizer
 from trainables.patches import PatchPool, Pixels
 from trainables.precision import resolve

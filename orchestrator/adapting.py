@@ -24,7 +24,7 @@ from trainables.cross_scale import adapt, least_side, patch_that_fits
 from trainables.errors import ImageSetError, UsageError
 from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.finetune import Budget, TransferConfiguration
-from trainables.models import CARD, WEIGHTS
+from trainables.network.model_files import CARD, WEIGHTS
 
 MOST_IMAGES = 500
 """LR images that are used; of more than that, a fixed random choice."""

@@ -21,7 +21,7 @@ from trainables.domain_shift import FEWEST_SCENES, BlockShift, frechet_values, m
 from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage
 from trainables.features import TILE, block_names
-from trainables.network import frozen_depth_limit
+from trainables.network.network import frozen_depth_limit
 from trainables.observation import Observation, observe
 from trainables.samples import generate
 from trainables.scene_bootstrap import Estimate

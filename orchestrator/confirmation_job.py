@@ -13,8 +13,8 @@ from orchestrator.storage import Storage
 from orchestrator.vocabulary import CLASSICAL
 from trainables.evaluation import Pair, Upscaler, make_pairs
 from trainables.finetune import TransferConfiguration
-from trainables.models import WEIGHTS
-from trainables.network import SuperResolutionNet
+from trainables.network.model_files import WEIGHTS
+from trainables.network.network import SuperResolutionNet
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from trainables.errors import RunError
 from trainables.evaluation import Pair, run
 from trainables.images import encode_png
 from trainables.metrics import comparable, psnr
-from trainables.models import CARD, WEIGHTS
+from trainables.network.model_files import CARD, WEIGHTS
 
 _CROP = 96
 _FRONT = "front"

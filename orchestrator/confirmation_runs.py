@@ -31,8 +31,8 @@ from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import DivergedError, UsageError
 from trainables.evaluation import score
 from trainables.finetune import TransferConfiguration, TransferMethod
-from trainables.models import WEIGHTS
-from trainables.weight_average import SHARES, interpolated
+from trainables.network.model_files import WEIGHTS
+from trainables.network.weight_average import SHARES, interpolated
 
 Start = Literal["source", "features", "nothing"]
 """What a run begins with: what the experiment transfers, F_θ alone, or a fresh network."""

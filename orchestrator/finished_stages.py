@@ -18,7 +18,7 @@ from orchestrator.storage import Storage
 from orchestrator.trial_records import damaged_records, read_records
 from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import reason_of
-from trainables.models import CARD, WEIGHTS
+from trainables.network.model_files import CARD, WEIGHTS
 
 Stage = Literal["shards", "pretrain", "analysis", "search", "confirm", "report"]
 

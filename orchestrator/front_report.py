@@ -11,7 +11,7 @@ from orchestrator.report import Configuration, Difference, Front, FrontPoint
 from orchestrator.shortening import device_sentence
 from orchestrator.storage import Storage
 from orchestrator.trial_records import Record
-from trainables.models import WEIGHTS
+from trainables.network.model_files import WEIGHTS
 
 
 def front_report(experiment: Experiment, domain: str, records: list[Record], told: dict[str, Any]) -> Front | None:

@@ -1,15 +1,15 @@
-"""Models by name: a packaged one, or a folder or prefix with the two files that :mod:`trainables.models` packs."""
+"""Models by name: a packaged one, or a folder or prefix with the two files that :mod:`trainables.network.model_files` packs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.storage import Storage
-from trainables import pretrained
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of, suggestion
-from trainables.models import CARD, WEIGHTS, pack_model, unpack_model
-from trainables.network import SuperResolutionNet
+from trainables.network import packaged as pretrained
+from trainables.network.model_files import CARD, WEIGHTS, pack_model, unpack_model
+from trainables.network.network import SuperResolutionNet
 
 
 @dataclass(frozen=True, slots=True)

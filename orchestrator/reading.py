@@ -11,7 +11,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.experiment_images import SCENES, SOURCES, ImageSet, SourceModel, Target
 from orchestrator.yaml_reading import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
-from trainables.network import check_frozen_depth, preset, shortened
+from trainables.network.network import check_frozen_depth, preset, shortened
 
 
 def load_experiment(path: Path, overrides: list[str]) -> Experiment:

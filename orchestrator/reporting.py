@@ -24,7 +24,7 @@ from orchestrator.statistics import FEWEST_SCENES
 from orchestrator.storage import Storage
 from orchestrator.trial_records import Record
 from trainables.errors import UsageError
-from trainables.models import CARD
+from trainables.network.model_files import CARD
 from trainables.version import __version__
 
 REPORT = "report.json"

@@ -18,7 +18,7 @@ from orchestrator.model_files import read_model
 from orchestrator.stages import now
 from orchestrator.storage import Storage
 from trainables.finetune import TransferConfiguration
-from trainables.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
+from trainables.network.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
 from trainables.speed import ROUNDS, describe_device, output_speeds
 
 

@@ -9,7 +9,7 @@ from orchestrator.jobs import Jobs
 from orchestrator.report import Configuration
 from orchestrator.study_facts import StudyFacts, study_facts
 from orchestrator.trial_records import Record
-from trainables.network import frozen_depth_limit
+from trainables.network.network import frozen_depth_limit
 
 
 def study_report(

@@ -21,7 +21,7 @@ from orchestrator.stages import RECORD, check_stage
 from orchestrator.storage import Storage
 from orchestrator.trial_records import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
-from trainables.models import CARD, WEIGHTS
+from trainables.network.model_files import CARD, WEIGHTS
 
 EXPERIMENT = "experiment.json"
 

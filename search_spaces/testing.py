@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from search_spaces.space import TransferSpace, check_domain
-from trainables.network import SCALES
+from trainables.network.network import SCALES
 
 
 class DomainContract:

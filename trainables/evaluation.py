@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables.degradation import Degradation
 from trainables.metrics import comparable, psnr, ssim
-from trainables.network import interpolate
+from trainables.network.network import interpolate
 from trainables.patches import Pixels
 
 Upscaler = Callable[[Tensor], Tensor]

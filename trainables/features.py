@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 
 TILE = 32
 """Side of a tile in LR pixels."""

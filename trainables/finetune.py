@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from trainables.errors import DivergedError, UsageError
-from trainables.network import FrozenFrom, SuperResolutionNet
+from trainables.network.network import FrozenFrom, SuperResolutionNet
 from trainables.objective import TransferObjective
 from trainables.optimizers import descend, make_optimizer
 from trainables.patches import PatchPool

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from trainables.network import SuperResolutionNet, interpolate
+from trainables.network.network import SuperResolutionNet, interpolate
 from trainables.precision import Precision, resolve
 
 
@@ -70,7 +70,7 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
 
 
 def interpolate_by_phase(lr: Tensor, scale: int) -> Tensor:
-    """:func:`trainables.network.interpolate` with weights that are the same, to the last bit, at every pixel."""
+    """:func:`trainables.network.network.interpolate` with weights that are the same, to the last bit, at every pixel."""
     return _along_lines(_along_lines(lr.mT, scale).mT, scale)
 
 

@@ -7,7 +7,7 @@ through the optimiser's preconditioner (the *coupled* form).
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 from trainables.regularizers import Regularizer
 
 

@@ -13,7 +13,7 @@ from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage, Pair, make_pairs
 from trainables.features import TILE, block_features, tile_statistics
 from trainables.metrics import luma
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 from trainables.noise_level import noise_level
 from trainables.similarity import CrossProducts, total
 from trainables.spectra import spectral_slope

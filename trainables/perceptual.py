@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import AlexNet_Weights
 
 from trainables.errors import UsageError
-from trainables.trunks import cached_weights
+from trainables.network.trunks import cached_weights
 
 LEAST_SIDE = 64
 """Height and width in pixels below which AlexNet's layers run out of image."""

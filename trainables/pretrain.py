@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.errors import DivergedError
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 from trainables.optimizers import OptimizerName, Schedule, descend, make_optimizer
 from trainables.patches import PatchPool
 from trainables.precision import Precision, resolve

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.errors import UsageError
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 from trainables.patches import PatchPool
 
 RegularizerName = Literal["l2-sp", "l2", "features", "replay"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 from trainables.precision import resolve
 from trainables.upscaling import TILE, upscale
 

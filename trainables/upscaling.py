@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainables.errors import RunError
 from trainables.inference import Prepared
-from trainables.network import interpolate
+from trainables.network.network import interpolate
 from trainables.tiling import Grid, cut
 
 TILE = 256

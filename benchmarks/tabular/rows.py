@@ -22,10 +22,10 @@ from orchestrator.storage import Storage
 from trainables.errors import DivergedError, RunError
 from trainables.evaluation import bicubic, mean_psnr
 from trainables.finetune import TransferConfiguration
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
+from trainables.network.weight_average import SHARES as ALL_SHARES
+from trainables.network.weight_average import interpolated
 from trainables.version import __version__
-from trainables.weight_average import SHARES as ALL_SHARES
-from trainables.weight_average import interpolated
 
 SHARES = tuple(share for share in ALL_SHARES if share < 1)
 """Shares of the tuned weights that are scored beside the tuned network itself."""

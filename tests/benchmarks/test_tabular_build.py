@@ -19,8 +19,8 @@ from orchestrator.shards import read_manifest
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import UsageError
-from trainables.models import pack_model
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.model_files import pack_model
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
 SCRIPT = Path(tabular_build.__file__)

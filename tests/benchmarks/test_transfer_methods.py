@@ -20,8 +20,8 @@ from transfer.arms import (
 )
 
 from orchestrator import source_images
-from trainables.models import pack_model
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.model_files import pack_model
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
 TINY = (

@@ -95,8 +95,8 @@ class ModelFiles(Target):
     def prepare(self) -> None:
         import torch
 
-        from trainables.models import CARD, WEIGHTS, pack_model
-        from trainables.network import SuperResolutionNet, preset
+        from trainables.network.model_files import CARD, WEIGHTS, pack_model
+        from trainables.network.network import SuperResolutionNet, preset
 
         torch.manual_seed(0)
         files = pack_model(SuperResolutionNet(preset("tiny", 2)).eval(), {"value_range": {"uint16": [0, 10000]}})
@@ -116,7 +116,7 @@ class ModelFiles(Target):
     def run(self, case: bytes) -> None:
         import torch
 
-        from trainables.models import unpack_model
+        from trainables.network.model_files import unpack_model
 
         size = int.from_bytes(case[:4], "little")
         net, card = unpack_model({self._names[0]: case[4 : 4 + size], self._names[1]: case[4 + size :]})
@@ -331,7 +331,7 @@ class Scenes(Target):
         from orchestrator.archive.contract import SceneSettings
         from orchestrator.archive.scene import load_model
         from orchestrator.model_files import FoundModel
-        from trainables.network import SuperResolutionNet, preset
+        from trainables.network.network import SuperResolutionNet, preset
 
         torch.manual_seed(0)
         net = SuperResolutionNet(preset("tiny", 2)).eval()
@@ -391,7 +391,7 @@ class Dicom(Target):
         from dicom_files import ct
 
         from trainables.inference import prepared
-        from trainables.network import SuperResolutionNet, preset
+        from trainables.network.network import SuperResolutionNet, preset
 
         torch.manual_seed(0)
         self._net = prepared(SuperResolutionNet(preset("tiny", 2)).eval(), precision="float32")

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from trainables.degradation import Degradation
-from trainables.models import pack_model
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.model_files import pack_model
+from trainables.network.network import SuperResolutionNet, preset
 
 
 def net(scale: int = 4, seed: int = 0, name: str = "tiny") -> SuperResolutionNet:
@@ -30,7 +30,7 @@ def write(folder: Path, made: SuperResolutionNet, **facts: Any) -> str:
 
 def packaged(folder: Path, monkeypatch: Any) -> None:
     """Puts tiny networks in place of the models that come with the package."""
-    from trainables import pretrained
+    from trainables.network import packaged as pretrained
 
     for scale in (2, 4):
         write(folder / "weights" / f"base-x{scale}", net(scale))

@@ -11,7 +11,7 @@ from orchestrator import adapting
 from orchestrator.model_files import find_model
 from orchestrator.statistics import Interval
 from search_spaces import find_space
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
 

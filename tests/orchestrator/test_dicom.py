@@ -16,7 +16,7 @@ from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_dicom,
 from orchestrator.archive.dicom_slices import read_slice
 from trainables.errors import UsageError
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, interpolate, preset
+from trainables.network.network import SuperResolutionNet, interpolate, preset
 
 SETTINGS = DicomSettings(digest="ab" * 32, model="tiny")
 

@@ -24,7 +24,7 @@ from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import read_slice
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 
 
 @pytest.fixture(scope="module")

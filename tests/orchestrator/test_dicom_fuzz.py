@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 
 from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 
 CASES = int(os.environ.get("FUZZ_CASES", "100"))
 HOW = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=CASES < 1000)

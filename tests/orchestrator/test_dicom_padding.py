@@ -11,7 +11,7 @@ from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
 from orchestrator.archive.dicom_padding import padding_range
 from orchestrator.archive.dicom_slices import read_slice
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 
 PADDING, LIMIT = 0x00280120, 0x00280121
 OUTSIDE = np.add.outer((np.arange(40) - 20) ** 2, (np.arange(40) - 20) ** 2) > 300

@@ -16,7 +16,7 @@ from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import ImageSetError, StorageError, UsageError
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 
 
 @pytest.fixture

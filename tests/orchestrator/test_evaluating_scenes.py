@@ -26,7 +26,7 @@ from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.metrics import psnr
-from trainables.network import SuperResolutionNet, interpolate, preset
+from trainables.network.network import SuperResolutionNet, interpolate, preset
 from trainables.spectral_metrics import ergas
 
 SIZE = 64

@@ -12,7 +12,7 @@ from orchestrator import experiment_images
 from orchestrator.experiment import Experiment
 from orchestrator.reading import load_experiment, make_experiment
 from trainables.errors import UsageError
-from trainables.network import frozen_depth_limit
+from trainables.network.network import frozen_depth_limit
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [Path(orchestrator.__file__).parent / "demo.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]

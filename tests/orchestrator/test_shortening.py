@@ -31,7 +31,7 @@ from orchestrator.storage import Storage
 from orchestrator.study import study_with
 from orchestrator.study_facts import importance
 from trainables.finetune import TransferConfiguration
-from trainables.network import preset
+from trainables.network.network import preset
 
 SPEEDS = {kept: 20.0 - kept for kept in range(2, 9)}
 SHORTENING = Shortening((2, 8), preset("base", 4), SPEEDS)

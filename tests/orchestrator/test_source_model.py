@@ -27,8 +27,8 @@ from orchestrator.report import SourceReport
 from orchestrator.report_tables import terminal_table
 from orchestrator.reporting import _source
 from trainables.errors import UsageError
-from trainables.models import CARD, WEIGHTS
-from trainables.network import frozen_depth_limit, preset
+from trainables.network.model_files import CARD, WEIGHTS
+from trainables.network.network import frozen_depth_limit, preset
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from trainables.consistency import ANGLE_LIMIT, REFLECTANCE_LIMIT, SHIFT_LIMIT, Consistency, ConsistencyMeter
 from trainables.errors import UsageError
-from trainables.network import interpolate
+from trainables.network.network import interpolate
 
 SCALE = 4
 

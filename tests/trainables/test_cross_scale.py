@@ -9,7 +9,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage, make_pairs, mean_psnr
 from trainables.finetune import Budget, TransferConfiguration
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.samples import generate
 
 BLURRED = Degradation(blur=(0.6, 0.6))

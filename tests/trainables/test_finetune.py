@@ -10,8 +10,8 @@ from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
 from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
-from trainables.models import weights_of
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.model_files import weights_of
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.optimizers import descend, make_optimizer
 from trainables.patches import PatchPool
 from trainables.samples import generate

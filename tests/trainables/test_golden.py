@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from trainables.degradation import Degradation
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.patches import PatchPool
 from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import generate

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, interpolate, preset
+from trainables.network.network import SuperResolutionNet, interpolate, preset
 
 
 def trained(name, scale=4):

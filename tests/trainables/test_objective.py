@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.objective import TransferObjective, effective_lambda
 from trainables.regularizers import WeightDistance
 

@@ -6,7 +6,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage
 from trainables.features import block_features, block_names, tile_statistics
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.observation import observe
 from trainables.similarity import linear_cka, total
 

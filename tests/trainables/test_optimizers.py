@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.optimizers import Muon, inner_kernels, make_optimizer, orthogonalised
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.patches import PatchPool
 from trainables.regularizers import FeatureDistance, SourceReplay, WeightDistance, make_regularizer
 from trainables.samples import generate

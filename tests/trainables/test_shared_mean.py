@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainables import shared_mean as module
 from trainables.errors import RunError
-from trainables.network import SuperResolutionNet, preset
+from trainables.network.network import SuperResolutionNet, preset
 from trainables.shared_mean import MEMORY, share_gradients, shared_mean
 
 pytestmark = pytest.mark.skipif(not MEMORY.is_dir(), reason="no file system in memory")

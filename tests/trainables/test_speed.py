@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainables import speed
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.speed import describe_device, output_speeds
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import pretrained
 from trainables.inference import interpolate_by_phase, prepared
-from trainables.network import SuperResolutionNet, interpolate, preset
+from trainables.network import packaged as pretrained
+from trainables.network.network import SuperResolutionNet, interpolate, preset
 from trainables.tiling import Grid, cut, reflected, rows_needed
 from trainables.working_memory import SMALLEST_TILE, bytes_per_pixel, tile_within
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainables.inference import prepared
-from trainables.network import SuperResolutionNet, interpolate, preset
+from trainables.network.network import SuperResolutionNet, interpolate, preset
 from trainables.upscaling import self_ensemble, upscale, upscale_alpha, upscale_values
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from trainables.classical.luma import luma, with_luma_detail
 from trainables.errors import UsageError
-from trainables.network import interpolate
+from trainables.network.network import interpolate
 
 PATCH = 5
 """Side of an LR patch in pixels."""

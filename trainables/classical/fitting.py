@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from trainables.architecture import SCALES
 from trainables.classical.example import AnchoredRegression, collect_examples, find_anchors, learn
 from trainables.classical.interpolation import bilinear, lanczos
 from trainables.classical.reconstruction import TotalVariation
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.evaluation import Pair, Upscaler, bicubic, mean_psnr
+from trainables.network.architecture import SCALES
 from trainables.patches import PatchPool, Pixels
 
 WEIGHTS = (0.003, 0.01, 0.03, 0.1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.errors import UsageError
-from trainables.network import interpolate
+from trainables.network.network import interpolate
 
 _WEIGHTS = (0.299, 0.587, 0.114)
 """BT.601."""

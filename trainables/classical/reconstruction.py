@@ -22,7 +22,7 @@ from torch.nn import functional
 from trainables.classical.luma import with_luma_detail
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.network import interpolate
+from trainables.network.network import interpolate
 
 _SMOOTHING = 1 / 255
 """ε: total variation counts differences well below one gray level quadratically."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.architecture import (
+from trainables.network.architecture import (
     PRESETS,
     SCALES,
     Architecture,
@@ -22,7 +22,7 @@ from trainables.architecture import (
     preset,
     shortened,
 )
-from trainables.trunks import FeatureExtractor, thin_trunk, torchvision_trunk
+from trainables.network.trunks import FeatureExtractor, thin_trunk, torchvision_trunk
 
 __all__ = [
     "PRESETS",

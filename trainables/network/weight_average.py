@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from trainables.errors import UsageError
-from trainables.network import SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the tuned weights that are tried; 1 is the tuned network."""

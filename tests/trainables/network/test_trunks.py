@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet34
 
-from trainables.architecture import Architecture
 from trainables.errors import UsageError
-from trainables.trunks import load_imagenet, torchvision_trunk
+from trainables.network.architecture import Architecture
+from trainables.network.trunks import load_imagenet, torchvision_trunk
 
 STAND_IN = {"resnet18": resnet18, "resnet34": resnet34}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from trainables.errors import UsageError
-from trainables.network import Architecture, SuperResolutionNet
-from trainables.weight_average import SHARES, best_interpolation, interpolated
+from trainables.network.network import Architecture, SuperResolutionNet
+from trainables.network.weight_average import SHARES, best_interpolation, interpolated
 
 
 def network(value, **changes):

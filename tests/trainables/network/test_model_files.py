@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load, save
 
 from trainables.errors import UsageError
-from trainables.models import CARD, WEIGHTS, pack_model, unpack_model, weights_of
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.model_files import CARD, WEIGHTS, pack_model, unpack_model, weights_of
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
 ARCHITECTURE = Architecture(scale=3, family="resnet18")

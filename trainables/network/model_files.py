@@ -15,8 +15,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trainables.errors import UsageError, reason_of
-from trainables.model_card import FORMAT, architecture_of, check_stated, read_card
-from trainables.network import Architecture, SuperResolutionNet
+from trainables.network.model_card import FORMAT, architecture_of, check_stated, read_card
+from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
 __all__ = ["CARD", "FORMAT", "WEIGHTS", "pack_model", "unpack_model", "weights_of"]

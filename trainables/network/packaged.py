@@ -1,7 +1,7 @@
 """Models that come with the package, by name, such as ``base-x4``: ready to upscale with and to search from.
 
 Each is a folder of package data, ``trainables/weights/<name>/``, with the two files of
-:mod:`trainables.models`.
+:mod:`trainables.network.model_files`.
 """
 
 from importlib import resources
@@ -9,8 +9,8 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from trainables.errors import UsageError, suggestion
-from trainables.models import CARD, WEIGHTS, unpack_model
-from trainables.network import SuperResolutionNet
+from trainables.network.model_files import CARD, WEIGHTS, unpack_model
+from trainables.network.network import SuperResolutionNet
 
 
 def folder() -> Traversable:

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from trainables.errors import UsageError
-from trainables.models import pack_model, unpack_model
-from trainables.network import PRESETS, SCALES, Architecture, SuperResolutionNet, frozen_depth_limit, preset
+from trainables.network.model_files import pack_model, unpack_model
+from trainables.network.network import PRESETS, SCALES, Architecture, SuperResolutionNet, frozen_depth_limit, preset
 
 SMALL = {
     "thin": Architecture(scale=2, width=4, depth=2),

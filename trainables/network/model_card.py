@@ -4,9 +4,9 @@ import json
 import math
 from typing import Any
 
-from trainables.architecture import Architecture
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of
+from trainables.network.architecture import Architecture
 from trainables.version import __version__
 
 FORMAT = 2

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, resnet
 
-from trainables.architecture import Architecture
 from trainables.errors import UsageError
+from trainables.network.architecture import Architecture
 
 _IMAGENET = {"resnet18": resnet.ResNet18_Weights.IMAGENET1K_V1, "resnet34": resnet.ResNet34_Weights.IMAGENET1K_V1}
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from trainables import pretrained
 from trainables.errors import UsageError
-from trainables.models import CARD, WEIGHTS, pack_model
-from trainables.network import SuperResolutionNet, preset
+from trainables.network import packaged as pretrained
+from trainables.network.model_files import CARD, WEIGHTS, pack_model
+from trainables.network.network import SuperResolutionNet, preset
 
 
 @pytest.fixture
