@@ -23,12 +23,12 @@ from torch.nn import functional
 
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
-from trainables.images import decode
+from trainables.images.codec import decode
+from trainables.images.patch_pool import PatchPool
 from trainables.network.architecture import Architecture
 from trainables.network.network import Generator, SuperResolutionNet, interpolate
 from trainables.network.trunks import FeatureExtractor
 from trainables.optimizers import make_optimizer
-from trainables.patches import PatchPool
 from trainables.upscaling import self_ensemble
 
 SCALE = 4

@@ -41,12 +41,12 @@ if importlib.util.find_spec("scipy") is None:
 
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
-from trainables.images import EXTENSIONS, decode, encode_png
+from trainables.images.codec import EXTENSIONS, decode, encode_png
+from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference import prepared
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.optimizers import descend, make_optimizer
-from trainables.patches import PatchPool, Pixels
 from trainables.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.samples import generate
 

@@ -40,8 +40,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from trainables.degradation import Degradation
-from trainables.images import decode, encode_png
-from trainables.patches import MARGIN, PatchPool, smallest_image
+from trainables.images.codec import decode, encode_png
+from trainables.images.patch_pool import MARGIN, PatchPool, smallest_image
 
 HERE = Path(__file__).parent
 SCALE, LR_PATCH, BATCH = 4, 32, 16
@@ -189,7 +189,7 @@ def pool(row: Row, place: str) -> Pairs:
     if "Ray" in row.loader:
         read = _ray_reader(shards)
     else:
-        from trainables.parquet import read_parquet_images
+        from trainables.images.parquet import read_parquet_images
 
         files = split_files(shards, "train")
 

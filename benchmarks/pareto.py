@@ -34,7 +34,7 @@ from step import environment, in_turns
 
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, mean_psnr, score
-from trainables.images import EXTENSIONS, decode
+from trainables.images.codec import EXTENSIONS, decode
 from trainables.inference import prepared
 from trainables.network import packaged as pretrained
 from trainables.network.model_files import CARD, unpack_model

@@ -32,9 +32,9 @@ from orchestrator.image_sets import SourceFile
 from orchestrator.shards import build_shards, split_files
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
+from trainables.images.parquet import read_parquet_images
+from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.parquet import read_parquet_images
-from trainables.patches import PatchPool, Pixels
 from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import generate
 

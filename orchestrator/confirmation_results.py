@@ -13,7 +13,7 @@ from orchestrator.storage import Storage
 from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import RunError
 from trainables.evaluation import Pair, run
-from trainables.images import encode_png
+from trainables.images.codec import encode_png
 from trainables.metrics import comparable, psnr
 from trainables.network.model_files import CARD, WEIGHTS
 

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Literal
 
-from trainables.images import EXTENSIONS
+from trainables.images.codec import EXTENSIONS
 
 PICTURES = EXTENSIONS
 """Plain images, in small letters with the dot, as all endings here."""

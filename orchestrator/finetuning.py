@@ -17,9 +17,9 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
-from trainables.patches import PatchPool, Pixels, smallest_image
 from trainables.seeding import restart
 
 _HELD_IMAGES = 500

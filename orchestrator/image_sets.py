@@ -16,7 +16,7 @@ from orchestrator.scene_table import read_scene_table
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
-from trainables.images import DecodedImage, UnreadableImageError, decode
+from trainables.images.codec import DecodedImage, UnreadableImageError, decode
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import ray.train
 from orchestrator.shard_reading import packed_files
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
-from trainables.parquet import COLUMNS, PackedFile, check_file, packed_images, read_parquet_images, shares_of
-from trainables.patches import Pixels
+from trainables.images.parquet import COLUMNS, PackedFile, check_file, packed_images, read_parquet_images, shares_of
+from trainables.images.patch_pool import Pixels
 
 if TYPE_CHECKING:
     import ray.data

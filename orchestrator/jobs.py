@@ -20,8 +20,8 @@ from orchestrator.storage import Storage
 from orchestrator.study import StudyJob
 from orchestrator.trial_records import Record, read_records
 from trainables.finetune import TransferConfiguration
+from trainables.images.patch_pool import smallest_image
 from trainables.network.model_files import CARD
-from trainables.patches import smallest_image
 
 SOURCE = "source"
 

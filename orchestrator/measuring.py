@@ -19,7 +19,7 @@ import torch
 from orchestrator.experiment import Experiment
 from orchestrator.image_sets import Skipped, SourceFile, read_image
 from orchestrator.timing import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
-from trainables.patches import Pixels
+from trainables.images.patch_pool import Pixels
 from trainables.speed import processor
 
 _SAMPLED = 6

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.errors import UnreadableImageError
-from trainables.image_formats import tiff_tags
-from trainables.image_metadata import read_metadata
-from trainables.images import DecodedImage, decode, encode_jpeg, encode_png
+from trainables.images.codec import DecodedImage, decode, encode_jpeg, encode_png
+from trainables.images.formats import tiff_tags
+from trainables.images.metadata import read_metadata
 from trainables.inference import Prepared
 from trainables.upscaling import upscale, upscale_alpha
 

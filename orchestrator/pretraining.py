@@ -26,8 +26,8 @@ from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.evaluation import bicubic, make_pairs, mean_psnr
+from trainables.images.patch_pool import PatchPool
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.patches import PatchPool
 from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
 from trainables.shared_mean import WORKER_LOST, share_gradients
 

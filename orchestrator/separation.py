@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from orchestrator.shard_reading import PICTURES, parts_of, read_manifest, read_rows
 from orchestrator.storage import Storage
-from trainables.pictures import picture_digest
+from trainables.images.picture_digest import picture_digest
 
 SEPARATION = "separation.json"
 """Below an experiment's shards: for which builds of its sets it is known that they are apart."""

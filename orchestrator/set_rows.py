@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.image_sets import Skipped, SourceFile, read_image
 from trainables.errors import ImageSetError, printable, reason_of
-from trainables.pictures import look, picture_digest
+from trainables.images.picture_digest import look, picture_digest
 
 Row = dict[str, Any]
 """A row: the columns of a shard, and beside them ``test``, ``picture`` and ``look``, which are not packed."""

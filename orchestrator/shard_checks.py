@@ -15,9 +15,9 @@ from orchestrator.shard_reading import read_manifest
 from orchestrator.shards import SPLITS, digest_of_rows, unnamed_parts
 from orchestrator.storage import Storage
 from trainables.errors import RunError, reason_of
-from trainables.images import decode
-from trainables.parquet import COLUMNS
-from trainables.pictures import picture_digest
+from trainables.images.codec import decode
+from trainables.images.parquet import COLUMNS
+from trainables.images.picture_digest import picture_digest
 
 _THREADS = 4
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError
 from trainables.evaluation import NamedImage
-from trainables.parquet import (
+from trainables.images.parquet import (
     BATCH,
     COLUMNS,
     REMEDY,

@@ -27,7 +27,7 @@ from orchestrator.split_notes import split_notes
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
-from trainables.parquet import index_digest
+from trainables.images.parquet import index_digest
 
 SPLITS = ("train", "validation", "test")
 FILE_BYTES, GROUP_BYTES = 64 * 2**20, 4 * 2**20

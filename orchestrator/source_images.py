@@ -11,7 +11,7 @@ from itertools import islice
 from orchestrator.shard_reading import read_split
 from orchestrator.storage import Storage
 from trainables.evaluation import NamedImage
-from trainables.patches import Pixels
+from trainables.images.patch_pool import Pixels
 from trainables.samples import generate
 
 _REPLAYED = 192

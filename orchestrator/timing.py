@@ -17,9 +17,9 @@ from orchestrator.experiment import Finetuning, Pretraining
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
 from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.patches import PatchPool, Pixels
 from trainables.pretrain import PretrainSettings, pretrain
 from trainables.shared_mean import share_gradients
 

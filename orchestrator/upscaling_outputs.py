@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.storage import Storage
-from trainables.png_chunks import SIGNATURE, Chunk
+from trainables.images.png_chunks import SIGNATURE, Chunk
 
 _PNG_END = Chunk(b"IEND", b"").encoded()
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"

@@ -11,7 +11,7 @@ import scipy.ndimage
 import torch
 import without_scipy
 
-from trainables.images import encode_png
+from trainables.images.codec import encode_png
 from trainables.samples import generate
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "gpu.py"

@@ -13,9 +13,9 @@ import torch
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.images.patch_pool import MARGIN, PatchPool, Pixels, smallest_image
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
-from trainables.patches import MARGIN, PatchPool, Pixels, smallest_image
 
 LARGEST_PATCH, SMALLEST_PATCH = 32, 8
 """Sides of a patch after degrading, in pixels."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from trainables.degradation import Degradation
+from trainables.images.patch_pool import Pixels
 from trainables.metrics import comparable, psnr, ssim
 from trainables.network.network import interpolate
-from trainables.patches import Pixels
 
 Upscaler = Callable[[Tensor], Tensor]
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from trainables.errors import DivergedError, UsageError
+from trainables.images.patch_pool import PatchPool
 from trainables.network.network import FrozenFrom, SuperResolutionNet
 from trainables.objective import TransferObjective
 from trainables.optimizers import descend, make_optimizer
-from trainables.patches import PatchPool
 from trainables.regularizers import RegularizerName, make_regularizer
 
 

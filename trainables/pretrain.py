@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.errors import DivergedError
+from trainables.images.patch_pool import PatchPool
 from trainables.network.network import SuperResolutionNet
 from trainables.optimizers import OptimizerName, Schedule, descend, make_optimizer
-from trainables.patches import PatchPool
 from trainables.precision import Precision, resolve
 
 STATE, HISTORY = "state.safetensors", "history.json"

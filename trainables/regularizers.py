@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.errors import UsageError
+from trainables.images.patch_pool import PatchPool
 from trainables.network.network import SuperResolutionNet
-from trainables.patches import PatchPool
 
 RegularizerName = Literal["l2-sp", "l2", "features", "replay"]
 

@@ -16,9 +16,9 @@ from orchestrator.stages import fingerprint, run_stage
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.finetune import Budget
+from trainables.images.patch_pool import smallest_image
 from trainables.network.model_files import CARD
 from trainables.network.network import frozen_depth_limit
-from trainables.patches import smallest_image
 
 VALIDATION_SHARE = 0.2
 

@@ -21,9 +21,9 @@ from orchestrator.storage import Storage
 from trainables.cross_scale import adapt
 from trainables.errors import DivergedError
 from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
+from trainables.images.patch_pool import Pixels
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import SHARES, interpolated
-from trainables.patches import Pixels
 from trainables.version import __version__
 from transfer.arms import LR_ALONE, MODEL, Candidate
 

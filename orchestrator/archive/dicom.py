@@ -29,7 +29,7 @@ from orchestrator.file_types import TIFF
 from orchestrator.storage import Storage
 from trainables.consistency import ConsistencyMeter
 from trainables.errors import UsageError, reason_of
-from trainables.hidden_colour import nearest
+from trainables.images.hidden_colour import nearest
 from trainables.inference import Prepared
 from trainables.upscaling import TILE, upscale_values
 from trainables.version import __version__

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pydicom import DataElement, Dataset
 
-from trainables.images import UnreadableImageError
+from trainables.images.codec import UnreadableImageError
 
 
 def on_one_line(text: str) -> str:

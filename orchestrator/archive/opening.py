@@ -20,7 +20,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from orchestrator.archive.contract import SceneError
-from trainables.image_formats import TIFF_STARTS
+from trainables.images.formats import TIFF_STARTS
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What rasterio raises; a failing copy raises GDAL's own class, which is no RasterioError."""

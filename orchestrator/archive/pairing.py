@@ -21,7 +21,7 @@ from orchestrator.archive.footprint import filled, nudge
 from orchestrator.archive.source import Scene
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
-from trainables.images import UnreadableImageError
+from trainables.images.codec import UnreadableImageError
 
 _REACH = 8
 """How far, in LR pixels, values are continued into what has none; beyond, the band's mean stands for them."""

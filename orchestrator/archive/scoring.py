@@ -28,7 +28,7 @@ from orchestrator.archive.values import Normalisation, band_text
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.evaluation import Upscaler
-from trainables.images import UnreadableImageError
+from trainables.images.codec import UnreadableImageError
 from trainables.inference import Prepared
 from trainables.metrics import psnr, ssim
 from trainables.spectral_metrics import ergas, sam, scc

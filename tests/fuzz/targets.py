@@ -313,7 +313,7 @@ class Images(Target):
         return mutated_bytes(rng.choice(self._files), rng)
 
     def run(self, case: bytes) -> None:
-        from trainables.images import decode
+        from trainables.images.codec import decode
 
         image = decode(case, keep_alpha=len(case) % 2 == 0)
         _require(image.pixels.dtype == np.uint8 and image.pixels.ndim == 3, "pixels are no uint8 (H, W, C)")

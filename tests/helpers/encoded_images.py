@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from trainables.png_chunks import SIGNATURE, Chunk
+from trainables.images.png_chunks import SIGNATURE, Chunk
 
 
 def picture(height: int = 40, width: int = 48, channels: int = 3) -> np.ndarray:

@@ -19,7 +19,7 @@ from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import Jobs
 from orchestrator.sampling import _seed_of
 from orchestrator.storage import Storage
-from trainables.pictures import picture_digest
+from trainables.images.picture_digest import picture_digest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fingerprints.json"
 SPEED = {"search": {"kept_blocks": [1, 2], "cpus_per_trial": 2.0}}

@@ -8,7 +8,7 @@ from orchestrator.ingest import Ingest, direct
 from orchestrator.shards import build_shards, read_split
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
-from trainables.images import encode_png
+from trainables.images.codec import encode_png
 
 
 @pytest.fixture

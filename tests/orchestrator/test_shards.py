@@ -21,7 +21,7 @@ from orchestrator.shard_checks import check_sound, verify_shards
 from orchestrator.shards import build_shards, read_manifest, read_split, split_files
 from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, RunError, UsageError
-from trainables.images import decode
+from trainables.images.codec import decode
 
 SHARES = {"validation": 0.2, "test": 0.2}
 SIDE = 32

@@ -19,7 +19,7 @@ from orchestrator.file_listing import list_tree
 from orchestrator.image_sets import Skipped, list_images, read_image
 from orchestrator.storage import Storage
 from trainables.errors import RunError, StorageError, reason_of
-from trainables.images import encode_png
+from trainables.images.codec import encode_png
 
 BUSY = [(503, "SlowDown"), (500, "InternalError"), (502, ""), (504, ""), (429, "TooManyRequests"), (429, ""), (0, "")]
 

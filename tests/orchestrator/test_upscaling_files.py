@@ -17,7 +17,7 @@ import tiny_models
 from PIL import Image
 
 from orchestrator import cli, cli_upscale, picture, upscaling
-from trainables.images import decode, encode_png
+from trainables.images.codec import decode, encode_png
 from trainables.inference import prepared
 from trainables.upscaling import upscale
 

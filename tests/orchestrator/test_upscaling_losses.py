@@ -19,9 +19,9 @@ from orchestrator.picture import available_memory, upscale_picture
 from orchestrator.storage import Storage
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UnreadableImageError, UsageError
-from trainables.images import decode
+from trainables.images.codec import decode
+from trainables.images.png_chunks import Chunk, read_chunks, with_chunks
 from trainables.inference import prepared
-from trainables.png_chunks import Chunk, read_chunks, with_chunks
 
 PIXELS = np.random.default_rng(3).integers(1, 256, (16, 24, 3), dtype=np.uint8)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -9,7 +9,7 @@ import tiny_models
 from orchestrator.storage import Storage
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UsageError
-from trainables.images import decode
+from trainables.images.codec import decode
 
 pytestmark = pytest.mark.s3
 

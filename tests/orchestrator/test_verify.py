@@ -23,7 +23,7 @@ from orchestrator.image_sets import list_files
 from orchestrator.shard_reading import read_files, read_manifest
 from orchestrator.shards import build_shards
 from orchestrator.storage import Storage
-from trainables.images import encode_png
+from trainables.images.codec import encode_png
 
 
 def verified(rayscale, place):

@@ -19,9 +19,9 @@ from orchestrator.upscaling import Settings, upscale_images
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, make_pairs, score
 from trainables.finetune import Budget, TransferConfiguration, finetune
+from trainables.images.patch_pool import PatchPool
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.patches import PatchPool
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import torch
 import torchvision
 
 from trainables.degradation import Degradation
+from trainables.images.patch_pool import PatchPool
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.patches import PatchPool
 from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import generate
 

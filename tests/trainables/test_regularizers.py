@@ -6,8 +6,8 @@ from torch import nn
 
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
+from trainables.images.patch_pool import PatchPool
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.patches import PatchPool
 from trainables.regularizers import FeatureDistance, SourceReplay, WeightDistance, make_regularizer
 from trainables.samples import generate
 

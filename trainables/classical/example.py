@@ -110,7 +110,7 @@ def collect_examples(batches: Iterable[tuple[Tensor, Tensor]], scale: int, seed:
     """Cuts training patches from pairs of LR (N, 3, P, P) and HR (N, 3, r·P, r·P), P being 5 or more.
 
     Args:
-        batches: Pairs as :class:`trainables.patches.PatchPool` draws them.
+        batches: Pairs as :class:`trainables.images.patch_pool.PatchPool` draws them.
         scale: Scale factor r.
         seed: Chooses the patches.
     """

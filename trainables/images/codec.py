@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from trainables import image_formats, png_chunks
 from trainables.errors import UnreadableImageError as UnreadableImageError
-from trainables.exif import orientation
-from trainables.hidden_colour import filled
+from trainables.images import formats as image_formats
+from trainables.images import png_chunks
+from trainables.images.exif import orientation
+from trainables.images.hidden_colour import filled
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _TO_GRAY = {"1", "L", "LA"}
@@ -71,7 +72,7 @@ def decode(data: bytes, least_side: int = 1, keep_alpha: bool = False, checked: 
     """Decodes one 8-bit image completely, turned as its EXIF orientation says.
 
     Gray stays gray, alpha is dropped or handed over apart, palette and CMYK images become RGB. Fully transparent pixels
-    get the colour of the nearest one that is not (:mod:`trainables.hidden_colour`). Deeper images and those with
+    get the colour of the nearest one that is not (:mod:`trainables.images.hidden_colour`). Deeper images and those with
     further bands are refused rather than squeezed into 8 bits or cut to three bands, because the right window and the
     right bands are the owner's choice.
 

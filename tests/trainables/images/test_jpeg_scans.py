@@ -8,8 +8,8 @@ from encoded_images import encoded, picture
 from PIL import Image
 
 from trainables.errors import UnreadableImageError
-from trainables.images import decode
-from trainables.jpeg_scans import can_hold, read_scans
+from trainables.images.codec import decode
+from trainables.images.jpeg_scans import can_hold, read_scans
 
 PIXELS = picture(160, 200)
 KINDS = {

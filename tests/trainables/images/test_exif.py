@@ -7,8 +7,8 @@ import pytest
 from encoded_images import encoded, exif, picture, turned
 from PIL import Image
 
-from trainables.exif import orientation, upright_xmp, upscaled_exif
-from trainables.images import decode
+from trainables.images.codec import decode
+from trainables.images.exif import orientation, upright_xmp, upscaled_exif
 
 PIXELS = picture(20, 30)
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6" dc:title="Sea"/></x:xmpmeta>'

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.images import decode
-from trainables.pictures import look, picture_digest
+from trainables.images.codec import decode
+from trainables.images.picture_digest import look, picture_digest
 
 
 def noise(*shape, seed=0):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import image_buffer
-from trainables.image_buffer import ImageBuffer, copy_walks, gather_walks
+from trainables.images import image_buffer
+from trainables.images.image_buffer import ImageBuffer, copy_walks, gather_walks
 
 
 def picture(seed, height, width, channels=3):

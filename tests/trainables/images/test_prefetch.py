@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from trainables.prefetch import Prefetch
+from trainables.images.prefetch import Prefetch
 
 
 def threads():

@@ -9,9 +9,9 @@ import pytest
 from encoded_images import encoded, picture, png, with_tag
 from PIL import Image
 
-from trainables import image_formats
-from trainables.image_formats import MOST_PIXELS, MOST_SIDE, check_size, format_of, open_image
-from trainables.images import UnreadableImageError, decode
+from trainables.images import formats as image_formats
+from trainables.images.codec import UnreadableImageError, decode
+from trainables.images.formats import MOST_PIXELS, MOST_SIDE, check_size, format_of, open_image
 
 PIXELS = picture()
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n%%EOF\n"

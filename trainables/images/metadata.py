@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import ImageFile
 
-from trainables.exif import orientation, upright_xmp, upscaled_exif
-from trainables.image_formats import open_image, tiff_tags
-from trainables.images import exif_of, xmp_of
-from trainables.png_chunks import Chunk, read_chunks
+from trainables.images.codec import exif_of, xmp_of
+from trainables.images.exif import orientation, upright_xmp, upscaled_exif
+from trainables.images.formats import open_image, tiff_tags
+from trainables.images.png_chunks import Chunk, read_chunks
 
 _COLOUR = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"mDCv", b"cLLI", b"cLLi"})
 _TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.patches import PatchPool, smallest_image
+from trainables.images.patch_pool import PatchPool, smallest_image
 from trainables.samples import generate
 
 NOISY = Degradation(noise=(0.0, 0.1))

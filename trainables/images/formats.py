@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from trainables import jpeg_scans, png_chunks
 from trainables.errors import UnreadableImageError
+from trainables.images import jpeg_scans, png_chunks
 
 MOST_PIXELS = 1 << 29
 """537 million: a picture of that size takes 2 to 4 GB while it is decoded."""

@@ -11,8 +11,8 @@ import pytest
 from pyarrow import fs
 
 from trainables.errors import RunError
-from trainables.images import encode_png
-from trainables.parquet import FileRows, equal_shares, read_parquet_images
+from trainables.images.codec import encode_png
+from trainables.images.parquet import FileRows, equal_shares, read_parquet_images
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from encoded_images import encoded, picture
 from PIL import Image
 
-from trainables.hidden_colour import filled
-from trainables.images import UnreadableImageError, decode
+from trainables.images.codec import UnreadableImageError, decode
+from trainables.images.hidden_colour import filled
 
 PIXELS = picture(32, 32)
 ALPHA = np.zeros((32, 32), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.images import UnreadableImageError, decode, encode_png
+from trainables.images.codec import UnreadableImageError, decode, encode_png
 
 TURNED = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
@@ -146,7 +146,7 @@ def test_whatever_a_decoder_raises_is_said_of_the_file(monkeypatch, error, words
     def fail(data):
         raise error
 
-    monkeypatch.setattr("trainables.image_formats.open_image", fail)
+    monkeypatch.setattr("trainables.images.formats.open_image", fail)
     with pytest.raises(UnreadableImageError, match=words):
         decode(encode_png(PIXELS[..., :3]))
 
@@ -155,6 +155,6 @@ def test_an_interruption_is_nobodys_fault(monkeypatch):
     def interrupt(data):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainables.image_formats.open_image", interrupt)
+    monkeypatch.setattr("trainables.images.formats.open_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
         decode(encode_png(PIXELS[..., :3]))

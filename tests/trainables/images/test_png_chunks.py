@@ -8,9 +8,9 @@ import pytest
 from encoded_images import encoded, picture, png
 from PIL import Image
 
-from trainables import png_chunks
-from trainables.images import UnreadableImageError, decode
-from trainables.png_chunks import SIGNATURE, Chunk, check_rows, read_chunks, with_chunks
+from trainables.images import png_chunks
+from trainables.images.codec import UnreadableImageError, decode
+from trainables.images.png_chunks import SIGNATURE, Chunk, check_rows, read_chunks, with_chunks
 
 PIXELS = picture(100, 100)
 ROWS = b"".join(b"\0" + row.tobytes() for row in PIXELS)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from trainables.errors import RayScaleError, RunError, reason_of
-from trainables.images import decode
-from trainables.prefetch import Prefetch
+from trainables.images.codec import decode
+from trainables.images.prefetch import Prefetch
 
 COLUMNS = ("image", "sha256", "origin", "scene_id")
 """Columns that every reader needs: the encoded image, its digest, its name and its scene."""

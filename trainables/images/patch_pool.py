@@ -16,8 +16,8 @@ from torch import Tensor
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.image_buffer import ImageBuffer, to_device
-from trainables.prefetch import Prefetch
+from trainables.images.image_buffer import ImageBuffer, to_device
+from trainables.images.prefetch import Prefetch
 
 Pixels = NDArray[np.uint8]
 
