@@ -26,7 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MUTMUT = [str(Path(sys.executable).with_name("mutmut"))]
-FIRST = "trainables.tiling.x_cut__mutmut_1"
+FIRST = "trainables.inference.tiling.x_cut__mutmut_1"
 """Any mutant: running it alone makes mutmut write all of them."""
 
 SENTENCE = re.compile(r"""[fr]*(["'])[^"']* [^"']*\1""")

@@ -35,12 +35,12 @@ from step import environment, in_turns
 from trainables.degradation import Degradation
 from trainables.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, mean_psnr, score
 from trainables.images.codec import EXTENSIONS, decode
-from trainables.inference import prepared
+from trainables.inference.precision import resolve
+from trainables.inference.prepare import prepared
 from trainables.network import packaged as pretrained
 from trainables.network.model_files import CARD, unpack_model
 from trainables.network.model_files import WEIGHTS as WEIGHTS_FILE
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.precision import resolve
 
 HERE = Path(__file__).parent
 SETS = ("Set5", "Set14", "BSD100")

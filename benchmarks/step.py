@@ -31,14 +31,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.allocator import keep_freed_memory
 from trainables.degradation import Degradation
 from trainables.images.codec import EXTENSIONS, decode
 from trainables.images.patch_pool import PatchPool, Pixels
-from trainables.inference import prepared
+from trainables.inference.allocator import keep_freed_memory
+from trainables.inference.precision import resolve
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.optimizers import make_optimizer
-from trainables.precision import resolve
 from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import write_samples
 

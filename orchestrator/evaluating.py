@@ -27,10 +27,10 @@ from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
-from trainables.inference import Prepared, prepared
+from trainables.inference.precision import Precision
+from trainables.inference.prepare import Prepared, prepared
+from trainables.inference.upscale import upscale
 from trainables.perceptual import Lpips
-from trainables.precision import Precision
-from trainables.upscaling import upscale
 
 
 @dataclass(frozen=True, slots=True)

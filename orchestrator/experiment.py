@@ -11,9 +11,9 @@ from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.finetune import Budget, TransferMethod
+from trainables.inference.precision import Precision
 from trainables.network.network import Architecture, FrozenFrom, frozen_depth_limit, preset
 from trainables.optimizers import OptimizerName
-from trainables.precision import Precision
 from trainables.regularizers import RegularizerName
 
 MOST_TRIALS = 100_000

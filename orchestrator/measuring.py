@@ -20,7 +20,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.image_sets import Skipped, SourceFile, read_image
 from orchestrator.timing import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
 from trainables.images.patch_pool import Pixels
-from trainables.speed import processor
+from trainables.inference.speed import processor
 
 _SAMPLED = 6
 """Images of each set that are read."""

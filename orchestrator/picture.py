@@ -8,8 +8,8 @@ from trainables.errors import UnreadableImageError
 from trainables.images.codec import DecodedImage, decode, encode_jpeg, encode_png
 from trainables.images.formats import tiff_tags
 from trainables.images.metadata import read_metadata
-from trainables.inference import Prepared
-from trainables.upscaling import upscale, upscale_alpha
+from trainables.inference.prepare import Prepared
+from trainables.inference.upscale import upscale, upscale_alpha
 
 _GDAL_NODATA = 42113
 _WAY_OUT = "cut it into pieces, or save it as a GeoTIFF, which is upscaled in bounded memory"

@@ -18,8 +18,8 @@ from orchestrator.model_files import read_model
 from orchestrator.stages import now
 from orchestrator.storage import Storage
 from trainables.finetune import TransferConfiguration
+from trainables.inference.speed import ROUNDS, describe_device, output_speeds
 from trainables.network.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
-from trainables.speed import ROUNDS, describe_device, output_speeds
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ from orchestrator.sidecars import ENDINGS, by_small_letters, files_beside, lost_
 from orchestrator.storage import Storage
 from orchestrator.upscaling_outputs import is_whole, replaced_input
 from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of, suggestion
-from trainables.inference import Prepared, prepared
-from trainables.precision import Precision
-from trainables.upscaling import TILE
+from trainables.inference.precision import Precision
+from trainables.inference.prepare import Prepared, prepared
+from trainables.inference.upscale import TILE
 
 DEVICES = ("auto", "cpu", "cuda")
 _JPEG = (".jpg", ".jpeg")

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from trainables.errors import DivergedError
 from trainables.images.patch_pool import PatchPool
+from trainables.inference.precision import Precision, resolve
 from trainables.network.network import SuperResolutionNet
 from trainables.optimizers import OptimizerName, Schedule, descend, make_optimizer
-from trainables.precision import Precision, resolve
 
 STATE, HISTORY = "state.safetensors", "history.json"
 Files = dict[str, bytes]
@@ -33,7 +33,7 @@ class PretrainSettings:
         checkpoint_every: Steps between two checkpoints, a multiple of ``report_every``.
         seed: Start of all randomness; each worker and each step derives its own.
         optimizer: ``muon`` or ``adam``.
-        precision: What convolutions compute in; see :mod:`trainables.precision`.
+        precision: What convolutions compute in; see :mod:`trainables.inference.precision`.
     """
 
     steps: int

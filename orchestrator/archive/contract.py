@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import RayScaleError, UsageError
-from trainables.inference import Prepared
-from trainables.precision import Precision
+from trainables.inference.precision import Precision
+from trainables.inference.prepare import Prepared
 
 Rows = tuple[int, int]
 Normalisation = Literal["auto", "dtype", "scales"] | tuple[float, float]

@@ -30,8 +30,8 @@ from orchestrator.storage import Storage
 from trainables.consistency import ConsistencyMeter
 from trainables.errors import UsageError, reason_of
 from trainables.images.hidden_colour import nearest
-from trainables.inference import Prepared
-from trainables.upscaling import TILE, upscale_values
+from trainables.inference.prepare import Prepared
+from trainables.inference.upscale import TILE, upscale_values
 from trainables.version import __version__
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "ImagePlanePixelSpacing", "NominalScannedPixelSpacing")
@@ -69,7 +69,7 @@ def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettin
     Args:
         path: DICOM file, local or ``s3://``.
         out_path: Where the output goes, whole or not at all: ``.dcm``, or ``.tif`` for the stored values alone.
-        net: The network, from :func:`trainables.inference.prepared`; float32 serves 16 bits best.
+        net: The network, from :func:`trainables.inference.prepare.prepared`; float32 serves 16 bits best.
         settings: How.
 
     Returns:

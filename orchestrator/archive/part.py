@@ -23,9 +23,9 @@ from orchestrator.archive.footprint import enlarged, enlarged_alpha, filled, nud
 from orchestrator.archive.raw import create_raw, writing
 from orchestrator.archive.source import Scene, Strip
 from orchestrator.archive.values import Group, Normalisation
-from trainables.inference import Prepared
-from trainables.tiling import Grid, Tile, cut, rows_needed
-from trainables.working_memory import SMALLEST_TILE, tile_within
+from trainables.inference.prepare import Prepared
+from trainables.inference.tiling import Grid, Tile, cut, rows_needed
+from trainables.inference.working_memory import SMALLEST_TILE, tile_within
 
 _ROWS_AT_ONCE = 32
 """HR rows that are rounded at once on a CPU: they stay in its cache."""

@@ -37,7 +37,7 @@ from orchestrator.feasibility import Resources
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError, reason_of
-from trainables.precision import Precision, resolve
+from trainables.inference.precision import Precision, resolve
 
 _FORMAT = "archive-1"
 """Changes with what an output's bytes depend on beside model and settings: this package's own way of making it."""

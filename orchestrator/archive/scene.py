@@ -39,10 +39,10 @@ from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.stac import NO_GEOMETRY, make_item
 from orchestrator.archive.values import band_text
 from orchestrator.model_files import FoundModel
-from trainables.allocator import keep_freed_memory
 from trainables.errors import UsageError
-from trainables.inference import prepared
-from trainables.working_memory import LARGEST_TILE, bytes_per_pixel
+from trainables.inference.allocator import keep_freed_memory
+from trainables.inference.prepare import prepared
+from trainables.inference.working_memory import LARGEST_TILE, bytes_per_pixel
 
 
 def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:

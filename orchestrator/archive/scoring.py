@@ -29,11 +29,11 @@ from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.evaluation import Upscaler
 from trainables.images.codec import UnreadableImageError
-from trainables.inference import Prepared
+from trainables.inference.prepare import Prepared
+from trainables.inference.upscale import self_ensemble
+from trainables.inference.working_memory import bytes_per_pixel
 from trainables.metrics import psnr, ssim
 from trainables.spectral_metrics import ergas, sam, scc
-from trainables.upscaling import self_ensemble
-from trainables.working_memory import bytes_per_pixel
 
 LEAST_LR_SIDE = 16
 _KERNEL_RADIUS = 4

@@ -390,7 +390,7 @@ class Dicom(Target):
         import torch
         from dicom_files import ct
 
-        from trainables.inference import prepared
+        from trainables.inference.prepare import prepared
         from trainables.network.network import SuperResolutionNet, preset
 
         torch.manual_seed(0)

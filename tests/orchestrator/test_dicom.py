@@ -15,7 +15,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_dicom, upscale_slice
 from orchestrator.archive.dicom_slices import read_slice
 from trainables.errors import UsageError
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, interpolate, preset
 
 SETTINGS = DicomSettings(digest="ab" * 32, model="tiny")

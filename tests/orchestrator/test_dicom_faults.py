@@ -23,7 +23,7 @@ from pydicom.uid import (
 from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import read_slice
 from orchestrator.upscaling import Settings, upscale_images
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 
 

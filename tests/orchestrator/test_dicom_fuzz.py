@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 
 CASES = int(os.environ.get("FUZZ_CASES", "100"))

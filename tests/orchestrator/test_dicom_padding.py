@@ -10,7 +10,7 @@ import pytest
 from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
 from orchestrator.archive.dicom_padding import padding_range
 from orchestrator.archive.dicom_slices import read_slice
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 
 PADDING, LIMIT = 0x00280120, 0x00280121

@@ -15,7 +15,7 @@ from orchestrator.statistics import Interval
 from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import ImageSetError, StorageError, UsageError
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 
 

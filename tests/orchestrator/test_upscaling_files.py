@@ -18,8 +18,8 @@ from PIL import Image
 
 from orchestrator import cli, cli_upscale, picture, upscaling
 from trainables.images.codec import decode, encode_png
-from trainables.inference import prepared
-from trainables.upscaling import upscale
+from trainables.inference.prepare import prepared
+from trainables.inference.upscale import upscale
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UnreadableImageError, UsageError
 from trainables.images.codec import decode
 from trainables.images.png_chunks import Chunk, read_chunks, with_chunks
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 
 PIXELS = np.random.default_rng(3).integers(1, 256, (16, 24, 3), dtype=np.uint8)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

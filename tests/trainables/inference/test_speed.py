@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from trainables import speed
+from trainables.inference import speed
+from trainables.inference.speed import describe_device, output_speeds
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.speed import describe_device, output_speeds
 
 
 def net(depth, width=8):

@@ -2,7 +2,7 @@
 
 Shapes: H×W LR pixels, C bands (1 or 3), r the scale factor.
 
-Tiles are those of :mod:`trainables.tiling`: the result is that of the whole image, continued by reflection.
+Tiles are those of :mod:`trainables.inference.tiling`: the result is that of the whole image, continued by reflection.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.errors import RunError
-from trainables.inference import Prepared
+from trainables.inference.prepare import Prepared
+from trainables.inference.tiling import Grid, cut
 from trainables.network.network import interpolate
-from trainables.tiling import Grid, cut
 
 TILE = 256
 """Default largest side of a tile in LR pixels, without its halo."""
@@ -33,7 +33,7 @@ def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = Fa
     """Upscales one image on the network's device.
 
     Args:
-        net: The network, from :func:`trainables.inference.prepared`.
+        net: The network, from :func:`trainables.inference.prepare.prepared`.
         pixels: uint8 (H, W, C). Gray is repeated to the three bands that the network takes and averaged again.
         tile: Largest side of a tile in LR pixels; working memory grows with its square, not with the image.
         ensemble: Whether to average the eight flips and rotations of each tile.

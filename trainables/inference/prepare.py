@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from trainables.inference.precision import Precision, resolve
 from trainables.network.network import SuperResolutionNet, interpolate
-from trainables.precision import Precision, resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, interpolate, preset
 
 

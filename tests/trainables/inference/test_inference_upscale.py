@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.inference import prepared
+from trainables.inference.prepare import prepared
+from trainables.inference.upscale import self_ensemble, upscale, upscale_alpha, upscale_values
 from trainables.network.network import SuperResolutionNet, interpolate, preset
-from trainables.upscaling import self_ensemble, upscale, upscale_alpha, upscale_values
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
 

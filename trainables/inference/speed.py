@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables.inference import prepared
+from trainables.inference.precision import resolve
+from trainables.inference.prepare import prepared
+from trainables.inference.upscale import TILE, upscale
 from trainables.network.network import SuperResolutionNet
-from trainables.precision import resolve
-from trainables.upscaling import TILE, upscale
 
 ROUNDS = 5
 """Times that each network is timed, after one that warms up."""

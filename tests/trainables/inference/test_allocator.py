@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np
-from trainables.allocator import keep_freed_memory
+from trainables.inference.allocator import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
@@ -33,7 +33,7 @@ def test_a_block_of_the_same_size_touches_no_new_pages():
 
 
 def test_other_c_libraries_change_nothing(monkeypatch):
-    from trainables import allocator
+    from trainables.inference import allocator
 
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
     assert allocator.keep_freed_memory() is False

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.inference import interpolate_by_phase, prepared
+from trainables.inference.prepare import interpolate_by_phase, prepared
+from trainables.inference.tiling import Grid, cut, reflected, rows_needed
+from trainables.inference.working_memory import SMALLEST_TILE, bytes_per_pixel, tile_within
 from trainables.network import packaged as pretrained
 from trainables.network.network import SuperResolutionNet, interpolate, preset
-from trainables.tiling import Grid, cut, reflected, rows_needed
-from trainables.working_memory import SMALLEST_TILE, bytes_per_pixel, tile_within
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 20])

@@ -7,7 +7,7 @@ pixels of it. Whatever a network does at its own borders stays within R pixels a
 ``crop(network(reflect_pad(image, R)), r·R)``, whatever the tiles; a border of the image is treated as none.
 
 On CPUs this holds bit for bit where every convolution adds up in one order for all shapes, which oneDNN's kernels do
-for the packaged models (tests/trainables/test_tiling.py); elsewhere to the last bits of a sum.
+for the packaged models (tests/trainables/inference/test_tiling.py); elsewhere to the last bits of a sum.
 """
 
 import math
