@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.images.codec import decode
 from trainables.images.patch_pool import PatchPool
 from trainables.inference.upscale import self_ensemble
+from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.network.architecture import Architecture
 from trainables.network.network import Generator, SuperResolutionNet, interpolate
 from trainables.network.trunks import FeatureExtractor

@@ -31,8 +31,8 @@ from step import environment
 from orchestrator.statistics import paired_interval
 from search_spaces import find_space
 from trainables.classical import fit_baselines
-from trainables.evaluation import NamedImage, Pair, Score, Upscaler, make_pairs, score
 from trainables.images.codec import decode
+from trainables.metrics.evaluation import NamedImage, Pair, Score, Upscaler, make_pairs, score
 from trainables.network.packaged import load
 from trainables.version import __version__
 

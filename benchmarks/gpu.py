@@ -40,10 +40,10 @@ if importlib.util.find_spec("scipy") is None:
     without_scipy.install()
 
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.images.codec import EXTENSIONS, decode, encode_png
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference.prepare import prepared
+from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.optimizers import descend, make_optimizer

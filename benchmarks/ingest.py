@@ -585,7 +585,7 @@ def compare(table: list[dict[str, Any]], place: str) -> None:
 
 def reuse(options: argparse.Namespace, _: Path) -> dict[str, Any]:
     """PSNR of equally long trainings, one of which decodes an image for every patch."""
-    from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
+    from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
     from trainables.network.network import SuperResolutionNet, preset
     from trainables.pretrain import PretrainSettings, pretrain
 

@@ -33,10 +33,10 @@ from matplotlib.transforms import Bbox
 from step import environment, in_turns
 
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, mean_psnr, score
 from trainables.images.codec import EXTENSIONS, decode
 from trainables.inference.precision import resolve
 from trainables.inference.prepare import prepared
+from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, mean_psnr, score
 from trainables.network import packaged as pretrained
 from trainables.network.model_files import CARD, unpack_model
 from trainables.network.model_files import WEIGHTS as WEIGHTS_FILE

@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, bicubic, make_pairs, score
 from trainables.images.codec import EXTENSIONS, decode, encode_png
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference.precision import resolve
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, score
 from trainables.network.model_files import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.network.weight_average import best_interpolation

@@ -22,8 +22,8 @@ from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.cross_scale import adapt, least_side, patch_that_fits
 from trainables.errors import ImageSetError, UsageError
-from trainables.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.finetune import Budget, TransferConfiguration
+from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.model_files import CARD, WEIGHTS
 
 MOST_IMAGES = 500

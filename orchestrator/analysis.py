@@ -19,12 +19,12 @@ from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
 from trainables.domain_shift import FEWEST_SCENES, BlockShift, frechet_values, measure_shift
 from trainables.errors import ImageSetError
-from trainables.evaluation import NamedImage
 from trainables.features import TILE, block_names
+from trainables.metrics.evaluation import NamedImage
+from trainables.metrics.scene_bootstrap import Estimate
 from trainables.network.network import frozen_depth_limit
 from trainables.observation import Observation, observe
 from trainables.samples import generate
-from trainables.scene_bootstrap import Estimate
 from trainables.similarity import cka_estimate
 
 MOST_IMAGES = 96

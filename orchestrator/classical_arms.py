@@ -10,7 +10,7 @@ from orchestrator.storage import Storage
 from trainables.classical import AnchoredRegression, TotalVariation, fit_baselines, fixed_baselines
 from trainables.classical.fitting import LR_PATCH
 from trainables.errors import RunError
-from trainables.evaluation import Upscaler, mean_psnr
+from trainables.metrics.evaluation import Upscaler, mean_psnr
 
 MOST_IMAGES = 128
 """Training images that the regression draws its patches from."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.statistics import paired_interval, wilcoxon_p
 from orchestrator.vocabulary import CLASSICAL, STEPS
-from trainables.evaluation import Score
+from trainables.metrics.evaluation import Score
 
 Scores = dict[str, list[list[Score]]]
 """Each arm's runs, each with one score per test image; an arm whose runs all diverged has none."""

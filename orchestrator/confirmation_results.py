@@ -12,9 +12,9 @@ from orchestrator.shards import read_manifest
 from orchestrator.storage import Storage
 from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import RunError
-from trainables.evaluation import Pair, run
 from trainables.images.codec import encode_png
-from trainables.metrics import comparable, psnr
+from trainables.metrics.evaluation import Pair, run
+from trainables.metrics.psnr_ssim import comparable, psnr
 from trainables.network.model_files import CARD, WEIGHTS
 
 _CROP = 96

@@ -29,8 +29,8 @@ from orchestrator.stages import now
 from orchestrator.storage import Storage
 from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import DivergedError, UsageError
-from trainables.evaluation import score
 from trainables.finetune import TransferConfiguration, TransferMethod
+from trainables.metrics.evaluation import score
 from trainables.network.model_files import WEIGHTS
 from trainables.network.weight_average import SHARES, interpolated
 

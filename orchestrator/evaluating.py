@@ -1,6 +1,6 @@
 """Scoring a model on folders of HR images, beside bicubic.
 
-A set is plain images, compared as the literature does (:mod:`trainables.metrics`), or GeoTIFF scenes, compared as
+A set is plain images, compared as the literature does (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF scenes, compared as
 :mod:`orchestrator.archive.scoring` says: all its files are TIFFs, and one of them at least holds what plain images do
 not, or a setting for scenes is given.
 """
@@ -26,11 +26,11 @@ from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
-from trainables.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.upscale import upscale
-from trainables.perceptual import Lpips
+from trainables.metrics.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
+from trainables.metrics.lpips import Lpips
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from orchestrator.source_images import held_out_images, replayed_images
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
+from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
 from trainables.seeding import restart

@@ -13,7 +13,7 @@ from orchestrator.shard_reading import MANIFEST, read_files, read_manifest
 from orchestrator.stages import now
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError
-from trainables.evaluation import NamedImage
+from trainables.metrics.evaluation import NamedImage
 from trainables.version import __version__
 
 PREFIX = "test-locked"

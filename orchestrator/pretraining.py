@@ -25,8 +25,8 @@ from orchestrator.stop_signals import handlers_kept
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import RunError
-from trainables.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.images.patch_pool import PatchPool
+from trainables.metrics.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
 from trainables.shared_mean import WORKER_LOST, share_gradients

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from orchestrator.storage import Storage
 from trainables.errors import RunError, UsageError
-from trainables.evaluation import NamedImage
 from trainables.images.parquet import (
     BATCH,
     COLUMNS,
@@ -22,6 +21,7 @@ from trainables.images.parquet import (
     naming_damage,
     packed_images,
 )
+from trainables.metrics.evaluation import NamedImage
 
 MANIFEST, PICTURES = "manifest.json", ".pictures.json"
 """What a set of shards holds, and the digest of each of its pictures, by split, with the image's name."""

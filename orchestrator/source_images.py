@@ -10,8 +10,8 @@ from itertools import islice
 
 from orchestrator.shard_reading import read_split
 from orchestrator.storage import Storage
-from trainables.evaluation import NamedImage
 from trainables.images.patch_pool import Pixels
+from trainables.metrics.evaluation import NamedImage
 from trainables.samples import generate
 
 _REPLAYED = 192

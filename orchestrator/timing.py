@@ -15,9 +15,9 @@ from torch import distributed, nn
 
 from orchestrator.experiment import Finetuning, Pretraining
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
 from trainables.finetune import Budget, TransferConfiguration, finetune
 from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.pretrain import PretrainSettings, pretrain

@@ -23,7 +23,7 @@ from trainables.distances import (
     squared_mmd,
 )
 from trainables.errors import UsageError
-from trainables.scene_bootstrap import Estimate, Integers, bootstrap_estimate, drawn_scenes
+from trainables.metrics.scene_bootstrap import Estimate, Integers, bootstrap_estimate, drawn_scenes
 
 _SPLITS = 4
 _MOST_TILES = 400

@@ -10,9 +10,9 @@ import torch
 from trainables.degradation import Degradation
 from trainables.domain_shift import TileSet
 from trainables.errors import ImageSetError
-from trainables.evaluation import NamedImage, Pair, make_pairs
 from trainables.features import TILE, block_features, tile_statistics
-from trainables.metrics import luma
+from trainables.metrics.evaluation import NamedImage, Pair, make_pairs
+from trainables.metrics.psnr_ssim import luma
 from trainables.network.network import SuperResolutionNet
 from trainables.noise_level import noise_level
 from trainables.similarity import CrossProducts, total

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.errors import UsageError
-from trainables.scene_bootstrap import Estimate, bootstrap_estimate
+from trainables.metrics.scene_bootstrap import Estimate, bootstrap_estimate
 
 Array = NDArray[np.float64]
 

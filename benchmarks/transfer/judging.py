@@ -13,7 +13,7 @@ from orchestrator.finetuning import DomainJob, load_source, source_psnr, validat
 from orchestrator.image_sets import SourceFile, read_image
 from orchestrator.stages import fingerprint, now
 from orchestrator.statistics import paired_interval
-from trainables.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, score
+from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, score
 from trainables.network.weight_average import interpolated
 from transfer.arms import INTERPOLATED, MODEL, TRAINED, ZERO_SHOT, Candidate, Grid, first, second
 from transfer.runs import Row, Run, Runs

@@ -20,8 +20,8 @@ from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.cross_scale import adapt
 from trainables.errors import DivergedError
-from trainables.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.images.patch_pool import Pixels
+from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import SHARES, interpolated
 from trainables.version import __version__

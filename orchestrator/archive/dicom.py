@@ -27,11 +27,11 @@ from orchestrator.archive.dicom_slices import Normalisation, Slice, read_slice
 from orchestrator.archive.dicom_values import DicomError, has_value, numbers
 from orchestrator.file_types import TIFF
 from orchestrator.storage import Storage
-from trainables.consistency import ConsistencyMeter
 from trainables.errors import UsageError, reason_of
 from trainables.images.hidden_colour import nearest
 from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import TILE, upscale_values
+from trainables.metrics.consistency import ConsistencyMeter
 from trainables.version import __version__
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "ImagePlanePixelSpacing", "NominalScannedPixelSpacing")

@@ -27,13 +27,13 @@ from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.values import Normalisation, band_text
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
-from trainables.evaluation import Upscaler
 from trainables.images.codec import UnreadableImageError
 from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import self_ensemble
 from trainables.inference.working_memory import bytes_per_pixel
-from trainables.metrics import psnr, ssim
-from trainables.spectral_metrics import ergas, sam, scc
+from trainables.metrics.evaluation import Upscaler
+from trainables.metrics.psnr_ssim import psnr, ssim
+from trainables.metrics.spectral import ergas, sam, scc
 
 LEAST_LR_SIDE = 16
 _KERNEL_RADIUS = 4

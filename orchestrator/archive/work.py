@@ -36,7 +36,7 @@ from orchestrator.archive.placing import OUTSIDE, misplaced
 from orchestrator.archive.scene import check_scene, describe_scene, finish_scene, part_rows, upscale_part, upscale_scene
 from orchestrator.archive.workspace import enter_workspace
 from orchestrator.storage import Storage
-from trainables.consistency import ConsistencyMeter
+from trainables.metrics.consistency import ConsistencyMeter
 
 _COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 _ITEM_TYPE = "application/geo+json"

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.comparing import differences, picture_choice, summarize
-from trainables.evaluation import Score
+from trainables.metrics.evaluation import Score
 
 
 def run(*psnr, ssim=0.5, scenes=None):

@@ -25,9 +25,9 @@ from orchestrator.model_files import find_model
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
-from trainables.metrics import psnr
+from trainables.metrics.psnr_ssim import psnr
+from trainables.metrics.spectral import ergas
 from trainables.network.network import SuperResolutionNet, interpolate, preset
-from trainables.spectral_metrics import ergas
 
 SIZE = 64
 PLAIN = Degradation()

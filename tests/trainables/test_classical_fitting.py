@@ -7,7 +7,7 @@ import torch
 from trainables.classical import AnchoredRegression, fit_baselines, fitting
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
-from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.samples import generate
 
 BLURRED = Degradation(blur=(0.3, 0.4))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from trainables.classical import bilinear, fixed_baselines, lanczos
 from trainables.degradation import Degradation
-from trainables.evaluation import bicubic
+from trainables.metrics.evaluation import bicubic
 
 INTERPOLATIONS = {"bilinear": bilinear, "bicubic": bicubic, "lanczos": lanczos}
 

@@ -7,7 +7,7 @@ from trainables.classical import TotalVariation
 from trainables.classical.reconstruction import total_variation, total_variation_gradient
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.samples import generate
 
 BLURRED = Degradation(blur=(0.4, 0.5))

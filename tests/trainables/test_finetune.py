@@ -8,9 +8,9 @@ import torch
 
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
-from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.images.patch_pool import PatchPool
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.optimizers import descend, make_optimizer

@@ -4,8 +4,8 @@ import torch
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.evaluation import NamedImage
 from trainables.features import block_features, block_names, tile_statistics
+from trainables.metrics.evaluation import NamedImage
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.observation import observe
 from trainables.similarity import linear_cka, total

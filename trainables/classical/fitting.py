@@ -12,8 +12,8 @@ from trainables.classical.interpolation import bilinear, lanczos
 from trainables.classical.reconstruction import TotalVariation
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.evaluation import Pair, Upscaler, bicubic, mean_psnr
 from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.metrics.evaluation import Pair, Upscaler, bicubic, mean_psnr
 from trainables.network.architecture import SCALES
 
 WEIGHTS = (0.003, 0.01, 0.03, 0.1)

@@ -1,4 +1,4 @@
-"""Interpolation: what needs nothing but a kernel. Bicubic is :func:`trainables.evaluation.bicubic`.
+"""Interpolation: what needs nothing but a kernel. Bicubic is :func:`trainables.metrics.evaluation.bicubic`.
 
 All kernels lie on one grid, on which pixels are squares and both images cover the same area: the centre of HR pixel i
 is at (i + 0.5)/r - 0.5 LR pixels. Shapes: lr (N, C, H, W) to (N, C, r·H, r·W).
@@ -6,7 +6,7 @@ is at (i + 0.5)/r - 0.5 LR pixels. Shapes: lr (N, C, H, W) to (N, C, r·H, r·W)
 
 from torch.nn import functional
 
-from trainables.evaluation import Upscaler
+from trainables.metrics.evaluation import Upscaler
 
 
 def bilinear(scale: int) -> Upscaler:

@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, bicubic, make_pairs, run
-from trainables.metrics import HIGHEST_PSNR, comparable, luma, psnr, ssim
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, run
+from trainables.metrics.psnr_ssim import HIGHEST_PSNR, comparable, luma, psnr, ssim
 from trainables.samples import generate
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from trainables.degradation import Degradation
-from trainables.evaluation import NamedImage, bicubic, make_pairs, mean_psnr, run, score
-from trainables.metrics import HIGHEST_PSNR, psnr, ssim
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr, run, score
+from trainables.metrics.psnr_ssim import HIGHEST_PSNR, psnr, ssim
 from trainables.samples import generate
 
 NOISY = Degradation(blur=(0.1, 0.6), noise=(0.01, 0.1), jpeg=(50, 95))

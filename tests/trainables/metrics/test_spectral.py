@@ -8,7 +8,7 @@ import torch
 from scipy.signal import correlate2d
 from torchmetrics.functional.image import error_relative_global_dimensionless_synthesis, spectral_angle_mapper
 
-from trainables.spectral_metrics import ergas, sam, scc
+from trainables.metrics.spectral import ergas, sam, scc
 
 
 def images(bands=4, height=24, width=20, spread=0.05):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import Pixels
-from trainables.metrics import comparable, psnr, ssim
+from trainables.metrics.psnr_ssim import comparable, psnr, ssim
 from trainables.network.network import interpolate
 
 Upscaler = Callable[[Tensor], Tensor]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from trainables.consistency import ANGLE_LIMIT, REFLECTANCE_LIMIT, SHIFT_LIMIT, Consistency, ConsistencyMeter
 from trainables.errors import UsageError
+from trainables.metrics.consistency import ANGLE_LIMIT, REFLECTANCE_LIMIT, SHIFT_LIMIT, Consistency, ConsistencyMeter
 from trainables.network.network import interpolate
 
 SCALE = 4

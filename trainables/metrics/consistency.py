@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.errors import UsageError
-from trainables.registration import phase_shift
-from trainables.spectral_metrics import spectral_angles
+from trainables.metrics.registration import phase_shift
+from trainables.metrics.spectral import spectral_angles
 
 REFLECTANCE_LIMIT = 0.02
 """Mean absolute difference of a band above which a scene is flagged, in units of the normalisation."""

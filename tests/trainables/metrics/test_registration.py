@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from trainables.registration import phase_shift
+from trainables.metrics.registration import phase_shift
 
 
 def scene(side, seed=0):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainables.scene_bootstrap import bootstrap_estimate, drawn_scenes
+from trainables.metrics.scene_bootstrap import bootstrap_estimate, drawn_scenes
 
 
 def mean_of_scenes(rng, scenes=12):

@@ -9,7 +9,7 @@ import torchvision
 from torch.nn import functional
 
 from trainables.errors import UsageError
-from trainables.perceptual import LEAST_SIDE, Lpips, weights_file
+from trainables.metrics.lpips import LEAST_SIDE, Lpips, weights_file
 
 
 @pytest.fixture
