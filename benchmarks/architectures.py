@@ -25,11 +25,11 @@ from trainables.degradation import Degradation
 from trainables.images.codec import decode
 from trainables.images.patch_pool import PatchPool
 from trainables.inference.upscale import self_ensemble
+from trainables.loops.optimizers import make_optimizer
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.network.architecture import Architecture
 from trainables.network.network import Generator, SuperResolutionNet, interpolate
 from trainables.network.trunks import FeatureExtractor
-from trainables.optimizers import make_optimizer
 
 SCALE = 4
 RESULTS = Path(__file__).parent / "results"

@@ -43,11 +43,11 @@ from trainables.degradation import Degradation
 from trainables.images.codec import EXTENSIONS, decode, encode_png
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference.prepare import prepared
+from trainables.loops.optimizers import descend, make_optimizer
+from trainables.loops.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.optimizers import descend, make_optimizer
-from trainables.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.samples import generate
 
 Json = dict[str, Any]
@@ -222,7 +222,7 @@ def step_rows(compile_too: bool) -> Iterator[tuple[str, str, bool, str]]:
 
 
 class Step:
-    """One training step, as :func:`trainables.pretrain.pretrain` takes it."""
+    """One training step, as :func:`trainables.loops.pretrain.pretrain` takes it."""
 
     def __init__(
         self, pool: PatchPool, size: Size, precision: str, layout: str, compiled: bool, optimizer: str

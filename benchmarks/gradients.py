@@ -22,8 +22,8 @@ import torch
 from step import environment
 from torch import Tensor, distributed
 
+from trainables.loops.gradient_sync import shared_mean
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.shared_mean import shared_mean
 
 HERE = Path(__file__).parent
 PATCHES, LR_PATCH, WARM = 16, 32, 5

@@ -585,9 +585,9 @@ def compare(table: list[dict[str, Any]], place: str) -> None:
 
 def reuse(options: argparse.Namespace, _: Path) -> dict[str, Any]:
     """PSNR of equally long trainings, one of which decodes an image for every patch."""
+    from trainables.loops.pretrain import PretrainSettings, pretrain
     from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
     from trainables.network.network import SuperResolutionNet, preset
-    from trainables.pretrain import PretrainSettings, pretrain
 
     torch.set_num_threads(1)
     images = encoded_images(options.images)

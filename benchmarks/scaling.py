@@ -34,8 +34,8 @@ from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.images.parquet import read_parquet_images
 from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.loops.pretrain import PretrainSettings, pretrain
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import generate
 
 HERE = Path(__file__).parent

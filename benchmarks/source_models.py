@@ -25,11 +25,11 @@ from trainables.degradation import Degradation
 from trainables.images.codec import EXTENSIONS, decode, encode_png
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference.precision import resolve
+from trainables.loops.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, score
 from trainables.network.model_files import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.network.weight_average import best_interpolation
-from trainables.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
 from trainables.samples import generate
 
 LICENCE = {

@@ -37,9 +37,9 @@ from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.precision import resolve
 from trainables.inference.prepare import prepared
+from trainables.loops.optimizers import make_optimizer
+from trainables.loops.pretrain import PretrainSettings, pretrain
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.optimizers import make_optimizer
-from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import write_samples
 
 HERE = Path(__file__).parent
@@ -219,7 +219,7 @@ ROWS = (
 
 
 class Step:
-    """One training step in four timed phases, as :func:`trainables.pretrain.pretrain` takes it."""
+    """One training step in four timed phases, as :func:`trainables.loops.pretrain.pretrain` takes it."""
 
     def __init__(self, pool: PatchPool, precision: str, layout: str, optimizer: str) -> None:
         torch.manual_seed(0)

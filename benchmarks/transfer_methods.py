@@ -34,7 +34,7 @@ from orchestrator.model_files import FoundModel, find_model
 from orchestrator.shards import read_manifest
 from orchestrator.storage import Storage
 from trainables.errors import UsageError
-from trainables.finetune import Budget
+from trainables.loops.finetune import Budget
 from trainables.version import __version__
 
 ALL = "all scenes"

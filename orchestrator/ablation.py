@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 
 @dataclass(frozen=True, slots=True)

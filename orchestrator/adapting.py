@@ -1,6 +1,6 @@
 """Adapting a model to a domain of which there are LR images alone, without a cluster and without any HR image.
 
-The model is fine-tuned on cross-scale pairs (:mod:`trainables.cross_scale`) of most images, and then compared with the
+The model is fine-tuned on cross-scale pairs (:mod:`trainables.loops.cross_scale`) of most images, and then compared with the
 source model on such pairs of the others. Whether it is better at the images' own scale nobody can measure without HR.
 """
 
@@ -20,9 +20,9 @@ from orchestrator.model_files import FoundModel, find_model, write_model
 from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
-from trainables.cross_scale import adapt, least_side, patch_that_fits
 from trainables.errors import ImageSetError, UsageError
-from trainables.finetune import Budget, TransferConfiguration
+from trainables.loops.cross_scale import adapt, least_side, patch_that_fits
+from trainables.loops.finetune import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.model_files import CARD, WEIGHTS
 

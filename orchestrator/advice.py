@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from search_spaces import TransferSpace
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 NEAR, FAR = 0.1, 0.15
 """Squared MMD above its floor: below the first no gain is expected, from the second on one is."""

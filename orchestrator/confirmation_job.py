@@ -11,7 +11,7 @@ from orchestrator.locked_test import open_test
 from orchestrator.model_files import read_model
 from orchestrator.storage import Storage
 from orchestrator.vocabulary import CLASSICAL
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
 from trainables.network.model_files import WEIGHTS
 from trainables.network.network import SuperResolutionNet

@@ -29,7 +29,7 @@ from orchestrator.stages import now
 from orchestrator.storage import Storage
 from orchestrator.vocabulary import INTERPOLATED
 from trainables.errors import DivergedError, UsageError
-from trainables.finetune import TransferConfiguration, TransferMethod
+from trainables.loops.finetune import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import score
 from trainables.network.model_files import WEIGHTS
 from trainables.network.weight_average import SHARES, interpolated

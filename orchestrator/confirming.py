@@ -30,7 +30,7 @@ from orchestrator.pareto_front import confirmed_of, pareto_front
 from orchestrator.progress import teller
 from orchestrator.trial_records import Record
 from orchestrator.vocabulary import CLASSICAL, INTERPOLATED, STEPS
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score
 
 _REMEMBERED = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)

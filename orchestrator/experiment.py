@@ -10,11 +10,11 @@ from orchestrator.experiment_images import Rate, Section, Source, SourceModel, T
 from orchestrator.model_files import FoundModel, find_model
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
-from trainables.finetune import Budget, TransferMethod
 from trainables.inference.precision import Precision
+from trainables.loops.finetune import Budget, TransferMethod
+from trainables.loops.optimizers import OptimizerName
+from trainables.loops.regularizers import RegularizerName
 from trainables.network.network import Architecture, FrozenFrom, frozen_depth_limit, preset
-from trainables.optimizers import OptimizerName
-from trainables.regularizers import RegularizerName
 
 MOST_TRIALS = 100_000
 """Of one study."""

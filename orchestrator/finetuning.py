@@ -15,12 +15,12 @@ from orchestrator.source_images import held_out_images, replayed_images
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
+from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.loops.seeding import restart
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
-from trainables.seeding import restart
 
 _HELD_IMAGES = 500
 """Training images that a worker process keeps decoded between trials; a larger split is streamed anew."""

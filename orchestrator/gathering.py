@@ -8,7 +8,7 @@ from orchestrator.jobs import Jobs
 from orchestrator.stages import RECORD
 from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
 from orchestrator.storage import Storage
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 
 def study_starts(jobs: Jobs, domain: str) -> tuple[Start, ...]:

@@ -19,8 +19,8 @@ from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.study import StudyJob
 from orchestrator.trial_records import Record, read_records
-from trainables.finetune import TransferConfiguration
 from trainables.images.patch_pool import smallest_image
+from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD
 
 SOURCE = "source"

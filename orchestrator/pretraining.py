@@ -26,10 +26,10 @@ from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.gradient_sync import WORKER_LOST, share_gradients
+from trainables.loops.pretrain import Files, History, PretrainSettings, pretrain, restore
 from trainables.metrics.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.pretrain import Files, History, PretrainSettings, pretrain, restore
-from trainables.shared_mean import WORKER_LOST, share_gradients
 
 SOURCE_DEGRADATION = Degradation()
 """The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""

@@ -17,8 +17,8 @@ import torch
 from orchestrator.model_files import read_model
 from orchestrator.stages import now
 from orchestrator.storage import Storage
-from trainables.finetune import TransferConfiguration
 from trainables.inference.speed import ROUNDS, describe_device, output_speeds
+from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from orchestrator.stages import RECORD
 from orchestrator.storage import Storage
 from trainables.errors import UsageError
-from trainables.finetune import TransferConfiguration
-from trainables.objective import effective_lambda
+from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.objective import effective_lambda
 
 Origin = Literal["default", "advice", "start", "sibling"]
 

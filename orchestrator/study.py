@@ -15,8 +15,8 @@ from orchestrator.shortening import Shortening
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.trial_records import Record
-from trainables.finetune import TransferConfiguration
-from trainables.objective import effective_lambda
+from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.objective import effective_lambda
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from torch import distributed, nn
 
 from orchestrator.experiment import Finetuning, Pretraining
 from trainables.degradation import Degradation
-from trainables.finetune import Budget, TransferConfiguration, finetune
 from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.loops.finetune import Budget, TransferConfiguration, finetune
+from trainables.loops.gradient_sync import share_gradients
+from trainables.loops.pretrain import PretrainSettings, pretrain
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.pretrain import PretrainSettings, pretrain
-from trainables.shared_mean import share_gradients
 
 _SCORED = 2
 """Images that are scored."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.storage import Storage
 from trainables.errors import reason_of
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 Record = dict[str, Any]
 """``number``, ``origin``, ``configuration``, ``sampled``, ``status`` (finished, stopped or diverged), ``psnr`` (of a

@@ -14,7 +14,7 @@ from orchestrator.stopping import Stopped, Stopper, Stopping
 from orchestrator.study import StudyJob
 from orchestrator.trial_records import Record, read_record, read_records, record_place
 from trainables.errors import DivergedError
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
 
 

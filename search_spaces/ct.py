@@ -7,7 +7,7 @@ photons per detector pixel (arXiv 1910.01113) to a full-dose scan's. The window 
 
 from search_spaces.space import TransferSpace
 from trainables.degradation import Degradation
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 SPACE = TransferSpace(
     id="ct-v1",

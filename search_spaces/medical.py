@@ -6,7 +6,7 @@ magnitude of complex Gaussian noise is Rician (Gudbjartsson and Patz 1995).
 
 from search_spaces.space import TransferSpace
 from trainables.degradation import Degradation
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 SPACE = TransferSpace(
     id="medical-v1",

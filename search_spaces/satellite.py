@@ -6,7 +6,7 @@ grows with the signal, and each band has its own: at full scale a signal-to-nois
 
 from search_spaces.space import TransferSpace
 from trainables.degradation import Degradation
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 SPACE = TransferSpace(
     id="satellite-v2",

@@ -2,7 +2,7 @@
 
 from search_spaces.space import TransferSpace
 from trainables.degradation import Degradation
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 SPACE = TransferSpace(
     id="surveillance-v2",

@@ -15,8 +15,8 @@ from orchestrator.shards import build_shards, read_manifest
 from orchestrator.stages import fingerprint, run_stage
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
-from trainables.finetune import Budget
 from trainables.images.patch_pool import smallest_image
+from trainables.loops.finetune import Budget
 from trainables.network.model_files import CARD
 from trainables.network.network import frozen_depth_limit
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from search_spaces import TransferSpace
 from trainables.errors import UsageError
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 FULL, SECOND_SEED = "full", "second seed"
 

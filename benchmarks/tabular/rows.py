@@ -20,7 +20,7 @@ from orchestrator.finetuning import DomainJob, load_source, run_finetuning, vali
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
 from trainables.errors import DivergedError, RunError
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import SHARES as ALL_SHARES

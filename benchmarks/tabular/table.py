@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from orchestrator.storage import Storage
 from tabular.grid import FULL
 from trainables.errors import UsageError
-from trainables.objective import effective_lambda
+from trainables.loops.objective import effective_lambda
 
 FORMAT = 1
 ADVICE = "advice.json"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from trainables.finetune import TransferConfiguration, TransferMethod
-from trainables.regularizers import RegularizerName
+from trainables.loops.finetune import TransferConfiguration, TransferMethod
+from trainables.loops.regularizers import RegularizerName
 
 ZERO_SHOT, FEATURE, MODEL = "zero-shot", "feature transfer", "model transfer"
 INTERPOLATED, LR_ALONE = "interpolated", "LR images alone"

@@ -18,9 +18,9 @@ from orchestrator.model_files import read_model, write_model
 from orchestrator.shards import read_split
 from orchestrator.stages import fingerprint
 from orchestrator.storage import Storage
-from trainables.cross_scale import adapt
 from trainables.errors import DivergedError
 from trainables.images.patch_pool import Pixels
+from trainables.loops.cross_scale import adapt
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import SHARES, interpolated

@@ -21,7 +21,7 @@ from orchestrator.ablation import Ablation
 from orchestrator.confirmation_job import Candidate
 from orchestrator.storage import Storage
 from trainables.classical import reconstruction
-from trainables.finetune import TransferConfiguration, TransferMethod
+from trainables.loops.finetune import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import NamedImage
 
 DEFAULT = TransferConfiguration(learning_rate=1e-3, lambda_=0.0, frozen_depth=0)

@@ -18,7 +18,7 @@ from orchestrator.locked_test import record_choice
 from orchestrator.model_files import read_model
 from orchestrator.vocabulary import CLASSICAL
 from trainables.errors import RunError
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)

@@ -14,7 +14,7 @@ from orchestrator.image_sets import list_files
 from orchestrator.shards import build_shards, read_manifest
 from orchestrator.storage import Storage
 from trainables.degradation import Degradation
-from trainables.finetune import Budget, TransferConfiguration, TransferMethod
+from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod
 from trainables.samples import write_samples
 
 CONFIGURATION = TransferConfiguration(learning_rate=1e-3, lambda_=1e-2, frozen_depth=1)

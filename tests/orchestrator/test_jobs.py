@@ -9,7 +9,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.reporting import _notes, _protocol
-from trainables.finetune import TransferMethod
+from trainables.loops.finetune import TransferMethod
 
 
 def study_of(jobs):

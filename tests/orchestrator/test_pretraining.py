@@ -19,7 +19,7 @@ from orchestrator.progress import Display
 from orchestrator.reading import make_experiment
 from orchestrator.stop_signals import handlers_kept
 from trainables.errors import DivergedError, RunError
-from trainables.shared_mean import MEMORY, WORKER_LOST
+from trainables.loops.gradient_sync import MEMORY, WORKER_LOST
 
 INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 

@@ -16,7 +16,7 @@ from orchestrator.shortening import read_speeds
 from orchestrator.starts import Start, found_best, searched_domains, settle_starts
 from orchestrator.storage import Storage
 from trainables.errors import UsageError
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 TIME = "2026-01-01T00:00:00+00:00"
 RUN = {"validation_psnr": 30.0, "curve": [[2, 29.0], [4, 30.0]], "finished_at": TIME}

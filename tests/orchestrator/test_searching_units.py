@@ -14,8 +14,8 @@ from orchestrator.sampling import NumberedSearch, RepeatableSampler, _seed_of
 from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
-from trainables.finetune import TransferConfiguration
-from trainables.objective import effective_lambda
+from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.objective import effective_lambda
 
 KINDS = ("gp", "tpe", "random")
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)

@@ -30,7 +30,7 @@ from orchestrator.starts import Start
 from orchestrator.storage import Storage
 from orchestrator.study import study_with
 from orchestrator.study_facts import importance
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import preset
 
 SPEEDS = {kept: 20.0 - kept for kept in range(2, 9)}

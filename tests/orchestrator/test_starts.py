@@ -15,7 +15,7 @@ from orchestrator.stages import finish_stage
 from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
 from orchestrator.storage import Storage
 from trainables.errors import UsageError
-from trainables.finetune import TransferConfiguration
+from trainables.loops.finetune import TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 FOUND = TransferConfiguration(learning_rate=2e-3, lambda_=5e-1, frozen_depth=7)

@@ -17,7 +17,7 @@ from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
 from orchestrator.trial_records import best_record, read_records
 from trainables.errors import DivergedError
-from trainables.finetune import Budget, TransferConfiguration
+from trainables.loops.finetune import Budget, TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 SLOW = TransferConfiguration(learning_rate=5e-5, lambda_=1e-3, frozen_depth=2)

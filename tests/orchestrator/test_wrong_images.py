@@ -17,8 +17,8 @@ from orchestrator.shards import build_shards, read_split
 from orchestrator.storage import Storage
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.degradation import Degradation
-from trainables.finetune import Budget, TransferConfiguration, finetune
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.finetune import Budget, TransferConfiguration, finetune
 from trainables.metrics.evaluation import NamedImage, make_pairs, score
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet, preset

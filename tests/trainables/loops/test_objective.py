@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from trainables.loops.objective import TransferObjective, effective_lambda
+from trainables.loops.regularizers import WeightDistance
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.objective import TransferObjective, effective_lambda
-from trainables.regularizers import WeightDistance
 
 LR, HR = torch.zeros(1, 3), torch.tensor([[1.0, 2.0, 3.0]])
 

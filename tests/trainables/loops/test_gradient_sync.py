@@ -13,10 +13,10 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainables import shared_mean as module
 from trainables.errors import RunError
+from trainables.loops import gradient_sync as module
+from trainables.loops.gradient_sync import MEMORY, share_gradients, shared_mean
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.shared_mean import MEMORY, share_gradients, shared_mean
 
 pytestmark = pytest.mark.skipif(not MEMORY.is_dir(), reason="no file system in memory")
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 from trainables.errors import DivergedError
 from trainables.images.patch_pool import PatchPool
 from trainables.inference.precision import Precision, resolve
+from trainables.loops.optimizers import OptimizerName, Schedule, descend, make_optimizer
 from trainables.network.network import SuperResolutionNet
-from trainables.optimizers import OptimizerName, Schedule, descend, make_optimizer
 
 STATE, HISTORY = "state.safetensors", "history.json"
 Files = dict[str, bytes]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.cross_scale import adapt, least_side, patch_that_fits
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.finetune import Budget, TransferConfiguration
+from trainables.loops.cross_scale import adapt, least_side, patch_that_fits
+from trainables.loops.finetune import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, make_pairs, mean_psnr
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.samples import generate

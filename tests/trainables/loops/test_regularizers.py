@@ -7,8 +7,8 @@ from torch import nn
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.regularizers import FeatureDistance, SourceReplay, WeightDistance, make_regularizer
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.regularizers import FeatureDistance, SourceReplay, WeightDistance, make_regularizer
 from trainables.samples import generate
 
 LR = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,6 @@
 """A short pretraining run against the loss curve that an earlier one left in tests/golden.
 
-After a change that means to change training: python tests/trainables/test_golden.py --write
+After a change that means to change training: python tests/trainables/loops/test_golden.py --write
 """
 
 import platform
@@ -13,11 +13,11 @@ import torchvision
 
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.pretrain import PretrainSettings, pretrain
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.pretrain import PretrainSettings, pretrain
 from trainables.samples import generate
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "pretrain_tiny.txt"
+GOLDEN = Path(__file__).parents[2] / "golden" / "pretrain_tiny.txt"
 TOLERANCE = 2e-3
 SETTINGS = PretrainSettings(
     steps=60,
@@ -48,7 +48,7 @@ def stored_curve():
 def written(curve):
     return f"""\
 # Mean absolute error of pretraining the tiny x4 network on six blurred generated natural images.
-# Written by: python tests/trainables/test_golden.py --write
+# Written by: python tests/trainables/loops/test_golden.py --write
 # torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}, \
 {platform.machine()}, 1 thread
 # A run matches if every loss differs by at most {TOLERANCE:g} of its value.

@@ -1,14 +1,14 @@
 """The transfer objective L(y, y*) + λ·R(θ, φ).
 
-L is the mean absolute error; R is one of :mod:`trainables.regularizers`. R is added to the loss, so with Adam it passes
+L is the mean absolute error; R is one of :mod:`trainables.loops.regularizers`. R is added to the loss, so with Adam it passes
 through the optimiser's preconditioner (the *coupled* form).
 """
 
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.loops.regularizers import Regularizer
 from trainables.network.network import SuperResolutionNet
-from trainables.regularizers import Regularizer
 
 
 def effective_lambda(sampled: float, floor: float) -> float:

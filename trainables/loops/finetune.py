@@ -9,10 +9,10 @@ from torch import Tensor
 
 from trainables.errors import DivergedError, UsageError
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.objective import TransferObjective
+from trainables.loops.optimizers import descend, make_optimizer
+from trainables.loops.regularizers import RegularizerName, make_regularizer
 from trainables.network.network import FrozenFrom, SuperResolutionNet
-from trainables.objective import TransferObjective
-from trainables.optimizers import descend, make_optimizer
-from trainables.regularizers import RegularizerName, make_regularizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class TransferMethod:
 
     Attributes:
         generator: Whether G_φ is ``reused`` or begins ``fresh``, with the network as bicubic interpolation.
-        regularizer: R, see :mod:`trainables.regularizers`; it matters only where λ > 0.
+        regularizer: R, see :mod:`trainables.loops.regularizers`; it matters only where λ > 0.
         frozen_from: The end of the network that ``frozen_depth`` counts from.
     """
 

@@ -12,8 +12,8 @@ import torch
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.finetune import Budget, TransferConfiguration, finetune
 from trainables.images.patch_pool import MARGIN, PatchPool, Pixels, smallest_image
+from trainables.loops.finetune import Budget, TransferConfiguration, finetune
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
 

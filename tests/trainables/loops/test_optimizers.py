@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from trainables.loops.optimizers import Muon, inner_kernels, make_optimizer, orthogonalised
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.optimizers import Muon, inner_kernels, make_optimizer, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 8, 30), (2, 30, 8), (1, 32, 288)])

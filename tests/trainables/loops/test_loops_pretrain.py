@@ -9,10 +9,10 @@ from safetensors.torch import load
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.optimizers import make_optimizer
+from trainables.loops.pretrain import HISTORY, STATE, PretrainSettings, checkpoint, pretrain, restore
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.optimizers import make_optimizer
-from trainables.pretrain import HISTORY, STATE, PretrainSettings, checkpoint, pretrain, restore
 from trainables.samples import generate
 
 IMAGES = [generate("natural", seed, (64, 64)) for seed in range(2)]

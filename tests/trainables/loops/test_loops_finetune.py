@@ -8,12 +8,12 @@ import torch
 
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
-from trainables.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.loops.optimizers import descend, make_optimizer
 from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.optimizers import descend, make_optimizer
 from trainables.samples import generate
 
 BLURRED = Degradation(blur=(0.5, 0.5), noise=(0.0, 0.01))
