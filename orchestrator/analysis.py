@@ -17,15 +17,15 @@ from orchestrator.statistics import paired_interval
 from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
-from trainables.domain_shift import FEWEST_SCENES, BlockShift, frechet_values, measure_shift
+from trainables.domain_shift.cka import cka_estimate
+from trainables.domain_shift.features import TILE, block_names
+from trainables.domain_shift.observation import Observation, observe
+from trainables.domain_shift.shift import FEWEST_SCENES, BlockShift, frechet_values, measure_shift
 from trainables.errors import ImageSetError
-from trainables.features import TILE, block_names
 from trainables.metrics.evaluation import NamedImage
 from trainables.metrics.scene_bootstrap import Estimate
 from trainables.network.network import frozen_depth_limit
-from trainables.observation import Observation, observe
 from trainables.samples import generate
-from trainables.similarity import cka_estimate
 
 MOST_IMAGES = 96
 """Images of each set that are looked at."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from trainables.distances import (
+from trainables.domain_shift.distances import (
     frechet_distance,
     gaussian_frechet,
     median_bandwidth,

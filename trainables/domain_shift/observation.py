@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from trainables.degradation import Degradation
-from trainables.domain_shift import TileSet
+from trainables.domain_shift.cka import CrossProducts, total
+from trainables.domain_shift.features import TILE, block_features, tile_statistics
+from trainables.domain_shift.noise_level import noise_level
+from trainables.domain_shift.shift import TileSet
+from trainables.domain_shift.spectra import spectral_slope
 from trainables.errors import ImageSetError
-from trainables.features import TILE, block_features, tile_statistics
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs
 from trainables.metrics.psnr_ssim import luma
 from trainables.network.network import SuperResolutionNet
-from trainables.noise_level import noise_level
-from trainables.similarity import CrossProducts, total
-from trainables.spectra import spectral_slope
 
 _CROP_TILES = 3
 """Side of an image's middle that is looked at, in tiles."""

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from trainables.degradation import Degradation
+from trainables.domain_shift.cka import linear_cka, total
+from trainables.domain_shift.features import block_features, block_names, tile_statistics
+from trainables.domain_shift.observation import observe
 from trainables.errors import ImageSetError
-from trainables.features import block_features, block_names, tile_statistics
 from trainables.metrics.evaluation import NamedImage
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.observation import observe
-from trainables.similarity import linear_cka, total
 
 
 def images(*sizes):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainables.domain_shift import TileSet, frechet_values, measure_shift
+from trainables.domain_shift.shift import TileSet, frechet_values, measure_shift
 from trainables.errors import UsageError
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from trainables.domain_shift.spectra import spectral_slope
 from trainables.errors import UsageError
-from trainables.spectra import spectral_slope
 
 
 def power_law_noise(exponent, side=128, seed=0):

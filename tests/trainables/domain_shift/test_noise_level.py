@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from trainables.domain_shift.noise_level import noise_level
 from trainables.errors import UsageError
-from trainables.noise_level import noise_level
 
 
 def noisy(sigma, side=161):

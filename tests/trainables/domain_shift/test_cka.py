@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.domain_shift.cka import CrossProducts, cka_estimate, linear_cka, total
 from trainables.errors import UsageError
-from trainables.similarity import CrossProducts, cka_estimate, linear_cka, total
 
 
 def features(seed=0, channels=6, images=3):

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from trainables.distances import (
+from trainables.domain_shift.distances import (
     Array,
     frechet_distance,
     median_bandwidth,
