@@ -1,6 +1,6 @@
 """The H.264-like codec against intra frames that x264 coded at the same QP.
 
-To measure x264 again (needs `pip install av`): python tests/trainables/test_degradation_h264.py
+To measure x264 again (needs `pip install av`): python tests/trainables/degradation/test_degradation_h264.py
 """
 
 import io
