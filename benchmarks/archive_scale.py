@@ -26,7 +26,7 @@ import scene_files
 from numpy.typing import NDArray
 
 from orchestrator.archive.ledger import read_events
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 _BAD_SHARE = 0.03
 

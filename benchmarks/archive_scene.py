@@ -45,8 +45,8 @@ from orchestrator.archive.contract import LoadedModel, Provenance, SceneSettings
 from orchestrator.archive.scene import load_model, upscale_scene
 from orchestrator.archive.source import gdal
 from orchestrator.archive.work import Witness
-from orchestrator.model_files import FoundModel, find_model, write_model
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import FoundModel, find_model, write_model
+from orchestrator.foundation.storage import Storage
 from trainables.network import packaged as pretrained
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples

@@ -28,7 +28,7 @@ import torch
 from domain_images import DOMAINS, PAINTER
 from step import environment
 
-from orchestrator.statistics import paired_interval
+from orchestrator.foundation.statistics import paired_interval
 from search_spaces import find_space
 from trainables.classical import fit_baselines
 from trainables.images.codec import decode

@@ -182,8 +182,8 @@ def delivered(row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> Pairs
 
 
 def pool(row: Row, place: str) -> Pairs:
+    from orchestrator.foundation.storage import Storage
     from orchestrator.shards import split_files
-    from orchestrator.storage import Storage
 
     shards = Storage.at(place).child("shards")
     if "Ray" in row.loader:
@@ -450,9 +450,9 @@ def prepare(images: list[bytes], place: Path) -> None:
     import webdataset as wds
     from streaming import MDSWriter
 
+    from orchestrator.foundation.storage import Storage
     from orchestrator.image_sets import SourceFile
     from orchestrator.shards import build_shards
-    from orchestrator.storage import Storage
 
     (place / "files").mkdir(parents=True)
     for number, data in enumerate(images):

@@ -134,8 +134,8 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
     from orchestrator import pretraining
     from orchestrator.cluster import connect
     from orchestrator.experiment import Cluster
+    from orchestrator.foundation.storage import Storage
     from orchestrator.ingest import Ingest
-    from orchestrator.storage import Storage
 
     def loop(config: dict[str, Any]) -> None:
         clock = Clock(Path(folder) / str(ray.train.get_context().get_world_rank()), reports)
@@ -168,9 +168,9 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
 
 
 def measure_train(images: Path, rounds: int, reports: int, batch: int, precision: str) -> Json:
+    from orchestrator.foundation.storage import Storage
     from orchestrator.image_sets import SourceFile
     from orchestrator.shards import build_shards
-    from orchestrator.storage import Storage
 
     told: dict[str, list[Json]] = {arm: [] for arm in ARMS}
     with tempfile.TemporaryDirectory() as shards:

@@ -18,8 +18,8 @@ from tabular.arguments import one_sentence, positive
 from tabular.table import ADVICE, read_table
 
 from orchestrator.analysis import advise_shards
-from orchestrator.model_files import find_model
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import find_model
+from orchestrator.foundation.storage import Storage
 from search_spaces import find_space
 from trainables.errors import UsageError
 from trainables.version import __version__

@@ -31,8 +31,8 @@ from tabular.table import read_table, write_table
 
 from orchestrator.experiment import Finetuning
 from orchestrator.experiment_images import ImageSet
-from orchestrator.model_files import FoundModel, find_model
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 from trainables.loops.finetune import Budget
 from trainables.version import __version__

@@ -44,8 +44,8 @@ from tabular.policies import OWN_STARTS, SAMPLERS, STARTS, Policy, Trace, replay
 from tabular.table import Cell, DomainTable, domain_tables, read_advice, read_table
 from tabular.telling import describe
 
+from orchestrator.foundation.storage import Storage
 from orchestrator.stopping import Stopping
-from orchestrator.storage import Storage
 from trainables.version import __version__
 
 HERE = Path(__file__).parent

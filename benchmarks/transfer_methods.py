@@ -29,10 +29,10 @@ from transfer.runs import Row, Run, Runs, train
 from transfer.telling import describe
 
 from orchestrator.experiment_images import ImageSet
+from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile, list_files
-from orchestrator.model_files import FoundModel, find_model
 from orchestrator.shards import read_manifest
-from orchestrator.storage import Storage
 from trainables.errors import UsageError
 from trainables.loops.finetune import Budget
 from trainables.version import __version__

@@ -10,11 +10,11 @@ from typing import Any
 from orchestrator.advice import Advice, advise
 from orchestrator.experiment import Experiment
 from orchestrator.experiment_images import ImageSet
+from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.statistics import paired_interval
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import Skipped, left_out, list_files, read_image
-from orchestrator.model_files import FoundModel, find_model
 from orchestrator.shards import read_manifest, read_split
-from orchestrator.statistics import paired_interval
-from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
 from trainables.domain_shift.cka import cka_estimate

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.experiment import Experiment
+from orchestrator.foundation.stage_record import now
 from orchestrator.plan import Plan, make_plan
 from orchestrator.preflight import Inputs
 from orchestrator.remaining import remaining
-from orchestrator.stages import now
 from trainables.errors import UsageError
 
 RECORD = "budget.json"

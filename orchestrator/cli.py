@@ -240,10 +240,10 @@ def shards_verify(place: str) -> None:
 
     Of an experiment's domain, the locked test split is compared too; nothing is scored.
     """
+    from orchestrator.foundation.storage import Storage
     from orchestrator.locked_test import locked_beside
     from orchestrator.shard_checks import verify_shards
     from orchestrator.shards import read_manifest
-    from orchestrator.storage import Storage
 
     shards = Storage.at(place)
     shards.check_readable()
@@ -260,9 +260,9 @@ def shards_verify(place: str) -> None:
 @shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
 def shards_info(place: str, as_json: AsJson = False) -> None:
     """Shows what shards hold, and how much was set aside as their locked test split."""
+    from orchestrator.foundation.storage import Storage
     from orchestrator.locked_test import locked_beside
     from orchestrator.shards import read_manifest
-    from orchestrator.storage import Storage
 
     shards = Storage.at(place)
     shards.check_readable()
@@ -327,7 +327,7 @@ def _interrupted() -> int:
 
 
 def _failed(error: BaseException) -> int:
-    from orchestrator.failures import exit_code_of, sentence_of, traceback_of
+    from orchestrator.foundation.error_sentence import exit_code_of, sentence_of, traceback_of
 
     print(traceback_of(error), end="", file=sys.stderr)
     return _fail(sentence_of(error), exit_code_of(error))
@@ -347,7 +347,7 @@ def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet:
 
 def _alone(experiment: Any) -> Any:
     """The lock that one run of an experiment holds."""
-    from orchestrator.run_lock import locked
+    from orchestrator.foundation.run_lock import locked
 
     return locked(experiment.home, f"Experiment '{experiment.name}' in '{experiment.storage}'")
 

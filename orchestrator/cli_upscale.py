@@ -186,7 +186,7 @@ def _upscaled(
     from orchestrator.archive.only_run import only_run
     from orchestrator.archive.running import upscale_archive
     from orchestrator.archive.showing import print_archive, watching
-    from orchestrator.storage import Storage
+    from orchestrator.foundation.storage import Storage
     from orchestrator.upscaling import upscale_images
 
     pictures = as_ == "png" or PurePosixPath(target).suffix.lower() in _PICTURES

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.statistics import paired_interval, wilcoxon_p
-from orchestrator.vocabulary import CLASSICAL, STEPS
+from orchestrator.foundation.statistics import paired_interval, wilcoxon_p
+from orchestrator.foundation.vocabulary import CLASSICAL, STEPS
 from trainables.metrics.evaluation import Score
 
 Scores = dict[str, list[list[Score]]]

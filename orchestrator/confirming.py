@@ -25,11 +25,11 @@ from orchestrator.confirmation_runs import (
     train_run,
     validate_source,
 )
+from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from orchestrator.locked_test import record_choice, recorded_choice
 from orchestrator.pareto_front import confirmed_of, pareto_front
 from orchestrator.progress import teller
 from orchestrator.trial_records import Record
-from orchestrator.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score
 

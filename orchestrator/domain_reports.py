@@ -4,6 +4,9 @@ from typing import Any
 
 from orchestrator.advice_grading import grade_advice
 from orchestrator.experiment import Experiment
+from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
 from orchestrator.front_report import front_report
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import OPENING, PREFIX, openings
@@ -21,12 +24,9 @@ from orchestrator.report import (
     Trial,
 )
 from orchestrator.shards import read_manifest
-from orchestrator.stages import RECORD
-from orchestrator.storage import Storage
 from orchestrator.study_report import study_report
 from orchestrator.trial_records import Record
 from orchestrator.verdicts import flags, optimism, remarks, verdict
-from orchestrator.vocabulary import INTERPOLATED, ArmName
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "bicubic",

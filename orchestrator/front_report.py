@@ -5,11 +5,11 @@ from typing import Any
 
 from orchestrator.confirmation_results import front_model
 from orchestrator.experiment import Experiment
+from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import Jobs
 from orchestrator.pareto_front import pareto_front
 from orchestrator.report import Configuration, Difference, Front, FrontPoint
 from orchestrator.shortening import device_sentence
-from orchestrator.storage import Storage
 from orchestrator.trial_records import Record
 from trainables.network.model_files import WEIGHTS
 

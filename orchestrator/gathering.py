@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import Jobs
-from orchestrator.stages import RECORD
 from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
-from orchestrator.storage import Storage
 from trainables.loops.finetune import TransferConfiguration
 
 

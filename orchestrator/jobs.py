@@ -9,14 +9,14 @@ from orchestrator.confirming import candidates_of, front_of
 from orchestrator.experiment import Experiment
 from orchestrator.experiment_images import ImageSet, Target
 from orchestrator.finetuning import DomainJob
+from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile, listing_fingerprint
 from orchestrator.locked_test import PREFIX, digest_of_test
 from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.shards import read_manifest
 from orchestrator.shortening import Shortening, SpeedJob, read_speeds
-from orchestrator.stages import RECORD, fingerprint, finished, now
 from orchestrator.starts import Start
-from orchestrator.storage import Storage
 from orchestrator.study import StudyJob
 from orchestrator.trial_records import Record, read_records
 from trainables.images.patch_pool import smallest_image

@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from orchestrator.trial_records import Record
 
 FILE = "optuna.log"

@@ -5,14 +5,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.separation import SEPARATION, shared_pictures, tested_elsewhere
 from orchestrator.shard_checks import check_sound
 from orchestrator.shard_reading import MANIFEST, PICTURES, read_manifest
 from orchestrator.shards import build_shards
-from orchestrator.stages import RECORD
-from orchestrator.storage import Storage
 
 _LISTED = 5
 

@@ -11,17 +11,19 @@ from typing import Any
 import ray
 
 from orchestrator.analysis import advise_domains
-from orchestrator.archive.objects import end_uploads
-from orchestrator.artefacts import sentence
 from orchestrator.cluster import connect, drive_all, free_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment import FORMAT, Experiment
 from orchestrator.feasibility import Resources, check_resources
 from orchestrator.finished_stages import FinishedStages, Stage
+from orchestrator.foundation.artefact_digests import sentence
+from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.s3 import end_uploads
+from orchestrator.foundation.stage_record import RECORD, finish_stage, now, run_stage
+from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import SOURCE, Jobs
-from orchestrator.model_files import FoundModel
 from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.optuna_log import write_optuna_log
 from orchestrator.packing import Packing
@@ -32,8 +34,6 @@ from orchestrator.reporting import write_report
 from orchestrator.searching import drive_study
 from orchestrator.shards import build_shards
 from orchestrator.shortening import device_sentence, measure_speeds
-from orchestrator.stages import RECORD, finish_stage, now, run_stage
-from orchestrator.storage import Storage
 from orchestrator.trial_records import Record, best_record
 from trainables.version import __version__
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from orchestrator.experiment import Experiment
 from orchestrator.feasibility import Resources
+from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure
 from orchestrator.pareto_front import CONFIRMED
 from orchestrator.preflight import Inputs
 from orchestrator.remaining import Remaining, remaining
 from orchestrator.timing import DomainRates
-from orchestrator.vocabulary import CLASSICAL
 
 _RANGE = (0.7, 1.3)
 """From the estimate to its ends."""

@@ -26,8 +26,8 @@ from orchestrator.drawing import (
     log_ticks,
     view,
 )
+from orchestrator.foundation.vocabulary import Verdict
 from orchestrator.report import Configuration, CurvePoint, Difference, DomainReport, Front, Trial
-from orchestrator.vocabulary import Verdict
 
 Setting = Literal["learning_rate", "lambda_", "frozen_depth"]
 SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")

@@ -17,12 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.experiment import Experiment
 from orchestrator.feasibility import Resources, cpus_per_worker
+from orchestrator.foundation.model_store import write_model
+from orchestrator.foundation.storage import Storage
 from orchestrator.ingest import Ingest
-from orchestrator.model_files import write_model
 from orchestrator.progress import teller
 from orchestrator.shards import read_manifest, read_split
 from orchestrator.stop_signals import handlers_kept
-from orchestrator.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.images.patch_pool import PatchPool

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.experiment import Experiment
 from orchestrator.experiment_images import SCENES, SOURCES, ImageSet, SourceModel, Target
-from orchestrator.yaml_reading import UnreadableYamlError, parse_yaml, read_yaml
+from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
 from trainables.network.network import check_frozen_depth, preset, shortened
 

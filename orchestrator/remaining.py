@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from orchestrator.experiment import Experiment
 from orchestrator.experiment_images import Target
+from orchestrator.foundation.stage_record import finished
 from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.shards import SPLITS, read_manifest
-from orchestrator.stages import finished
 from trainables.errors import RayScaleError
 
 Counts = dict[str, int]

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator import plots
+from orchestrator.foundation.vocabulary import STEPS, ArmName
 from orchestrator.report import Arm, Difference, DomainReport, Report
 from orchestrator.report_tables import (
     AS_IT_IS,
@@ -26,7 +27,6 @@ from orchestrator.report_tables import (
     signed,
 )
 from orchestrator.verdicts import forgetting
-from orchestrator.vocabulary import STEPS, ArmName
 
 _OVERVIEW = ("bicubic", "tv", "example", "zero_shot", "scratch", "default", "best", "interpolated")
 """Arms that all domains are lined up with; a domain's own section has every one."""

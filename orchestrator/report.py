@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.foundation.vocabulary import ArmName, Verdict
 from orchestrator.study_facts import StudyFacts
-from orchestrator.vocabulary import ArmName, Verdict
 
 
 class _Record(BaseModel):

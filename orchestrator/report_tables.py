@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.foundation.vocabulary import ArmName
 from orchestrator.report import Arm, Configuration, Difference, DomainReport, Front, FrontPoint, Report
 from orchestrator.verdicts import strongest_classical
-from orchestrator.vocabulary import ArmName
 
 AS_IT_IS = "use the source model as it is"
 COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from orchestrator.trial_records import is_curve, is_number, is_time
 
 RUN, INTERPOLATION, FITTED = "run.json", "interpolation.json", "fitted.json"

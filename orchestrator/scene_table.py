@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from orchestrator.experiment_images import SceneTable
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError, printable, reason_of, suggestion
 
 Parts = tuple[str, ...]

@@ -15,8 +15,8 @@ import ray
 from ray import tune
 from ray.tune.execution import class_cache
 
+from orchestrator.foundation.storage import Storage
 from orchestrator.sampling import NumberedSearch, RepeatableSampler, maximised
-from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
 from orchestrator.trial_records import Record, read_records
 from orchestrator.trials import run_trial

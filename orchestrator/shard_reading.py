@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, UsageError
 from trainables.images.parquet import (
     BATCH,

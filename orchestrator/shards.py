@@ -16,6 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.foundation.stage_record import fingerprint
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import Skipped, SourceFile, left_out
 from orchestrator.set_rows import Row, read_rows
 from orchestrator.shard_reading import MANIFEST as MANIFEST
@@ -24,8 +26,6 @@ from orchestrator.shard_reading import read_manifest as read_manifest
 from orchestrator.shard_reading import read_split as read_split
 from orchestrator.shard_reading import split_files as split_files
 from orchestrator.split_notes import split_notes
-from orchestrator.stages import fingerprint
-from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
 from trainables.images.parquet import index_digest
 

@@ -14,9 +14,9 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.model_files import read_model
-from orchestrator.stages import now
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import read_model
+from orchestrator.foundation.stage_record import now
+from orchestrator.foundation.storage import Storage
 from trainables.inference.speed import ROUNDS, describe_device, output_speeds
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from orchestrator.stages import RECORD
-from orchestrator.storage import Storage
+from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 from trainables.loops.finetune import TransferConfiguration
 

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from orchestrator.archive.dicom import DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import Normalisation
-from orchestrator.file_listing import FileListing, list_tree, nothing_found
-from orchestrator.file_types import DICOM, INPUTS, PICTURES, TIFF
-from orchestrator.model_files import find_model
+from orchestrator.foundation.file_listing import FileListing, list_tree, nothing_found
+from orchestrator.foundation.file_types import DICOM, INPUTS, PICTURES, TIFF
+from orchestrator.foundation.model_store import find_model
+from orchestrator.foundation.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
+from orchestrator.foundation.storage import Storage
 from orchestrator.picture import available_memory, upscale_picture
-from orchestrator.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
-from orchestrator.storage import Storage
 from orchestrator.upscaling_outputs import is_whole, replaced_input
 from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of, suggestion
 from trainables.inference.precision import Precision

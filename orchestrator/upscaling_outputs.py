@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.images.png_chunks import SIGNATURE, Chunk
 
 _PNG_END = Chunk(b"IEND", b"").encoded()

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from orchestrator.foundation.vocabulary import CLASSICAL, ArmName
 from orchestrator.report import Arm, Candidate, Difference, Interpolation, Optimism
-from orchestrator.vocabulary import CLASSICAL, ArmName
 
 
 def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.finished_stages import older_report
+from orchestrator.foundation.model_store import read_model
+from orchestrator.foundation.stage_record import RECORD, check_stage
+from orchestrator.foundation.storage import Storage
 from orchestrator.locked_test import PREFIX, locked_beside
-from orchestrator.model_files import read_model
 from orchestrator.run_records import problem_of
 from orchestrator.separation import verify_apart
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shard_reading import MANIFEST
-from orchestrator.stages import RECORD, check_stage
-from orchestrator.storage import Storage
 from orchestrator.trial_records import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
 from trainables.network.model_files import CARD, WEIGHTS

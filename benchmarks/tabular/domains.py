@@ -9,11 +9,11 @@ from typing import Any
 
 from orchestrator.experiment_images import ImageSet
 from orchestrator.finetuning import DomainJob
+from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.stage_record import fingerprint, run_stage
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files, listing_fingerprint
-from orchestrator.model_files import FoundModel
 from orchestrator.shards import build_shards, read_manifest
-from orchestrator.stages import fingerprint, run_stage
-from orchestrator.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.images.patch_pool import smallest_image
 from trainables.loops.finetune import Budget

@@ -17,8 +17,8 @@ from orchestrator.cluster import connect
 from orchestrator.divergence import PENALTY_DB
 from orchestrator.experiment import Cluster
 from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
-from orchestrator.stages import fingerprint
-from orchestrator.storage import Storage
+from orchestrator.foundation.stage_record import fingerprint
+from orchestrator.foundation.storage import Storage
 from trainables.errors import DivergedError, RunError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from tabular.grid import FULL
 from trainables.errors import UsageError
 from trainables.loops.objective import effective_lambda

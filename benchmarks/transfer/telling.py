@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.statistics import Interval
+from orchestrator.foundation.statistics import Interval
 from transfer.arms import FROM_INPUT, FROM_OUTPUT, INTERPOLATED, REGULARIZERS, ZERO_SHOT
 
 Json = dict[str, Any]

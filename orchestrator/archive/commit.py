@@ -19,9 +19,9 @@ from botocore.exceptions import ClientError
 
 from orchestrator.archive.contract import SceneError
 from orchestrator.archive.listing import SIDECAR
-from orchestrator.archive.objects import bucket_and_key, client, end_uploads
 from orchestrator.archive.placing import OUTSIDE, misplaced
-from orchestrator.storage import Storage
+from orchestrator.foundation.s3 import bucket_and_key, client, end_uploads
+from orchestrator.foundation.storage import Storage
 
 _TEMPORARY = ".rayscale-commit"
 _OUR_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8}" + re.escape(_TEMPORARY))

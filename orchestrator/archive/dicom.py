@@ -25,8 +25,8 @@ from orchestrator.archive.dicom_grid import fit_to_grid
 from orchestrator.archive.dicom_padding import write_padding
 from orchestrator.archive.dicom_slices import Normalisation, Slice, read_slice
 from orchestrator.archive.dicom_values import DicomError, has_value, numbers
-from orchestrator.file_types import TIFF
-from orchestrator.storage import Storage
+from orchestrator.foundation.file_types import TIFF
+from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
 from trainables.images.hidden_colour import nearest
 from trainables.inference.prepare import Prepared

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.ledger_lines import LAST_ORDER, Event, OddLines, read_lines
-from orchestrator.archive.objects import delete_object, error_class, objects_below, write_object
-from orchestrator.storage import Storage
+from orchestrator.foundation.s3 import delete_object, error_class, objects_below, write_object
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, StorageError, reason_of
 
 FOLDER = "_ledger"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from orchestrator.archive.objects import error_class, open_object
-from orchestrator.storage import Storage
+from orchestrator.foundation.s3 import error_class, open_object
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, reason_of
 
 Event = dict[str, Any]

@@ -18,12 +18,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.archive.ledger import FOLDER
-from orchestrator.archive.objects import bucket_and_key, client, error_class
 from orchestrator.archive.scene_list import Row, key_problem, read_list
 from orchestrator.archive.workspace import WORKSPACES
-from orchestrator.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
-from orchestrator.file_types import ALL_INPUTS, LISTS, TIFF, As, is_scene, suffix_of
-from orchestrator.storage import Storage
+from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
+from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, TIFF, As, is_scene, suffix_of
+from orchestrator.foundation.s3 import bucket_and_key, client, error_class
+from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError, UsageError, reason_of
 
 SIDECAR = ".json"

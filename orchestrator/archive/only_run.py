@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.archive.ledger import FOLDER, Ledger
 from orchestrator.archive.liveness import Heartbeat, others_alive
-from orchestrator.archive.objects import error_class
-from orchestrator.run_lock import LOCK, Holder, locked
-from orchestrator.storage import Storage
+from orchestrator.foundation.run_lock import LOCK, Holder, locked
+from orchestrator.foundation.s3 import error_class
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, UsageError
 
 

@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 from orchestrator.archive.contract import SceneError
 from orchestrator.archive.footprint import filled, nudge
 from orchestrator.archive.source import Scene
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.images.codec import UnreadableImageError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from orchestrator.file_listing import OWN_FOLDERS
+from orchestrator.foundation.file_listing import OWN_FOLDERS
 
 OUTSIDE = "outside"
 """Class of the failure of a scene whose output may not be written at its place."""

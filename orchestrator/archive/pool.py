@@ -14,8 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.archive.contract import Rows
 from orchestrator.archive.listing import Scene
-from orchestrator.archive.objects import first_line
 from orchestrator.archive.work import Failed, Outcome, PartDone, Worker
+from orchestrator.foundation.s3 import first_line
 from trainables.errors import reason_of
 
 _LOOK_AGAIN_SECONDS = 5.0

@@ -18,7 +18,6 @@ from orchestrator.archive.driving import Driver, Progress
 from orchestrator.archive.ledger import Ledger, Past, read_records
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.liveness import others_alive
-from orchestrator.archive.objects import first_line
 from orchestrator.archive.only_run import alive, only_run
 from orchestrator.archive.planning import Recipe, digest, make_plan
 from orchestrator.archive.pool import RayPool, alive_nodes, on_every_node
@@ -34,8 +33,9 @@ from orchestrator.archive.workspace import (
 from orchestrator.cluster import connect, local_resources
 from orchestrator.experiment import Cluster
 from orchestrator.feasibility import Resources
-from orchestrator.model_files import FoundModel, find_model
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.s3 import first_line
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, UsageError, reason_of
 from trainables.inference.precision import Precision, resolve
 

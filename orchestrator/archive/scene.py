@@ -32,13 +32,13 @@ from orchestrator.archive.contract import (
 )
 from orchestrator.archive.meaning import Meaning, settle
 from orchestrator.archive.metadata import carry_over, own_tags
-from orchestrator.archive.objects import error_class
 from orchestrator.archive.part import make_worker, row_step, upscale_rows
 from orchestrator.archive.raw import check_room, join, writing
 from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.stac import NO_GEOMETRY, make_item
 from orchestrator.archive.values import band_text
-from orchestrator.model_files import FoundModel
+from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.prepare import prepared

@@ -9,8 +9,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.file_listing import OWN_FOLDERS, is_utf8
-from orchestrator.storage import Storage
+from orchestrator.foundation.file_listing import OWN_FOLDERS, is_utf8
+from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, printable, reason_of
 
 SCENE_COLUMN, OUTPUT_COLUMN = "scene", "output"

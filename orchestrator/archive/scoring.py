@@ -25,7 +25,7 @@ from orchestrator.archive.pairing import check_pair, degraded, read_whole, reada
 from orchestrator.archive.scene import upscale_part
 from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.values import Normalisation, band_text
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.images.codec import UnreadableImageError
 from trainables.inference.prepare import Prepared

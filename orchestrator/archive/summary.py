@@ -10,8 +10,8 @@ from orchestrator.archive.driving import Progress
 from orchestrator.archive.ledger import Ledger
 from orchestrator.archive.ledger_lines import Event, OddLines
 from orchestrator.archive.workspace import WORKSPACES, earlier_workspaces
-from orchestrator.model_files import FoundModel
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)

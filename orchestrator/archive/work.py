@@ -31,11 +31,11 @@ from orchestrator.archive.contract import (
     TileView,
 )
 from orchestrator.archive.listing import SIDECAR, Scene
-from orchestrator.archive.objects import bucket_and_key, client, error_class, naming
 from orchestrator.archive.placing import OUTSIDE, misplaced
 from orchestrator.archive.scene import check_scene, describe_scene, finish_scene, part_rows, upscale_part, upscale_scene
 from orchestrator.archive.workspace import enter_workspace
-from orchestrator.storage import Storage
+from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
+from orchestrator.foundation.storage import Storage
 from trainables.metrics.consistency import ConsistencyMeter
 
 _COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"

@@ -23,8 +23,8 @@ from tabular.table import domain_tables, read_advice, read_table, write_table
 from tabular.telling import describe
 
 from orchestrator.experiment import Search
+from orchestrator.foundation.storage import Storage
 from orchestrator.stopping import Stopping
-from orchestrator.storage import Storage
 from search_spaces import find_space
 from trainables.errors import UsageError
 

@@ -131,9 +131,9 @@ class Shards(Target):
         from PIL import Image
 
         from orchestrator.experiment_images import Target as Images
+        from orchestrator.foundation.storage import Storage
         from orchestrator.image_sets import list_files
         from orchestrator.shards import build_shards, read_split
-        from orchestrator.storage import Storage
 
         images, rng = self.folder / "images", np.random.default_rng(0)
         images.mkdir()
@@ -197,7 +197,7 @@ class TrialRecords(Target):
         return _json(mutated_document(self._RECORD, rng))
 
     def run(self, case: bytes) -> None:
-        from orchestrator.storage import Storage
+        from orchestrator.foundation.storage import Storage
         from orchestrator.trial_records import best_record, read_records
 
         (self.folder / "0001.json").write_bytes(case)
@@ -227,7 +227,7 @@ class LedgerLines(Target):
 
     def run(self, case: bytes) -> None:
         from orchestrator.archive.ledger import read_past
-        from orchestrator.storage import Storage
+        from orchestrator.foundation.storage import Storage
 
         ledger = self.folder / "_ledger"
         ledger.mkdir(exist_ok=True)
@@ -330,7 +330,7 @@ class Scenes(Target):
 
         from orchestrator.archive.contract import SceneSettings
         from orchestrator.archive.scene import load_model
-        from orchestrator.model_files import FoundModel
+        from orchestrator.foundation.model_store import FoundModel
         from trainables.network.network import SuperResolutionNet, preset
 
         torch.manual_seed(0)

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp
 from orchestrator.archive.contract import Provenance, SceneSettings
 from orchestrator.archive.scene import finish_scene, load_model, part_rows, upscale_part, upscale_scene
 from orchestrator.archive.source import gdal
-from orchestrator.model_files import FoundModel
+from orchestrator.foundation.model_store import FoundModel
 
 PLACE = Affine(30.0, 0, 500000, 0, -30.0, 5000000)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from orchestrator.foundation.vocabulary import CLASSICAL, ArmName, Verdict
 from orchestrator.report import (
     AdviceGrade,
     Arm,
@@ -25,7 +26,6 @@ from orchestrator.report import (
     SplitCounts,
     Trial,
 )
-from orchestrator.vocabulary import CLASSICAL, ArmName, Verdict
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "Bicubic",

@@ -8,8 +8,8 @@ import tiny_models
 import torch
 
 from orchestrator import adapting
-from orchestrator.model_files import find_model
-from orchestrator.statistics import Interval
+from orchestrator.foundation.model_store import find_model
+from orchestrator.foundation.statistics import Interval
 from search_spaces import find_space
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples

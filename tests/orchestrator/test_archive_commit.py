@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.archive import commit
 from orchestrator.archive.contract import SceneError
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 
 def made(tmp_path, content=b"pixels"):

@@ -12,7 +12,7 @@ from orchestrator.archive.planning import Recipe, make_plan
 from orchestrator.archive.pool import Ended, Slots
 from orchestrator.archive.showing import progress_line
 from orchestrator.archive.work import Divided, Failed, Finished, PartDone
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 RECIPE = Recipe("model", "settings")
 TWO = Slots(2, 2)

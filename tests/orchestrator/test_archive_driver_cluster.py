@@ -20,7 +20,7 @@ from orchestrator.archive.listing import list_archive
 from orchestrator.archive.running import Options, upscale_archive
 from orchestrator.archive.scene import describe_scene, part_rows
 from orchestrator.archive.work import Divided, SceneWorker
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 GOOD = 22

@@ -14,7 +14,7 @@ from orchestrator.archive.commit import abort_uploads
 from orchestrator.archive.ledger import Ledger, read_events
 from orchestrator.archive.listing import list_archive
 from orchestrator.archive.liveness import Heartbeat, others_alive
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 pytestmark = pytest.mark.s3
 

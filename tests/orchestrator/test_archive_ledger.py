@@ -11,7 +11,7 @@ from orchestrator.archive.ledger import FOLDER, Ledger, read_events, read_past, 
 from orchestrator.archive.ledger_lines import LAST_ORDER
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.planning import Recipe, about, brief, make_plan
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError
 
 RECIPE = Recipe("model", "settings")

@@ -11,7 +11,7 @@ from fake_s3 import install, refused
 from orchestrator.archive import ledger_lines
 from orchestrator.archive.ledger import FOLDER, Ledger, read_events, read_past, read_records
 from orchestrator.archive.ledger_lines import LAST_ORDER, parse_line
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError
 
 ROW = {"event": "scene", "output": "/o/a.tif", "key": "k", "number": 1, "run": "r", "status": "ok", "output_bytes": 7}

@@ -11,14 +11,14 @@ from orchestrator.archive import liveness, workspace
 from orchestrator.archive.ledger import Ledger
 from orchestrator.archive.liveness import Heartbeat, others_alive
 from orchestrator.archive.only_run import alive, only_run
-from orchestrator.run_lock import LOCK
-from orchestrator.storage import Storage
+from orchestrator.foundation.run_lock import LOCK
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, UsageError
 
 HOLD = """
 import sys, time
 from orchestrator.archive.only_run import only_run
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 with only_run(Storage(sys.argv[1]), False):
     print("held", flush=True)
     time.sleep(60)

@@ -19,7 +19,7 @@ from searched_experiment import record, searched
 from orchestrator import confirmation_job, confirmation_runs, finetuning, source_images, trials
 from orchestrator.ablation import Ablation
 from orchestrator.confirmation_job import Candidate
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.classical import reconstruction
 from trainables.loops.finetune import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import NamedImage

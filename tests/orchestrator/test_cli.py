@@ -16,7 +16,7 @@ from planning import steady_rates
 from tiny_experiment import settings, write_experiment
 
 from orchestrator import cli, pipeline, plan
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.version import __version__
 
 SETS = {"natural": 5, "medical": 9, "satellite": 9}

@@ -6,7 +6,8 @@ import noise_images
 import pytest
 from tiny_experiment import settings, write_experiment
 
-from orchestrator import cli, storage
+from orchestrator import cli
+from orchestrator.foundation import storage
 
 pytestmark = pytest.mark.s3
 

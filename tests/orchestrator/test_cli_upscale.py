@@ -11,8 +11,8 @@ from PIL import Image
 
 HOLD = """
 import sys, time
-from orchestrator.run_lock import locked
-from orchestrator.storage import Storage
+from orchestrator.foundation.run_lock import locked
+from orchestrator.foundation.storage import Storage
 with locked(Storage(sys.argv[1]), "OUTPUT"):
     print("held", flush=True)
     time.sleep(60)

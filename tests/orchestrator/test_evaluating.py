@@ -11,8 +11,8 @@ import tiny_models
 
 from orchestrator import cli
 from orchestrator.evaluating import evaluate_model
-from orchestrator.statistics import Interval
-from orchestrator.storage import Storage
+from orchestrator.foundation.statistics import Interval
+from orchestrator.foundation.storage import Storage
 from search_spaces import find_space
 from trainables.errors import ImageSetError, StorageError, UsageError
 from trainables.inference.prepare import prepared

@@ -21,8 +21,8 @@ from orchestrator.archive.scene import load_model, upscale_part
 from orchestrator.archive.scoring import as_models, compare, score_scene
 from orchestrator.archive.source import Scene, gdal
 from orchestrator.evaluating import evaluate_model
-from orchestrator.model_files import find_model
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import find_model
+from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.metrics.psnr_ssim import psnr

@@ -14,11 +14,11 @@ from orchestrator.archive.contract import SceneSettings
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.running import _recipe
 from orchestrator.experiment import Experiment
-from orchestrator.file_listing import FileFacts
+from orchestrator.foundation.file_listing import FileFacts
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import Jobs
 from orchestrator.sampling import _seed_of
-from orchestrator.storage import Storage
 from trainables.images.picture_digest import picture_digest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fingerprints.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import own_ray, searching
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 ROUND = "1795846614909023500-0"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_study_facts import DISTRIBUTIONS, record
 
+from orchestrator.foundation.storage import Storage
 from orchestrator.optuna_log import write_optuna_log
-from orchestrator.storage import Storage
 
 RECORDS = [
     record(0, [28.0, 29.0], origin="default"),

@@ -12,10 +12,10 @@ from tiny_experiment import settings
 
 from orchestrator import measuring, plan
 from orchestrator.feasibility import Resources
+from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight
 from orchestrator.reading import make_experiment
-from orchestrator.stages import finish_stage
 from orchestrator.timing import DomainRates
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from orchestrator.foundation.storage import Storage
 from orchestrator.run_records import (
     problem_of,
     read_fitted,
@@ -14,7 +15,6 @@ from orchestrator.run_records import (
 )
 from orchestrator.shortening import read_speeds
 from orchestrator.starts import Start, found_best, searched_domains, settle_starts
-from orchestrator.storage import Storage
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 

@@ -6,10 +6,10 @@ import noise_images
 import pytest
 
 from orchestrator.experiment_images import ImageSet, SceneTable
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.locked_test import locked_manifest
 from orchestrator.shards import build_shards, read_manifest
-from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
 
 PATIENTS = [f"patient{patient}/slice{number}.png" for patient in range(3) for number in range(2)]

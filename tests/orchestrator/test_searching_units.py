@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from orchestrator import trials
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Search
+from orchestrator.foundation.storage import Storage
 from orchestrator.sampling import NumberedSearch, RepeatableSampler, _seed_of
 from orchestrator.starts import Start
-from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda

@@ -4,9 +4,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from ray.tune.execution import class_cache
 
-from orchestrator import searching, storage
-from orchestrator.failures import TRACEBACK, sentence_of, traceback_of
-from orchestrator.storage import Storage
+from orchestrator import searching
+from orchestrator.foundation import storage
+from orchestrator.foundation.error_sentence import TRACEBACK, sentence_of, traceback_of
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, UsageError, reason_of, without_secrets
 
 CANARY = "canary-4c1d"

@@ -10,6 +10,8 @@ import tiny_experiment
 from PIL import Image
 
 from orchestrator.experiment_images import ImageSet
+from orchestrator.foundation.stage_record import run_stage
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.jobs import Jobs
 from orchestrator.packing import Packing
@@ -19,8 +21,6 @@ from orchestrator.separation import pictures_of, verify_apart
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shard_reading import read_manifest
 from orchestrator.shards import build_shards
-from orchestrator.stages import run_stage
-from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
 
 SIDE = 100

@@ -12,13 +12,13 @@ from PIL import Image
 
 from orchestrator import shards
 from orchestrator.experiment_images import ImageSet
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.ingest import Ingest, direct, images_of
 from orchestrator.locked_test import open_test, record_choice
 from orchestrator.shard_reading import read_manifest, read_split
 from orchestrator.shards import build_shards
 from orchestrator.source_images import held_out_images, replayed_images
-from orchestrator.storage import Storage
 from trainables.errors import RunError
 
 REMEDY = r"Restore the shards from a copy, or delete their domain's folder below shards/"

@@ -15,11 +15,11 @@ from PIL import Image
 
 from orchestrator import shards
 from orchestrator.experiment_images import ImageSet
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files, listing_fingerprint
 from orchestrator.locked_test import digest_of_test, locked_beside, open_test, openings, record_choice
 from orchestrator.shard_checks import check_sound, verify_shards
 from orchestrator.shards import build_shards, read_manifest, read_split, split_files
-from orchestrator.storage import Storage
 from trainables.errors import ImageSetError, RunError, UsageError
 from trainables.images.codec import decode
 

@@ -20,6 +20,7 @@ from orchestrator import jobs as module
 from orchestrator import pipeline
 from orchestrator.edges import Axis, edge_warnings
 from orchestrator.experiment import Experiment
+from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.optuna_log import write_optuna_log
@@ -27,7 +28,6 @@ from orchestrator.progress import Display
 from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.shortening import Shortening, device_sentence, measure_speeds, read_speeds
 from orchestrator.starts import Start
-from orchestrator.storage import Storage
 from orchestrator.study import study_with
 from orchestrator.study_facts import importance
 from trainables.loops.finetune import TransferConfiguration

@@ -15,8 +15,8 @@ from tiny_experiment import settings
 
 from orchestrator import pipeline
 from orchestrator.feasibility import Resources, check_resources
+from orchestrator.foundation.model_store import find_model
 from orchestrator.jobs import Jobs
-from orchestrator.model_files import find_model
 from orchestrator.pipeline import run_experiment
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight

@@ -12,10 +12,10 @@ from PIL import Image
 
 from orchestrator import set_rows
 from orchestrator.experiment_images import ImageSet
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shards import build_shards, read_manifest
-from orchestrator.storage import Storage
 from trainables.errors import ImageSetError
 
 

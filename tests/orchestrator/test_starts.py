@@ -7,13 +7,13 @@ import tiny_experiment
 import tiny_models
 
 from orchestrator.experiment import FORMAT
+from orchestrator.foundation.stage_record import finish_stage
+from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.preflight import preflight
 from orchestrator.reading import make_experiment
-from orchestrator.stages import finish_stage
 from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
-from orchestrator.storage import Storage
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 

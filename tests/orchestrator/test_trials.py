@@ -11,9 +11,9 @@ from optuna.trial import TrialState
 from orchestrator import trials
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment import Search
+from orchestrator.foundation.storage import Storage
 from orchestrator.sampling import NumberedSearch, RepeatableSampler
 from orchestrator.starts import Start
-from orchestrator.storage import Storage
 from orchestrator.study import StudyJob, study_with
 from orchestrator.trial_records import best_record, read_records
 from trainables.errors import DivergedError

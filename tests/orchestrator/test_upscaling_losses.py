@@ -15,8 +15,8 @@ import tiny_models
 from PIL import Image, ImageCms
 
 from orchestrator import upscaling_outputs
+from orchestrator.foundation.storage import Storage
 from orchestrator.picture import available_memory, upscale_picture
-from orchestrator.storage import Storage
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UnreadableImageError, UsageError
 from trainables.images.codec import decode

@@ -6,7 +6,7 @@ import noise_images
 import pytest
 import tiny_models
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UsageError
 from trainables.images.codec import decode

@@ -8,8 +8,8 @@ import tiny_experiment
 import yaml
 from rich.console import Console
 
+from orchestrator.foundation.model_store import read_model
 from orchestrator.jobs import Jobs
-from orchestrator.model_files import read_model
 from orchestrator.pareto_front import pareto_front
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight

@@ -13,10 +13,12 @@ from tiny_experiment import DOMAINS, settings, write_images
 
 from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment import Experiment
+from orchestrator.foundation.model_store import read_model
+from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.locked_test import open_test
-from orchestrator.model_files import read_model
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.progress import Display, new_board
@@ -24,8 +26,6 @@ from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
 from orchestrator.searching import drive_study
 from orchestrator.shards import read_split
-from orchestrator.storage import Storage
-from orchestrator.vocabulary import CLASSICAL
 from trainables.errors import RunError
 
 pytestmark = pytest.mark.cluster

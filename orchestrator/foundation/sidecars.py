@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 
 AUX = ".aux.xml"
 _LETTERS = {".jpeg": "jg", ".jpg": "jg", ".png": "pg", ".tif": "tf", ".tiff": "tf", ".bmp": "bp", ".webp": "wp"}

@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.archive.objects import objects_below
+from orchestrator.foundation.s3 import objects_below
 from trainables.errors import printable, reason_of
 
 if TYPE_CHECKING:
-    from orchestrator.storage import Storage
+    from orchestrator.foundation.storage import Storage
 
 OWN_FOLDERS = frozenset({"_parts", "_ledger"})
 """Folders that an archive's outputs come with: work in progress and the ledger."""

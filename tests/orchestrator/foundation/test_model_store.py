@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load, save
 
-from orchestrator.model_files import find_model, read_model
-from orchestrator.storage import Storage
+from orchestrator.foundation.model_store import find_model, read_model
+from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
 

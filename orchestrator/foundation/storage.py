@@ -1,6 +1,6 @@
 """One storage layer for a folder and for ``s3://``; every artefact is read and written here.
 
-Whole files go through :mod:`orchestrator.archive.objects`, in a bucket; pyarrow's filesystem is for Ray, and for
+Whole files go through :mod:`orchestrator.foundation.s3`, in a bucket; pyarrow's filesystem is for Ray, and for
 streaming shards. One endpoint setting is enough: ``AWS_ENDPOINT_URL`` (or ``AWS_ENDPOINT_URL_S3``) with the usual AWS
 credential chain. boto3 reads it by itself; pyarrow does not, so it is derived here.
 """
@@ -23,8 +23,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 from pyarrow import fs
 
-from orchestrator.archive.objects import ATTEMPTS, delete_below, delete_object, kind_of, read_object, write_object
-from orchestrator.file_listing import FileFacts, is_utf8, list_tree
+from orchestrator.foundation.file_listing import FileFacts, is_utf8, list_tree
+from orchestrator.foundation.s3 import ATTEMPTS, delete_below, delete_object, kind_of, read_object, write_object
 from trainables.errors import StorageError, printable, reason_of, without_secrets
 
 

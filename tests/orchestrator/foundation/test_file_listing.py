@@ -10,9 +10,9 @@ import pytest
 from pyarrow import fs
 
 from orchestrator.experiment_images import ImageSet
-from orchestrator.file_listing import FileListing, lines_about, list_tree, matches
+from orchestrator.foundation.file_listing import FileListing, lines_about, list_tree, matches
+from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
-from orchestrator.storage import Storage
 from trainables.errors import StorageError, printable
 
 PNG = frozenset({".png"})

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.artefacts import CHECKED_BYTES, Damage, damage_of, listed, sentence
-from orchestrator.storage import Storage
+from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, damage_of, listed, sentence
+from orchestrator.foundation.storage import Storage
 from trainables.version import __version__
 
 RECORD = "stage.json"

@@ -7,8 +7,9 @@ from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions
 from fake_s3 import install, refused
 
-from orchestrator.archive import commit, objects
-from orchestrator.archive.objects import (
+from orchestrator.archive import commit
+from orchestrator.foundation import s3 as objects
+from orchestrator.foundation.s3 import (
     ObjectError,
     delete_object,
     error_class,
@@ -17,7 +18,7 @@ from orchestrator.archive.objects import (
     read_object,
     write_object,
 )
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, UsageError
 
 

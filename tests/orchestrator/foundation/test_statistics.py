@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator import statistics
-from orchestrator.statistics import FEWEST_SCENES, Interval, paired_interval, wilcoxon_p
+from orchestrator.foundation import statistics
+from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval, wilcoxon_p
 
 
 def simulated(rng, count=20):

@@ -15,15 +15,15 @@ from email.utils import format_datetime
 import pytest
 from botocore.exceptions import ClientError
 
-from orchestrator import run_lock
-from orchestrator.run_lock import LOCK, Holder, locked
-from orchestrator.storage import Storage
+from orchestrator.foundation import run_lock
+from orchestrator.foundation.run_lock import LOCK, Holder, locked
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, UsageError
 
 _HOLD = """
 import sys, time
-from orchestrator.run_lock import locked
-from orchestrator.storage import Storage
+from orchestrator.foundation.run_lock import locked
+from orchestrator.foundation.storage import Storage
 with locked(Storage.at(sys.argv[1]), "experiment 'x'"):
     print("held", flush=True)
     time.sleep(60)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm, wilcoxon
 from scipy.stats import t as student
 
-from orchestrator.vocabulary import Verdict
+from orchestrator.foundation.vocabulary import Verdict
 
 _RESAMPLES = 10_000
 

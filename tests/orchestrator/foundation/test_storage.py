@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError
 
 

@@ -6,9 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.artefacts import CHECKED_BYTES
-from orchestrator.stages import RECORD, Check, Vouched, check_stage, fingerprint, finish_stage, finished, now, run_stage
-from orchestrator.storage import Storage
+from orchestrator.foundation.artefact_digests import CHECKED_BYTES
+from orchestrator.foundation.stage_record import (
+    RECORD,
+    Check,
+    Vouched,
+    check_stage,
+    fingerprint,
+    finish_stage,
+    finished,
+    now,
+    run_stage,
+)
+from orchestrator.foundation.storage import Storage
 from trainables.version import __version__
 
 

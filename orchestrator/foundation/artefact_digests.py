@@ -11,7 +11,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
 CHECKED_BYTES = 256 * 2**20

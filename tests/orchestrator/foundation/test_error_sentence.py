@@ -8,7 +8,7 @@ import ray
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from orchestrator import cli
-from orchestrator.failures import exit_code_of, sentence_of
+from orchestrator.foundation.error_sentence import exit_code_of, sentence_of
 from trainables.errors import RunError, StorageError
 
 _KEPT = "What had finished is kept"

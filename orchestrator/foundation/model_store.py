@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage import Storage
+from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of, suggestion
 from trainables.network import packaged as pretrained
