@@ -27,14 +27,14 @@ from rich.console import Console
 
 from orchestrator.cluster import connect, drive_all
 from orchestrator.demo import prepare_demo
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.load import make_experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import measure
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs, preflight
 from orchestrator.progress import Display, new_board
-from orchestrator.reading import make_experiment
 from orchestrator.searching import Record, drive_study
 
 HERE = Path(__file__).parent

@@ -133,7 +133,7 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
 
     from orchestrator import pretraining
     from orchestrator.cluster import connect
-    from orchestrator.experiment import Cluster
+    from orchestrator.experiment.settings import Cluster
     from orchestrator.foundation.storage import Storage
     from orchestrator.ingest import Ingest
 

@@ -29,8 +29,8 @@ from tabular.grid import Part, grid_of, parts_of
 from tabular.rows import SHARES, RowTask, finish_all
 from tabular.table import read_table, write_table
 
-from orchestrator.experiment import Finetuning
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
+from orchestrator.experiment.settings import Finetuning
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError

@@ -28,7 +28,7 @@ from transfer.judging import Json, choose, judge
 from transfer.runs import Row, Run, Runs, train
 from transfer.telling import describe
 
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile, list_files

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orchestrator.experiment import Experiment
-from orchestrator.experiment_images import ImageSet, SceneTable, SourceModel, Target
+from orchestrator.experiment.image_settings import ImageSet, SceneTable, SourceModel, Target
+from orchestrator.experiment.settings import Experiment
 
 OUT = Path(__file__).parent / "settings.md"
 HEAD = """# Every setting of an experiment file

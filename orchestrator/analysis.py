@@ -8,8 +8,8 @@ from statistics import median, pstdev
 from typing import Any
 
 from orchestrator.advice import Advice, advise
-from orchestrator.experiment import Experiment
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage

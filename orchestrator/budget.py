@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import now
 from orchestrator.plan import Plan, make_plan
 from orchestrator.preflight import Inputs

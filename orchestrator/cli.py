@@ -87,7 +87,7 @@ def demo(
 @app.command(epilog="Example: rayscale run experiments/four-domains.yaml --set search.trials=12")
 def run(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = False, as_json: AsJson = False) -> None:
     """Runs everything, and goes on where an interrupted run was."""
-    from orchestrator.reading import load_experiment
+    from orchestrator.experiment.load import load_experiment
 
     _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), trim=trim, as_json=as_json)
 
@@ -99,9 +99,9 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
     What is finished already is not counted. Exit code 2 if it is more than cluster.budget_hours or -cost allow.
     """
     from orchestrator.budget import check_trim, within_budget
+    from orchestrator.experiment.load import load_experiment
     from orchestrator.plan import make_plan
     from orchestrator.preflight import preflight
-    from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
     check_trim(loaded, trim)
@@ -136,9 +136,9 @@ def search(
 
     A search that was extended stays so long in every later run, whose confirmation is done again.
     """
+    from orchestrator.experiment.load import load_experiment
     from orchestrator.extending import run_search
     from orchestrator.preflight import preflight
-    from orchestrator.reading import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
     inputs = preflight(loaded)
@@ -155,7 +155,7 @@ def confirm(experiment: ExperimentFile, overrides: Overrides = None) -> None:
 @app.command(epilog="Example: rayscale report experiments/four-domains.yaml --json")
 def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Shows the report of a finished experiment."""
-    from orchestrator.reading import load_experiment
+    from orchestrator.experiment.load import load_experiment
     from orchestrator.reporting import read_report
 
     loaded = load_experiment(experiment, overrides or [])
@@ -334,9 +334,9 @@ def _failed(error: BaseException) -> int:
 
 
 def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> Any:
+    from orchestrator.experiment.load import load_experiment
     from orchestrator.pipeline import run_experiment
     from orchestrator.preflight import preflight
-    from orchestrator.reading import load_experiment
 
     loaded, display = load_experiment(experiment, overrides or []), _display(quiet)
     inputs = preflight(loaded)

@@ -13,8 +13,8 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.experiment import Cluster
-from orchestrator.feasibility import Resources
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.settings import Cluster
 from orchestrator.own_ray import kept_private, make_folder, remove_folder, without_user
 from orchestrator.stop_signals import handlers_kept
 from trainables.errors import RunError, reason_of

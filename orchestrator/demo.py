@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from orchestrator.experiment import Experiment
-from orchestrator.reading import make_experiment
+from orchestrator.experiment.load import make_experiment
+from orchestrator.experiment.settings import Experiment
 from trainables import samples
 from trainables.errors import UsageError, suggestion
 

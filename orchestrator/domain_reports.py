@@ -3,7 +3,7 @@
 from typing import Any
 
 from orchestrator.advice_grading import grade_advice
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.experiment import MOST_TRIALS, Experiment
+from orchestrator.experiment.settings import MOST_TRIALS, Experiment
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs

@@ -4,7 +4,7 @@ from statistics import fmean
 from typing import Any
 
 from orchestrator.confirmation_results import front_model
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import Jobs
 from orchestrator.pareto_front import pareto_front

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from orchestrator.experiment_images import ImageSet, ScenePattern, Scenes, SceneTable
+from orchestrator.experiment.image_settings import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, nothing_found
 from orchestrator.foundation.file_types import PICTURES
 from orchestrator.foundation.s3 import ObjectError

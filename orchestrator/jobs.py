@@ -6,8 +6,8 @@ from typing import Any
 from orchestrator.ablation import ablation_of
 from orchestrator.confirmation_job import ConfirmJob
 from orchestrator.confirming import candidates_of, front_of
-from orchestrator.experiment import Experiment
-from orchestrator.experiment_images import ImageSet, Target
+from orchestrator.experiment.image_settings import ImageSet, Target
+from orchestrator.experiment.settings import Experiment
 from orchestrator.finetuning import DomainJob
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage

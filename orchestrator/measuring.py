@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.image_sets import Skipped, SourceFile, read_image
 from orchestrator.timing import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
 from trainables.images.patch_pool import Pixels

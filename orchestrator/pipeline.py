@@ -14,8 +14,8 @@ from orchestrator.analysis import advise_domains
 from orchestrator.cluster import connect, drive_all, free_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.domain_failures import DomainFailures
-from orchestrator.experiment import FORMAT, Experiment
-from orchestrator.feasibility import Resources, check_resources
+from orchestrator.experiment.feasibility import Resources, check_resources
+from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.finished_stages import FinishedStages, Stage
 from orchestrator.foundation.artefact_digests import sentence
 from orchestrator.foundation.model_store import FoundModel

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.experiment import Experiment
-from orchestrator.feasibility import Resources
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure

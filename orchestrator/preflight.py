@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from orchestrator.cluster import local_resources
-from orchestrator.experiment import FORMAT, Experiment
-from orchestrator.experiment_images import ImageSet, Target
-from orchestrator.feasibility import Resources, check_resources
+from orchestrator.experiment.feasibility import Resources, check_resources
+from orchestrator.experiment.image_settings import ImageSet, Target
+from orchestrator.experiment.load import check_source
+from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.foundation.file_listing import FileListing, lines_about
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE
-from orchestrator.reading import check_source
 from orchestrator.remaining import remaining
 from orchestrator.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError

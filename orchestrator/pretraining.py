@@ -15,8 +15,8 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.experiment import Experiment
-from orchestrator.feasibility import Resources, cpus_per_worker
+from orchestrator.experiment.feasibility import Resources, cpus_per_worker
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.ingest import Ingest

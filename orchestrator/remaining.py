@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.experiment import Experiment
-from orchestrator.experiment_images import Target
+from orchestrator.experiment.image_settings import Target
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finished
 from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs

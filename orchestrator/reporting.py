@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.domain_reports import domain_report, split_counts
-from orchestrator.experiment import Experiment, Finetuning, Search
+from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.stage_record import RECORD, now
 from orchestrator.foundation.statistics import FEWEST_SCENES
 from orchestrator.foundation.storage import Storage

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from orchestrator.experiment_images import SceneTable
+from orchestrator.experiment.image_settings import SceneTable
 from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError, printable, reason_of, suggestion
 

@@ -8,7 +8,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.experiment import Search
+from orchestrator.experiment.settings import Search
 from orchestrator.finetuning import DomainJob
 from orchestrator.foundation.storage import Storage
 from orchestrator.sampling import DIVERGED

@@ -3,7 +3,7 @@
 import math
 
 from orchestrator.edges import Axis
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.report import Configuration

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from orchestrator.experiment import Finetuning, Pretraining
+from orchestrator.experiment.settings import Finetuning, Pretraining
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.loops.finetune import Budget, TransferConfiguration, finetune

@@ -89,7 +89,7 @@ def place_named(named: str) -> Storage:
         UsageError: If the file is no experiment.
     """
     if "://" not in named and Path(named).expanduser().suffix.lower() in (".yaml", ".yml"):
-        from orchestrator.reading import load_experiment
+        from orchestrator.experiment.load import load_experiment
 
         home = load_experiment(Path(named).expanduser(), []).home
         if not home.child(EXPERIMENT).exists():

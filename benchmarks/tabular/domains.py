@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.finetuning import DomainJob
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.stage_record import fingerprint, run_stage

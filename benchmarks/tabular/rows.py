@@ -15,7 +15,7 @@ import torch
 
 from orchestrator.cluster import connect
 from orchestrator.divergence import PENALTY_DB
-from orchestrator.experiment import Cluster
+from orchestrator.experiment.settings import Cluster
 from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage

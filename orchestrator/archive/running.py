@@ -31,8 +31,8 @@ from orchestrator.archive.workspace import (
     sweep_workspaces,
 )
 from orchestrator.cluster import connect, local_resources
-from orchestrator.experiment import Cluster
-from orchestrator.feasibility import Resources
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.s3 import first_line
 from orchestrator.foundation.storage import Storage

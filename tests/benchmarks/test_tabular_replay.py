@@ -22,7 +22,7 @@ from tabular.policies import STARTS, Policy, Trace, replay
 from tabular.table import domain_tables, read_advice, read_table, write_table
 from tabular.telling import describe
 
-from orchestrator.experiment import Search
+from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.stopping import Stopping
 from search_spaces import find_space

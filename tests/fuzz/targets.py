@@ -81,7 +81,7 @@ class ExperimentFile(Target):
             return _json(document)
 
     def run(self, case: bytes) -> None:
-        from orchestrator.reading import load_experiment
+        from orchestrator.experiment.load import load_experiment
 
         file = self.folder / "experiment.yaml"
         file.write_bytes(case)
@@ -130,7 +130,7 @@ class Shards(Target):
     def prepare(self) -> None:
         from PIL import Image
 
-        from orchestrator.experiment_images import Target as Images
+        from orchestrator.experiment.image_settings import Target as Images
         from orchestrator.foundation.storage import Storage
         from orchestrator.image_sets import list_files
         from orchestrator.shards import build_shards, read_split

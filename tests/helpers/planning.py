@@ -1,6 +1,6 @@
 """What tests of the plan share: a machine whose speed is known, and shards built without a run."""
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.measuring import Rates

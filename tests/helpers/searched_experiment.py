@@ -4,11 +4,11 @@ import tiny_models
 from rich.console import Console
 from tiny_experiment import settings
 
+from orchestrator.experiment.load import make_experiment
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.progress import Display
-from orchestrator.reading import make_experiment
 from trainables.samples import write_samples
 
 DOMAIN = "satellite"

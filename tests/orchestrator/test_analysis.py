@@ -10,8 +10,8 @@ import tiny_models
 
 from orchestrator import analysis
 from orchestrator.analysis import analyze_experiment
+from orchestrator.experiment.load import load_experiment
 from orchestrator.foundation.storage import Storage
-from orchestrator.reading import load_experiment
 
 
 @pytest.fixture(autouse=True)

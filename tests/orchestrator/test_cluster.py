@@ -10,8 +10,8 @@ import ray
 
 from orchestrator import cluster
 from orchestrator.cluster import connect
-from orchestrator.experiment import Cluster
-from orchestrator.feasibility import Resources
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.settings import Cluster
 from trainables.errors import RunError
 
 ROOT = Path(cluster.__file__).parents[1]

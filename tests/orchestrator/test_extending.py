@@ -13,7 +13,7 @@ from test_trials import search as run_trials
 from test_trials import trained  # noqa: F401
 
 from orchestrator import pipeline
-from orchestrator.feasibility import Resources
+from orchestrator.experiment.feasibility import Resources
 from orchestrator.progress import Display
 from orchestrator.trial_records import read_records
 

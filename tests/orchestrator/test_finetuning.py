@@ -7,7 +7,7 @@ import tiny_models
 import torch
 
 from orchestrator import source_images
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.finetuning import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
 from orchestrator.finetuning import validation_pairs as pairs_of
 from orchestrator.foundation.storage import Storage

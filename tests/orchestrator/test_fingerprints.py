@@ -13,7 +13,7 @@ from orchestrator import jobs as jobs_module
 from orchestrator.archive.contract import SceneSettings
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.running import _recipe
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile

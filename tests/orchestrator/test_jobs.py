@@ -5,7 +5,7 @@ import tiny_experiment
 import tiny_models
 
 from orchestrator import jobs as module
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.reporting import _notes, _protocol

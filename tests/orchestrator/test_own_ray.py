@@ -12,7 +12,7 @@ from ray._raylet import AuthenticationTokenLoader
 
 from orchestrator import cluster, own_ray
 from orchestrator.cluster import connect
-from orchestrator.experiment import Cluster
+from orchestrator.experiment.settings import Cluster
 from orchestrator.own_ray import kept_private, make_folder, remove_folder, without_user
 
 LISTENING = "0A"
@@ -133,7 +133,7 @@ sys.path.insert(0, sys.argv[1])
 from test_own_ray import listening
 from ray._common.usage.usage_lib import usage_stats_enabled
 from orchestrator.cluster import connect
-from orchestrator.experiment import Cluster
+from orchestrator.experiment.settings import Cluster
 
 @ray.remote
 def token():

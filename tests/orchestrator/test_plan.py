@@ -11,11 +11,11 @@ from records import trial_record
 from tiny_experiment import settings
 
 from orchestrator import measuring, plan
-from orchestrator.feasibility import Resources
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight
-from orchestrator.reading import make_experiment
 from orchestrator.timing import DomainRates
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}

@@ -12,11 +12,11 @@ from rich.console import Console
 from tiny_experiment import settings, write_images
 
 from orchestrator import pretraining
+from orchestrator.experiment.load import make_experiment
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.pretraining import _innermost, looked_after
 from orchestrator.progress import Display
-from orchestrator.reading import make_experiment
 from orchestrator.stop_signals import handlers_kept
 from trainables.errors import DivergedError, RunError
 from trainables.loops.gradient_sync import MEMORY, WORKER_LOST

@@ -5,7 +5,7 @@ import unicodedata
 import noise_images
 import pytest
 
-from orchestrator.experiment_images import ImageSet, SceneTable
+from orchestrator.experiment.image_settings import ImageSet, SceneTable
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.locked_test import locked_manifest

@@ -9,14 +9,14 @@ import pytest
 import tiny_experiment
 from PIL import Image
 
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
+from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import run_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.jobs import Jobs
 from orchestrator.packing import Packing
 from orchestrator.preflight import preflight
-from orchestrator.reading import make_experiment
 from orchestrator.separation import pictures_of, verify_apart
 from orchestrator.shard_checks import verify_shards
 from orchestrator.shard_reading import read_manifest

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orchestrator import shards
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files, listing_fingerprint
 from orchestrator.locked_test import digest_of_test, locked_beside, open_test, openings, record_choice

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files, listing_fingerprint
 from orchestrator.shards import build_shards, read_manifest, read_split

@@ -19,7 +19,7 @@ from test_study_facts import AXES, DISTRIBUTIONS, record
 from orchestrator import jobs as module
 from orchestrator import pipeline
 from orchestrator.edges import Axis, edge_warnings
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs

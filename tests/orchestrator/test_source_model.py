@@ -14,14 +14,14 @@ from rich.console import Console
 from tiny_experiment import settings
 
 from orchestrator import pipeline
-from orchestrator.feasibility import Resources, check_resources
+from orchestrator.experiment.feasibility import Resources, check_resources
+from orchestrator.experiment.load import load_experiment, make_experiment
 from orchestrator.foundation.model_store import find_model
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight
 from orchestrator.progress import Display
-from orchestrator.reading import load_experiment, make_experiment
 from orchestrator.rendering import render_html
 from orchestrator.report import SourceReport
 from orchestrator.report_tables import terminal_table

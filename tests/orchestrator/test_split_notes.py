@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from orchestrator import set_rows
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.shard_checks import verify_shards

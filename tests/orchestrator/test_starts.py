@@ -6,13 +6,13 @@ import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator.experiment import FORMAT
+from orchestrator.experiment.load import make_experiment
+from orchestrator.experiment.settings import FORMAT
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.preflight import preflight
-from orchestrator.reading import make_experiment
 from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from orchestrator import trials
 from orchestrator.confirming import candidates_of
-from orchestrator.experiment import Search
+from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.sampling import NumberedSearch, RepeatableSampler
 from orchestrator.starts import Start

@@ -18,7 +18,7 @@ from test_finished_stages import (  # noqa: F401 - fixtures
 )
 from test_older_artefacts import contents
 
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.shard_reading import read_files, read_manifest

@@ -8,13 +8,13 @@ import tiny_experiment
 import yaml
 from rich.console import Console
 
+from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.model_store import read_model
 from orchestrator.jobs import Jobs
 from orchestrator.pareto_front import pareto_front
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.progress import Display
-from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
 from orchestrator.trial_records import best_record
 from trainables.samples import write_samples

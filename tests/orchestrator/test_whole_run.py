@@ -12,7 +12,8 @@ from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
 from orchestrator.evaluating import evaluate_model
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.load import make_experiment
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
@@ -22,7 +23,6 @@ from orchestrator.locked_test import open_test
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.progress import Display, new_board
-from orchestrator.reading import make_experiment
 from orchestrator.reporting import read_report
 from orchestrator.searching import drive_study
 from orchestrator.shards import read_split

@@ -10,7 +10,7 @@ import tiny_models
 from PIL import Image
 
 from orchestrator.evaluating import evaluate_model
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files
 from orchestrator.shard_checks import verify_shards

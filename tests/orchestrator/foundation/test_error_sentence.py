@@ -46,7 +46,7 @@ def test_exit_codes():
 
 
 def fail_with(monkeypatch, error):
-    from orchestrator import reading
+    from orchestrator.experiment import load as reading
 
     def fail(*_):
         raise error

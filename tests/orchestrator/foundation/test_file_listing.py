@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from orchestrator.experiment_images import ImageSet
+from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.file_listing import FileListing, lines_about, list_tree, matches
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import list_files

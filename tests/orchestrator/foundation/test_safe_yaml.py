@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.experiment.load import load_experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
-from orchestrator.reading import load_experiment
 from trainables.errors import UsageError
 
 _BASE = "name: x\nsource: {images: a}\ntargets: {medical: {images: b}}\n"

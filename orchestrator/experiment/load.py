@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.experiment import Experiment
-from orchestrator.experiment_images import SCENES, SOURCES, ImageSet, SourceModel, Target
+from orchestrator.experiment.image_settings import SCENES, SOURCES, ImageSet, SourceModel, Target
+from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
 from trainables.network.network import check_frozen_depth, preset, shortened

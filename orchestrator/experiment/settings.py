@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from orchestrator.experiment_images import Rate, Section, Source, SourceModel, Target, kind_of_source
+from orchestrator.experiment.image_settings import Rate, Section, Source, SourceModel, Target, kind_of_source
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from search_spaces import TransferSpace, find_space

@@ -7,14 +7,14 @@ import pytest
 import yaml
 
 import orchestrator
-from orchestrator import experiment as module
-from orchestrator import experiment_images
-from orchestrator.experiment import Experiment
-from orchestrator.reading import load_experiment, make_experiment
+from orchestrator.experiment import image_settings as experiment_images
+from orchestrator.experiment import settings as module
+from orchestrator.experiment.load import load_experiment, make_experiment
+from orchestrator.experiment.settings import Experiment
 from trainables.errors import UsageError
 from trainables.network.network import frozen_depth_limit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = [Path(orchestrator.__file__).parent / "demo.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
 JARGON = re.compile(r"\n|pydantic|http|validation error|Input should|type=|NoneType|valid dictionary|\bctx\b")
 

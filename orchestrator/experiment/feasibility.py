@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.experiment import Experiment
-from orchestrator.experiment_images import SourceModel
+from orchestrator.experiment.image_settings import SourceModel
+from orchestrator.experiment.settings import Experiment
 from trainables.errors import UsageError
 
 Node = tuple[float, float]

@@ -4,9 +4,9 @@ import pytest
 import ray
 
 from orchestrator.cluster import _measured, free_resources
-from orchestrator.experiment import Cluster
-from orchestrator.feasibility import Resources, check_resources, cpus_per_worker
-from orchestrator.reading import make_experiment
+from orchestrator.experiment.feasibility import Resources, check_resources, cpus_per_worker
+from orchestrator.experiment.load import make_experiment
+from orchestrator.experiment.settings import Cluster
 from trainables.errors import UsageError
 
 
