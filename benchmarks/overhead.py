@@ -25,7 +25,6 @@ from ray._private import state
 from ray.util import placement_group_table
 from rich.console import Console
 
-from orchestrator.cluster import connect, drive_all
 from orchestrator.demo import prepare_demo
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
@@ -34,7 +33,8 @@ from orchestrator.jobs import Jobs
 from orchestrator.measuring import measure
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs, preflight
-from orchestrator.progress import Display, new_board
+from orchestrator.runtime.progress import Display, new_board
+from orchestrator.runtime.ray_session import connect, drive_all
 from orchestrator.searching import Record, drive_study
 
 HERE = Path(__file__).parent

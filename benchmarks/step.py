@@ -132,10 +132,10 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
     from ray.train.torch import TorchTrainer
 
     from orchestrator import pretraining
-    from orchestrator.cluster import connect
     from orchestrator.experiment.settings import Cluster
     from orchestrator.foundation.storage import Storage
     from orchestrator.ingest import Ingest
+    from orchestrator.runtime.ray_session import connect
 
     def loop(config: dict[str, Any]) -> None:
         clock = Clock(Path(folder) / str(ray.train.get_context().get_world_rank()), reports)

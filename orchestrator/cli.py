@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from orchestrator import stop_signals, terminal
 from orchestrator.cli_models import adapt, evaluate
 from orchestrator.cli_options import AsJson
 from orchestrator.cli_upscale import upscale
@@ -24,6 +23,7 @@ from orchestrator.printing import (
     print_report,
     print_shards,
 )
+from orchestrator.runtime import stop_signals, terminal
 from trainables.errors import PartlyDoneError, UsageError
 from trainables.version import __version__
 
@@ -379,7 +379,7 @@ def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = Fals
 
 
 def _display(quiet: bool = False) -> Any:
-    from orchestrator.progress import Display
+    from orchestrator.runtime.progress import Display
 
     return Display(Console(stderr=quiet))
 

@@ -28,7 +28,7 @@ from orchestrator.confirmation_runs import (
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from orchestrator.locked_test import record_choice, recorded_choice
 from orchestrator.pareto_front import confirmed_of, pareto_front
-from orchestrator.progress import teller
+from orchestrator.runtime.progress import teller
 from orchestrator.trial_records import Record
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score

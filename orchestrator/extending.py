@@ -6,7 +6,7 @@ from orchestrator.experiment.settings import MOST_TRIALS, Experiment
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs
-from orchestrator.progress import Display
+from orchestrator.runtime.progress import Display
 from trainables.errors import UsageError, suggestion
 
 

@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.foundation.model_store import degradation_of, read_model
 from orchestrator.foundation.storage import Storage
-from orchestrator.progress import Tell
+from orchestrator.runtime.progress import Tell
 from orchestrator.shards import read_manifest, read_split
 from orchestrator.source_images import held_out_images, replayed_images
 from trainables.degradation import Degradation

@@ -11,7 +11,6 @@ from typing import Any
 import ray
 
 from orchestrator.analysis import advise_domains
-from orchestrator.cluster import connect, drive_all, free_resources
 from orchestrator.confirming import drive_confirmation
 from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment.feasibility import Resources, check_resources
@@ -29,8 +28,9 @@ from orchestrator.optuna_log import write_optuna_log
 from orchestrator.packing import Packing
 from orchestrator.preflight import Inputs, needs_ray
 from orchestrator.pretraining import pretrain_source
-from orchestrator.progress import Display, new_board
 from orchestrator.reporting import write_report
+from orchestrator.runtime.progress import Display, new_board
+from orchestrator.runtime.ray_session import connect, drive_all, free_resources
 from orchestrator.searching import drive_study
 from orchestrator.shards import build_shards
 from orchestrator.shortening import device_sentence, measure_speeds

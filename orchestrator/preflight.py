@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from orchestrator.cluster import local_resources
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.load import check_source
@@ -12,6 +11,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE
 from orchestrator.remaining import remaining
+from orchestrator.runtime.ray_session import local_resources
 from orchestrator.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__

@@ -20,9 +20,9 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.ingest import Ingest
-from orchestrator.progress import teller
+from orchestrator.runtime.progress import teller
+from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.shards import read_manifest, read_split
-from orchestrator.stop_signals import handlers_kept
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.images.patch_pool import PatchPool

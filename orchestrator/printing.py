@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from orchestrator.terminal import duration, speaks_unicode
+from orchestrator.runtime.terminal import duration, speaks_unicode
 from trainables.errors import printable
 
 _LOG_SECONDS = 30

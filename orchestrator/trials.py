@@ -8,7 +8,7 @@ from ray import tune
 from orchestrator.divergence import PENALTY_DB
 from orchestrator.finetuning import Curve, run_finetuning, validation_pairs
 from orchestrator.foundation.stage_record import now
-from orchestrator.progress import teller
+from orchestrator.runtime.progress import teller
 from orchestrator.sampling import DIVERGED
 from orchestrator.stopping import Stopped, Stopper, Stopping
 from orchestrator.study import StudyJob

@@ -30,12 +30,12 @@ from orchestrator.archive.workspace import (
     leave_workspace,
     sweep_workspaces,
 )
-from orchestrator.cluster import connect, local_resources
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.s3 import first_line
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.ray_session import connect, local_resources
 from trainables.errors import RunError, UsageError, reason_of
 from trainables.inference.precision import Precision, resolve
 

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from orchestrator.archive.driving import Progress
 from orchestrator.printing import print_passed_over
-from orchestrator.terminal import duration
+from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
 
 _LOG_SECONDS = 30.0

@@ -8,7 +8,7 @@ from orchestrator.experiment.load import make_experiment
 from orchestrator.jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
-from orchestrator.progress import Display
+from orchestrator.runtime.progress import Display
 from trainables.samples import write_samples
 
 DOMAIN = "satellite"

@@ -14,7 +14,7 @@ from test_trials import trained  # noqa: F401
 
 from orchestrator import pipeline
 from orchestrator.experiment.feasibility import Resources
-from orchestrator.progress import Display
+from orchestrator.runtime.progress import Display
 from orchestrator.trial_records import read_records
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import own_ray, searching
+from orchestrator import searching
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime import own_ray
 
 ROUND = "1795846614909023500-0"
 

@@ -16,8 +16,8 @@ from orchestrator.experiment.load import make_experiment
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.pretraining import _innermost, looked_after
-from orchestrator.progress import Display
-from orchestrator.stop_signals import handlers_kept
+from orchestrator.runtime.progress import Display
+from orchestrator.runtime.stop_signals import handlers_kept
 from trainables.errors import DivergedError, RunError
 from trainables.loops.gradient_sync import MEMORY, WORKER_LOST
 

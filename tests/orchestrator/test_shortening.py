@@ -24,7 +24,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.optuna_log import write_optuna_log
-from orchestrator.progress import Display
+from orchestrator.runtime.progress import Display
 from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.shortening import Shortening, device_sentence, measure_speeds, read_speeds
 from orchestrator.starts import Start

@@ -21,11 +21,11 @@ from orchestrator.jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight
-from orchestrator.progress import Display
 from orchestrator.rendering import render_html
 from orchestrator.report import SourceReport
 from orchestrator.report_tables import terminal_table
 from orchestrator.reporting import _source
+from orchestrator.runtime.progress import Display
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD, WEIGHTS
 from trainables.network.network import frozen_depth_limit, preset

@@ -14,8 +14,8 @@ from orchestrator.jobs import Jobs
 from orchestrator.pareto_front import pareto_front
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
-from orchestrator.progress import Display
 from orchestrator.reporting import read_report
+from orchestrator.runtime.progress import Display
 from orchestrator.trial_records import best_record
 from trainables.samples import write_samples
 

@@ -22,8 +22,8 @@ from orchestrator.jobs import Jobs
 from orchestrator.locked_test import open_test
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
-from orchestrator.progress import Display, new_board
 from orchestrator.reporting import read_report
+from orchestrator.runtime.progress import Display, new_board
 from orchestrator.searching import drive_study
 from orchestrator.shards import read_split
 from trainables.errors import RunError

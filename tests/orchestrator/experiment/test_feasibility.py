@@ -3,10 +3,10 @@
 import pytest
 import ray
 
-from orchestrator.cluster import _measured, free_resources
 from orchestrator.experiment.feasibility import Resources, check_resources, cpus_per_worker
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Cluster
+from orchestrator.runtime.ray_session import _measured, free_resources
 from trainables.errors import UsageError
 
 

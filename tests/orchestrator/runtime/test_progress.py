@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from orchestrator import progress
-from orchestrator.progress import Board, Display, teller
+from orchestrator.runtime import progress
+from orchestrator.runtime.progress import Board, Display, teller
 
 
 class Answers:

@@ -15,7 +15,7 @@ import ray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from orchestrator.terminal import duration, shown
+from orchestrator.runtime.terminal import duration, shown
 
 Tell = Callable[[float, float, str], None]
 """Called with (done, total, note)."""

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from orchestrator import stop_signals
-from orchestrator.stop_signals import Terminated, handlers_kept, heed_signals, received
+from orchestrator.runtime import stop_signals
+from orchestrator.runtime.stop_signals import Terminated, handlers_kept, heed_signals, received
 
 
 @pytest.fixture(autouse=True)

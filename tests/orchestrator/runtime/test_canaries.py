@@ -109,7 +109,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     archive_scenes.write(folder / "scenes" / "a.tif", np.full((3, 40, 40), 90, np.uint8))
     (folder / "scenes" / "bad.tif").write_bytes(b"II*\0 no TIFF")
     model = tiny_models.write(folder / "model", tiny_models.net(2))
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         **{name: CANARY for name in SECRETS},

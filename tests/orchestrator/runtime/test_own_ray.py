@@ -10,10 +10,11 @@ import pytest
 import ray
 from ray._raylet import AuthenticationTokenLoader
 
-from orchestrator import cluster, own_ray
-from orchestrator.cluster import connect
 from orchestrator.experiment.settings import Cluster
-from orchestrator.own_ray import kept_private, make_folder, remove_folder, without_user
+from orchestrator.runtime import own_ray
+from orchestrator.runtime import ray_session as cluster
+from orchestrator.runtime.own_ray import kept_private, make_folder, remove_folder, without_user
+from orchestrator.runtime.ray_session import connect
 
 LISTENING = "0A"
 
@@ -132,7 +133,7 @@ import ray
 sys.path.insert(0, sys.argv[1])
 from test_own_ray import listening
 from ray._common.usage.usage_lib import usage_stats_enabled
-from orchestrator.cluster import connect
+from orchestrator.runtime.ray_session import connect
 from orchestrator.experiment.settings import Cluster
 
 @ray.remote

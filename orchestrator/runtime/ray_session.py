@@ -15,8 +15,8 @@ import torch
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
-from orchestrator.own_ray import kept_private, make_folder, remove_folder, without_user
-from orchestrator.stop_signals import handlers_kept
+from orchestrator.runtime.own_ray import kept_private, make_folder, remove_folder, without_user
+from orchestrator.runtime.stop_signals import handlers_kept
 from trainables.errors import RunError, reason_of
 
 _QUIET = {

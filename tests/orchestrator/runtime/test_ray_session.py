@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from orchestrator import cluster
-from orchestrator.cluster import connect
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
+from orchestrator.runtime import ray_session as cluster
+from orchestrator.runtime.ray_session import connect
 from trainables.errors import RunError
 
 ROOT = Path(cluster.__file__).parents[1]

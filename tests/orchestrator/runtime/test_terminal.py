@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import terminal
-from orchestrator.terminal import SafeStream, has_left, shown
+from orchestrator.runtime import terminal
+from orchestrator.runtime.terminal import SafeStream, has_left, shown
 
 COMMAND = [sys.executable, "-m", "orchestrator.cli"]
 _FRONT = "λ × − → ≥ ± 0.5 °, Größe, 日本"
