@@ -182,8 +182,8 @@ def delivered(row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> Pairs
 
 
 def pool(row: Row, place: str) -> Pairs:
+    from orchestrator.data.shards import split_files
     from orchestrator.foundation.storage import Storage
-    from orchestrator.shards import split_files
 
     shards = Storage.at(place).child("shards")
     if "Ray" in row.loader:
@@ -220,7 +220,7 @@ waits = 0
 def _ray_reader(shards: Any) -> Callable[[], Iterator[Pixels]]:
     import ray
 
-    from orchestrator.ingest import Ingest, images_of
+    from orchestrator.data.train_stream import Ingest, images_of
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**29)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -450,9 +450,9 @@ def prepare(images: list[bytes], place: Path) -> None:
     import webdataset as wds
     from streaming import MDSWriter
 
+    from orchestrator.data.image_sets import SourceFile
+    from orchestrator.data.shards import build_shards
     from orchestrator.foundation.storage import Storage
-    from orchestrator.image_sets import SourceFile
-    from orchestrator.shards import build_shards
 
     (place / "files").mkdir(parents=True)
     for number, data in enumerate(images):

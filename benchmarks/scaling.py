@@ -28,9 +28,9 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from orchestrator.data.image_sets import SourceFile
+from orchestrator.data.shards import build_shards, split_files
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile
-from orchestrator.shards import build_shards, split_files
 from trainables.degradation import Degradation
 from trainables.images.parquet import read_parquet_images
 from trainables.images.patch_pool import PatchPool, Pixels

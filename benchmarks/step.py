@@ -132,9 +132,9 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
     from ray.train.torch import TorchTrainer
 
     from orchestrator import pretraining
+    from orchestrator.data.train_stream import Ingest
     from orchestrator.experiment.settings import Cluster
     from orchestrator.foundation.storage import Storage
-    from orchestrator.ingest import Ingest
     from orchestrator.runtime.ray_session import connect
 
     def loop(config: dict[str, Any]) -> None:
@@ -168,9 +168,9 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
 
 
 def measure_train(images: Path, rounds: int, reports: int, batch: int, precision: str) -> Json:
+    from orchestrator.data.image_sets import SourceFile
+    from orchestrator.data.shards import build_shards
     from orchestrator.foundation.storage import Storage
-    from orchestrator.image_sets import SourceFile
-    from orchestrator.shards import build_shards
 
     told: dict[str, list[Json]] = {arm: [] for arm in ARMS}
     with tempfile.TemporaryDirectory() as shards:

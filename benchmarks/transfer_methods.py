@@ -28,11 +28,11 @@ from transfer.judging import Json, choose, judge
 from transfer.runs import Row, Run, Runs, train
 from transfer.telling import describe
 
+from orchestrator.data.image_sets import SourceFile, list_files
+from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile, list_files
-from orchestrator.shards import read_manifest
 from trainables.errors import UsageError
 from trainables.loops.finetune import Budget
 from trainables.version import __version__

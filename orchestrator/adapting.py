@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from orchestrator.data.image_sets import Skipped, SourceFile, left_out, list_files, read_image
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import Skipped, SourceFile, left_out, list_files, read_image
 from search_spaces import TransferSpace, find_space
 from trainables.errors import ImageSetError, UsageError
 from trainables.loops.cross_scale import adapt, least_side, patch_that_fits

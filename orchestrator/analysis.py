@@ -8,13 +8,13 @@ from statistics import median, pstdev
 from typing import Any
 
 from orchestrator.advice import Advice, advise
+from orchestrator.data.image_sets import Skipped, left_out, list_files, read_image
+from orchestrator.data.shards import read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import Skipped, left_out, list_files, read_image
-from orchestrator.shards import read_manifest, read_split
 from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
 from trainables.domain_shift.cka import cka_estimate

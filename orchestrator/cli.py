@@ -240,10 +240,10 @@ def shards_verify(place: str) -> None:
 
     Of an experiment's domain, the locked test split is compared too; nothing is scored.
     """
+    from orchestrator.data.locked_test import locked_beside
+    from orchestrator.data.shard_verify import verify_shards
+    from orchestrator.data.shards import read_manifest
     from orchestrator.foundation.storage import Storage
-    from orchestrator.locked_test import locked_beside
-    from orchestrator.shard_checks import verify_shards
-    from orchestrator.shards import read_manifest
 
     shards = Storage.at(place)
     shards.check_readable()
@@ -260,9 +260,9 @@ def shards_verify(place: str) -> None:
 @shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
 def shards_info(place: str, as_json: AsJson = False) -> None:
     """Shows what shards hold, and how much was set aside as their locked test split."""
+    from orchestrator.data.locked_test import locked_beside
+    from orchestrator.data.shards import read_manifest
     from orchestrator.foundation.storage import Storage
-    from orchestrator.locked_test import locked_beside
-    from orchestrator.shards import read_manifest
 
     shards = Storage.at(place)
     shards.check_readable()

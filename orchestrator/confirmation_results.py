@@ -7,10 +7,10 @@ import ray
 import torch
 
 from orchestrator.confirmation_job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
+from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
-from orchestrator.shards import read_manifest
 from trainables.errors import RunError
 from trainables.images.codec import encode_png
 from trainables.metrics.evaluation import Pair, run

@@ -25,8 +25,8 @@ from orchestrator.confirmation_runs import (
     train_run,
     validate_source,
 )
+from orchestrator.data.locked_test import record_choice, recorded_choice
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
-from orchestrator.locked_test import record_choice, recorded_choice
 from orchestrator.pareto_front import confirmed_of, pareto_front
 from orchestrator.runtime.progress import teller
 from orchestrator.trial_records import Record

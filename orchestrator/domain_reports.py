@@ -3,13 +3,14 @@
 from typing import Any
 
 from orchestrator.advice_grading import grade_advice
+from orchestrator.data.locked_test import OPENING, PREFIX, openings
+from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
 from orchestrator.front_report import front_report
 from orchestrator.jobs import Jobs
-from orchestrator.locked_test import OPENING, PREFIX, openings
 from orchestrator.report import (
     Arm,
     Candidate,
@@ -23,7 +24,6 @@ from orchestrator.report import (
     SplitCounts,
     Trial,
 )
-from orchestrator.shards import read_manifest
 from orchestrator.study_report import study_report
 from orchestrator.trial_records import Record
 from orchestrator.verdicts import flags, optimism, remarks, verdict

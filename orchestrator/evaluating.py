@@ -16,12 +16,12 @@ import torch
 from orchestrator.archive.contract import BandMap, Normalisation, SceneSettings
 from orchestrator.archive.scene import load_model
 from orchestrator.archive.scoring import LEAST_LR_SIDE, as_models
+from orchestrator.data.image_sets import Skipped, left_out, list_images, read_image
 from orchestrator.evaluating_scenes import are_scenes, evaluate_scenes
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import Skipped, left_out, list_images, read_image
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation

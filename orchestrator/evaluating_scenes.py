@@ -8,11 +8,11 @@ from orchestrator.archive.contract import LoadedModel, SceneError, SceneSettings
 from orchestrator.archive.pairing import is_scene, readable
 from orchestrator.archive.scoring import ScoredScene, score_scene
 from orchestrator.archive.source import gdal
+from orchestrator.data.image_sets import Skipped, left_out, list_images
 from orchestrator.foundation.file_types import TIFF
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import Skipped, left_out, list_images
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, reason_of
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from orchestrator.data.shards import read_manifest, read_split
+from orchestrator.data.source_images import held_out_images, replayed_images
 from orchestrator.foundation.model_store import degradation_of, read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress import Tell
-from orchestrator.shards import read_manifest, read_split
-from orchestrator.source_images import held_out_images, replayed_images
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.patch_pool import PatchPool, Pixels, smallest_image

@@ -5,17 +5,17 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestrator.data.locked_test import PREFIX
+from orchestrator.data.shard_reader import MANIFEST, read_manifest
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, damage_of, sentence
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, Check, Vouched, check_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.jobs import SOURCE, Jobs
-from orchestrator.locked_test import PREFIX
 from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.report import Report
 from orchestrator.run_records import FITTED, INTERPOLATION, RUN, problem_of
-from orchestrator.shard_reading import MANIFEST, read_manifest
 from orchestrator.trial_records import damaged_records, read_records
 from trainables.errors import reason_of
 from trainables.network.model_files import CARD, WEIGHTS

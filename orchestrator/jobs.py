@@ -6,15 +6,15 @@ from typing import Any
 from orchestrator.ablation import ablation_of
 from orchestrator.confirmation_job import ConfirmJob
 from orchestrator.confirming import candidates_of, front_of
+from orchestrator.data.image_sets import SourceFile, listing_fingerprint
+from orchestrator.data.locked_test import PREFIX, digest_of_test
+from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.finetuning import DomainJob
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile, listing_fingerprint
-from orchestrator.locked_test import PREFIX, digest_of_test
 from orchestrator.pretraining import SOURCE_DEGRADATION
-from orchestrator.shards import read_manifest
 from orchestrator.shortening import Shortening, SpeedJob, read_speeds
 from orchestrator.starts import Start
 from orchestrator.study import StudyJob

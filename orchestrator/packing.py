@@ -5,14 +5,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+from orchestrator.data.image_sets import SourceFile
+from orchestrator.data.separation import SEPARATION, shared_pictures, tested_elsewhere
+from orchestrator.data.shard_reader import MANIFEST, PICTURES, read_manifest
+from orchestrator.data.shard_verify import check_sound
+from orchestrator.data.shards import build_shards
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
-from orchestrator.separation import SEPARATION, shared_pictures, tested_elsewhere
-from orchestrator.shard_checks import check_sound
-from orchestrator.shard_reading import MANIFEST, PICTURES, read_manifest
-from orchestrator.shards import build_shards
 
 _LISTED = 5
 
@@ -25,7 +25,7 @@ class Packing:
         files: The listed files of every set.
         say: Prints one line.
         run: Runs a set's stage, given its name, what it does and its fingerprint, unless it stands finished.
-        build: Packs one set, as :func:`orchestrator.shards.build_shards` does.
+        build: Packs one set, as :func:`orchestrator.data.shards.build_shards` does.
     """
 
     def __init__(

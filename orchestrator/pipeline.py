@@ -12,6 +12,7 @@ import ray
 
 from orchestrator.analysis import advise_domains
 from orchestrator.confirming import drive_confirmation
+from orchestrator.data.shards import build_shards
 from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.settings import FORMAT, Experiment
@@ -32,7 +33,6 @@ from orchestrator.reporting import write_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all, free_resources
 from orchestrator.searching import drive_study
-from orchestrator.shards import build_shards
 from orchestrator.shortening import device_sentence, measure_speeds
 from orchestrator.trial_records import Record, best_record
 from trainables.version import __version__

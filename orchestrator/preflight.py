@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from orchestrator.data.image_sets import SourceFile, list_files
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.load import check_source
 from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.foundation.file_listing import FileListing, lines_about
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile, list_files
 from orchestrator.jobs import SOURCE
 from orchestrator.remaining import remaining
 from orchestrator.runtime.ray_session import local_resources

@@ -15,14 +15,14 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 from torch.nn.parallel import DistributedDataParallel
 
+from orchestrator.data.shards import read_manifest, read_split
+from orchestrator.data.train_stream import Ingest
 from orchestrator.experiment.feasibility import Resources, cpus_per_worker
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
-from orchestrator.ingest import Ingest
 from orchestrator.runtime.progress import teller
 from orchestrator.runtime.stop_signals import handlers_kept
-from orchestrator.shards import read_manifest, read_split
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.images.patch_pool import PatchPool

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.data.image_sets import SourceFile
+from orchestrator.data.shards import SPLITS, read_manifest
 from orchestrator.experiment.image_settings import Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finished
-from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import SOURCE, Jobs
-from orchestrator.shards import SPLITS, read_manifest
 from trainables.errors import RayScaleError
 
 Counts = dict[str, int]

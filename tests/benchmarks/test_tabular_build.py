@@ -15,8 +15,8 @@ from tabular.grid import grid_of, parts_of
 from tabular.rows import finish_row
 from tabular.table import domain_tables, read_table
 
+from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.storage import Storage
-from orchestrator.shards import read_manifest
 from search_spaces import find_space
 from trainables.errors import UsageError
 from trainables.network.model_files import pack_model

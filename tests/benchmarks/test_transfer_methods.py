@@ -19,7 +19,7 @@ from transfer.arms import (
     steps_of_model_transfer,
 )
 
-from orchestrator import source_images
+from orchestrator.data import source_images
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples

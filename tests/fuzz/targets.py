@@ -130,10 +130,10 @@ class Shards(Target):
     def prepare(self) -> None:
         from PIL import Image
 
+        from orchestrator.data.image_sets import list_files
+        from orchestrator.data.shards import build_shards, read_split
         from orchestrator.experiment.image_settings import Target as Images
         from orchestrator.foundation.storage import Storage
-        from orchestrator.image_sets import list_files
-        from orchestrator.shards import build_shards, read_split
 
         images, rng = self.folder / "images", np.random.default_rng(0)
         images.mkdir()
@@ -157,8 +157,8 @@ class Shards(Target):
         return name.encode() + b"\0" + changed
 
     def run(self, case: bytes) -> None:
-        from orchestrator.shard_checks import verify_shards
-        from orchestrator.shards import read_manifest, read_split
+        from orchestrator.data.shard_verify import verify_shards
+        from orchestrator.data.shards import read_manifest, read_split
 
         name, _, data = case.partition(b"\0")
         place = self._place.child(name.decode())

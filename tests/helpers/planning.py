@@ -1,11 +1,11 @@
 """What tests of the plan share: a machine whose speed is known, and shards built without a run."""
 
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.jobs import SOURCE, Jobs
 from orchestrator.measuring import Rates
 from orchestrator.preflight import preflight
-from orchestrator.shards import build_shards
 from orchestrator.timing import DomainRates
 
 

@@ -12,11 +12,11 @@ from orchestrator import confirming
 from orchestrator.ablation import ablation_of
 from orchestrator.comparing import differences
 from orchestrator.confirming import drive_confirmation
+from orchestrator.data.locked_test import record_choice
 from orchestrator.domain_reports import domain_report
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs import Jobs
-from orchestrator.locked_test import record_choice
 from trainables.errors import RunError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score

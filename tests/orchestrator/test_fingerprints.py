@@ -13,10 +13,10 @@ from orchestrator import jobs as jobs_module
 from orchestrator.archive.contract import SceneSettings
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.running import _recipe
+from orchestrator.data.image_sets import SourceFile
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile
 from orchestrator.jobs import Jobs
 from orchestrator.sampling import _seed_of
 from trainables.images.picture_digest import picture_digest

@@ -10,11 +10,11 @@ import yaml
 from test_older_artefacts import FIXTURES, contents, unpacked
 
 from orchestrator import pipeline
+from orchestrator.data.locked_test import PREFIX
 from orchestrator.experiment.load import load_experiment
 from orchestrator.finished_stages import FinishedStages
 from orchestrator.foundation.stage_record import RECORD, finish_stage
 from orchestrator.jobs import Jobs
-from orchestrator.locked_test import PREFIX
 from trainables.errors import RunError
 
 STAGES = {

@@ -11,6 +11,8 @@ from ray.util import placement_group_table
 from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
+from orchestrator.data.locked_test import open_test
+from orchestrator.data.shards import read_split
 from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
@@ -19,13 +21,11 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
-from orchestrator.locked_test import open_test
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.reporting import read_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.searching import drive_study
-from orchestrator.shards import read_split
 from trainables.errors import RunError
 
 pytestmark = pytest.mark.cluster

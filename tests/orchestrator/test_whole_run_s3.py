@@ -7,9 +7,9 @@ import boto3
 import pytest
 from tiny_experiment import settings, write_experiment, write_images
 
+from orchestrator.data.shard_verify import verify_shards
 from orchestrator.experiment.load import make_experiment
 from orchestrator.reporting import read_report
-from orchestrator.shard_checks import verify_shards
 
 pytestmark = pytest.mark.s3
 

@@ -12,9 +12,9 @@ from PIL import Image
 from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import list_files
-from orchestrator.shard_checks import verify_shards
-from orchestrator.shards import build_shards, read_split
+from orchestrator.data.image_sets import list_files
+from orchestrator.data.shard_verify import verify_shards
+from orchestrator.data.shards import build_shards, read_split
 from orchestrator.upscaling import Settings, upscale_images
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
-from orchestrator.shard_reading import MANIFEST, read_files, read_manifest
+from orchestrator.data.shard_reader import MANIFEST, read_files, read_manifest
 from trainables.errors import RunError, UsageError
 from trainables.metrics.evaluation import NamedImage
 from trainables.version import __version__

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.shard_reading import PICTURES, parts_of, read_manifest, read_rows
+from orchestrator.data.shard_reader import PICTURES, parts_of, read_manifest, read_rows
 from trainables.images.picture_digest import picture_digest
 
 SEPARATION = "separation.json"

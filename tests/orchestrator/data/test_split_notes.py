@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator import set_rows
+from orchestrator.data import set_rows
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import list_files
-from orchestrator.shard_checks import verify_shards
-from orchestrator.shards import build_shards, read_manifest
+from orchestrator.data.image_sets import list_files
+from orchestrator.data.shard_verify import verify_shards
+from orchestrator.data.shards import build_shards, read_manifest
 from trainables.errors import ImageSetError
 
 

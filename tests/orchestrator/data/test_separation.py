@@ -13,14 +13,14 @@ from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import run_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import list_files
+from orchestrator.data.image_sets import list_files
 from orchestrator.jobs import Jobs
 from orchestrator.packing import Packing
 from orchestrator.preflight import preflight
-from orchestrator.separation import pictures_of, verify_apart
-from orchestrator.shard_checks import verify_shards
-from orchestrator.shard_reading import read_manifest
-from orchestrator.shards import build_shards
+from orchestrator.data.separation import pictures_of, verify_apart
+from orchestrator.data.shard_verify import verify_shards
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from trainables.errors import ImageSetError
 
 SIDE = 100

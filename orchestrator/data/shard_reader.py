@@ -68,7 +68,7 @@ def packed_files(place: Storage, split: str) -> list[PackedFile]:
 
     Raises:
         UsageError: If these shards have no such split, or are a locked test split, which
-            :func:`orchestrator.locked_test.open_test` alone reads.
+            :func:`orchestrator.data.locked_test.open_test` alone reads.
         RunError: If the manifest is damaged.
     """
     manifest = _manifest_with(place, split)

@@ -14,7 +14,7 @@ from orchestrator.foundation.file_types import PICTURES
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
-from orchestrator.scene_table import read_scene_table
+from orchestrator.data.scene_table import read_scene_table
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.images.codec import DecodedImage, UnreadableImageError, decode
 

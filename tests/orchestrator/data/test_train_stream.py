@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import SourceFile
-from orchestrator.ingest import Ingest, direct
-from orchestrator.shards import build_shards, read_split
+from orchestrator.data.image_sets import SourceFile
+from orchestrator.data.train_stream import Ingest, direct
+from orchestrator.data.shards import build_shards, read_split
 from trainables.errors import ImageSetError
 from trainables.images.codec import encode_png
 
@@ -50,7 +50,7 @@ def test_ray_data_is_asked_for_only_where_it_is_wanted(shards):
 
 
 def test_ray_data_reads_the_same_images(ray_session, shards):
-    from orchestrator.ingest import images_of
+    from orchestrator.data.train_stream import images_of
 
     parts = Ingest(shards, "ray_data").datasets()["train"].streaming_split(1, equal=True)
     assert sorted(marks(images_of(parts[0]))) == sorted(marks(direct(shards, 0, 1)()))

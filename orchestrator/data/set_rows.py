@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.image_sets import Skipped, SourceFile, read_image
+from orchestrator.data.image_sets import Skipped, SourceFile, read_image
 from trainables.errors import ImageSetError, printable, reason_of
 from trainables.images.picture_digest import look, picture_digest
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.shard_reading import read_split
+from orchestrator.data.shard_reader import read_split
 from trainables.images.patch_pool import Pixels
 from trainables.metrics.evaluation import NamedImage
 from trainables.samples import generate

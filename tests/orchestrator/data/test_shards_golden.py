@@ -9,8 +9,8 @@ from PIL import Image
 
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import list_files, listing_fingerprint
-from orchestrator.shards import build_shards, read_manifest, read_split
+from orchestrator.data.image_sets import list_files, listing_fingerprint
+from orchestrator.data.shards import build_shards, read_manifest, read_split
 
 # Made by version 0.2.0, before shards were checked for the same picture on two sides.
 GOLDEN = {

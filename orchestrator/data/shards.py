@@ -3,7 +3,7 @@
 A shard holds encoded images as they came, in row groups of a few megabytes so that readers stream. Rows are ordered by
 content digest, which shuffles them once and for all. Files carry their digest in their name and the manifest is
 written last, so a reader never sees half a build. A test split goes to a place of its own
-(:mod:`orchestrator.locked_test`), which no manifest of the other splits names.
+(:mod:`orchestrator.data.locked_test`), which no manifest of the other splits names.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets import Skipped, SourceFile, left_out
-from orchestrator.set_rows import Row, read_rows
-from orchestrator.shard_reading import MANIFEST as MANIFEST
-from orchestrator.shard_reading import PICTURES
-from orchestrator.shard_reading import read_manifest as read_manifest
-from orchestrator.shard_reading import read_split as read_split
-from orchestrator.shard_reading import split_files as split_files
-from orchestrator.split_notes import split_notes
+from orchestrator.data.image_sets import Skipped, SourceFile, left_out
+from orchestrator.data.set_rows import Row, read_rows
+from orchestrator.data.shard_reader import MANIFEST as MANIFEST
+from orchestrator.data.shard_reader import PICTURES
+from orchestrator.data.shard_reader import read_manifest as read_manifest
+from orchestrator.data.shard_reader import read_split as read_split
+from orchestrator.data.shard_reader import split_files as split_files
+from orchestrator.data.split_notes import split_notes
 from trainables.errors import ImageSetError
 from trainables.images.parquet import index_digest
 
