@@ -131,11 +131,11 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    from orchestrator import pretraining
     from orchestrator.data.train_stream import Ingest
     from orchestrator.experiment.settings import Cluster
     from orchestrator.foundation.storage import Storage
     from orchestrator.runtime.ray_session import connect
+    from orchestrator.training import pretrain as pretraining
 
     def loop(config: dict[str, Any]) -> None:
         clock = Clock(Path(folder) / str(ray.train.get_context().get_world_rank()), reports)

@@ -7,10 +7,10 @@ from typing import Any
 from orchestrator.ablation import Ablation
 from orchestrator.classical_arms import classical_upscaler
 from orchestrator.data.locked_test import open_test
-from orchestrator.finetuning import DomainJob, load_source
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
+from orchestrator.training.finetune import DomainJob, load_source
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
 from trainables.network.model_files import WEIGHTS

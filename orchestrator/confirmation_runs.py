@@ -21,13 +21,13 @@ from orchestrator.confirmation_job import (
     test_pairs,
     upscaler_of,
 )
-from orchestrator.finetuning import load_source, run_finetuning, source_psnr, validation_psnr
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.run_records import INTERPOLATION, RUN, read_interpolation, read_run, read_scores, read_source_psnr
 from orchestrator.runtime.progress import teller
+from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_psnr
 from trainables.errors import DivergedError, UsageError
 from trainables.loops.finetune import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import score

@@ -11,13 +11,13 @@ from orchestrator.data.locked_test import PREFIX, digest_of_test
 from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.settings import Experiment
-from orchestrator.finetuning import DomainJob
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
-from orchestrator.pretraining import SOURCE_DEGRADATION
 from orchestrator.shortening import Shortening, SpeedJob, read_speeds
 from orchestrator.starts import Start
 from orchestrator.study import StudyJob
+from orchestrator.training.finetune import DomainJob
+from orchestrator.training.pretrain import SOURCE_DEGRADATION
 from orchestrator.trial_records import Record, read_records
 from trainables.images.patch_pool import smallest_image
 from trainables.loops.finetune import TransferConfiguration

@@ -28,12 +28,12 @@ from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.optuna_log import write_optuna_log
 from orchestrator.packing import Packing
 from orchestrator.preflight import Inputs, needs_ray
-from orchestrator.pretraining import pretrain_source
 from orchestrator.reporting import write_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all, free_resources
 from orchestrator.searching import drive_study
 from orchestrator.shortening import device_sentence, measure_speeds
+from orchestrator.training.pretrain import pretrain_source
 from orchestrator.trial_records import Record, best_record
 from trainables.version import __version__
 

@@ -9,11 +9,11 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.experiment.settings import Search
-from orchestrator.finetuning import DomainJob
 from orchestrator.foundation.storage import Storage
 from orchestrator.sampling import DIVERGED
 from orchestrator.shortening import Shortening
 from orchestrator.starts import Start
+from orchestrator.training.finetune import DomainJob
 from orchestrator.trial_records import Record
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda

@@ -15,10 +15,10 @@ import torch
 
 from orchestrator.divergence import PENALTY_DB
 from orchestrator.experiment.settings import Cluster
-from orchestrator.finetuning import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.ray_session import connect
+from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from trainables.errors import DivergedError, RunError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr

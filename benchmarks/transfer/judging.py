@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.data.image_sets import SourceFile, read_image
-from orchestrator.finetuning import DomainJob, load_source, source_psnr, validation_psnr
 from orchestrator.foundation.stage_record import fingerprint, now
 from orchestrator.foundation.statistics import paired_interval
+from orchestrator.training.finetune import DomainJob, load_source, source_psnr, validation_psnr
 from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, score
 from trainables.network.weight_average import interpolated
 from transfer.arms import INTERPOLATED, MODEL, TRAINED, ZERO_SHOT, Candidate, Grid, first, second

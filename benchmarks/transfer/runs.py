@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from orchestrator.data.shards import read_split
-from orchestrator.finetuning import DomainJob, load_source, run_finetuning, source_psnr, validation_psnr
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
+from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, source_psnr, validation_psnr
 from trainables.errors import DivergedError
 from trainables.images.patch_pool import Pixels
 from trainables.loops.cross_scale import adapt

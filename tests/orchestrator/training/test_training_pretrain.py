@@ -11,13 +11,13 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from rich.console import Console
 from tiny_experiment import settings, write_images
 
-from orchestrator import pretraining
 from orchestrator.experiment.load import make_experiment
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
-from orchestrator.pretraining import _innermost, looked_after
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.stop_signals import handlers_kept
+from orchestrator.training import pretrain as pretraining
+from orchestrator.training.pretrain import _innermost, looked_after
 from trainables.errors import DivergedError, RunError
 from trainables.loops.gradient_sync import MEMORY, WORKER_LOST
 

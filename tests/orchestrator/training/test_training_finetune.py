@@ -10,9 +10,9 @@ from orchestrator.data import source_images
 from orchestrator.data.image_sets import list_files
 from orchestrator.data.shards import build_shards, read_manifest
 from orchestrator.experiment.image_settings import ImageSet
-from orchestrator.finetuning import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
-from orchestrator.finetuning import validation_pairs as pairs_of
 from orchestrator.foundation.storage import Storage
+from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
+from orchestrator.training.finetune import validation_pairs as pairs_of
 from trainables.degradation import Degradation
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod
 from trainables.samples import write_samples
