@@ -17,7 +17,7 @@ from step import environment
 from tabular.arguments import one_sentence, positive
 from tabular.table import ADVICE, read_table
 
-from orchestrator.analysis import advise_shards
+from orchestrator.analysis.analyze import advise_shards
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.storage import Storage
 from search_spaces import find_space

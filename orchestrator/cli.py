@@ -202,7 +202,7 @@ def analyze(
 
     With an experiment, runs all up to the source model first. Training and validation images alone are read.
     """
-    from orchestrator.analysis import analyze_experiment, analyze_images
+    from orchestrator.analysis.analyze import analyze_experiment, analyze_images
 
     named = {"--model": model, "--images": images, "--space": space}
     given = [name for name, value in named.items() if value is not None]

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.analysis import advise_domains
+from orchestrator.analysis.analyze import advise_domains
 from orchestrator.confirming import drive_confirmation
 from orchestrator.data.shards import build_shards
 from orchestrator.domain_failures import DomainFailures

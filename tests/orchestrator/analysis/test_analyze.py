@@ -8,8 +8,8 @@ import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator import analysis
-from orchestrator.analysis import analyze_experiment
+from orchestrator.analysis import analyze as analysis
+from orchestrator.analysis.analyze import analyze_experiment
 from orchestrator.experiment.load import load_experiment
 from orchestrator.foundation.storage import Storage
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.advice import FEW_IMAGES, advise
+from orchestrator.analysis.advice import FEW_IMAGES, advise
 from search_spaces import find_space
 from search_spaces.space import check_domain
 

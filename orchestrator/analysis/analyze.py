@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median, pstdev
 from typing import Any
 
-from orchestrator.advice import Advice, advise
+from orchestrator.analysis.advice import Advice, advise
 from orchestrator.data.image_sets import Skipped, left_out, list_files, read_image
 from orchestrator.data.shards import read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
