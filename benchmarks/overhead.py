@@ -35,7 +35,7 @@ from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs, preflight
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all
-from orchestrator.searching import Record, drive_study
+from orchestrator.search.driver import Record, drive_study
 
 HERE = Path(__file__).parent
 CPUS = 2

@@ -45,7 +45,7 @@ from tabular.table import Cell, DomainTable, domain_tables, read_advice, read_ta
 from tabular.telling import describe
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.stopping import Stopping
+from orchestrator.search.early_stopping import Stopping
 from trainables.version import __version__
 
 HERE = Path(__file__).parent

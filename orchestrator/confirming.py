@@ -27,9 +27,9 @@ from orchestrator.confirmation_runs import (
 )
 from orchestrator.data.locked_test import record_choice, recorded_choice
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
-from orchestrator.pareto_front import confirmed_of, pareto_front
 from orchestrator.runtime.progress import teller
-from orchestrator.trial_records import Record
+from orchestrator.search.pareto_front import confirmed_of, pareto_front
+from orchestrator.search.trial_record import Record
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score
 

@@ -24,8 +24,8 @@ from orchestrator.report import (
     SplitCounts,
     Trial,
 )
+from orchestrator.search.trial_record import Record
 from orchestrator.study_report import study_report
-from orchestrator.trial_records import Record
 from orchestrator.verdicts import flags, optimism, remarks, verdict
 
 LABELS: dict[ArmName, str] = {

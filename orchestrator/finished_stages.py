@@ -13,10 +13,10 @@ from orchestrator.foundation.stage_record import RECORD, Check, Vouched, check_s
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.jobs import SOURCE, Jobs
-from orchestrator.optuna_log import FILE as OPTUNA_LOG
 from orchestrator.report import Report
 from orchestrator.run_records import FITTED, INTERPOLATION, RUN, problem_of
-from orchestrator.trial_records import damaged_records, read_records
+from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
+from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import reason_of
 from trainables.network.model_files import CARD, WEIGHTS
 

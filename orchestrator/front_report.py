@@ -7,10 +7,10 @@ from orchestrator.confirmation_results import front_model
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import Jobs
-from orchestrator.pareto_front import pareto_front
 from orchestrator.report import Configuration, Difference, Front, FrontPoint
-from orchestrator.shortening import device_sentence
-from orchestrator.trial_records import Record
+from orchestrator.search.network_speed import device_sentence
+from orchestrator.search.pareto_front import pareto_front
+from orchestrator.search.trial_record import Record
 from trainables.network.model_files import WEIGHTS
 
 

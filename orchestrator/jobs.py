@@ -13,12 +13,12 @@ from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
-from orchestrator.shortening import Shortening, SpeedJob, read_speeds
-from orchestrator.starts import Start
-from orchestrator.study import StudyJob
+from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
+from orchestrator.search.starts import Start
+from orchestrator.search.study import StudyJob
+from orchestrator.search.trial_record import Record, read_records
 from orchestrator.training.finetune import DomainJob
 from orchestrator.training.pretrain import SOURCE_DEGRADATION
-from orchestrator.trial_records import Record, read_records
 from trainables.images.patch_pool import smallest_image
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD

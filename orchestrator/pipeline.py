@@ -24,17 +24,17 @@ from orchestrator.foundation.stage_record import RECORD, finish_stage, now, run_
 from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import SOURCE, Jobs
-from orchestrator.optuna_log import FILE as OPTUNA_LOG
-from orchestrator.optuna_log import write_optuna_log
 from orchestrator.packing import Packing
 from orchestrator.preflight import Inputs, needs_ray
 from orchestrator.reporting import write_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all, free_resources
-from orchestrator.searching import drive_study
-from orchestrator.shortening import device_sentence, measure_speeds
+from orchestrator.search.driver import drive_study
+from orchestrator.search.network_speed import device_sentence, measure_speeds
+from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
+from orchestrator.search.optuna_export import write_optuna_log
+from orchestrator.search.trial_record import Record, best_record
 from orchestrator.training.pretrain import pretrain_source
-from orchestrator.trial_records import Record, best_record
 from trainables.version import __version__
 
 STAGES = ("shards", "pretrain", "analyze", "search", "confirm", "report")

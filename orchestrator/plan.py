@@ -14,9 +14,9 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs import Jobs
 from orchestrator.measuring import Rates, measure
-from orchestrator.pareto_front import CONFIRMED
 from orchestrator.preflight import Inputs
 from orchestrator.remaining import Remaining, remaining
+from orchestrator.search.pareto_front import CONFIRMED
 from orchestrator.timing import DomainRates
 
 _RANGE = (0.7, 1.3)

@@ -12,7 +12,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import SOURCE
 from orchestrator.remaining import remaining
 from orchestrator.runtime.ray_session import local_resources
-from orchestrator.starts import searched_domains
+from orchestrator.search.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__
 

@@ -17,12 +17,12 @@ from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.stage_record import RECORD, now
 from orchestrator.foundation.statistics import FEWEST_SCENES
 from orchestrator.foundation.storage import Storage
-from orchestrator.pareto_front import CONFIRMED
 from orchestrator.rendering import render_html
 from orchestrator.report import CurvePoint, DomainReport, Report, SourceReport
 from orchestrator.report_tables import best_yaml, markdown_table
+from orchestrator.search.pareto_front import CONFIRMED
+from orchestrator.search.trial_record import Record
 from orchestrator.training.pretrain import SOURCE_DEGRADATION
-from orchestrator.trial_records import Record
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD
 from trainables.version import __version__

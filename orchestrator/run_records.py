@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.trial_records import is_curve, is_number, is_time
+from orchestrator.search.trial_record import is_curve, is_number, is_time
 
 RUN, INTERPOLATION, FITTED = "run.json", "interpolation.json", "fitted.json"
 

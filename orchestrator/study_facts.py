@@ -14,10 +14,10 @@ from optuna.trial import TrialState, create_trial
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import kendalltau, spearmanr
 
-from orchestrator.divergence import penalised
 from orchestrator.edges import Axis, edge_warnings
-from orchestrator.stopping import Stopper, Stopping
-from orchestrator.trial_records import Record
+from orchestrator.search.divergence import penalised
+from orchestrator.search.early_stopping import Stopper, Stopping
+from orchestrator.search.trial_record import Record
 
 FEWEST_FOR_RANKS = 5
 """Fully trained trials below which no rank correlation is told."""

@@ -7,8 +7,8 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.report import Configuration
+from orchestrator.search.trial_record import Record
 from orchestrator.study_facts import StudyFacts, study_facts
-from orchestrator.trial_records import Record
 from trainables.network.network import frozen_depth_limit
 
 

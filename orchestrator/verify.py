@@ -19,7 +19,7 @@ from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, check_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.run_records import problem_of
-from orchestrator.trial_records import damaged_records, read_records
+from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
 from trainables.network.model_files import CARD, WEIGHTS
 

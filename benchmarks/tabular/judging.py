@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from orchestrator.stopping import Stopping
+from orchestrator.search.early_stopping import Stopping
 from tabular.grid import FULL, SECOND_SEED
 from tabular.policies import OWN_STARTS, Policy, Trace
 from tabular.table import DomainTable

@@ -14,8 +14,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from orchestrator.sampling import RepeatableSampler
-from orchestrator.stopping import Stopper, Stopping
+from orchestrator.search.early_stopping import Stopper, Stopping
+from orchestrator.search.samplers import RepeatableSampler
 from tabular.table import Cell, DomainTable
 
 SAMPLERS = ("gp", "tpe", "random", "qmc", "grid")

@@ -13,11 +13,11 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.divergence import PENALTY_DB
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.ray_session import connect
+from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from trainables.errors import DivergedError, RunError
 from trainables.loops.finetune import TransferConfiguration

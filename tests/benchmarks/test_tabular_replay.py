@@ -24,7 +24,7 @@ from tabular.telling import describe
 
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
-from orchestrator.stopping import Stopping
+from orchestrator.search.early_stopping import Stopping
 from search_spaces import find_space
 from trainables.errors import UsageError
 

@@ -198,7 +198,7 @@ class TrialRecords(Target):
 
     def run(self, case: bytes) -> None:
         from orchestrator.foundation.storage import Storage
-        from orchestrator.trial_records import best_record, read_records
+        from orchestrator.search.trial_record import best_record, read_records
 
         (self.folder / "0001.json").write_bytes(case)
         records = read_records(Storage.at(str(self.folder)))

@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import save
 from searched_experiment import record, searched
 
-from orchestrator import confirmation_job, confirmation_runs, trials
+from orchestrator import confirmation_job, confirmation_runs
 from orchestrator.ablation import Ablation
 from orchestrator.confirmation_job import Candidate
 from orchestrator.data import source_images
 from orchestrator.foundation.storage import Storage
+from orchestrator.search import trial as trials
 from orchestrator.training import finetune as finetuning
 from trainables.classical import reconstruction
 from trainables.loops.finetune import TransferConfiguration, TransferMethod

@@ -15,7 +15,7 @@ from test_trials import trained  # noqa: F401
 from orchestrator import pipeline
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.runtime.progress import Display
-from orchestrator.trial_records import read_records
+from orchestrator.search.trial_record import read_records
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import Jobs
-from orchestrator.sampling import _seed_of
+from orchestrator.search.samplers import _seed_of
 from trainables.images.picture_digest import picture_digest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fingerprints.json"

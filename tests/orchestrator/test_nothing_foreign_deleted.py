@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import searching
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime import own_ray
+from orchestrator.search import driver as searching
 
 ROUND = "1795846614909023500-0"
 

@@ -13,8 +13,8 @@ from orchestrator.run_records import (
     read_scores,
     read_source_psnr,
 )
-from orchestrator.shortening import read_speeds
-from orchestrator.starts import Start, found_best, searched_domains, settle_starts
+from orchestrator.search.network_speed import read_speeds
+from orchestrator.search.starts import Start, found_best, searched_domains, settle_starts
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 

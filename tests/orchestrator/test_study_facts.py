@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from orchestrator.edges import Axis, edge_warnings
-from orchestrator.stopping import Stopping
+from orchestrator.search.early_stopping import Stopping
 from orchestrator.study_facts import (
     FEWEST_FOR_IMPORTANCE,
     importance,

@@ -11,12 +11,12 @@ from rich.console import Console
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.model_store import read_model
 from orchestrator.jobs import Jobs
-from orchestrator.pareto_front import pareto_front
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.reporting import read_report
 from orchestrator.runtime.progress import Display
-from orchestrator.trial_records import best_record
+from orchestrator.search.pareto_front import pareto_front
+from orchestrator.search.trial_record import best_record
 from trainables.samples import write_samples
 
 pytestmark = pytest.mark.cluster

@@ -25,7 +25,7 @@ from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.reporting import read_report
 from orchestrator.runtime.progress import Display, new_board
-from orchestrator.searching import drive_study
+from orchestrator.search.driver import drive_study
 from trainables.errors import RunError
 
 pytestmark = pytest.mark.cluster

@@ -4,10 +4,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from ray.tune.execution import class_cache
 
-from orchestrator import searching
 from orchestrator.foundation import storage
 from orchestrator.foundation.error_sentence import TRACEBACK, sentence_of, traceback_of
 from orchestrator.foundation.storage import Storage
+from orchestrator.search import driver as searching
 from trainables.errors import StorageError, UsageError, reason_of, without_secrets
 
 CANARY = "canary-4c1d"

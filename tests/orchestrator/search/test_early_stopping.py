@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import ASHAScheduler
 
-from orchestrator.stopping import Stopper, Stopping
+from orchestrator.search.early_stopping import Stopper, Stopping
 
 
 def test_rungs_begin_after_the_grace_and_leave_the_end_out():

@@ -12,7 +12,7 @@ import pytest
 from test_study_facts import DISTRIBUTIONS, record
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.optuna_log import write_optuna_log
+from orchestrator.search.optuna_export import write_optuna_log
 
 RECORDS = [
     record(0, [28.0, 29.0], origin="default"),

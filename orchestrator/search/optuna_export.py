@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.trial_records import Record
+from orchestrator.search.trial_record import Record
 
 FILE = "optuna.log"
 

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from orchestrator.divergence import penalised
+from orchestrator.search.divergence import penalised
 
 DIVERGED = "diverged"
 """User attribute of an Optuna trial that diverged, and the key under which a trial reports it to Tune."""
@@ -50,7 +50,7 @@ class NumberedSearch(OptunaSearch):
 class RepeatableSampler(optuna.samplers.BaseSampler):
     """An Optuna sampler whose randomness depends on the seed and the trial's number alone.
 
-    To it a diverged trial is worse than every one that has finished by then, see :mod:`orchestrator.divergence`.
+    To it a diverged trial is worse than every one that has finished by then, see :mod:`orchestrator.search.divergence`.
     """
 
     def __init__(self, kind: str, seed: int, startup_trials: int) -> None:

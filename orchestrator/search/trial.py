@@ -5,14 +5,14 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.divergence import PENALTY_DB
 from orchestrator.foundation.stage_record import now
 from orchestrator.runtime.progress import teller
-from orchestrator.sampling import DIVERGED
-from orchestrator.stopping import Stopped, Stopper, Stopping
-from orchestrator.study import StudyJob
+from orchestrator.search.divergence import PENALTY_DB
+from orchestrator.search.early_stopping import Stopped, Stopper, Stopping
+from orchestrator.search.samplers import DIVERGED
+from orchestrator.search.study import StudyJob
+from orchestrator.search.trial_record import Record, read_record, read_records, record_place
 from orchestrator.training.finetune import Curve, run_finetuning, validation_pairs
-from orchestrator.trial_records import Record, read_record, read_records, record_place
 from trainables.errors import DivergedError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr

@@ -16,10 +16,10 @@ from ray import tune
 from ray.tune.execution import class_cache
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.sampling import NumberedSearch, RepeatableSampler, maximised
-from orchestrator.study import StudyJob, study_with
-from orchestrator.trial_records import Record, read_records
-from orchestrator.trials import run_trial
+from orchestrator.search.samplers import NumberedSearch, RepeatableSampler, maximised
+from orchestrator.search.study import StudyJob, study_with
+from orchestrator.search.trial import run_trial
+from orchestrator.search.trial_record import Record, read_records
 from trainables.errors import RunError
 
 _ROUNDS = 3

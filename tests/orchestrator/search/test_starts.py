@@ -13,7 +13,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
 from orchestrator.preflight import preflight
-from orchestrator.starts import Start, found_best, inside, searched_domains, settle_starts
+from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 

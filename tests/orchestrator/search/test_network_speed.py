@@ -23,12 +23,12 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.gathering import study_starts
 from orchestrator.jobs import Jobs
-from orchestrator.optuna_log import write_optuna_log
 from orchestrator.runtime.progress import Display
-from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, maximised
-from orchestrator.shortening import Shortening, device_sentence, measure_speeds, read_speeds
-from orchestrator.starts import Start
-from orchestrator.study import study_with
+from orchestrator.search.network_speed import Shortening, device_sentence, measure_speeds, read_speeds
+from orchestrator.search.optuna_export import write_optuna_log
+from orchestrator.search.samplers import DIVERGED, NumberedSearch, RepeatableSampler, maximised
+from orchestrator.search.starts import Start
+from orchestrator.search.study import study_with
 from orchestrator.study_facts import importance
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import preset

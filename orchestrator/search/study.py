@@ -10,11 +10,11 @@ from optuna.trial import TrialState, create_trial
 
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
-from orchestrator.sampling import DIVERGED
-from orchestrator.shortening import Shortening
-from orchestrator.starts import Start
+from orchestrator.search.network_speed import Shortening
+from orchestrator.search.samplers import DIVERGED
+from orchestrator.search.starts import Start
+from orchestrator.search.trial_record import Record
 from orchestrator.training.finetune import DomainJob
-from orchestrator.trial_records import Record
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
 

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.confirming import candidates_of, front_of
-from orchestrator.pareto_front import confirmed_of, pareto_front
+from orchestrator.search.pareto_front import confirmed_of, pareto_front
 from trainables.loops.finetune import TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)

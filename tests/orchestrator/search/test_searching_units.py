@@ -7,13 +7,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator import trials
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
-from orchestrator.sampling import NumberedSearch, RepeatableSampler, _seed_of
-from orchestrator.starts import Start
-from orchestrator.study import StudyJob, study_with
+from orchestrator.search import trial as trials
+from orchestrator.search.samplers import NumberedSearch, RepeatableSampler, _seed_of
+from orchestrator.search.starts import Start
+from orchestrator.search.study import StudyJob, study_with
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
 

@@ -8,14 +8,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator import trials
 from orchestrator.confirming import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
-from orchestrator.sampling import NumberedSearch, RepeatableSampler
-from orchestrator.starts import Start
-from orchestrator.study import StudyJob, study_with
-from orchestrator.trial_records import best_record, read_records
+from orchestrator.search import trial as trials
+from orchestrator.search.samplers import NumberedSearch, RepeatableSampler
+from orchestrator.search.starts import Start
+from orchestrator.search.study import StudyJob, study_with
+from orchestrator.search.trial_record import best_record, read_records
 from trainables.errors import DivergedError
 from trainables.loops.finetune import Budget, TransferConfiguration
 

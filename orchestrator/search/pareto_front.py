@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.trial_records import Record
+from orchestrator.search.trial_record import Record
 
 CONFIRMED = 5
 """Most points of a front that a confirmation trains again; of a longer front both ends and an even choice between."""

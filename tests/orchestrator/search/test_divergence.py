@@ -8,9 +8,16 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 from test_searching_units import KINDS, study_job
 
-from orchestrator.divergence import PENALTY_DB, penalised
-from orchestrator.sampling import DIVERGED, NumberedSearch, RepeatableSampler, _seed_of, _with_penalties, maximised
-from orchestrator.study import study_with
+from orchestrator.search.divergence import PENALTY_DB, penalised
+from orchestrator.search.samplers import (
+    DIVERGED,
+    NumberedSearch,
+    RepeatableSampler,
+    _seed_of,
+    _with_penalties,
+    maximised,
+)
+from orchestrator.search.study import study_with
 from orchestrator.study_facts import importance
 
 
@@ -67,7 +74,7 @@ def test_a_copy_with_the_same_values_suggests_the_same(kind, monkeypatch):
         return [study.ask(fixed_distributions=job.distributions()).params for _ in range(2)]
 
     copied = suggested()
-    monkeypatch.setattr("orchestrator.sampling._with_penalties", lambda study: study)
+    monkeypatch.setattr("orchestrator.search.samplers._with_penalties", lambda study: study)
     assert suggested() == copied
 
 

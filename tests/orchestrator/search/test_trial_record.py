@@ -9,8 +9,8 @@ from records import trial_record
 from test_trials import job_at, search, trained  # noqa: F401 - fixture
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.optuna_log import write_optuna_log
-from orchestrator.trial_records import best_record, damaged_records, read_record, read_records, record_problem
+from orchestrator.search.optuna_export import write_optuna_log
+from orchestrator.search.trial_record import best_record, damaged_records, read_record, read_records, record_problem
 
 DROP = object()
 
