@@ -29,7 +29,7 @@ from orchestrator.demo import prepare_demo
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.measuring import measure
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs, preflight

@@ -13,9 +13,9 @@ from typing import Any
 
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import now
+from orchestrator.jobs.remaining_work import remaining
 from orchestrator.plan import Plan, make_plan
 from orchestrator.preflight import Inputs
-from orchestrator.remaining import remaining
 from trainables.errors import UsageError
 
 RECORD = "budget.json"

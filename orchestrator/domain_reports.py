@@ -10,7 +10,7 @@ from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
 from orchestrator.front_report import front_report
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report import (
     Arm,
     Candidate,

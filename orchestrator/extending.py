@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.experiment.settings import MOST_TRIALS, Experiment
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import Inputs
 from orchestrator.runtime.progress import Display

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestrator.confirm.run_record import FITTED, INTERPOLATION, RUN, problem_of
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.data.shard_reader import MANIFEST, read_manifest
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, damage_of, sentence
@@ -12,9 +13,8 @@ from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, Check, Vouched, check_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
-from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from orchestrator.report import Report
-from orchestrator.run_records import FITTED, INTERPOLATION, RUN, problem_of
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import reason_of

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.confirmation_results import front_model
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report import Configuration, Difference, Front, FrontPoint
 from orchestrator.search.network_speed import device_sentence
 from orchestrator.search.pareto_front import pareto_front

@@ -12,7 +12,7 @@ from orchestrator.data.shard_verify import check_sound
 from orchestrator.data.shards import build_shards
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 
 _LISTED = 5
 

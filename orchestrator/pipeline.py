@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from orchestrator.analysis.analyze import advise_domains
-from orchestrator.confirming import drive_confirmation
+from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.data.shards import build_shards
 from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment.feasibility import Resources, check_resources
@@ -22,8 +22,8 @@ from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.s3 import end_uploads
 from orchestrator.foundation.stage_record import RECORD, finish_stage, now, run_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.gathering import study_starts
-from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.jobs.stage_jobs import SOURCE, Jobs
+from orchestrator.jobs.study_starts import study_starts
 from orchestrator.packing import Packing
 from orchestrator.preflight import Inputs, needs_ray
 from orchestrator.reporting import write_report

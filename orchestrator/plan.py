@@ -12,10 +12,10 @@ from typing import Any
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.vocabulary import CLASSICAL
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.remaining_work import Remaining, remaining
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.measuring import Rates, measure
 from orchestrator.preflight import Inputs
-from orchestrator.remaining import Remaining, remaining
 from orchestrator.search.pareto_front import CONFIRMED
 from orchestrator.timing import DomainRates
 

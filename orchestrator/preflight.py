@@ -9,8 +9,8 @@ from orchestrator.experiment.load import check_source
 from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.foundation.file_listing import FileListing, lines_about
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs import SOURCE
-from orchestrator.remaining import remaining
+from orchestrator.jobs.remaining_work import remaining
+from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.runtime.ray_session import local_resources
 from orchestrator.search.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError

@@ -4,8 +4,8 @@ import math
 
 from orchestrator.edges import Axis
 from orchestrator.experiment.settings import Experiment
-from orchestrator.gathering import study_starts
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.jobs.study_starts import study_starts
 from orchestrator.report import Configuration
 from orchestrator.search.trial_record import Record
 from orchestrator.study_facts import StudyFacts, study_facts

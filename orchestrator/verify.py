@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.confirm.run_record import problem_of
 from orchestrator.data.locked_test import PREFIX, locked_beside
 from orchestrator.data.separation import verify_apart
 from orchestrator.data.shard_reader import MANIFEST
@@ -18,7 +19,6 @@ from orchestrator.finished_stages import older_report
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, check_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.run_records import problem_of
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
 from trainables.network.model_files import CARD, WEIGHTS

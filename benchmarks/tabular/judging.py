@@ -15,7 +15,7 @@ from tabular.table import DomainTable
 
 REGRET_LIMIT_DB = 0.02
 DEFAULT = Policy("gp", OWN_STARTS)
-"""The search's own: see orchestrator.experiment.settings.Search and orchestrator.gathering."""
+"""The search's own: see orchestrator.experiment.settings.Search and orchestrator.jobs.study_starts."""
 STOPPINGS = tuple(Stopping(factor, grace) for factor in (2, 4) for grace in (1, 2, 4))
 
 Row = dict[str, Any]

@@ -5,7 +5,7 @@ from rich.console import Console
 from tiny_experiment import settings
 
 from orchestrator.experiment.load import make_experiment
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.runtime.progress import Display

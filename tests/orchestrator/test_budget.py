@@ -9,7 +9,7 @@ from tiny_experiment import settings
 from orchestrator import plan
 from orchestrator.budget import RECORD, fit_budget, within_budget
 from orchestrator.experiment.load import make_experiment
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.plan import make_plan
 from orchestrator.preflight import preflight
 from orchestrator.timing import DomainRates

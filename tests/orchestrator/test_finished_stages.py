@@ -14,7 +14,7 @@ from orchestrator.data.locked_test import PREFIX
 from orchestrator.experiment.load import load_experiment
 from orchestrator.finished_stages import FinishedStages
 from orchestrator.foundation.stage_record import RECORD, finish_stage
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from trainables.errors import RunError
 
 STAGES = {

@@ -17,7 +17,7 @@ from orchestrator import pipeline
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.load import load_experiment, make_experiment
 from orchestrator.foundation.model_store import find_model
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.model_store import read_model
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.reporting import read_report

@@ -19,8 +19,8 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
-from orchestrator.gathering import study_starts
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
 from orchestrator.reporting import read_report

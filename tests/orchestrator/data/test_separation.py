@@ -14,7 +14,7 @@ from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import run_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.data.image_sets import list_files
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.packing import Packing
 from orchestrator.preflight import preflight
 from orchestrator.data.separation import pictures_of, verify_apart

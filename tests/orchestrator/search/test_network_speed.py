@@ -16,13 +16,13 @@ from rich.console import Console
 from test_searching_units import DEFAULT, START, study_job
 from test_study_facts import AXES, DISTRIBUTIONS, record
 
-from orchestrator import jobs as module
 from orchestrator import pipeline
 from orchestrator.edges import Axis, edge_warnings
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
-from orchestrator.gathering import study_starts
-from orchestrator.jobs import Jobs
+from orchestrator.jobs import stage_jobs as module
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.jobs.study_starts import study_starts
 from orchestrator.runtime.progress import Display
 from orchestrator.search.network_speed import Shortening, device_sentence, measure_speeds, read_speeds
 from orchestrator.search.optuna_export import write_optuna_log

@@ -10,8 +10,8 @@ from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import FORMAT
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.gathering import study_starts
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.jobs.study_starts import study_starts
 from orchestrator.preflight import preflight
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.errors import UsageError

@@ -3,8 +3,6 @@
 import math
 
 import pytest
-
-from orchestrator.foundation.storage import Storage
 from orchestrator.run_records import (
     problem_of,
     read_fitted,
@@ -13,6 +11,8 @@ from orchestrator.run_records import (
     read_scores,
     read_source_psnr,
 )
+
+from orchestrator.foundation.storage import Storage
 from orchestrator.search.network_speed import read_speeds
 from orchestrator.search.starts import Start, found_best, searched_domains, settle_starts
 from trainables.errors import UsageError

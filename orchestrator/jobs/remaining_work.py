@@ -8,7 +8,7 @@ from orchestrator.data.shards import SPLITS, read_manifest
 from orchestrator.experiment.image_settings import Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finished
-from orchestrator.jobs import SOURCE, Jobs
+from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from trainables.errors import RayScaleError
 
 Counts = dict[str, int]

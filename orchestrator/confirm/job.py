@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.ablation import Ablation
 from orchestrator.classical_arms import classical_upscaler
+
 from orchestrator.data.locked_test import open_test
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage

@@ -4,10 +4,10 @@ import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator import jobs as module
 from orchestrator.experiment.settings import Experiment
-from orchestrator.gathering import study_starts
-from orchestrator.jobs import Jobs
+from orchestrator.jobs import stage_jobs as module
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.jobs.study_starts import study_starts
 from orchestrator.reporting import _notes, _protocol
 from trainables.loops.finetune import TransferMethod
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from searched_experiment import record, searched
-
-from orchestrator import confirming
 from orchestrator.ablation import ablation_of
 from orchestrator.comparing import differences
 from orchestrator.confirming import drive_confirmation
+from searched_experiment import record, searched
+
+from orchestrator import confirming
 from orchestrator.data.locked_test import record_choice
 from orchestrator.domain_reports import domain_report
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.vocabulary import CLASSICAL
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from trainables.errors import RunError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score

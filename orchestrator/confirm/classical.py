@@ -3,9 +3,10 @@
 from itertools import islice
 from typing import Any
 
+from orchestrator.run_records import FITTED, read_fitted
+
 from orchestrator.data.shards import read_split
 from orchestrator.foundation.storage import Storage
-from orchestrator.run_records import FITTED, read_fitted
 from orchestrator.training.finetune import DomainJob, validation_pairs
 from trainables.classical import AnchoredRegression, TotalVariation, fit_baselines, fixed_baselines
 from trainables.classical.fitting import LR_PATCH

@@ -9,7 +9,6 @@ import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator import jobs as jobs_module
 from orchestrator.archive.contract import SceneSettings
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.running import _recipe
@@ -17,11 +16,12 @@ from orchestrator.data.image_sets import SourceFile
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs import Jobs
+from orchestrator.jobs import stage_jobs as jobs_module
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.search.samplers import _seed_of
 from trainables.images.picture_digest import picture_digest
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "fingerprints.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "fingerprints.json"
 SPEED = {"search": {"kept_blocks": [1, 2], "cpus_per_trial": 2.0}}
 CHANGES = {
     "as it is": {},

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.ablation import ablation_of
-from orchestrator.confirmation_job import ConfirmJob
-from orchestrator.confirming import candidates_of, front_of
+from orchestrator.confirm.ablation import ablation_of
+from orchestrator.confirm.driver import candidates_of, front_of
+from orchestrator.confirm.job import ConfirmJob
 from orchestrator.data.image_sets import SourceFile, listing_fingerprint
 from orchestrator.data.locked_test import PREFIX, digest_of_test
 from orchestrator.data.shards import read_manifest

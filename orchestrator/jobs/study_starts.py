@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs import Jobs
+from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.loops.finetune import TransferConfiguration
 

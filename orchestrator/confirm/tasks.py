@@ -10,8 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import ray
 import torch
-
-from orchestrator import classical_arms
 from orchestrator.confirmation_job import (
     ConfirmJob,
     configuration_of,
@@ -21,11 +19,13 @@ from orchestrator.confirmation_job import (
     test_pairs,
     upscaler_of,
 )
+from orchestrator.run_records import INTERPOLATION, RUN, read_interpolation, read_run, read_scores, read_source_psnr
+
+from orchestrator import classical_arms
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
-from orchestrator.run_records import INTERPOLATION, RUN, read_interpolation, read_run, read_scores, read_source_psnr
 from orchestrator.runtime.progress import teller
 from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_psnr
 from trainables.errors import DivergedError, UsageError

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import ray
-
 from orchestrator.comparing import Scores, differences, picture_choice, summarize
 from orchestrator.confirmation_job import Candidate, ConfirmJob, FrontRun
 from orchestrator.confirmation_results import make_pictures, publish_models
@@ -25,6 +24,7 @@ from orchestrator.confirmation_runs import (
     train_run,
     validate_source,
 )
+
 from orchestrator.data.locked_test import record_choice, recorded_choice
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from orchestrator.runtime.progress import teller
