@@ -17,8 +17,8 @@ from pathlib import Path
 
 from domain_images import DOMAINS, PAINTER
 
-from orchestrator.report import Report
-from orchestrator.report_tables import markdown_table
+from orchestrator.report.schema import Report
+from orchestrator.report.tables import markdown_table
 
 HERE = Path(__file__).parent
 EXPERIMENT = HERE.parent / "experiments" / "four-domains.yaml"

@@ -156,7 +156,7 @@ def confirm(experiment: ExperimentFile, overrides: Overrides = None) -> None:
 def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Shows the report of a finished experiment."""
     from orchestrator.experiment.load import load_experiment
-    from orchestrator.reporting import read_report
+    from orchestrator.report.build import read_report
 
     loaded = load_experiment(experiment, overrides or [])
     if loaded.home.remote:
@@ -365,7 +365,7 @@ def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = Fals
     from orchestrator.budget import fit_budget
     from orchestrator.pipeline import run_experiment
     from orchestrator.preflight import preflight
-    from orchestrator.reporting import read_report
+    from orchestrator.report.build import read_report
 
     inputs = preflight(experiment)
     with _alone(experiment) as lock:

@@ -14,7 +14,7 @@ from orchestrator.foundation.stage_record import RECORD, Check, Vouched, check_s
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
-from orchestrator.report import Report
+from orchestrator.report.schema import Report
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import reason_of

@@ -26,7 +26,7 @@ from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.packing import Packing
 from orchestrator.preflight import Inputs, needs_ray
-from orchestrator.reporting import write_report
+from orchestrator.report.build import write_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all, free_resources
 from orchestrator.search.driver import drive_study

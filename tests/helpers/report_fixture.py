@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from orchestrator.foundation.vocabulary import CLASSICAL, ArmName, Verdict
-from orchestrator.report import (
+from orchestrator.report.schema import (
     AdviceGrade,
     Arm,
     Candidate,

@@ -334,7 +334,7 @@ def test_plan_prints_a_document_or_a_table(rayscale, file, tmp_path):
 def test_a_budget_is_kept_before_anything_runs(rayscale, file, tmp_path, monkeypatch):
     ran = []
     monkeypatch.setattr(pipeline, "run_experiment", lambda experiment, *_, **__: ran.append(experiment.search.trials))
-    monkeypatch.setattr("orchestrator.reporting.read_report", lambda experiment: None)
+    monkeypatch.setattr("orchestrator.report.build.read_report", lambda experiment: None)
     monkeypatch.setattr(cli, "print_report", lambda *_: None)
     budget = ("--set", "search.trials=600", "--set", "cluster.budget_hours=0.1")
     for command in ("run", "plan"):

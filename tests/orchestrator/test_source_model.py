@@ -21,10 +21,10 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.plan import make_plan
 from orchestrator.preflight import Inputs, preflight
-from orchestrator.rendering import render_html
-from orchestrator.report import SourceReport
-from orchestrator.report_tables import terminal_table
-from orchestrator.reporting import _source
+from orchestrator.report.build import _source
+from orchestrator.report.html import render_html
+from orchestrator.report.schema import SourceReport
+from orchestrator.report.tables import terminal_table
 from orchestrator.runtime.progress import Display
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD, WEIGHTS

@@ -13,7 +13,7 @@ from orchestrator.foundation.model_store import read_model
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
-from orchestrator.reporting import read_report
+from orchestrator.report.build import read_report
 from orchestrator.runtime.progress import Display
 from orchestrator.search.pareto_front import pareto_front
 from orchestrator.search.trial_record import best_record

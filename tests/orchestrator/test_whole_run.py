@@ -23,7 +23,7 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline import run_experiment
 from orchestrator.preflight import preflight
-from orchestrator.reporting import read_report
+from orchestrator.report.build import read_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.search.driver import drive_study
 from trainables.errors import RunError

@@ -9,7 +9,7 @@ from tiny_experiment import settings, write_experiment, write_images
 
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.experiment.load import make_experiment
-from orchestrator.reporting import read_report
+from orchestrator.report.build import read_report
 
 pytestmark = pytest.mark.s3
 

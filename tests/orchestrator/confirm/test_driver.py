@@ -13,10 +13,10 @@ from searched_experiment import record, searched
 
 from orchestrator import confirming
 from orchestrator.data.locked_test import record_choice
-from orchestrator.domain_reports import domain_report
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.report.domain_section import domain_report
 from trainables.errors import RunError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score

@@ -8,7 +8,7 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.jobs import stage_jobs as module
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
-from orchestrator.reporting import _notes, _protocol
+from orchestrator.report.build import _notes, _protocol
 from trainables.loops.finetune import TransferMethod
 
 

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 from test_searching_units import KINDS, study_job
 
+from orchestrator.report.study_facts import importance
 from orchestrator.search.divergence import PENALTY_DB, penalised
 from orchestrator.search.samplers import (
     DIVERGED,
@@ -18,7 +19,6 @@ from orchestrator.search.samplers import (
     maximised,
 )
 from orchestrator.search.study import study_with
-from orchestrator.study_facts import importance
 
 
 def test_the_penalty_is_below_bicubic_and_below_the_worst_finished_trial():

@@ -17,19 +17,19 @@ from test_searching_units import DEFAULT, START, study_job
 from test_study_facts import AXES, DISTRIBUTIONS, record
 
 from orchestrator import pipeline
-from orchestrator.edges import Axis, edge_warnings
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import stage_jobs as module
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
+from orchestrator.report.range_edges import Axis, edge_warnings
+from orchestrator.report.study_facts import importance
 from orchestrator.runtime.progress import Display
 from orchestrator.search.network_speed import Shortening, device_sentence, measure_speeds, read_speeds
 from orchestrator.search.optuna_export import write_optuna_log
 from orchestrator.search.samplers import DIVERGED, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.search.starts import Start
 from orchestrator.search.study import study_with
-from orchestrator.study_facts import importance
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import preset
 

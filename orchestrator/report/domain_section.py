@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from orchestrator.advice_grading import grade_advice
 from orchestrator.data.locked_test import OPENING, PREFIX, openings
 from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
-from orchestrator.front_report import front_report
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.report import (
+from orchestrator.report.advice_grade import grade_advice
+from orchestrator.report.front_section import front_report
+from orchestrator.report.schema import (
     Arm,
     Candidate,
     Comparison,
@@ -24,9 +24,9 @@ from orchestrator.report import (
     SplitCounts,
     Trial,
 )
+from orchestrator.report.study_section import study_report
+from orchestrator.report.verdicts import flags, optimism, remarks, verdict
 from orchestrator.search.trial_record import Record
-from orchestrator.study_report import study_report
-from orchestrator.verdicts import flags, optimism, remarks, verdict
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "bicubic",

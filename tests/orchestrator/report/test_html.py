@@ -12,9 +12,9 @@ from report_fixture import example_report
 from rich.console import Console
 
 from orchestrator.foundation.vocabulary import Verdict
-from orchestrator.rendering import render_html
-from orchestrator.report import Report
-from orchestrator.report_tables import best_arm, best_yaml, gain, markdown_table, terminal_table
+from orchestrator.report.html import render_html
+from orchestrator.report.schema import Report
+from orchestrator.report.tables import best_arm, best_yaml, gain, markdown_table, terminal_table
 
 HOSTILE = "<script>alert(1)</script>|[red]$\\frac{$"
 

@@ -2,13 +2,13 @@
 
 import math
 
-from orchestrator.edges import Axis
 from orchestrator.experiment.settings import Experiment
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
-from orchestrator.report import Configuration
+from orchestrator.report.range_edges import Axis
+from orchestrator.report.schema import Configuration
+from orchestrator.report.study_facts import StudyFacts, study_facts
 from orchestrator.search.trial_record import Record
-from orchestrator.study_facts import StudyFacts, study_facts
 from trainables.network.network import frozen_depth_limit
 
 

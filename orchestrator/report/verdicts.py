@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from orchestrator.foundation.vocabulary import CLASSICAL, ArmName
-from orchestrator.report import Arm, Candidate, Difference, Interpolation, Optimism
+from orchestrator.report.schema import Arm, Candidate, Difference, Interpolation, Optimism
 
 
 def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.report import Arm, Candidate, Configuration, Difference, Interpolation
-from orchestrator.verdicts import flags, forgetting, optimism, remarks, strongest_classical, verdict
+from orchestrator.report.schema import Arm, Candidate, Configuration, Difference, Interpolation
+from orchestrator.report.verdicts import flags, forgetting, optimism, remarks, strongest_classical, verdict
 
 FOUND = Configuration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=1)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.report import AdviceGrade, Candidate, Difference, Trial
+from orchestrator.report.schema import AdviceGrade, Candidate, Difference, Trial
 
 _EXPECTED: dict[str, bool] = {
     "near": False,

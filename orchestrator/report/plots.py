@@ -12,7 +12,9 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.drawing import (
+from orchestrator.foundation.vocabulary import Verdict
+from orchestrator.report.schema import Configuration, CurvePoint, Difference, DomainReport, Front, Trial
+from orchestrator.report.svg import (
     BETTER,
     INK,
     MARK,
@@ -26,8 +28,6 @@ from orchestrator.drawing import (
     log_ticks,
     view,
 )
-from orchestrator.foundation.vocabulary import Verdict
-from orchestrator.report import Configuration, CurvePoint, Difference, DomainReport, Front, Trial
 
 Setting = Literal["learning_rate", "lambda_", "frozen_depth"]
 SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")

@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator import plots
 from orchestrator.foundation.vocabulary import STEPS, ArmName
-from orchestrator.report import Arm, Difference, DomainReport, Report
-from orchestrator.report_tables import (
+from orchestrator.report import plots
+from orchestrator.report.schema import Arm, Difference, DomainReport, Report
+from orchestrator.report.tables import (
     AS_IT_IS,
     COMPARED,
     best_yaml,
@@ -26,7 +26,7 @@ from orchestrator.report_tables import (
     setting,
     signed,
 )
-from orchestrator.verdicts import forgetting
+from orchestrator.report.verdicts import forgetting
 
 _OVERVIEW = ("bicubic", "tv", "example", "zero_shot", "scratch", "default", "best", "interpolated")
 """Arms that all domains are lined up with; a domain's own section has every one."""

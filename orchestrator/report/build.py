@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.domain_reports import domain_report, split_counts
 from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.stage_record import RECORD, now
 from orchestrator.foundation.statistics import FEWEST_SCENES
 from orchestrator.foundation.storage import Storage
-from orchestrator.rendering import render_html
-from orchestrator.report import CurvePoint, DomainReport, Report, SourceReport
-from orchestrator.report_tables import best_yaml, markdown_table
+from orchestrator.report.domain_section import domain_report, split_counts
+from orchestrator.report.html import render_html
+from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceReport
+from orchestrator.report.tables import best_yaml, markdown_table
 from orchestrator.search.pareto_front import CONFIRMED
 from orchestrator.search.trial_record import Record
 from orchestrator.training.pretrain import SOURCE_DEGRADATION

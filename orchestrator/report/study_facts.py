@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import kendalltau, spearmanr
 
-from orchestrator.edges import Axis, edge_warnings
+from orchestrator.report.range_edges import Axis, edge_warnings
 from orchestrator.search.divergence import penalised
 from orchestrator.search.early_stopping import Stopper, Stopping
 from orchestrator.search.trial_record import Record

@@ -6,9 +6,8 @@ import random
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from orchestrator.edges import Axis, edge_warnings
-from orchestrator.search.early_stopping import Stopping
-from orchestrator.study_facts import (
+from orchestrator.report.range_edges import Axis, edge_warnings
+from orchestrator.report.study_facts import (
     FEWEST_FOR_IMPORTANCE,
     importance,
     not_reproducible,
@@ -16,6 +15,7 @@ from orchestrator.study_facts import (
     replay_stopping,
     study_facts,
 )
+from orchestrator.search.early_stopping import Stopping
 
 DISTRIBUTIONS = {
     "learning_rate": FloatDistribution(3e-5, 3e-3, log=True),

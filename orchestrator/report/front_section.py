@@ -7,7 +7,7 @@ from orchestrator.confirmation_results import front_model
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.report import Configuration, Difference, Front, FrontPoint
+from orchestrator.report.schema import Configuration, Difference, Front, FrontPoint
 from orchestrator.search.network_speed import device_sentence
 from orchestrator.search.pareto_front import pareto_front
 from orchestrator.search.trial_record import Record

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.foundation.vocabulary import ArmName
-from orchestrator.report import Arm, Configuration, Difference, DomainReport, Front, FrontPoint, Report
-from orchestrator.verdicts import strongest_classical
+from orchestrator.report.schema import Arm, Configuration, Difference, DomainReport, Front, FrontPoint, Report
+from orchestrator.report.verdicts import strongest_classical
 
 AS_IT_IS = "use the source model as it is"
 COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")

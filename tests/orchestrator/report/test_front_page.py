@@ -7,9 +7,9 @@ import yaml
 from report_fixture import example_report
 from rich.console import Console
 
-from orchestrator.rendering import render_html
-from orchestrator.report import Configuration, Difference, Front, FrontPoint, Report
-from orchestrator.report_tables import best_yaml, markdown_table, terminal_table
+from orchestrator.report.html import render_html
+from orchestrator.report.schema import Configuration, Difference, Front, FrontPoint, Report
+from orchestrator.report.tables import best_yaml, markdown_table, terminal_table
 
 DEVICE = "A CPU, 1 thread, float32, PyTorch 2.12, one tile of 256×256 LR pixels with its halo, the best of 5 rounds"
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.foundation.vocabulary import ArmName, Verdict
-from orchestrator.study_facts import StudyFacts
+from orchestrator.report.study_facts import StudyFacts
 
 
 class _Record(BaseModel):

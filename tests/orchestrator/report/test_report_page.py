@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report_fixture import example_report
 
-from orchestrator.rendering import render_html
+from orchestrator.report.html import render_html
 
 webdriver = pytest.importorskip("selenium.webdriver")
 pytestmark = pytest.mark.browser

@@ -3,8 +3,8 @@
 import pytest
 from test_verdicts import SOURCE, candidate, difference
 
-from orchestrator.advice_grading import grade_advice
-from orchestrator.report import Configuration, Trial
+from orchestrator.report.advice_grade import grade_advice
+from orchestrator.report.schema import Configuration, Trial
 
 POINT = {"learning_rate": 8e-4, "lambda_": 1e-4, "frozen_depth": 0}
 OTHER = {"learning_rate": 2e-3, "lambda_": 0.0, "frozen_depth": 1}
