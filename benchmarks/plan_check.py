@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.demo import prepare_demo
+from orchestrator.pipeline.demo import prepare_demo
 
 HERE = Path(__file__).parent
 TARGETS = ("satellite", "surveillance")

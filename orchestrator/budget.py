@@ -14,8 +14,8 @@ from typing import Any
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import now
 from orchestrator.jobs.remaining_work import remaining
+from orchestrator.pipeline.preflight import Inputs
 from orchestrator.plan import Plan, make_plan
-from orchestrator.preflight import Inputs
 from trainables.errors import UsageError
 
 RECORD = "budget.json"
@@ -69,7 +69,7 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
 
     Args:
         experiment: What is asked for.
-        inputs: The result of :func:`~orchestrator.preflight.preflight`.
+        inputs: The result of :func:`~orchestrator.pipeline.preflight.preflight`.
         plan: What is left of it.
         trim: Whether to trim whatever ``cluster.budget_action`` says.
 

@@ -77,7 +77,7 @@ def demo(
     size: Annotated[str, typer.Option(help="standard or smallest.")] = "standard",
 ) -> None:
     """The whole story on generated samples: minutes, no download, no account."""
-    from orchestrator.demo import prepare_demo
+    from orchestrator.pipeline.demo import prepare_demo
 
     display = _display()
     experiment = prepare_demo(storage, size, display.say)
@@ -100,8 +100,8 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
     """
     from orchestrator.budget import check_trim, within_budget
     from orchestrator.experiment.load import load_experiment
+    from orchestrator.pipeline.preflight import preflight
     from orchestrator.plan import make_plan
-    from orchestrator.preflight import preflight
 
     loaded = load_experiment(experiment, overrides or [])
     check_trim(loaded, trim)
@@ -137,8 +137,8 @@ def search(
     A search that was extended stays so long in every later run, whose confirmation is done again.
     """
     from orchestrator.experiment.load import load_experiment
-    from orchestrator.extending import run_search
-    from orchestrator.preflight import preflight
+    from orchestrator.pipeline.extend_search import run_search
+    from orchestrator.pipeline.preflight import preflight
 
     loaded = load_experiment(experiment, overrides or [])
     inputs = preflight(loaded)
@@ -335,8 +335,8 @@ def _failed(error: BaseException) -> int:
 
 def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> Any:
     from orchestrator.experiment.load import load_experiment
-    from orchestrator.pipeline import run_experiment
-    from orchestrator.preflight import preflight
+    from orchestrator.pipeline.preflight import preflight
+    from orchestrator.pipeline.run import run_experiment
 
     loaded, display = load_experiment(experiment, overrides or []), _display(quiet)
     inputs = preflight(loaded)
@@ -363,8 +363,8 @@ def _tell_plan(experiment: Any, told: Any, trimmed: str, as_json: bool) -> None:
 
 def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = False) -> None:
     from orchestrator.budget import fit_budget
-    from orchestrator.pipeline import run_experiment
-    from orchestrator.preflight import preflight
+    from orchestrator.pipeline.preflight import preflight
+    from orchestrator.pipeline.run import run_experiment
     from orchestrator.report.build import read_report
 
     inputs = preflight(experiment)

@@ -20,8 +20,8 @@ def verify(
     Shards and locked test splits are compared with their manifests, models with their cards, records with what they
     must hold, and every file of a finished stage with its size and digest. Nothing is changed or scored.
     """
-    from orchestrator.verify import place_named
-    from orchestrator.verify import verify as verified
+    from orchestrator.pipeline.verify import place_named
+    from orchestrator.pipeline.verify import verify as verified
 
     found = verified(place_named(place))
     if as_json:

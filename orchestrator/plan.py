@@ -15,7 +15,7 @@ from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.remaining_work import Remaining, remaining
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.measuring import Rates, measure
-from orchestrator.preflight import Inputs
+from orchestrator.pipeline.preflight import Inputs
 from orchestrator.search.pareto_front import CONFIRMED
 from orchestrator.timing import DomainRates
 
@@ -102,7 +102,7 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
 
     Args:
         experiment: What to estimate.
-        inputs: The result of :func:`~orchestrator.preflight.preflight`.
+        inputs: The result of :func:`~orchestrator.pipeline.preflight.preflight`.
         rates: What an earlier plan of the same images and network measured; measured here by default.
     """
     slots = _slots(experiment, inputs.resources)

@@ -5,7 +5,7 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from orchestrator.measuring import Rates
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.preflight import preflight
 from orchestrator.timing import DomainRates
 
 

@@ -6,8 +6,8 @@ from tiny_experiment import settings
 
 from orchestrator.experiment.load import make_experiment
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.preflight import preflight
+from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
 from trainables.samples import write_samples
 

@@ -10,8 +10,8 @@ from orchestrator import plan
 from orchestrator.budget import RECORD, fit_budget, within_budget
 from orchestrator.experiment.load import make_experiment
 from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.pipeline.preflight import preflight
 from orchestrator.plan import make_plan
-from orchestrator.preflight import preflight
 from orchestrator.timing import DomainRates
 from trainables.errors import UsageError
 

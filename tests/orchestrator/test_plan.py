@@ -14,8 +14,8 @@ from orchestrator import measuring, plan
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import finish_stage
+from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.plan import make_plan
-from orchestrator.preflight import Inputs, preflight
 from orchestrator.timing import DomainRates
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}

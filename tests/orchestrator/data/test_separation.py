@@ -15,8 +15,8 @@ from orchestrator.foundation.stage_record import run_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.data.image_sets import list_files
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.packing import Packing
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.pack_shards import Packing
+from orchestrator.pipeline.preflight import preflight
 from orchestrator.data.separation import pictures_of, verify_apart
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shard_reader import read_manifest

@@ -16,12 +16,12 @@ from rich.console import Console
 from test_searching_units import DEFAULT, START, study_job
 from test_study_facts import AXES, DISTRIBUTIONS, record
 
-from orchestrator import pipeline
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import stage_jobs as module
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
+from orchestrator.pipeline import run as pipeline
 from orchestrator.report.range_edges import Axis, edge_warnings
 from orchestrator.report.study_facts import importance
 from orchestrator.runtime.progress import Display

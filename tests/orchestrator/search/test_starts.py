@@ -12,7 +12,7 @@ from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.preflight import preflight
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration

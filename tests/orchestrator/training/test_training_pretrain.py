@@ -12,8 +12,8 @@ from rich.console import Console
 from tiny_experiment import settings, write_images
 
 from orchestrator.experiment.load import make_experiment
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.preflight import preflight
+from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.training import pretrain as pretraining

@@ -13,10 +13,8 @@ import ray
 from orchestrator.analysis.analyze import advise_domains
 from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.data.shards import build_shards
-from orchestrator.domain_failures import DomainFailures
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.settings import FORMAT, Experiment
-from orchestrator.finished_stages import FinishedStages, Stage
 from orchestrator.foundation.artefact_digests import sentence
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.s3 import end_uploads
@@ -24,8 +22,10 @@ from orchestrator.foundation.stage_record import RECORD, finish_stage, now, run_
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from orchestrator.jobs.study_starts import study_starts
-from orchestrator.packing import Packing
-from orchestrator.preflight import Inputs, needs_ray
+from orchestrator.pipeline.domain_failures import DomainFailures
+from orchestrator.pipeline.finished_stages import FinishedStages, Stage
+from orchestrator.pipeline.pack_shards import Packing
+from orchestrator.pipeline.preflight import Inputs, needs_ray
 from orchestrator.report.build import write_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all, free_resources

@@ -12,8 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 from test_trials import search as run_trials
 from test_trials import trained  # noqa: F401
 
-from orchestrator import pipeline
 from orchestrator.experiment.feasibility import Resources
+from orchestrator.pipeline import run as pipeline
 from orchestrator.runtime.progress import Display
 from orchestrator.search.trial_record import read_records
 

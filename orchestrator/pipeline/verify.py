@@ -15,10 +15,10 @@ from orchestrator.data.locked_test import PREFIX, locked_beside
 from orchestrator.data.separation import verify_apart
 from orchestrator.data.shard_reader import MANIFEST
 from orchestrator.data.shard_verify import verify_shards
-from orchestrator.finished_stages import older_report
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, check_stage
 from orchestrator.foundation.storage import Storage
+from orchestrator.pipeline.finished_stages import older_report
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
 from trainables.network.model_files import CARD, WEIGHTS

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import pipeline
 from orchestrator.archive import running
+from orchestrator.pipeline import run as pipeline
 
-FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("v*.tar.xz"))
+FIXTURES = sorted((Path(__file__).parents[2] / "fixtures").glob("v*.tar.xz"))
 WRITTEN_AGAIN = {"experiment.json"}
 """Says which version ran last; so that it differs is no work done again."""
 

@@ -13,14 +13,14 @@ from report_fixture import example_report
 from rich.console import Console
 from tiny_experiment import settings
 
-from orchestrator import pipeline
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.load import load_experiment, make_experiment
 from orchestrator.foundation.model_store import find_model
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.pipeline import run_experiment
+from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline.preflight import Inputs, preflight
+from orchestrator.pipeline.run import run_experiment
 from orchestrator.plan import make_plan
-from orchestrator.preflight import Inputs, preflight
 from orchestrator.report.build import _source
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import SourceReport
@@ -197,6 +197,6 @@ def test_reports_of_earlier_versions_still_load(tmp_path):
 
 
 def test_the_shipped_experiment_starts_from_its_model(tmp_path):
-    file = Path(__file__).parents[2] / "experiments/from-base-x4.yaml"
+    file = Path(__file__).parents[3] / "experiments/from-base-x4.yaml"
     made = load_experiment(file, [f"root={tmp_path}", "storage=runs"])
     assert make_plan(made, preflight(made)).images == {"satellite": 9}

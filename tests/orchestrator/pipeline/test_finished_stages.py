@@ -9,12 +9,12 @@ import pytest
 import yaml
 from test_older_artefacts import FIXTURES, contents, unpacked
 
-from orchestrator import pipeline
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.experiment.load import load_experiment
-from orchestrator.finished_stages import FinishedStages
 from orchestrator.foundation.stage_record import RECORD, finish_stage
 from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline.finished_stages import FinishedStages
 from trainables.errors import RunError
 
 STAGES = {

@@ -11,8 +11,8 @@ from rich.console import Console
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.model_store import read_model
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.preflight import preflight
+from orchestrator.pipeline.run import run_experiment
 from orchestrator.report.build import read_report
 from orchestrator.runtime.progress import Display
 from orchestrator.search.pareto_front import pareto_front

@@ -21,8 +21,8 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import preflight
+from orchestrator.pipeline.preflight import preflight
+from orchestrator.pipeline.run import run_experiment
 from orchestrator.report.build import read_report
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.search.driver import drive_study

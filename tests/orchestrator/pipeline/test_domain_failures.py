@@ -5,8 +5,8 @@ import json
 import pytest
 from test_extending import experiment, trained  # noqa: F401
 
-from orchestrator import pipeline
-from orchestrator.domain_failures import DomainFailures
+from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline.domain_failures import DomainFailures
 from trainables.errors import PartlyDoneError, RunError, StorageError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from orchestrator.experiment.settings import MOST_TRIALS, Experiment
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.pipeline import run_experiment
-from orchestrator.preflight import Inputs
+from orchestrator.pipeline.preflight import Inputs
+from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
 from trainables.errors import UsageError, suggestion
 
