@@ -25,11 +25,11 @@ from ray._private import state
 from ray.util import placement_group_table
 from rich.console import Console
 
+from orchestrator.estimate.rates import measure
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.measuring import measure
 from orchestrator.pipeline.demo import prepare_demo
 from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.pipeline.run import run_experiment

@@ -98,10 +98,10 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
 
     What is finished already is not counted. Exit code 2 if it is more than cluster.budget_hours or -cost allow.
     """
-    from orchestrator.budget import check_trim, within_budget
+    from orchestrator.estimate.budget import check_trim, within_budget
+    from orchestrator.estimate.plan import make_plan
     from orchestrator.experiment.load import load_experiment
     from orchestrator.pipeline.preflight import preflight
-    from orchestrator.plan import make_plan
 
     loaded = load_experiment(experiment, overrides or [])
     check_trim(loaded, trim)
@@ -362,7 +362,7 @@ def _tell_plan(experiment: Any, told: Any, trimmed: str, as_json: bool) -> None:
 
 
 def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = False) -> None:
-    from orchestrator.budget import fit_budget
+    from orchestrator.estimate.budget import fit_budget
     from orchestrator.pipeline.preflight import preflight
     from orchestrator.pipeline.run import run_experiment
     from orchestrator.report.build import read_report

@@ -1,12 +1,12 @@
 """What tests of the plan share: a machine whose speed is known, and shards built without a run."""
 
 from orchestrator.data.shards import build_shards
+from orchestrator.estimate.rates import Rates
+from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
-from orchestrator.measuring import Rates
 from orchestrator.pipeline.preflight import preflight
-from orchestrator.timing import DomainRates
 
 
 def steady_rates(worker: float = 4.0, **domains: DomainRates) -> Rates:

@@ -15,7 +15,8 @@ import typer.main
 from planning import steady_rates
 from tiny_experiment import settings, write_experiment
 
-from orchestrator import cli, plan
+from orchestrator import cli
+from orchestrator.estimate import plan
 from orchestrator.foundation.storage import Storage
 from orchestrator.pipeline import run as pipeline
 from trainables.version import __version__

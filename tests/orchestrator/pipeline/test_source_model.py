@@ -13,6 +13,7 @@ from report_fixture import example_report
 from rich.console import Console
 from tiny_experiment import settings
 
+from orchestrator.estimate.plan import make_plan
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.load import load_experiment, make_experiment
 from orchestrator.foundation.model_store import find_model
@@ -20,7 +21,6 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline import run as pipeline
 from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.pipeline.run import run_experiment
-from orchestrator.plan import make_plan
 from orchestrator.report.build import _source
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import SourceReport

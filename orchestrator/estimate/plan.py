@@ -9,15 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.estimate.rates import Rates, measure
+from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.remaining_work import Remaining, remaining
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.measuring import Rates, measure
 from orchestrator.pipeline.preflight import Inputs
 from orchestrator.search.pareto_front import CONFIRMED
-from orchestrator.timing import DomainRates
 
 _RANGE = (0.7, 1.3)
 """From the estimate to its ends."""

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from orchestrator.data.image_sets import Skipped, SourceFile, read_image
+from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
 from orchestrator.experiment.settings import Experiment
-from orchestrator.timing import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
 from trainables.images.patch_pool import Pixels
 from trainables.inference.speed import processor
 

@@ -10,13 +10,14 @@ from planning import pack, steady_rates
 from records import trial_record
 from tiny_experiment import settings
 
-from orchestrator import measuring, plan
+from orchestrator.estimate import plan
+from orchestrator.estimate import rates as measuring
+from orchestrator.estimate.plan import make_plan
+from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.pipeline.preflight import Inputs, preflight
-from orchestrator.plan import make_plan
-from orchestrator.timing import DomainRates
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}
 WORKER, READ, PRETRAINING_STEP = 4.0, 0.01, 0.5

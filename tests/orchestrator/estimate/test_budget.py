@@ -6,13 +6,13 @@ from planning import pack, steady_rates
 from records import trial_record
 from tiny_experiment import settings
 
-from orchestrator import plan
-from orchestrator.budget import RECORD, fit_budget, within_budget
+from orchestrator.estimate import plan
+from orchestrator.estimate.budget import RECORD, fit_budget, within_budget
+from orchestrator.estimate.plan import make_plan
+from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.load import make_experiment
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.preflight import preflight
-from orchestrator.plan import make_plan
-from orchestrator.timing import DomainRates
 from trainables.errors import UsageError
 
 EACH = DomainRates(step=0.5, frozen_step=0.5, make_validation=0, validate=0, make_test=0, test=0)

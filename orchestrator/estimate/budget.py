@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.estimate.plan import Plan, make_plan
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import now
 from orchestrator.jobs.remaining_work import remaining
 from orchestrator.pipeline.preflight import Inputs
-from orchestrator.plan import Plan, make_plan
 from trainables.errors import UsageError
 
 RECORD = "budget.json"
