@@ -52,8 +52,8 @@ def evaluate(
     GeoTIFF scenes are compared band by band in their own depth, where they have values, also by spatial correlation
     (SCC), spectral angle (SAM) and ERGAS.
     """
+    from orchestrator.apply.evaluate import evaluate_model
     from orchestrator.archive.values import read_band_map, read_normalisation
-    from orchestrator.evaluating import evaluate_model
 
     wishes = read_normalisation(normalisation), read_band_map(band_map)
     told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes, lpips)
@@ -82,7 +82,7 @@ def adapt(
     The images stand in for HR: degraded once more, they are what the model learns to undo. Some of them are held out
     to compare the adapted model with the model as it was.
     """
-    from orchestrator.adapting import Settings, adapt_model
+    from orchestrator.apply.adapt import Settings, adapt_model
 
     settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
     with counter("done", unit="step") as tell:

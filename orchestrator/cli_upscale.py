@@ -131,9 +131,9 @@ def upscale(
     What is finished is skipped, so the same command goes on after an interruption. Exit code: 0 all done, 2 some
     failed, 1 nothing could run.
     """
+    from orchestrator.apply.upscale import Settings
     from orchestrator.archive.contract import SceneSettings
     from orchestrator.archive.running import Options
-    from orchestrator.upscaling import Settings
 
     try:
         images = Settings(
@@ -182,12 +182,12 @@ def _upscaled(
     quiet: bool,
 ) -> dict[str, Any]:
     """Plain images by themselves, scenes on Ray; a folder may hold both."""
+    from orchestrator.apply.upscale import upscale_images
     from orchestrator.archive.listing import list_archive
     from orchestrator.archive.only_run import only_run
     from orchestrator.archive.running import upscale_archive
     from orchestrator.archive.showing import print_archive, watching
     from orchestrator.foundation.storage import Storage
-    from orchestrator.upscaling import upscale_images
 
     pictures = as_ == "png" or PurePosixPath(target).suffix.lower() in _PICTURES
     listing = None if pictures else list_archive(source, target, as_, **patterns)

@@ -9,11 +9,11 @@ import pytest
 import s3_stub
 from botocore.exceptions import ClientError
 
+from orchestrator.apply.evaluate_scenes import are_scenes
 from orchestrator.archive.listing import list_archive
 from orchestrator.archive.planning import PASSING
 from orchestrator.data import image_sets
 from orchestrator.data.image_sets import Skipped, list_images, read_image
-from orchestrator.evaluating_scenes import are_scenes
 from orchestrator.foundation import s3 as objects
 from orchestrator.foundation.file_listing import list_tree
 from orchestrator.foundation.s3 import ATTEMPTS, ObjectError, end_uploads, error_class

@@ -11,9 +11,9 @@ from ray.util import placement_group_table
 from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
+from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.data.locked_test import open_test
 from orchestrator.data.shards import read_split
-from orchestrator.evaluating import evaluate_model
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import read_model

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from orchestrator.apply.scene_pairs import is_scene, readable
+from orchestrator.apply.scene_scores import ScoredScene, score_scene
 from orchestrator.archive.contract import LoadedModel, SceneError, SceneSettings
-from orchestrator.archive.pairing import is_scene, readable
-from orchestrator.archive.scoring import ScoredScene, score_scene
 from orchestrator.archive.source import gdal
 from orchestrator.data.image_sets import Skipped, left_out, list_images
 from orchestrator.foundation.file_types import TIFF

@@ -1,7 +1,7 @@
 """Scoring a model on folders of HR images, beside bicubic.
 
 A set is plain images, compared as the literature does (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF scenes, compared as
-:mod:`orchestrator.archive.scoring` says: all its files are TIFFs, and one of them at least holds what plain images do
+:mod:`orchestrator.apply.scene_scores` says: all its files are TIFFs, and one of them at least holds what plain images do
 not, or a setting for scenes is given.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from orchestrator.apply.evaluate_scenes import are_scenes, evaluate_scenes
+from orchestrator.apply.scene_scores import LEAST_LR_SIDE, as_models
 from orchestrator.archive.contract import BandMap, Normalisation, SceneSettings
 from orchestrator.archive.scene import load_model
-from orchestrator.archive.scoring import LEAST_LR_SIDE, as_models
 from orchestrator.data.image_sets import Skipped, left_out, list_images, read_image
-from orchestrator.evaluating_scenes import are_scenes, evaluate_scenes
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval

@@ -14,10 +14,10 @@ import pytest
 import tiny_models
 from PIL import Image, ImageCms
 
-from orchestrator import upscaling_outputs
+from orchestrator.apply import existing_outputs as upscaling_outputs
+from orchestrator.apply.picture import available_memory, upscale_picture
+from orchestrator.apply.upscale import Settings, upscale_images
 from orchestrator.foundation.storage import Storage
-from orchestrator.picture import available_memory, upscale_picture
-from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UnreadableImageError, UsageError
 from trainables.images.codec import decode
 from trainables.images.png_chunks import Chunk, read_chunks, with_chunks
@@ -284,7 +284,8 @@ def test_statistics_beside_a_picture_are_no_place_and_missing_values_are_named(f
 
 def test_a_model_that_gives_no_numbers_never_makes_a_black_picture(folder, monkeypatch):
     monkeypatch.setattr(
-        "orchestrator.upscaling.prepared", lambda *arguments: replace(NET, run=lambda lr: NET.run(lr) * float("nan"))
+        "orchestrator.apply.upscale.prepared",
+        lambda *arguments: replace(NET, run=lambda lr: NET.run(lr) * float("nan")),
     )
     report = run(folder)
     assert report["written"] == 0

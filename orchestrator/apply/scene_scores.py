@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orchestrator.apply.scene_pairs import check_pair, degraded, read_whole, readable, write_lr
 from orchestrator.archive.contract import LoadedModel, SceneSettings
 from orchestrator.archive.footprint import enlarged
 from orchestrator.archive.meaning import settle
-from orchestrator.archive.pairing import check_pair, degraded, read_whole, readable, write_lr
 from orchestrator.archive.scene import upscale_part
 from orchestrator.archive.source import Scene, gdal
 from orchestrator.archive.values import Normalisation, band_text

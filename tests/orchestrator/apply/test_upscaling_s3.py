@@ -6,8 +6,8 @@ import noise_images
 import pytest
 import tiny_models
 
+from orchestrator.apply.upscale import Settings, upscale_images
 from orchestrator.foundation.storage import Storage
-from orchestrator.upscaling import Settings, upscale_images
 from trainables.errors import UsageError
 from trainables.images.codec import decode
 

@@ -16,7 +16,9 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from orchestrator import cli, cli_upscale, picture, upscaling
+from orchestrator import cli, cli_upscale
+from orchestrator.apply import picture
+from orchestrator.apply import upscale as upscaling
 from trainables.images.codec import decode, encode_png
 from trainables.inference.prepare import prepared
 from trainables.inference.upscale import upscale

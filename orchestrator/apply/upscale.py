@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestrator.apply.existing_outputs import is_whole, replaced_input
+from orchestrator.apply.picture import available_memory, upscale_picture
 from orchestrator.archive.dicom import DicomSettings, upscale_slice
 from orchestrator.archive.dicom_slices import Normalisation
 from orchestrator.foundation.file_listing import FileListing, list_tree, nothing_found
@@ -24,8 +26,6 @@ from orchestrator.foundation.file_types import DICOM, INPUTS, PICTURES, TIFF
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.foundation.storage import Storage
-from orchestrator.picture import available_memory, upscale_picture
-from orchestrator.upscaling_outputs import is_whole, replaced_input
 from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of, suggestion
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared

@@ -7,7 +7,7 @@ import pytest
 import tiny_models
 import torch
 
-from orchestrator import adapting
+from orchestrator.apply import adapt as adapting
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.statistics import Interval
 from search_spaces import find_space

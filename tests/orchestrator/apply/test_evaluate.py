@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 
 from orchestrator import cli
-from orchestrator.evaluating import evaluate_model
+from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.foundation.statistics import Interval
 from orchestrator.foundation.storage import Storage
 from search_spaces import find_space
@@ -182,7 +182,7 @@ def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, m
 
 def test_lpips_is_told_of_plain_images_where_it_is_asked_for(model, images, tmp_path, monkeypatch, rayscale):
     monkeypatch.setattr(
-        "orchestrator.evaluating.Lpips", lambda: lambda output, hr: 0.25 if min(hr.shape[1:]) > 50 else None
+        "orchestrator.apply.evaluate.Lpips", lambda: lambda output, hr: 0.25 if min(hr.shape[1:]) > 50 else None
     )
     noise_images.write(tmp_path / "small", ["a.png"], (40, 40))
     told = evaluate_model(model, [str(images), str(tmp_path / "small")], lpips=True)
@@ -204,7 +204,7 @@ def test_what_lies_beside_the_images_of_a_set_is_named(model, images, capsys):
 
 
 def test_an_image_that_breaks_the_comparison_is_left_out_by_name(model, images, monkeypatch):
-    from orchestrator import evaluating
+    from orchestrator.apply import evaluate as evaluating
 
     (whole,) = evaluate_model(model, [str(images)])["sets"]
     real = evaluating.make_pairs
@@ -223,6 +223,6 @@ def test_an_image_that_breaks_the_comparison_is_left_out_by_name(model, images, 
 
 def test_a_model_whose_output_is_not_finite_has_no_score(model, images, monkeypatch):
     broken = replace(prepared(tiny_models.net(2)), run=lambda lr: lr * float("nan"))
-    monkeypatch.setattr("orchestrator.evaluating.prepared", lambda *_, **__: broken)
+    monkeypatch.setattr("orchestrator.apply.evaluate.prepared", lambda *_, **__: broken)
     with pytest.raises(ImageSetError, match=r"no usable images .*3 × the model's output is not finite"):
         evaluate_model(model, [str(images)])
