@@ -19,8 +19,8 @@ from torch import Tensor
 
 from orchestrator.apply.existing_outputs import is_whole, replaced_input
 from orchestrator.apply.picture import available_memory, upscale_picture
-from orchestrator.archive.dicom import DicomSettings, upscale_slice
-from orchestrator.archive.dicom_slices import Normalisation
+from orchestrator.dicom.slice import Normalisation
+from orchestrator.dicom.upscale import DicomSettings, upscale_slice
 from orchestrator.foundation.file_listing import FileListing, list_tree, nothing_found
 from orchestrator.foundation.file_types import DICOM, INPUTS, PICTURES, TIFF
 from orchestrator.foundation.model_store import find_model

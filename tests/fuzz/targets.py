@@ -403,7 +403,7 @@ class Dicom(Target):
     def run(self, case: bytes) -> None:
         from pydicom import dcmread
 
-        from orchestrator.archive.dicom import DicomSettings, upscale_dicom
+        from orchestrator.dicom.upscale import DicomSettings, upscale_dicom
 
         source, output = self.folder / "slice.dcm", self.folder / "out.dcm"
         source.write_bytes(case)

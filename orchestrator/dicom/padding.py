@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from orchestrator.archive.dicom_values import DicomError, has_value, numbers
+from orchestrator.dicom.element_values import DicomError, has_value, numbers
 
 _ENDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 

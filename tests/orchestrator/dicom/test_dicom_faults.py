@@ -21,8 +21,8 @@ from pydicom.uid import (
 )
 
 from orchestrator.apply.upscale import Settings, upscale_images
-from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
-from orchestrator.archive.dicom_slices import read_slice
+from orchestrator.dicom.slice import read_slice
+from orchestrator.dicom.upscale import DicomError, DicomSettings, upscale_slice
 from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 
@@ -86,7 +86,7 @@ def test_a_series_without_an_identifier_gets_one_from_its_study(plain):
     assert pydicom.dcmread(io.BytesIO(data)).SeriesInstanceUID.is_valid
 
 
-@pytest.mark.parametrize("where", ["pydicom.Dataset.save_as", "orchestrator.archive.dicom.fit_to_grid"])
+@pytest.mark.parametrize("where", ["pydicom.Dataset.save_as", "orchestrator.dicom.upscale.fit_to_grid"])
 def test_any_error_in_carrying_elements_over_is_named(plain, monkeypatch, where):
     def fail(*_, **__):
         raise KeyError("of no kind that anyone expects\nwith a second line")
@@ -102,7 +102,7 @@ def test_any_error_in_reading_is_named(monkeypatch, where):
         raise RecursionError("of no kind that anyone expects")
 
     data = dicom_files.ct()
-    monkeypatch.setattr(f"orchestrator.archive.dicom_slices.{where}", fail)
+    monkeypatch.setattr(f"orchestrator.dicom.slice.{where}", fail)
     with pytest.raises(DicomError, match="of no kind that anyone expects") as caught:
         read_slice(data)
     assert caught.value.kind == "corrupt"
@@ -173,7 +173,7 @@ def test_a_deflated_bomb_and_a_deflated_slice(plain, monkeypatch):
     good = dicom_files.encoded(made)
     data, _ = upscale_slice(good, plain, DicomSettings(digest="ab" * 32, model="tiny"))
     assert pydicom.dcmread(io.BytesIO(data)).Rows == 80
-    monkeypatch.setattr("orchestrator.archive.dicom_slices._MOST_INFLATED", 50_000_000)
+    monkeypatch.setattr("orchestrator.dicom.slice._MOST_INFLATED", 50_000_000)
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     element = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 200_000_000)
     bomb = deflater.compress(element) + deflater.compress(bytes(200_000_000)) + deflater.flush()

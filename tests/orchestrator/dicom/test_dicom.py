@@ -12,8 +12,8 @@ import tiny_models
 import torch
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_dicom, upscale_slice
-from orchestrator.archive.dicom_slices import read_slice
+from orchestrator.dicom.slice import read_slice
+from orchestrator.dicom.upscale import DicomError, DicomSettings, upscale_dicom, upscale_slice
 from trainables.errors import UsageError
 from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, interpolate, preset

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
+from orchestrator.dicom.upscale import DicomError, DicomSettings, upscale_slice
 from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 

@@ -9,7 +9,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import DSfloat
 
-from orchestrator.archive.dicom_table import (
+from orchestrator.dicom.attribute_table import (
     UNITS,
     decision,
     looks_counted,
@@ -17,7 +17,7 @@ from orchestrator.archive.dicom_table import (
     of_other_images,
     private_looks_counted,
 )
-from orchestrator.archive.dicom_values import DicomError, has_value, numbers, numbers_in, on_one_line
+from orchestrator.dicom.element_values import DicomError, has_value, numbers, numbers_in, on_one_line
 
 _INTEGER_LIMITS = {
     "US": (0, 2**16 - 1),

@@ -7,9 +7,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from orchestrator.archive.dicom import DicomError, DicomSettings, upscale_slice
-from orchestrator.archive.dicom_padding import padding_range
-from orchestrator.archive.dicom_slices import read_slice
+from orchestrator.dicom.padding import padding_range
+from orchestrator.dicom.slice import read_slice
+from orchestrator.dicom.upscale import DicomError, DicomSettings, upscale_slice
 from trainables.inference.prepare import prepared
 from trainables.network.network import SuperResolutionNet, preset
 

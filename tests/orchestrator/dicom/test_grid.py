@@ -7,9 +7,9 @@ from pydicom import Dataset
 from pydicom.datadict import DicomDictionary, dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.sequence import Sequence
 
-from orchestrator.archive.dicom_grid import fit_to_grid
-from orchestrator.archive.dicom_table import DECISIONS
-from orchestrator.archive.dicom_values import DicomError
+from orchestrator.dicom.attribute_table import DECISIONS
+from orchestrator.dicom.element_values import DicomError
+from orchestrator.dicom.grid import fit_to_grid
 
 VALUES = np.zeros((40, 48), np.uint16)
 

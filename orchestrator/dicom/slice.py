@@ -18,8 +18,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
 
-from orchestrator.archive.dicom_padding import padded, padding_range
-from orchestrator.archive.dicom_values import DicomError, has_value, numbers, whole_number
+from orchestrator.dicom.element_values import DicomError, has_value, numbers, whole_number
+from orchestrator.dicom.padding import padded, padding_range
 
 Normalisation = Literal["stored", "window"] | tuple[float, float]
 MOST_PIXELS = 1 << 27

@@ -5,8 +5,14 @@ import re
 import pytest
 from pydicom.datadict import DicomDictionary, RepeatersDictionary, keyword_dict
 
-from orchestrator.archive import dicom_table
-from orchestrator.archive.dicom_table import DECISIONS, decision, looks_counted, of_other_images, private_looks_counted
+from orchestrator.dicom import attribute_table as dicom_table
+from orchestrator.dicom.attribute_table import (
+    DECISIONS,
+    decision,
+    looks_counted,
+    of_other_images,
+    private_looks_counted,
+)
 
 # Written apart from the product's own pattern, and wider.
 NAMES = re.compile(

@@ -21,10 +21,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian
 from rasterio.errors import NotGeoreferencedWarning
 
-from orchestrator.archive.dicom_grid import fit_to_grid
-from orchestrator.archive.dicom_padding import write_padding
-from orchestrator.archive.dicom_slices import Normalisation, Slice, read_slice
-from orchestrator.archive.dicom_values import DicomError, has_value, numbers
+from orchestrator.dicom.element_values import DicomError, has_value, numbers
+from orchestrator.dicom.grid import fit_to_grid
+from orchestrator.dicom.padding import write_padding
+from orchestrator.dicom.slice import Normalisation, Slice, read_slice
 from orchestrator.foundation.file_types import TIFF
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
