@@ -77,10 +77,10 @@ def nodes(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from orchestrator.archive.contract import SceneSettings
     from orchestrator.archive.driving import Progress
     from orchestrator.archive.listing import list_archive
     from orchestrator.archive.running import Options, upscale_archive
+    from orchestrator.archive.scene.types import SceneSettings
 
     scene_files.write_many(folder / "archive", scenes, (side, side))
     out = folder / "out"

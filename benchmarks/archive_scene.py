@@ -41,9 +41,9 @@ from step import environment
 from torch import Tensor
 from torch.nn import functional
 
-from orchestrator.archive.contract import LoadedModel, Provenance, SceneSettings
-from orchestrator.archive.scene import load_model, upscale_scene
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSettings
+from orchestrator.archive.scene.upscale import load_model, upscale_scene
 from orchestrator.archive.work import Witness
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage

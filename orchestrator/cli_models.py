@@ -53,7 +53,7 @@ def evaluate(
     (SCC), spectral angle (SAM) and ERGAS.
     """
     from orchestrator.apply.evaluate import evaluate_model
-    from orchestrator.archive.values import read_band_map, read_normalisation
+    from orchestrator.archive.scene.value_range import read_band_map, read_normalisation
 
     wishes = read_normalisation(normalisation), read_band_map(band_map)
     told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes, lpips)

@@ -132,8 +132,8 @@ def upscale(
     failed, 1 nothing could run.
     """
     from orchestrator.apply.upscale import Settings
-    from orchestrator.archive.contract import SceneSettings
     from orchestrator.archive.running import Options
+    from orchestrator.archive.scene.types import SceneSettings
 
     try:
         images = Settings(

@@ -15,8 +15,8 @@ import torch
 
 from orchestrator.apply.evaluate_scenes import are_scenes, evaluate_scenes
 from orchestrator.apply.scene_scores import LEAST_LR_SIDE, as_models
-from orchestrator.archive.contract import BandMap, Normalisation, SceneSettings
-from orchestrator.archive.scene import load_model
+from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
+from orchestrator.archive.scene.upscale import load_model
 from orchestrator.data.image_sets import Skipped, left_out, list_images, read_image
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.model_store import FoundModel, find_model

@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.apply.scene_pairs import is_scene, readable
 from orchestrator.apply.scene_scores import ScoredScene, score_scene
-from orchestrator.archive.contract import LoadedModel, SceneError, SceneSettings
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import LoadedModel, SceneError, SceneSettings
 from orchestrator.data.image_sets import Skipped, left_out, list_images
 from orchestrator.foundation.file_types import TIFF
 from orchestrator.foundation.s3 import ObjectError

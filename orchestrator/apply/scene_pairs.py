@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
-from orchestrator.archive.contract import SceneError
-from orchestrator.archive.footprint import filled, nudge
-from orchestrator.archive.source import Scene
+from orchestrator.archive.scene.nodata import filled, nudge
+from orchestrator.archive.scene.reader import Scene
+from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.images.codec import UnreadableImageError

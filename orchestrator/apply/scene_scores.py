@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.apply.scene_pairs import check_pair, degraded, read_whole, readable, write_lr
-from orchestrator.archive.contract import LoadedModel, SceneSettings
-from orchestrator.archive.footprint import enlarged
-from orchestrator.archive.meaning import settle
-from orchestrator.archive.scene import upscale_part
-from orchestrator.archive.source import Scene, gdal
-from orchestrator.archive.values import Normalisation, band_text
+from orchestrator.archive.scene.band_roles import settle
+from orchestrator.archive.scene.nodata import enlarged
+from orchestrator.archive.scene.reader import Scene, gdal
+from orchestrator.archive.scene.types import LoadedModel, SceneSettings
+from orchestrator.archive.scene.upscale import upscale_part
+from orchestrator.archive.scene.value_range import Normalisation, band_text
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.images.codec import UnreadableImageError

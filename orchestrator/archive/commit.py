@@ -17,9 +17,9 @@ from pathlib import Path
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from orchestrator.archive.contract import SceneError
 from orchestrator.archive.listing import SIDECAR
 from orchestrator.archive.placing import OUTSIDE, misplaced
+from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.s3 import bucket_and_key, client, end_uploads
 from orchestrator.foundation.storage import Storage
 

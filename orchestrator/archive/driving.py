@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.archive.contract import Rows
 from orchestrator.archive.ledger import Ledger
 from orchestrator.archive.ledger_lines import Event
 from orchestrator.archive.listing import Scene
 from orchestrator.archive.planning import DEATHS, Plan, Recipe, about, brief
 from orchestrator.archive.pool import Ended, Pool, Task
+from orchestrator.archive.scene.types import Rows
 from orchestrator.archive.work import Divided, Failed, Finished, PartDone
 from trainables.errors import reason_of
 

@@ -13,7 +13,6 @@ import torch
 from ray.exceptions import RayError
 
 from orchestrator.archive.commit import abort_uploads, output_mode, sweep_commits
-from orchestrator.archive.contract import LoadedModel, SceneSettings
 from orchestrator.archive.driving import Driver, Progress
 from orchestrator.archive.ledger import Ledger, Past, read_records
 from orchestrator.archive.listing import Scene
@@ -21,7 +20,8 @@ from orchestrator.archive.liveness import others_alive
 from orchestrator.archive.only_run import alive, only_run
 from orchestrator.archive.planning import Recipe, digest, make_plan
 from orchestrator.archive.pool import RayPool, alive_nodes, on_every_node
-from orchestrator.archive.scene import load_model
+from orchestrator.archive.scene.types import LoadedModel, SceneSettings
+from orchestrator.archive.scene.upscale import load_model
 from orchestrator.archive.summary import Summary
 from orchestrator.archive.work import SceneWorker, Site, Worker
 from orchestrator.archive.workspace import (

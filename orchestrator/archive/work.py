@@ -19,7 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from orchestrator.archive.commit import publish
-from orchestrator.archive.contract import (
+from orchestrator.archive.listing import SIDECAR, Scene
+from orchestrator.archive.placing import OUTSIDE, misplaced
+from orchestrator.archive.scene.types import (
     LoadedModel,
     ModelFacts,
     PartFacts,
@@ -30,9 +32,14 @@ from orchestrator.archive.contract import (
     SceneSettings,
     TileView,
 )
-from orchestrator.archive.listing import SIDECAR, Scene
-from orchestrator.archive.placing import OUTSIDE, misplaced
-from orchestrator.archive.scene import check_scene, describe_scene, finish_scene, part_rows, upscale_part, upscale_scene
+from orchestrator.archive.scene.upscale import (
+    check_scene,
+    describe_scene,
+    finish_scene,
+    part_rows,
+    upscale_part,
+    upscale_scene,
+)
 from orchestrator.archive.workspace import enter_workspace
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage

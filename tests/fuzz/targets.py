@@ -328,8 +328,8 @@ class Scenes(Target):
         import torch
         from affine import Affine
 
-        from orchestrator.archive.contract import SceneSettings
-        from orchestrator.archive.scene import load_model
+        from orchestrator.archive.scene.types import SceneSettings
+        from orchestrator.archive.scene.upscale import load_model
         from orchestrator.foundation.model_store import FoundModel
         from trainables.network.network import SuperResolutionNet, preset
 
@@ -360,8 +360,8 @@ class Scenes(Target):
     def run(self, case: bytes) -> None:
         import rasterio
 
-        from orchestrator.archive.contract import Provenance, SceneError
-        from orchestrator.archive.scene import upscale_scene
+        from orchestrator.archive.scene.types import Provenance, SceneError
+        from orchestrator.archive.scene.upscale import upscale_scene
 
         ending, _, data = case.partition(b"\0")
         source, output = self.folder / f"scene{ending.decode()}", self.folder / "out.tif"

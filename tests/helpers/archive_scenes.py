@@ -10,9 +10,9 @@ import tiny_models
 from affine import Affine
 from rasterio.enums import ColorInterp
 
-from orchestrator.archive.contract import Provenance, SceneSettings
-from orchestrator.archive.scene import finish_scene, load_model, part_rows, upscale_part, upscale_scene
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import Provenance, SceneSettings
+from orchestrator.archive.scene.upscale import finish_scene, load_model, part_rows, upscale_part, upscale_scene
 from orchestrator.foundation.model_store import FoundModel
 
 PLACE = Affine(30.0, 0, 500000, 0, -30.0, 5000000)
@@ -55,7 +55,7 @@ def run(source, folder, settings=None, parts=1, name="out.tif", scale=4, made=No
     provenance = Provenance(item_id="scene", source=str(source))
     if parts == 1:
         return upscale_scene(source, folder / name, folder, made, settings, provenance, observe)
-    from orchestrator.archive.scene import describe_scene
+    from orchestrator.archive.scene.upscale import describe_scene
 
     rows = part_rows(describe_scene(source), scale, settings, parts)
     done = [upscale_part(source, each, folder / f"part-{each[0]}.tif", made, settings) for each in rows]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.archive import commit
-from orchestrator.archive.contract import SceneError
+from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.storage import Storage
 
 

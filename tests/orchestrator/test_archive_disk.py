@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import rasterio
 
-from orchestrator.archive import cog
-from orchestrator.archive import scene as scene_module
-from orchestrator.archive.contract import Provenance, SceneError, SceneSettings
-from orchestrator.archive.raw import check_extents
-from orchestrator.archive.scene import finish_scene, upscale_part
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene import cog
+from orchestrator.archive.scene import upscale as scene_module
+from orchestrator.archive.scene.bigtiff import check_extents
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import Provenance, SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import finish_scene, upscale_part
 
 SETTINGS = SceneSettings(blocksize=128)
 ORIGIN = Provenance(item_id="scene", source="s3://bucket/scene.tif")

@@ -9,8 +9,8 @@ import pytest
 from fake_s3 import install, refused
 
 from orchestrator.archive import work, workspace
-from orchestrator.archive.contract import SceneError, SceneSettings
 from orchestrator.archive.listing import list_archive
+from orchestrator.archive.scene.types import SceneError, SceneSettings
 from orchestrator.archive.work import Divided, Failed, Finished, SceneWorker, Site, _parts
 from trainables.errors import StorageError
 

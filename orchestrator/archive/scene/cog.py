@@ -13,10 +13,10 @@ import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
 
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.metadata import has_own_namespaces
-from orchestrator.archive.raw import check_extents, same_pixels, writing
-from orchestrator.archive.source import GDAL_ERRORS
+from orchestrator.archive.scene.bigtiff import check_extents, same_pixels, writing
+from orchestrator.archive.scene.reader import GDAL_ERRORS
+from orchestrator.archive.scene.tags import has_own_namespaces
+from orchestrator.archive.scene.types import SceneError, SceneSettings
 
 
 def add_overviews(path: Path, blocksize: int, resampling: Resampling = Resampling.average) -> None:

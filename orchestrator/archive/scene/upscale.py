@@ -17,8 +17,14 @@ import rasterio
 import torch
 from rasterio.enums import Resampling
 
-from orchestrator.archive.cog import add_overviews, copy_as_cog, digest, published, verify
-from orchestrator.archive.contract import (
+from orchestrator.archive.scene.band_roles import Meaning, settle
+from orchestrator.archive.scene.bigtiff import check_room, join, writing
+from orchestrator.archive.scene.cog import add_overviews, copy_as_cog, digest, published, verify
+from orchestrator.archive.scene.reader import Scene, gdal
+from orchestrator.archive.scene.rows import make_worker, row_step, upscale_rows
+from orchestrator.archive.scene.stac import NO_GEOMETRY, make_item
+from orchestrator.archive.scene.tags import carry_over, own_tags
+from orchestrator.archive.scene.types import (
     LoadedModel,
     ModelFacts,
     Observer,
@@ -30,13 +36,7 @@ from orchestrator.archive.contract import (
     SceneOutput,
     SceneSettings,
 )
-from orchestrator.archive.meaning import Meaning, settle
-from orchestrator.archive.metadata import carry_over, own_tags
-from orchestrator.archive.part import make_worker, row_step, upscale_rows
-from orchestrator.archive.raw import check_room, join, writing
-from orchestrator.archive.source import Scene, gdal
-from orchestrator.archive.stac import NO_GEOMETRY, make_item
-from orchestrator.archive.values import band_text
+from orchestrator.archive.scene.value_range import band_text
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.contract import ModelFacts, SceneError, SceneSettings
-from orchestrator.archive.labels import Values, check_refused, generic_name, known_name, stated_by_companions
-from orchestrator.archive.source import Scene
-from orchestrator.archive.values import Group, Normalisation, band_groups, check_range, limits_of, normalisation
+from orchestrator.archive.scene.class_bands import Values, check_refused, generic_name, known_name, stated_by_companions
+from orchestrator.archive.scene.reader import Scene
+from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.scene.value_range import (
+    Group,
+    Normalisation,
+    band_groups,
+    check_range,
+    limits_of,
+    normalisation,
+)
 
 _QUICK, _MOST_QUICK = 7, 40
 """Every so manieth sample is enough to see that a band has more than so many different values, as no classes have."""

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from orchestrator.archive.contract import SceneError
+from orchestrator.archive.scene.types import SceneError
 
 MOST_BANDS = 512
 """Hyperspectral sensors have up to about 450."""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.contract import SceneError
-from orchestrator.archive.opening import read_pam
+from orchestrator.archive.scene.open_raster import read_pam
+from orchestrator.archive.scene.types import SceneError
 
 Labels = Literal["auto", "repeat", "refuse", "filter"]
 

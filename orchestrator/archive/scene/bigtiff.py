@@ -12,8 +12,8 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from orchestrator.archive.contract import PartFacts, SceneError, SceneSettings
-from orchestrator.archive.source import GDAL_ERRORS, Scene
+from orchestrator.archive.scene.reader import GDAL_ERRORS, Scene
+from orchestrator.archive.scene.types import PartFacts, SceneError, SceneSettings
 
 _COLUMNS = 4096
 """Columns that are compared or copied at once at most, so that memory does not grow with the scene."""

@@ -9,8 +9,8 @@ from typing import Any
 import rasterio
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from orchestrator.archive import tiff_tags
-from orchestrator.archive.contract import SceneError
+from orchestrator.archive.scene import tiff_tags
+from orchestrator.archive.scene.types import SceneError
 
 _PHOTOMETRIC = {
     4: "a transparency mask",

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from orchestrator.archive.contract import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView
-from orchestrator.archive.footprint import enlarged, enlarged_alpha, filled, nudge
-from orchestrator.archive.raw import create_raw, writing
-from orchestrator.archive.source import Scene, Strip
-from orchestrator.archive.values import Group, Normalisation
+from orchestrator.archive.scene.bigtiff import create_raw, writing
+from orchestrator.archive.scene.nodata import enlarged, enlarged_alpha, filled, nudge
+from orchestrator.archive.scene.reader import Scene, Strip
+from orchestrator.archive.scene.types import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView
+from orchestrator.archive.scene.value_range import Group, Normalisation
 from trainables.inference.prepare import Prepared
 from trainables.inference.tiling import Grid, Tile, cut, rows_needed
 from trainables.inference.working_memory import SMALLEST_TILE, tile_within

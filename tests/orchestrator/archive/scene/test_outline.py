@@ -13,7 +13,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.control import GroundControlPoint
 from rasterio.warp import transform
 
-from orchestrator.archive.outline import outline
+from orchestrator.archive.scene.outline import outline
 
 
 def raster(crs, affine, width=100, height=80, **more):

@@ -10,9 +10,9 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from rasterio.errors import CRSError
 
-from orchestrator.archive.acquired import taken
-from orchestrator.archive.contract import ModelFacts, Provenance
-from orchestrator.archive.outline import outline
+from orchestrator.archive.scene.acquired import taken
+from orchestrator.archive.scene.outline import outline
+from orchestrator.archive.scene.types import ModelFacts, Provenance
 from trainables.version import __version__
 
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
-from orchestrator.archive.contract import SceneError, SceneFacts
-from orchestrator.archive.encoding import encoding_of
-from orchestrator.archive.footprint import valid_samples
-from orchestrator.archive.limits import Header, check_header
-from orchestrator.archive.opening import GDAL_ERRORS, gdal, open_raster, plain
-from orchestrator.archive.strips import Strip, divided, tidy_limits, usable_nodata
-from orchestrator.archive.values import DTYPES
+from orchestrator.archive.scene.nodata import valid_samples
+from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
+from orchestrator.archive.scene.sample_format import encoding_of
+from orchestrator.archive.scene.size_limits import Header, check_header
+from orchestrator.archive.scene.strips import Strip, divided, tidy_limits, usable_nodata
+from orchestrator.archive.scene.types import SceneError, SceneFacts
+from orchestrator.archive.scene.value_range import DTYPES
 
 __all__ = ["GDAL_ERRORS", "Scene", "Strip", "gdal"]
 

@@ -10,10 +10,9 @@ import pytest
 import rasterio
 import torch
 
-from orchestrator.archive import part
-from orchestrator.archive.contract import LoadedModel, ModelFacts, SceneError, SceneSettings
-from orchestrator.archive.footprint import enlarged, filled, valid_samples
-from orchestrator.archive.limits import (
+from orchestrator.archive.scene import rows as part
+from orchestrator.archive.scene.nodata import enlarged, filled, valid_samples
+from orchestrator.archive.scene.size_limits import (
     LARGEST_BLOCK,
     LARGEST_ROW,
     LONGEST_SIDE,
@@ -23,9 +22,10 @@ from orchestrator.archive.limits import (
     Header,
     check_header,
 )
-from orchestrator.archive.scene import check_scene
-from orchestrator.archive.strips import tidy_limits, usable_nodata
-from orchestrator.archive.values import band_groups, normalisation
+from orchestrator.archive.scene.strips import tidy_limits, usable_nodata
+from orchestrator.archive.scene.types import LoadedModel, ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import check_scene
+from orchestrator.archive.scene.value_range import band_groups, normalisation
 from trainables.errors import UsageError
 
 FACTS = ModelFacts(name="m", digest="d", scale=2, channels=3, radius=4, precision="float32")

@@ -16,7 +16,7 @@ from rasterio.errors import CRSError
 from rasterio.transform import AffineTransformer, GCPTransformer, RPCTransformer
 from rasterio.warp import transform
 
-from orchestrator.archive.source import GDAL_ERRORS
+from orchestrator.archive.scene.reader import GDAL_ERRORS
 
 Point = tuple[float, float]
 _EDGE = 16

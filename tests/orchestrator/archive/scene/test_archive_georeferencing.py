@@ -9,7 +9,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 from rasterio.transform import AffineTransformer, GCPTransformer, RPCTransformer
 
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene.reader import gdal
 
 HEIGHT, WIDTH = 30, 50
 CORNERS = [(0, 0), (0, WIDTH), (HEIGHT, 0), (HEIGHT, WIDTH), (7.25, 31.5)]

@@ -9,11 +9,11 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.footprint import enlarged
-from orchestrator.archive.scene import check_scene
+from orchestrator.archive.scene.nodata import enlarged
+from orchestrator.archive.scene.types import SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import check_scene
 
-FOLDER = Path(os.environ.get("TEST_GEOTIFFS") or Path(__file__).parents[3] / "shared/data/geotiff")
+FOLDER = Path(os.environ.get("TEST_GEOTIFFS") or Path(__file__).parents[5] / "shared/data/geotiff")
 
 
 def real(name):

@@ -10,10 +10,10 @@ import pytest
 import rasterio
 from PIL import Image
 
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.opening import gdal, open_raster
-from orchestrator.archive.scene import describe_scene
-from orchestrator.archive.source import Scene
+from orchestrator.archive.scene.open_raster import gdal, open_raster
+from orchestrator.archive.scene.reader import Scene
+from orchestrator.archive.scene.types import SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import describe_scene
 
 SECRET = 77
 

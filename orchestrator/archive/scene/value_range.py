@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.contract import BandMap, ModelFacts, SceneError, SceneSettings
-from orchestrator.archive.contract import Normalisation as Wish
+from orchestrator.archive.scene.types import BandMap, ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.scene.types import Normalisation as Wish
 from trainables.errors import UsageError
 
 DTYPES = ("uint8", "uint16", "int16", "float32")

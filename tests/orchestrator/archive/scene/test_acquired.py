@@ -7,7 +7,7 @@ import archive_scenes as scenes
 import pytest
 import rasterio
 
-from orchestrator.archive.acquired import taken, time_of
+from orchestrator.archive.scene.acquired import taken, time_of
 
 EIGHT = datetime(2021, 6, 1, 8, 0, 0, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 """What a scene says beside its pixels, carried over to an output of r times as many.
 
 The formulas for scaled ground control points and rational polynomials are those that make GDAL's transformers give r
-times the source's pixel (tests/orchestrator/test_archive_georeferencing.py).
+times the source's pixel (tests/orchestrator/archive/scene/test_archive_georeferencing.py).
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 
-from orchestrator.archive.contract import ModelFacts
-from orchestrator.archive.raw import output_colours
-from orchestrator.archive.source import Scene
+from orchestrator.archive.scene.bigtiff import output_colours
+from orchestrator.archive.scene.reader import Scene
+from orchestrator.archive.scene.types import ModelFacts
 from trainables.version import __version__
 
 NAMESPACE = "RAYSCALE"

@@ -7,10 +7,10 @@ import pytest
 import rasterio
 from PIL import Image, ImageCms, PngImagePlugin
 
-from orchestrator.archive import tiff_tags
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.scene import check_scene
-from orchestrator.archive.source import Scene, gdal
+from orchestrator.archive.scene import tiff_tags
+from orchestrator.archive.scene.reader import Scene, gdal
+from orchestrator.archive.scene.types import SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import check_scene
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -6,12 +6,12 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.footprint import enlarged
-from orchestrator.archive.labels import generic_name, known_name
 from orchestrator.archive.planning import digest
-from orchestrator.archive.scene import check_scene
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene.class_bands import generic_name, known_name
+from orchestrator.archive.scene.nodata import enlarged
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import check_scene
 
 RNG = np.random.default_rng(5)
 Y, X = np.mgrid[:96, :128]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.footprint import enlarged, enlarged_alpha, filled, nudge
-from orchestrator.archive.source import gdal
+from orchestrator.archive.scene.nodata import enlarged, enlarged_alpha, filled, nudge
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import SceneError, SceneSettings
 
 RNG = np.random.default_rng(0)
 SMALL = 6

@@ -19,7 +19,7 @@ import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from orchestrator.archive.contract import SceneError
+from orchestrator.archive.scene.types import SceneError
 from trainables.images.formats import TIFF_STARTS
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)

@@ -13,9 +13,9 @@ import torch
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rio_cogeo.cogeo import cog_validate
 
-from orchestrator.archive import part
-from orchestrator.archive.contract import SceneError, SceneSettings
-from orchestrator.archive.scene import check_scene, describe_scene, part_rows
+from orchestrator.archive.scene import rows as part
+from orchestrator.archive.scene.types import SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import check_scene, describe_scene, part_rows
 from trainables.errors import UsageError
 
 RANGE = {"uint8": "auto", "uint16": (0.0, 10000.0), "int16": (-1000.0, 9000.0), "float32": (0.0, 1.0)}
