@@ -22,7 +22,7 @@ from typing import Any
 
 import scene_files
 
-from orchestrator.archive.ledger import FOLDER, read_events
+from orchestrator.archive.batch.ledger import FOLDER, read_events
 from orchestrator.foundation.storage import Storage
 
 _PATIENCE_SECONDS = 600.0

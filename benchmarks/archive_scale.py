@@ -25,7 +25,7 @@ import numpy as np
 import scene_files
 from numpy.typing import NDArray
 
-from orchestrator.archive.ledger import read_events
+from orchestrator.archive.batch.ledger import read_events
 from orchestrator.foundation.storage import Storage
 
 _BAD_SHARE = 0.03
@@ -77,9 +77,9 @@ def nodes(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from orchestrator.archive.driving import Progress
-    from orchestrator.archive.listing import list_archive
-    from orchestrator.archive.running import Options, upscale_archive
+    from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.listing import list_archive
+    from orchestrator.archive.batch.run import Options, upscale_archive
     from orchestrator.archive.scene.types import SceneSettings
 
     scene_files.write_many(folder / "archive", scenes, (side, side))

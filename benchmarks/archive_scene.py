@@ -41,10 +41,10 @@ from step import environment
 from torch import Tensor
 from torch.nn import functional
 
+from orchestrator.archive.batch.worker import Witness
 from orchestrator.archive.scene.reader import gdal
 from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSettings
 from orchestrator.archive.scene.upscale import load_model, upscale_scene
-from orchestrator.archive.work import Witness
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage
 from trainables.network import packaged as pretrained

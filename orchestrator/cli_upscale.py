@@ -132,7 +132,7 @@ def upscale(
     failed, 1 nothing could run.
     """
     from orchestrator.apply.upscale import Settings
-    from orchestrator.archive.running import Options
+    from orchestrator.archive.batch.run import Options
     from orchestrator.archive.scene.types import SceneSettings
 
     try:
@@ -183,9 +183,9 @@ def _upscaled(
 ) -> dict[str, Any]:
     """Plain images by themselves, scenes on Ray; a folder may hold both."""
     from orchestrator.apply.upscale import upscale_images
-    from orchestrator.archive.listing import list_archive
-    from orchestrator.archive.only_run import only_run
-    from orchestrator.archive.running import upscale_archive
+    from orchestrator.archive.batch.listing import list_archive
+    from orchestrator.archive.batch.output_lock import only_run
+    from orchestrator.archive.batch.run import upscale_archive
     from orchestrator.archive.showing import print_archive, watching
     from orchestrator.foundation.storage import Storage
 

@@ -226,7 +226,7 @@ class LedgerLines(Target):
         return mutated_bytes(text, rng) if rng.random() < 0.3 else text
 
     def run(self, case: bytes) -> None:
-        from orchestrator.archive.ledger import read_past
+        from orchestrator.archive.batch.ledger import read_past
         from orchestrator.foundation.storage import Storage
 
         ledger = self.folder / "_ledger"
@@ -260,7 +260,7 @@ class SceneList(Target):
         return mutated_bytes(data, rng) if rng.random() < 0.4 else data
 
     def run(self, case: bytes) -> None:
-        from orchestrator.archive.listing import list_archive
+        from orchestrator.archive.batch.listing import list_archive
 
         if b"s3:" in case:
             return

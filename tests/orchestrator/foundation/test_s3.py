@@ -7,7 +7,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions
 from fake_s3 import install, refused
 
-from orchestrator.archive import commit
+from orchestrator.archive.batch import commit
 from orchestrator.foundation import s3 as objects
 from orchestrator.foundation.s3 import (
     ObjectError,

@@ -10,8 +10,8 @@ import s3_stub
 from botocore.exceptions import ClientError
 
 from orchestrator.apply.evaluate_scenes import are_scenes
-from orchestrator.archive.listing import list_archive
-from orchestrator.archive.planning import PASSING
+from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.batch.plan import PASSING
 from orchestrator.data import image_sets
 from orchestrator.data.image_sets import Skipped, list_images, read_image
 from orchestrator.foundation import s3 as objects

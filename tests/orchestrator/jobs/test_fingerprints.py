@@ -9,8 +9,8 @@ import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.running import _recipe
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.run import _recipe
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.data.image_sets import SourceFile
 from orchestrator.experiment.settings import Experiment

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.archive import running
+from orchestrator.archive.batch import run as running
 from orchestrator.pipeline import run as pipeline
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures").glob("v*.tar.xz"))

@@ -6,7 +6,7 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from orchestrator.archive.planning import digest
+from orchestrator.archive.batch.plan import digest
 from orchestrator.archive.scene.class_bands import generic_name, known_name
 from orchestrator.archive.scene.nodata import enlarged
 from orchestrator.archive.scene.reader import gdal

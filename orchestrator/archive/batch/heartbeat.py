@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.archive.ledger import Ledger
+from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.foundation.process_identity import kernel, start_of
 from orchestrator.foundation.s3 import delete_object, objects_below, open_object, write_object
 

@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from fake_s3 import install, refused
 
-from orchestrator.archive import ledger_lines
-from orchestrator.archive.ledger import FOLDER, Ledger, read_events, read_past, read_records
-from orchestrator.archive.ledger_lines import LAST_ORDER, parse_line
+from orchestrator.archive.batch import ledger_lines
+from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_past, read_records
+from orchestrator.archive.batch.ledger_lines import LAST_ORDER, parse_line
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError
 

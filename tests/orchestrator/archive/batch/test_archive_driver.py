@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.archive import driving
-from orchestrator.archive.driving import Driver
-from orchestrator.archive.ledger import Ledger, read_events, read_past
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.planning import Recipe, make_plan
-from orchestrator.archive.pool import Ended, Slots
+from orchestrator.archive.batch import driver as driving
+from orchestrator.archive.batch.driver import Driver
+from orchestrator.archive.batch.ledger import Ledger, read_events, read_past
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.plan import Recipe, make_plan
+from orchestrator.archive.batch.ray_pool import Ended, Slots
+from orchestrator.archive.batch.worker import Divided, Failed, Finished, PartDone
 from orchestrator.archive.showing import progress_line
-from orchestrator.archive.work import Divided, Failed, Finished, PartDone
 from orchestrator.foundation.storage import Storage
 
 RECIPE = Recipe("model", "settings")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.archive import workspace
-from orchestrator.archive.workspace import (
+from orchestrator.archive.batch import workspace
+from orchestrator.archive.batch.workspace import (
     MARKER,
     earlier_workspaces,
     enter_workspace,
@@ -21,7 +21,7 @@ from trainables.errors import StorageError
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrator.archive.workspace import enter_workspace
+from orchestrator.archive.batch.workspace import enter_workspace
 print(enter_workspace(Path(sys.argv[1]), sys.argv[2]), flush=True)
 time.sleep(60)
 """

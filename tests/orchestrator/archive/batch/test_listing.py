@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.archive.listing import list_archive, output_key
+from orchestrator.archive.batch.listing import list_archive, output_key
 from trainables.errors import UsageError
 
 

@@ -5,10 +5,10 @@ from collections import deque
 import pytest
 from ray import exceptions
 
-from orchestrator.archive import pool as pool_module
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.pool import RayPool, Task, _Started, time_limit
-from orchestrator.archive.work import Failed, Finished
+from orchestrator.archive.batch import ray_pool as pool_module
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.ray_pool import RayPool, Task, _Started, time_limit
+from orchestrator.archive.batch.worker import Failed, Finished
 
 
 class FakeRay:

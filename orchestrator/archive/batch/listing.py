@@ -17,9 +17,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from orchestrator.archive.ledger import FOLDER
-from orchestrator.archive.scene_list import Row, key_problem, read_list
-from orchestrator.archive.workspace import WORKSPACES
+from orchestrator.archive.batch.ledger import FOLDER
+from orchestrator.archive.batch.scene_list import Row, key_problem, read_list
+from orchestrator.archive.batch.workspace import WORKSPACES
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
 from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, TIFF, As, is_scene, suffix_of
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class

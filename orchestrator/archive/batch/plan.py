@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.archive.ledger import Past
-from orchestrator.archive.ledger_lines import Event
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.placing import OUTSIDE, misplaced
+from orchestrator.archive.batch.ledger import Past
+from orchestrator.archive.batch.ledger_lines import Event
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 
 PASSING = frozenset({"transient", "disk", "denied", "memory", "archived", OUTSIDE, "exists", "collision"})
 """Failures of the surroundings, which the next run may not meet again; all others are the scene's own."""

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.placing import misplaced
-from orchestrator.archive.planning import Recipe, make_plan
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.output_path import misplaced
+from orchestrator.archive.batch.plan import Recipe, make_plan
 
 
 @pytest.fixture

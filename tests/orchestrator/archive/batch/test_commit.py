@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.archive import commit
+from orchestrator.archive.batch import commit
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.storage import Storage
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from orchestrator.archive.listing import SIDECAR
-from orchestrator.archive.placing import OUTSIDE, misplaced
+from orchestrator.archive.batch.listing import SIDECAR
+from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.s3 import bucket_and_key, client, end_uploads
 from orchestrator.foundation.storage import Storage

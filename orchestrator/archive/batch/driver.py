@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.archive.ledger import Ledger
-from orchestrator.archive.ledger_lines import Event
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.planning import DEATHS, Plan, Recipe, about, brief
-from orchestrator.archive.pool import Ended, Pool, Task
+from orchestrator.archive.batch.ledger import Ledger
+from orchestrator.archive.batch.ledger_lines import Event
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
+from orchestrator.archive.batch.ray_pool import Ended, Pool, Task
+from orchestrator.archive.batch.worker import Divided, Failed, Finished, PartDone
 from orchestrator.archive.scene.types import Rows
-from orchestrator.archive.work import Divided, Failed, Finished, PartDone
 from trainables.errors import reason_of
 
 _TRIES = {"transient": 3, "disk": 2, "memory": 2}

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive.driving import Progress
-from orchestrator.archive.ledger import Ledger
-from orchestrator.archive.ledger_lines import Event, OddLines
+from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.ledger import Ledger
+from orchestrator.archive.batch.ledger_lines import Event, OddLines
+from orchestrator.archive.batch.workspace import WORKSPACES, earlier_workspaces
 from orchestrator.archive.scene.types import SceneSettings
-from orchestrator.archive.workspace import WORKSPACES, earlier_workspaces
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.storage import Storage
 

@@ -7,17 +7,18 @@ import sys
 import pytest
 from fake_s3 import install
 
-from orchestrator.archive import liveness, workspace
-from orchestrator.archive.ledger import Ledger
-from orchestrator.archive.liveness import Heartbeat, others_alive
-from orchestrator.archive.only_run import alive, only_run
+from orchestrator.archive.batch import heartbeat as liveness
+from orchestrator.archive.batch import workspace
+from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
+from orchestrator.archive.batch.ledger import Ledger
+from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.foundation.run_lock import LOCK
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, UsageError
 
 HOLD = """
 import sys, time
-from orchestrator.archive.only_run import only_run
+from orchestrator.archive.batch.output_lock import only_run
 from orchestrator.foundation.storage import Storage
 with only_run(Storage(sys.argv[1]), False):
     print("held", flush=True)

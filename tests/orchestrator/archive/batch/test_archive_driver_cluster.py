@@ -14,12 +14,12 @@ import ray
 import scene_files
 import tiny_models
 
-from orchestrator.archive.ledger import read_events
-from orchestrator.archive.listing import list_archive
-from orchestrator.archive.running import Options, upscale_archive
+from orchestrator.archive.batch.ledger import read_events
+from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.batch.run import Options, upscale_archive
+from orchestrator.archive.batch.worker import Divided, SceneWorker
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.archive.scene.upscale import describe_scene, part_rows
-from orchestrator.archive.work import Divided, SceneWorker
 from orchestrator.foundation.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.archive.listing import Scene
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.worker import Failed, Outcome, PartDone, Worker
 from orchestrator.archive.scene.types import Rows
-from orchestrator.archive.work import Failed, Outcome, PartDone, Worker
 from orchestrator.foundation.s3 import first_line
 from trainables.errors import reason_of
 

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrator.archive.commit import publish
-from orchestrator.archive.listing import SIDECAR, Scene
-from orchestrator.archive.placing import OUTSIDE, misplaced
+from orchestrator.archive.batch.commit import publish
+from orchestrator.archive.batch.listing import SIDECAR, Scene
+from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
+from orchestrator.archive.batch.workspace import enter_workspace
 from orchestrator.archive.scene.types import (
     LoadedModel,
     ModelFacts,
@@ -40,7 +41,6 @@ from orchestrator.archive.scene.upscale import (
     upscale_part,
     upscale_scene,
 )
-from orchestrator.archive.workspace import enter_workspace
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage
 from trainables.metrics.consistency import ConsistencyMeter

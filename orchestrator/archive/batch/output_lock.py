@@ -12,8 +12,8 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from orchestrator.archive.ledger import FOLDER, Ledger
-from orchestrator.archive.liveness import Heartbeat, others_alive
+from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
+from orchestrator.archive.batch.ledger import FOLDER, Ledger
 from orchestrator.foundation.run_lock import LOCK, Holder, locked
 from orchestrator.foundation.s3 import error_class
 from orchestrator.foundation.storage import Storage

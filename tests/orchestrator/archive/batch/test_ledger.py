@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fake_s3 import install, refused
 
-from orchestrator.archive import ledger as ledger_module
-from orchestrator.archive.ledger import FOLDER, Ledger, read_events, read_past, read_records
-from orchestrator.archive.ledger_lines import LAST_ORDER
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.planning import Recipe, about, brief, make_plan
+from orchestrator.archive.batch import ledger as ledger_module
+from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_past, read_records
+from orchestrator.archive.batch.ledger_lines import LAST_ORDER
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.plan import Recipe, about, brief, make_plan
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError
 

@@ -8,10 +8,11 @@ import archive_scenes as scenes
 import pytest
 from fake_s3 import install, refused
 
-from orchestrator.archive import work, workspace
-from orchestrator.archive.listing import list_archive
+from orchestrator.archive.batch import worker as work
+from orchestrator.archive.batch import workspace
+from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.batch.worker import Divided, Failed, Finished, SceneWorker, Site, _parts
 from orchestrator.archive.scene.types import SceneError, SceneSettings
-from orchestrator.archive.work import Divided, Failed, Finished, SceneWorker, Site, _parts
 from trainables.errors import StorageError
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive.ledger_lines import LAST_ORDER, Event, OddLines, read_lines
+from orchestrator.archive.batch.ledger_lines import LAST_ORDER, Event, OddLines, read_lines
 from orchestrator.foundation.s3 import delete_object, error_class, objects_below, write_object
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, StorageError, reason_of

@@ -12,24 +12,24 @@ from typing import Any
 import torch
 from ray.exceptions import RayError
 
-from orchestrator.archive.commit import abort_uploads, output_mode, sweep_commits
-from orchestrator.archive.driving import Driver, Progress
-from orchestrator.archive.ledger import Ledger, Past, read_records
-from orchestrator.archive.listing import Scene
-from orchestrator.archive.liveness import others_alive
-from orchestrator.archive.only_run import alive, only_run
-from orchestrator.archive.planning import Recipe, digest, make_plan
-from orchestrator.archive.pool import RayPool, alive_nodes, on_every_node
-from orchestrator.archive.scene.types import LoadedModel, SceneSettings
-from orchestrator.archive.scene.upscale import load_model
-from orchestrator.archive.summary import Summary
-from orchestrator.archive.work import SceneWorker, Site, Worker
-from orchestrator.archive.workspace import (
+from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
+from orchestrator.archive.batch.driver import Driver, Progress
+from orchestrator.archive.batch.heartbeat import others_alive
+from orchestrator.archive.batch.ledger import Ledger, Past, read_records
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.output_lock import alive, only_run
+from orchestrator.archive.batch.plan import Recipe, digest, make_plan
+from orchestrator.archive.batch.ray_pool import RayPool, alive_nodes, on_every_node
+from orchestrator.archive.batch.summary import Summary
+from orchestrator.archive.batch.worker import SceneWorker, Site, Worker
+from orchestrator.archive.batch.workspace import (
     WORKSPACES,
     enter_workspace,
     leave_workspace,
     sweep_workspaces,
 )
+from orchestrator.archive.scene.types import LoadedModel, SceneSettings
+from orchestrator.archive.scene.upscale import load_model
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
@@ -56,7 +56,7 @@ class Options:
         overwrite: Whether finished scenes are made again, and files replaced that no ledger knows.
         retry_failed: Whether scenes that failed for a reason of their own are tried again.
         scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
-            :func:`orchestrator.archive.pool.time_limit` gives.
+            :func:`orchestrator.archive.batch.ray_pool.time_limit` gives.
         side_by_side: Whether to work although another run works on the same outputs.
     """
 
@@ -100,7 +100,7 @@ def upscale_archive(
 
     Args:
         model: Packaged name, folder or prefix of the model.
-        scenes: From :func:`orchestrator.archive.listing.list_archive`.
+        scenes: From :func:`orchestrator.archive.batch.listing.list_archive`.
         target: Folder or prefix of the outputs and the ledger.
         settings: How scenes are upscaled; device and precision are settled here.
         options: How the work is done.
