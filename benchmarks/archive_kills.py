@@ -29,7 +29,7 @@ _PATIENCE_SECONDS = 600.0
 
 
 def command(archive: Path, out: str, model: str) -> list[str]:
-    told = [sys.executable, "-m", "orchestrator.cli", "upscale", str(archive), out]
+    told = [sys.executable, "-m", "orchestrator.cli.app", "upscale", str(archive), out]
     return [*told, "--model", model, "--threads", "2", "--precision", "float32", "--json"]
 
 

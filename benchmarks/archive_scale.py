@@ -33,7 +33,7 @@ _BAD_SHARE = 0.03
 
 def upscale(folder: Path, model: str, *options: str) -> tuple[int, dict[str, Any], float]:
     """The exit code, the summary and the seconds of one command."""
-    told = [sys.executable, "-m", "orchestrator.cli", "upscale", str(folder / "archive"), str(folder / "out")]
+    told = [sys.executable, "-m", "orchestrator.cli.app", "upscale", str(folder / "archive"), str(folder / "out")]
     start = time.monotonic()
     run = subprocess.run(
         [*told, "--model", model, "--as", "cog", "--json", *options], stdout=subprocess.PIPE, text=True

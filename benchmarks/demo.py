@@ -19,7 +19,7 @@ def main() -> None:
     size = parser.parse_args().size
     with tempfile.TemporaryDirectory() as storage:
         start = time.monotonic()
-        command = [sys.executable, "-m", "orchestrator.cli", "demo", "--size", size, "--storage", storage]
+        command = [sys.executable, "-m", "orchestrator.cli.app", "demo", "--size", size, "--storage", storage]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         seconds = time.monotonic() - start
     begin = told.rindex("\n", 0, told.index("PSNR in dB"))

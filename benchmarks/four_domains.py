@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--storage", required=True, help="folder or bucket of the artefacts")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the written table")
     known, further = parser.parse_known_args()
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(EXPERIMENT), "--json"]
+    command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(EXPERIMENT), "--json"]
     for setting in (f"root={known.root}", f"storage={known.storage}", *SPLITS):
         command += ["--set", setting]
     command += further

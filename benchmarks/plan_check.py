@@ -78,7 +78,7 @@ def check(variant: Variant, content: dict[str, Any], folder: Path) -> dict[str, 
 
 def _command(verb: str, file: Path, settings: list[str]) -> tuple[Any, float]:
     start = time.monotonic()
-    command = [sys.executable, "-m", "orchestrator.cli", verb, str(file), "--json", *settings]
+    command = [sys.executable, "-m", "orchestrator.cli.app", verb, str(file), "--json", *settings]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(told), time.monotonic() - start
 

@@ -48,7 +48,7 @@ def rayscale(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[Any, str, str]]:
     """Runs a command in this process; gives its exit code, output and error output."""
-    from orchestrator import cli
+    from orchestrator.cli import app as cli
 
     def run(*arguments: object) -> tuple[Any, str, str]:
         monkeypatch.setattr(sys, "argv", ["rayscale", *map(str, arguments)])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

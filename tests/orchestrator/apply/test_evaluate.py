@@ -9,8 +9,8 @@ import noise_images
 import pytest
 import tiny_models
 
-from orchestrator import cli
 from orchestrator.apply.evaluate import evaluate_model
+from orchestrator.cli import app as cli
 from orchestrator.foundation.statistics import Interval
 from orchestrator.foundation.storage import Storage
 from search_spaces import find_space

@@ -14,13 +14,13 @@ import tiny_models
 import torch
 from affine import Affine
 
-from orchestrator import cli
 from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.apply.scene_pairs import degraded, write_lr
 from orchestrator.apply.scene_scores import as_models, compare, score_scene
 from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.archive.scene.upscale import load_model, upscale_part
+from orchestrator.cli import app as cli
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation

@@ -16,9 +16,10 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from orchestrator import cli, cli_upscale
 from orchestrator.apply import picture
 from orchestrator.apply import upscale as upscaling
+from orchestrator.cli import app as cli
+from orchestrator.cli import upscale_command as cli_upscale
 from trainables.images.codec import decode, encode_png
 from trainables.inference.prepare import prepared
 from trainables.inference.upscale import upscale
@@ -226,7 +227,7 @@ def test_ctrl_c_stops_between_tiles_and_writes_nothing_more(rayscale, monkeypatc
 def test_a_kill_leaves_no_half_file(tmp_path):
     """A real process, killed while it writes; what is there is whole, and the same command makes the rest."""
     noise_images.write(tmp_path / "many", [f"{i:02}.png" for i in range(40)], (150, 150))
-    command = [sys.executable, "-m", "orchestrator.cli", "upscale", "many", "out"]
+    command = [sys.executable, "-m", "orchestrator.cli.app", "upscale", "many", "out"]
     command += ["--model", str(tmp_path / "weights/base-x4"), "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None and len(list(Path("out").glob("*.png"))) < 2:

@@ -7,7 +7,7 @@ import pytest
 import ray
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from orchestrator import cli
+from orchestrator.cli import app as cli
 from orchestrator.foundation.error_sentence import exit_code_of, sentence_of
 from trainables.errors import RunError, StorageError
 

@@ -19,7 +19,7 @@ _LIMIT_SECONDS = 240.0
 
 
 def start(file: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(file)]
+    command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(file)]
     # A shell that runs the tests in the background makes them ignore Ctrl-C; the run must not inherit that.
     heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)

@@ -23,7 +23,7 @@ def test_everything_on_s3_with_one_endpoint_setting(s3_bucket: str, tmp_path: Pa
     file = write_experiment(tmp_path / "tiny.yaml", content)
 
     # The command sees the endpoint and the keys, and no local folder that it could fall back to.
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(file)]
+    command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(file)]
     first = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ), check=False)
     assert first.returncode == 0, first.stderr
     assert not (tmp_path / "runs").exists()

@@ -53,7 +53,7 @@ DRIVER = """
 import sys
 from orchestrator import cluster
 cluster.remove_folder = lambda session: None  # the logs are looked at afterwards
-from orchestrator.cli import main
+from orchestrator.cli.app import main
 main()
 """
 # Python starts it in every process of the run, Ray's included: what is looked up or connected to is written down.

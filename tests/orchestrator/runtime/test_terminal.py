@@ -13,7 +13,7 @@ import pytest
 from orchestrator.runtime import terminal
 from orchestrator.runtime.terminal import SafeStream, has_left, shown
 
-COMMAND = [sys.executable, "-m", "orchestrator.cli"]
+COMMAND = [sys.executable, "-m", "orchestrator.cli.app"]
 _FRONT = "λ × − → ≥ ± 0.5 °, Größe, 日本"
 
 
@@ -130,5 +130,5 @@ def test_output_on_a_full_disk_is_said():
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_streams_that_are_closed_before_we_begin(closed, tmp_path):
-    command = f"exec {sys.executable} -m orchestrator.cli run {tmp_path}/missing.yaml {closed}"
+    command = f"exec {sys.executable} -m orchestrator.cli.app run {tmp_path}/missing.yaml {closed}"
     assert subprocess.run(["bash", "-c", command], timeout=300, capture_output=True).returncode == 2

@@ -11,7 +11,7 @@ from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, make_plan
 from orchestrator.archive.batch.ray_pool import Ended, Slots
 from orchestrator.archive.batch.worker import Divided, Failed, Finished, PartDone
-from orchestrator.archive.showing import progress_line
+from orchestrator.cli.archive_output import progress_line
 from orchestrator.foundation.storage import Storage
 
 RECIPE = Recipe("model", "settings")

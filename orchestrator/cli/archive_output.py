@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from orchestrator.archive.batch.driver import Progress
-from orchestrator.printing import print_passed_over
+from orchestrator.cli.output import print_passed_over
 from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
 

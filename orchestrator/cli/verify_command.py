@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_options import AsJson
-from orchestrator.printing import print_json
+from orchestrator.cli.options import AsJson
+from orchestrator.cli.output import print_json
 from trainables.errors import printable
 
 

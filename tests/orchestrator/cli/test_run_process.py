@@ -15,7 +15,7 @@ from orchestrator.foundation.run_lock import LOCK
 
 pytestmark = pytest.mark.kill
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SHADOWS = ("trainables", "orchestrator", "search_spaces", "statistics", "random", "json", "sitecustomize2", "numpy")
 
 
@@ -34,7 +34,7 @@ def experiment(tmp_path):
 
 def start(file: Path) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-P", "-m", "orchestrator.cli", "run", file.name]  # as the console script's path is
+    command = [sys.executable, "-P", "-m", "orchestrator.cli.app", "run", file.name]  # as the console script's path is
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=file.parent, env=environment, start_new_session=True, **pipes)
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli_options import AsJson, Model, PrecisionName, SelfEnsemble
-from orchestrator.printing import counter, print_adaptation, print_evaluation, print_json
+from orchestrator.cli.options import AsJson, Model, PrecisionName, SelfEnsemble
+from orchestrator.cli.output import counter, print_adaptation, print_evaluation, print_json
 
 
 def evaluate(

@@ -11,11 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from orchestrator.cli_models import adapt, evaluate
-from orchestrator.cli_options import AsJson
-from orchestrator.cli_upscale import upscale
-from orchestrator.cli_verify import verify
-from orchestrator.printing import (
+from orchestrator.cli.model_commands import adapt, evaluate
+from orchestrator.cli.options import AsJson
+from orchestrator.cli.output import (
     counter,
     print_analysis,
     print_json,
@@ -23,6 +21,8 @@ from orchestrator.printing import (
     print_report,
     print_shards,
 )
+from orchestrator.cli.upscale_command import upscale
+from orchestrator.cli.verify_command import verify
 from orchestrator.runtime import stop_signals, terminal
 from trainables.errors import PartlyDoneError, UsageError
 from trainables.version import __version__

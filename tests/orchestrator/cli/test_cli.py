@@ -15,7 +15,7 @@ import typer.main
 from planning import steady_rates
 from tiny_experiment import settings, write_experiment
 
-from orchestrator import cli
+from orchestrator.cli import app as cli
 from orchestrator.estimate import plan
 from orchestrator.foundation.storage import Storage
 from orchestrator.pipeline import run as pipeline
@@ -86,7 +86,7 @@ def refused(rayscale, tmp_path):
     ],
 )
 def test_wrong_input_in_a_process_of_its_own(file, tmp_path, words, arguments):
-    command = [sys.executable, "-m", "orchestrator.cli", *(file if word == "FILE" else word for word in arguments)]
+    command = [sys.executable, "-m", "orchestrator.cli.app", *(file if word == "FILE" else word for word in arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     check_refusal(ended.returncode, ended.stdout, ended.stderr, words)
     assert ended.stdout == ""
@@ -289,7 +289,7 @@ def test_version(rayscale, asked):
 
 def test_help_needs_neither_torch_nor_ray():
     heavy = ["torch", "ray", "pyarrow", "boto3", "matplotlib", "orchestrator.pipeline.run"]
-    code = f"import sys, orchestrator.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, orchestrator.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
@@ -364,7 +364,7 @@ def test_a_budget_is_kept_before_anything_runs(rayscale, file, tmp_path, monkeyp
 
 
 def test_examples_name_files_that_exist():
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     named = {name for command in cli.app.registered_commands for name in re.findall(r"\S+\.yaml", command.epilog or "")}
     assert named
     assert all((root / name).exists() for name in named)

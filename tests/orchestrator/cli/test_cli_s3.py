@@ -6,7 +6,7 @@ import noise_images
 import pytest
 from tiny_experiment import settings, write_experiment
 
-from orchestrator import cli
+from orchestrator.cli import app as cli
 from orchestrator.foundation import storage
 
 pytestmark = pytest.mark.s3

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from orchestrator.cli_options import AsJson, Model, PrecisionName, SelfEnsemble
-from orchestrator.printing import counter, print_json, print_upscaled
+from orchestrator.cli.options import AsJson, Model, PrecisionName, SelfEnsemble
+from orchestrator.cli.output import counter, print_json, print_upscaled
 from trainables.errors import RunError, UsageError
 
 _SOME_FAILED = 2
@@ -186,7 +186,7 @@ def _upscaled(
     from orchestrator.archive.batch.listing import list_archive
     from orchestrator.archive.batch.output_lock import only_run
     from orchestrator.archive.batch.run import upscale_archive
-    from orchestrator.archive.showing import print_archive, watching
+    from orchestrator.cli.archive_output import print_archive, watching
     from orchestrator.foundation.storage import Storage
 
     pictures = as_ == "png" or PurePosixPath(target).suffix.lower() in _PICTURES
