@@ -3,8 +3,7 @@
 from itertools import islice
 from typing import Any
 
-from orchestrator.run_records import FITTED, read_fitted
-
+from orchestrator.confirm.run_record import FITTED, read_fitted
 from orchestrator.data.shards import read_split
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import DomainJob, validation_pairs

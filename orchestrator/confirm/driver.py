@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import ray
-from orchestrator.comparing import Scores, differences, picture_choice, summarize
-from orchestrator.confirmation_job import Candidate, ConfirmJob, FrontRun
-from orchestrator.confirmation_results import make_pictures, publish_models
-from orchestrator.confirmation_runs import (
+
+from orchestrator.confirm.comparison import Scores, differences, picture_choice, summarize
+from orchestrator.confirm.job import Candidate, ConfirmJob, FrontRun
+from orchestrator.confirm.publish import make_pictures, publish_models
+from orchestrator.confirm.tasks import (
     Start,
     choose_share,
     fit_classical,
@@ -24,7 +25,6 @@ from orchestrator.confirmation_runs import (
     train_run,
     validate_source,
 )
-
 from orchestrator.data.locked_test import record_choice, recorded_choice
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from orchestrator.runtime.progress import teller

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.ablation import Ablation
-from orchestrator.classical_arms import classical_upscaler
-
+from orchestrator.confirm.ablation import Ablation
+from orchestrator.confirm.classical import classical_upscaler
 from orchestrator.data.locked_test import open_test
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage

@@ -5,8 +5,8 @@ from typing import Any
 
 import ray
 import torch
-from orchestrator.confirmation_job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
 
+from orchestrator.confirm.job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage

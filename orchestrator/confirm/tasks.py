@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import ray
 import torch
-from orchestrator.confirmation_job import (
+
+from orchestrator.confirm import classical as classical_arms
+from orchestrator.confirm.job import (
     ConfirmJob,
     configuration_of,
     facts_of,
@@ -19,9 +21,14 @@ from orchestrator.confirmation_job import (
     test_pairs,
     upscaler_of,
 )
-from orchestrator.run_records import INTERPOLATION, RUN, read_interpolation, read_run, read_scores, read_source_psnr
-
-from orchestrator import classical_arms
+from orchestrator.confirm.run_record import (
+    INTERPOLATION,
+    RUN,
+    read_interpolation,
+    read_run,
+    read_scores,
+    read_source_psnr,
+)
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
@@ -72,7 +79,7 @@ def validate_source(job: ConfirmJob) -> float:
 
 @ray.remote
 def fit_classical(job: ConfirmJob) -> dict[str, dict[str, Any]]:
-    """Fits the classical baselines, see :mod:`orchestrator.classical_arms`; nothing where they are left out."""
+    """Fits the classical baselines, see :mod:`orchestrator.confirm.classical`; nothing where they are left out."""
     torch.set_num_threads(job.domain.threads)
     return {} if job.classical is None else classical_arms.fit_classical(job.domain, job.classical)
 

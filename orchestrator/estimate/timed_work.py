@@ -77,7 +77,7 @@ class Task:
 
 def arrive(meeting: Meeting) -> float:
     """The time at which this process has all that a worker imports."""
-    import orchestrator.confirming  # noqa: F401
+    import orchestrator.confirm.driver  # noqa: F401
 
     arrived = time.time()
     with _together(meeting):

@@ -3,7 +3,7 @@
 from statistics import fmean
 from typing import Any
 
-from orchestrator.confirmation_results import front_model
+from orchestrator.confirm.publish import front_model
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from orchestrator.ablation import Ablation
-from orchestrator.confirmation_job import Candidate
 from safetensors.torch import save
 from searched_experiment import record, searched
 
-from orchestrator import confirmation_job, confirmation_runs
+from orchestrator.confirm import job as confirmation_job
+from orchestrator.confirm import tasks as confirmation_runs
+from orchestrator.confirm.ablation import Ablation
+from orchestrator.confirm.job import Candidate
 from orchestrator.data import source_images
 from orchestrator.foundation.storage import Storage
 from orchestrator.search import trial as trials

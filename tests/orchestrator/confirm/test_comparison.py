@@ -1,8 +1,8 @@
 """What a report says of scores, from scores that are easy to check by hand."""
 
 import pytest
-from orchestrator.comparing import differences, picture_choice, summarize
 
+from orchestrator.confirm.comparison import differences, picture_choice, summarize
 from trainables.metrics.evaluation import Score
 
 

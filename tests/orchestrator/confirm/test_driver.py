@@ -6,12 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from orchestrator.ablation import ablation_of
-from orchestrator.comparing import differences
-from orchestrator.confirming import drive_confirmation
 from searched_experiment import record, searched
 
-from orchestrator import confirming
+from orchestrator.confirm import driver as confirming
+from orchestrator.confirm.ablation import ablation_of
+from orchestrator.confirm.comparison import differences
+from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.data.locked_test import record_choice
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.vocabulary import CLASSICAL

@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from orchestrator.run_records import (
+
+from orchestrator.confirm.run_record import (
     problem_of,
     read_fitted,
     read_interpolation,
@@ -11,7 +12,6 @@ from orchestrator.run_records import (
     read_scores,
     read_source_psnr,
 )
-
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.network_speed import read_speeds
 from orchestrator.search.starts import Start, found_best, searched_domains, settle_starts

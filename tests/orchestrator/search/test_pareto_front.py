@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.confirming import candidates_of, front_of
+from orchestrator.confirm.driver import candidates_of, front_of
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
 from trainables.loops.finetune import TransferConfiguration
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from optuna.trial import TrialState
-from orchestrator.confirming import candidates_of
 
+from orchestrator.confirm.driver import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.search import trial as trials
