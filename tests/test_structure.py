@@ -17,6 +17,48 @@ MAY_NOT_IMPORT = {
     "search_spaces": {"orchestrator", "ray", "optuna", "tests"},
     "orchestrator": {"tests"},
 }
+ROOMS = {
+    "orchestrator": [
+        "cli",
+        "estimate",
+        "pipeline",
+        "report",
+        "jobs",
+        "confirm",
+        "search",
+        "analysis",
+        "training",
+        "apply",
+        "archive.batch",
+        "data",
+        "dicom",
+        "archive.scene",
+        "runtime",
+        "experiment",
+        "foundation",
+    ],
+    "trainables": [
+        "samples",
+        "classical",
+        "domain_shift",
+        "loops",
+        "metrics",
+        "inference",
+        "network",
+        "images",
+        "degradation",
+    ],
+}
+"""Rooms from the top: a module imports from its own room and from those below."""
+
+OWNERS = {
+    "ray": {"runtime", "training", "search", "confirm", "archive.batch", "pipeline", "data"},
+    "typer": {"cli"},
+    "rich": {"cli", "report", "runtime"},
+    "optuna": {"search", "report"},
+}
+"""Rooms of the orchestrator that may import a library."""
+
 ERRORS = [error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, Exception)]
 
 
@@ -36,6 +78,53 @@ def test_imports_run_one_way(package):
     assert len(files) > 5
     wrong = {f"{file.name}: {name}" for file in files for name in imported(file) if name in MAY_NOT_IMPORT[package]}
     assert wrong == set()
+
+
+def room_of(module, package):
+    """A module's room; empty for modules beside the rooms."""
+    inner = module.removeprefix(f"{package}.")
+    return next((room for room in ROOMS[package] if inner == room or inner.startswith(f"{room}.")), "")
+
+
+def modules_imported(file):
+    """Full names of what a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_from_rooms_below_it_alone(package):
+    wrong, seen = set(), set()
+    for file in (ROOT / package).rglob("*.py"):
+        here = str(file.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+        room = room_of(here, package)
+        seen.add(room)
+        for name in modules_imported(file):
+            there = room_of(name, package) if name.startswith(f"{package}.") else ""
+            if room and there and ROOMS[package].index(there) < ROOMS[package].index(room):
+                wrong.add(f"{here}: {name}")
+    assert wrong == set()
+    assert seen - {""} == set(ROOMS[package])
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_libraries_stay_in_their_rooms(library):
+    using = {
+        room_of(str(file.relative_to(ROOT).with_suffix("")).replace("/", "."), "orchestrator")
+        for file in (ROOT / "orchestrator").rglob("*.py")
+        if library in imported(file)
+    }
+    assert using == OWNERS[library]
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_says_what_it_is(package):
+    for room in ROOMS[package]:
+        file = ROOT / package / room.replace(".", "/") / "__init__.py"
+        assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), f"{file} needs a sentence"
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
@@ -71,12 +160,9 @@ def test_one_place_states_the_version():
 
 def test_every_package_is_shipped_typed():
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {
-        str(file.parent.relative_to(ROOT)).replace("/", ".")
-        for p in MAY_NOT_IMPORT
-        for file in (ROOT / p).rglob("*.py")
-    }
-    assert set(told["packages"]) == folders
+    assert set(told["packages"]["find"]["include"]) == {f"{package}*" for package in MAY_NOT_IMPORT}
+    folders = {file.parent for package in MAY_NOT_IMPORT for file in (ROOT / package).rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
     for package in MAY_NOT_IMPORT:
         assert (ROOT / package / "py.typed").exists()
         assert "py.typed" in told["package-data"][package]

@@ -1,1 +1,1 @@
-"""TODO"""
+"""How far each target domain lies from the source, and what that advises a search."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""One model on files, without an experiment: upscale, evaluate, adapt."""

@@ -1,7 +1,8 @@
 """Adapting a model to a domain of which there are LR images alone, without a cluster and without any HR image.
 
-The model is fine-tuned on cross-scale pairs (:mod:`trainables.loops.cross_scale`) of most images, and then compared with the
-source model on such pairs of the others. Whether it is better at the images' own scale nobody can measure without HR.
+The model is fine-tuned on cross-scale pairs (:mod:`trainables.loops.cross_scale`) of most images, and then compared
+with the source model on such pairs of the others. Whether it is better at the images' own scale nobody can measure
+without HR.
 """
 
 import hashlib

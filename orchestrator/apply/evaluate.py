@@ -1,8 +1,8 @@
 """Scoring a model on folders of HR images, beside bicubic.
 
-A set is plain images, compared as the literature does (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF scenes, compared as
-:mod:`orchestrator.apply.scene_scores` says: all its files are TIFFs, and one of them at least holds what plain images do
-not, or a setting for scenes is given.
+A set is plain images, compared as the literature does (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF scenes,
+compared as :mod:`orchestrator.apply.scene_scores` says: all its files are TIFFs, and one of them at least holds
+what plain images do not, or a setting for scenes is given.
 """
 
 from collections.abc import Iterator, Sequence

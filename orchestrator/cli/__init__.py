@@ -1,1 +1,1 @@
-"""TODO"""
+"""The command line: commands, options, and what they print."""

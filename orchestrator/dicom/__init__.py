@@ -1,1 +1,1 @@
-"""TODO"""
+"""DICOM slices upscaled in the depth and the units that they came in."""

@@ -1,8 +1,8 @@
 """What becomes of each DICOM attribute that counts pixels, is measured per pixel or looks as if it were.
 
 The table covers the numeric attributes of the DICOM dictionary (PS3.6) whose names speak of pixels, rows, positions,
-sizes and the like; tests/orchestrator/dicom/test_attribute_table.py walks the dictionary that is installed. Meanings are those of
-PS3.3 2024, whose sections are cited.
+sizes and the like; tests/orchestrator/dicom/test_attribute_table.py walks the dictionary that is installed. Meanings
+are those of PS3.3 2024, whose sections are cited.
 """
 
 import re

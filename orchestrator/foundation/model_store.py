@@ -1,4 +1,4 @@
-"""Models by name: a packaged one, or a folder or prefix with the two files that :mod:`trainables.network.model_files` packs."""
+"""Models by name: a packaged one, or a place with the two files that :mod:`trainables.network.model_files` packs."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -63,7 +63,7 @@ def prepare_demo(storage: str, size: str, say: Callable[[str], None]) -> Experim
     say(f"samples: {wanted.source_scenes + 4 * wanted.target_scenes} generated scenes in {root}")
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(_write, [(root, domain, wanted) for domain in samples.DOMAINS]))
-    text = resources.files("orchestrator").joinpath("demo.yaml").read_text(encoding="utf-8")
+    text = resources.files("orchestrator.pipeline").joinpath("demo.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     for section, settings in wanted.settings.items():
         content[section] |= settings

@@ -158,7 +158,7 @@ def _away_from_working_folder() -> Iterator[None]:
     the package is installed, its folder holds all other ones, which must not come before Python's own: then it is
     the environment's, which holds no modules.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     installed = {Path(folder).resolve() for folder in (*sysconfig.get_paths().values(), *site.getsitepackages())}
     try:
         before = Path.cwd()

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Studies of Optuna on Ray Tune: starts, samplers, trials, their records."""

@@ -67,7 +67,7 @@ class ExperimentFile(Target):
     """The YAML file of an experiment, with settings changed on the command line."""
 
     def prepare(self) -> None:
-        files = [*(ROOT / "experiments").glob("*.yaml"), ROOT / "orchestrator" / "demo.yaml"]
+        files = [*(ROOT / "experiments").glob("*.yaml"), ROOT / "orchestrator" / "pipeline" / "demo.yaml"]
         self._texts = [file.read_bytes() for file in files]
         self._documents = [yaml.safe_load(text) for text in self._texts]
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""How far two domains lie apart, by features, spectra and noise."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""From encoded bytes to pixels, and from images to training patches."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""A network on whole images: precision, tiles, memory, speed."""

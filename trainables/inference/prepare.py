@@ -70,7 +70,7 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
 
 
 def interpolate_by_phase(lr: Tensor, scale: int) -> Tensor:
-    """:func:`trainables.network.network.interpolate` with weights that are the same, to the last bit, at every pixel."""
+    """:func:`trainables.network.network.interpolate` with weights that are the same, bit by bit, at every pixel."""
     return _along_lines(_along_lines(lr.mT, scale).mT, scale)
 
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Training loops, their losses, regularizers and optimizers."""

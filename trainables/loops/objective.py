@@ -1,7 +1,7 @@
 """The transfer objective L(y, y*) + λ·R(θ, φ).
 
-L is the mean absolute error; R is one of :mod:`trainables.loops.regularizers`. R is added to the loss, so with Adam it passes
-through the optimiser's preconditioner (the *coupled* form).
+L is the mean absolute error; R is one of :mod:`trainables.loops.regularizers`. R is added to the loss, so with Adam it
+passes through the optimiser's preconditioner (the *coupled* form).
 """
 
 from torch import Tensor

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Many scenes: listed, planned, handed to workers, committed, and on record in the ledger."""

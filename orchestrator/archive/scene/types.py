@@ -77,8 +77,8 @@ class SceneSettings:
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: Whether the output gets reduced-resolution overviews.
         expand_palette: Whether a palette image is turned into colours; else it is refused.
-        labels: What becomes of bands of classes or flags (``orchestrator.archive.scene.class_bands``): ``auto`` repeats each value
-            r×r where they are recognised, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes,
+        labels: What becomes of bands of classes or flags (``class_bands`` beside this): ``auto`` repeats each value r×r
+            where they are recognised, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes,
             ``filter`` treats all as pictures.
     """
 

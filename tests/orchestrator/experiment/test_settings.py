@@ -15,7 +15,7 @@ from trainables.errors import UsageError
 from trainables.network.network import frozen_depth_limit
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = [Path(orchestrator.__file__).parent / "demo.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
+SHIPPED = [Path(orchestrator.__file__).parent / "pipeline/demo.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
 JARGON = re.compile(r"\n|pydantic|http|validation error|Input should|type=|NoneType|valid dictionary|\bctx\b")
 
 LEAST = {

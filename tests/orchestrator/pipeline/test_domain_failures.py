@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_extending import experiment, trained  # noqa: F401
+from test_extend_search import experiment, trained  # noqa: F401
 
 from orchestrator.pipeline import run as pipeline
 from orchestrator.pipeline.domain_failures import DomainFailures

@@ -7,10 +7,10 @@ import optuna
 import pytest
 import tiny_experiment
 import tiny_models
+from formula_trials import search as run_trials
+from formula_trials import trained  # noqa: F401
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from test_trials import search as run_trials
-from test_trials import trained  # noqa: F401
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.pipeline import run as pipeline

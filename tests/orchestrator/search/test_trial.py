@@ -1,86 +1,16 @@
 """Trials of a study, one at a time, without a cluster: stopped early, killed and resumed, extended."""
 
 import json
-import math
-from types import SimpleNamespace
 
 import optuna
 import pytest
+from formula_trials import DEFAULT, SIBLING, SLOW, job_at, search, trained  # noqa: F401 - fixture
 from optuna.trial import TrialState
 
 from orchestrator.confirm.driver import candidates_of
 from orchestrator.experiment.settings import Search
-from orchestrator.foundation.storage import Storage
-from orchestrator.search import trial as trials
-from orchestrator.search.samplers import NumberedSearch, RepeatableSampler
-from orchestrator.search.starts import Start
-from orchestrator.search.study import StudyJob, study_with
+from orchestrator.search.study import study_with
 from orchestrator.search.trial_record import best_record, read_records
-from trainables.errors import DivergedError
-from trainables.loops.finetune import Budget, TransferConfiguration
-
-DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
-SLOW = TransferConfiguration(learning_rate=5e-5, lambda_=1e-3, frozen_depth=2)
-SIBLING = TransferConfiguration(learning_rate=8e-4, lambda_=0.0, frozen_depth=1)
-
-
-@pytest.fixture(autouse=True)
-def trained(monkeypatch):
-    """Fine-tuning as a formula: the end depends on the learning rate and depth, and 2e-3 and more diverges."""
-    told = SimpleNamespace(configurations=[], reported=[])
-
-    def train(job, configuration, seed, tell, watch):
-        told.configurations.append(configuration)
-        if configuration.learning_rate > 2e-3:
-            raise DivergedError("not finite")
-        end = 30 - (math.log10(configuration.learning_rate) + 3.2) ** 2 - 0.1 * configuration.frozen_depth
-        curve = []
-        for step in job.budget.evaluation_steps():
-            curve.append((step, end - 2 * math.exp(-step / 3)))
-            watch(*curve[-1])
-        return None, curve
-
-    monkeypatch.setattr(trials, "run_finetuning", train)
-    monkeypatch.setattr(trials, "bicubic_psnr", lambda job: 23.0)
-    monkeypatch.setattr(trials, "teller", lambda board, task: lambda *news: None)
-    monkeypatch.setattr(trials.tune, "report", told.reported.append)
-    return told
-
-
-def job_at(place, **changes):
-    settings = {
-        "domain": SimpleNamespace(domain="satellite", budget=Budget(steps=8, batch=1, evaluations=4)),
-        "settings": Search(sampler="tpe", startup_trials=3, stopping="asha", reduction_factor=2, grace=1),
-        "trials": 8,
-        "seed": 5,
-        "learning_rate": (3e-5, 3e-3),
-        "lambda_": (1e-6, 1e-1),
-        "lambda_floor": 1e-5,
-        "frozen_depth": (0, 6),
-        "starts": (Start("default", DEFAULT), Start("advice", SLOW), Start("sibling", SIBLING, "art of other")),
-        "records": Storage.at(str(place)),
-        "scratch": Storage("/nowhere"),
-        "board": None,
-    }
-    return StudyJob(**settings | changes)
-
-
-def search(job, told, most=99):
-    """Runs at most so many missing trials one after the other, as Tune would; then the driver is gone."""
-    records = read_records(job.records)
-    missing = sorted(set(range(job.trials)) - {record["number"] for record in records})
-    searcher = NumberedSearch(
-        missing,
-        space=job.distributions(),
-        metric="psnr",
-        mode="max",
-        sampler=RepeatableSampler(job.settings.sampler, job.seed, job.settings.startup_trials),
-        **study_with(job, records),
-    )
-    for name in map(str, missing[:most]):
-        trials.run_trial(searcher.suggest(name), job)
-        searcher.on_trial_complete(name, told.reported[-1])
-    return searcher._ot_study
 
 
 def timeless(job):

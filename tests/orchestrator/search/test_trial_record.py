@@ -5,8 +5,8 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from formula_trials import job_at, search, trained  # noqa: F401 - fixture
 from records import trial_record
-from test_trials import job_at, search, trained  # noqa: F401 - fixture
 
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.optuna_export import write_optuna_log
