@@ -2,15 +2,18 @@
 
 import json
 
+import formula_trials
 import optuna
 import pytest
-from formula_trials import DEFAULT, SIBLING, SLOW, job_at, search, trained  # noqa: F401 - fixture
+from formula_trials import DEFAULT, job_at, search
 from optuna.trial import TrialState
 
 from orchestrator.confirm.driver import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.search.study import study_with
 from orchestrator.search.trial_record import best_record, read_records
+
+trained = formula_trials.trained
 
 
 def timeless(job):
