@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import searched_experiment
 import torch
 from safetensors.torch import save
 from searched_experiment import record, searched
@@ -133,7 +134,7 @@ def test_every_arm_is_the_same_cold_and_warm_and_in_any_order(job):
 
 SCRIPT = """
 import pickle, sys
-sys.path.insert(0, {here!r})
+sys.path[:0] = {paths!r}
 import test_arms_repeatable as arms
 job = pickle.loads(bytes.fromhex(sys.stdin.read()))
 arms.torch.set_num_threads(1)
@@ -143,7 +144,7 @@ print(repr(arms.ARMS["scratch"](job)))
 
 def test_scratch_in_a_process_of_its_own_is_the_scratch_of_a_worker_that_trained_before(job):
     trained(job, FOUND)
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", SCRIPT.format(here=here)]
+    paths = [str(Path(__file__).parent), str(Path(searched_experiment.__file__).parent)]
+    command = [sys.executable, "-c", SCRIPT.format(paths=paths)]
     done = subprocess.run(command, input=pickle.dumps(job).hex(), capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == repr(ARMS["scratch"](job))
