@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from orchestrator.data.scene_table import read_scene_table
 from orchestrator.experiment.image_settings import ImageSet, ScenePattern, Scenes, SceneTable
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, nothing_found
 from orchestrator.foundation.file_types import PICTURES
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
-from orchestrator.data.scene_table import read_scene_table
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.images.codec import DecodedImage, UnreadableImageError, decode
 

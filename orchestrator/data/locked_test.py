@@ -9,9 +9,9 @@ the prefix to the search's role, as docs/cluster.md shows for S3.
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.data.shard_reader import MANIFEST, read_files, read_manifest
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
-from orchestrator.data.shard_reader import MANIFEST, read_files, read_manifest
 from trainables.errors import RunError, UsageError
 from trainables.metrics.evaluation import NamedImage
 from trainables.version import __version__

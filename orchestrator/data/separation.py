@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from orchestrator.foundation.storage import Storage
 from orchestrator.data.shard_reader import PICTURES, parts_of, read_manifest, read_rows
+from orchestrator.foundation.storage import Storage
 from trainables.images.picture_digest import picture_digest
 
 SEPARATION = "separation.json"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from orchestrator.foundation.storage import Storage
 from orchestrator.data.shard_reader import read_manifest
 from orchestrator.data.shards import SPLITS, digest_of_rows, unnamed_parts
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, reason_of
 from trainables.images.codec import decode
 from trainables.images.parquet import COLUMNS

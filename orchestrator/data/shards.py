@@ -16,8 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.foundation.stage_record import fingerprint
-from orchestrator.foundation.storage import Storage
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out
 from orchestrator.data.set_rows import Row, read_rows
 from orchestrator.data.shard_reader import MANIFEST as MANIFEST
@@ -26,6 +24,8 @@ from orchestrator.data.shard_reader import read_manifest as read_manifest
 from orchestrator.data.shard_reader import read_split as read_split
 from orchestrator.data.shard_reader import split_files as split_files
 from orchestrator.data.split_notes import split_notes
+from orchestrator.foundation.stage_record import fingerprint
+from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError
 from trainables.images.parquet import index_digest
 

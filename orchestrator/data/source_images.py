@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from orchestrator.foundation.storage import Storage
 from orchestrator.data.shard_reader import read_split
+from orchestrator.foundation.storage import Storage
 from trainables.images.patch_pool import Pixels
 from trainables.metrics.evaluation import NamedImage
 from trainables.samples import generate

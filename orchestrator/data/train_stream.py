@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import ray.train
 
-from orchestrator.foundation.storage import Storage
 from orchestrator.data.shard_reader import packed_files
+from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError
 from trainables.images.parquet import COLUMNS, PackedFile, check_file, packed_images, read_parquet_images, shares_of
 from trainables.images.patch_pool import Pixels

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from orchestrator.data import shards
-from orchestrator.experiment.image_settings import ImageSet
-from orchestrator.foundation.storage import Storage
 from orchestrator.data.image_sets import list_files
-from orchestrator.data.train_stream import Ingest, direct, images_of
 from orchestrator.data.locked_test import open_test, record_choice
 from orchestrator.data.shard_reader import read_manifest, read_split
 from orchestrator.data.shards import build_shards
 from orchestrator.data.source_images import held_out_images, replayed_images
+from orchestrator.data.train_stream import Ingest, direct, images_of
+from orchestrator.experiment.image_settings import ImageSet
+from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError
 
 REMEDY = r"Restore the shards from a copy, or delete their domain's folder below shards/"

@@ -1,0 +1,1 @@
+"""Image sets, their shards, and the test split that is locked away."""
