@@ -54,7 +54,7 @@ ROOMS = {
 OWNERS = {
     "ray": {"runtime", "training", "search", "confirm", "archive.batch", "pipeline", "data"},
     "typer": {"cli"},
-    "rich": {"cli", "report", "runtime"},
+    "rich": {"cli", "runtime"},
     "optuna": {"search", "report"},
 }
 """Rooms of the orchestrator that may import a library."""

@@ -23,7 +23,7 @@ _NAMED = 5
 
 def print_report(told: Any, place: str, as_json: bool) -> None:
     """The result and the next commands, or one JSON document."""
-    from orchestrator.report.tables import terminal_table
+    from orchestrator.cli.report_table import terminal_table
 
     if as_json:
         print_json(json.loads(told.model_dump_json()))

@@ -1,78 +1,21 @@
-"""A report as tables for a terminal and for Markdown, and the settings that it found as YAML."""
+"""A report as a Markdown table, the settings that it found as YAML, and how both write numbers."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.foundation.vocabulary import ArmName
 from orchestrator.report.schema import Arm, Configuration, Difference, DomainReport, Front, FrontPoint, Report
-from orchestrator.report.verdicts import strongest_classical
 
 AS_IT_IS = "use the source model as it is"
 COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")
 """What the answer is set against first."""
 
-_SHADES = {"better": "green", "tie": "dim", "worse": "red", "too few scenes": "yellow"}
 _YAML_HEADER = """\
 # The best transfer configuration found for each domain, confirmed once on its locked test split.
 # PSNR in dB; a gain is best minus baseline, mean over test images with its 95 % bootstrap interval over scenes.
 """
-
-
-def terminal_table(report: Report) -> Table:
-    """Builds a table with a row per domain that fits 100 columns; verdict sentences stand below it."""
-    table = Table(
-        title=Text(
-            f"{report.experiment}: PSNR in dB on the locked test split, ×{report.scale}"
-            + (", generated samples" if report.generated_samples else "")
-        ),
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0,
-        leading=1,
-    )
-    table.add_column("domain", overflow="fold", style="bold")
-    table.add_column("best\nsetting", overflow="fold", min_width=10, max_width=12)
-    for heading in ("bicubic\nclassic.", "zero-\nshot", "scratch", "default", "best"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("zero-shot", "default"):
-        table.add_column(f"best −\n{heading}", justify="right", no_wrap=True)
-    verdicts = Text()
-    for name, domain in report.domains.items():
-        arms = (find_arm(domain, arm) for arm in ("zero_shot", "scratch", "default", "best"))
-        plain = [arm for arm in (find_arm(domain, "bicubic"), strongest_classical(domain.arms)) if arm]
-        table.add_row(
-            Text(name),
-            "\n".join(_settings(domain.configuration)),
-            "\n".join(psnr(arm.psnr) for arm in plain),
-            *(psnr(arm.psnr) if arm else "–" for arm in arms),
-            *(_gain_cell(gain(domain, baseline)) for baseline in COMPARED),
-        )
-        verdicts.append(f"{name}: ", "bold").append(f"{domain.verdict}\n")
-        for warning in domain.study.warnings if domain.study else ():
-            verdicts.append(f"{warning}\n", "yellow")
-        for flag in domain.flags:
-            verdicts.append(f"{flag}\n", "bold red")
-        for line in _front_lines(domain.front) if domain.front else ():
-            verdicts.append(f"{line}\n")
-        for remark in (*domain.remarks, *([domain.advice.sentence] if domain.advice else [])):
-            verdicts.append(f"{remark}\n", "dim")
-    for device in dict.fromkeys(domain.front.device for domain in report.domains.values() if domain.front):
-        verdicts.append(f"MP/s of output on {device}.\n")
-    if any(strongest_classical(domain.arms) for domain in report.domains.values()):
-        verdicts.append("Below bicubic: of all baselines without a network, the best on validation. ")
-    verdicts.append("[ , ] is the 95 % bootstrap interval over scenes of the mean paired difference over test images.")
-    table.caption = verdicts
-    return table
 
 
 def markdown_table(report: Report) -> str:
@@ -86,7 +29,7 @@ def markdown_table(report: Report) -> str:
             difference = gain(domain, arm.name)
             label = arm.label
             if arm.name == "best":
-                label = f"**{label}** ({', '.join(_settings(domain.configuration))})"
+                label = f"**{label}** ({', '.join(settings_of(domain.configuration))})"
             compared = ["", "", ""]
             if difference:
                 compared = [signed(difference.mean), interval(difference), difference.verdict]
@@ -108,8 +51,8 @@ def _front_rows(name: str, front: Front) -> Iterator[list[str]]:
         yield [name, label, psnr(point.test_psnr), f"{point.test_ssim:.4f}", *compared]
 
 
-def _front_lines(front: Front) -> Iterator[str]:
-    """Each point of the front of quality and speed in a line."""
+def front_lines(front: Front) -> Iterator[str]:
+    """Describes each point of the front of quality and speed in a line."""
     for point in front.points:
         told, d = f"{_kept(front, point)}: {point.megapixels_per_second:.3g} MP/s, ", point.difference
         if point.test_psnr is None:
@@ -201,15 +144,8 @@ def find_arm(domain: DomainReport, name: ArmName) -> Arm | None:
     return next((arm for arm in domain.arms if arm.name == name), None)
 
 
-def _gain_cell(difference: Difference | None) -> Text:
-    """Three lines, because the longest verdict beside a number would not fit the table's width."""
-    if difference is None:
-        return Text("–")
-    text = Text(f"{signed(difference.mean)}\n").append(difference.verdict, _SHADES[difference.verdict])
-    return text.append(f"\n{interval(difference)}")
-
-
-def _settings(configuration: Configuration | None) -> list[str]:
+def settings_of(configuration: Configuration | None) -> list[str]:
+    """Writes each setting of a configuration, such as ``lr 3.2e-4``."""
     if configuration is None:
         return [AS_IT_IS]
     return [

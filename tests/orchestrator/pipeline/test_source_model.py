@@ -13,6 +13,7 @@ from report_fixture import example_report
 from rich.console import Console
 from tiny_experiment import settings
 
+from orchestrator.cli.report_table import terminal_table
 from orchestrator.estimate.plan import make_plan
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.load import load_experiment, make_experiment
@@ -24,7 +25,6 @@ from orchestrator.pipeline.run import run_experiment
 from orchestrator.report.build import _source
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import SourceReport
-from orchestrator.report.tables import terminal_table
 from orchestrator.runtime.progress import Display
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD, WEIGHTS

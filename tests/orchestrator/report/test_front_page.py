@@ -7,9 +7,10 @@ import yaml
 from report_fixture import example_report
 from rich.console import Console
 
+from orchestrator.cli.report_table import terminal_table
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import Configuration, Difference, Front, FrontPoint, Report
-from orchestrator.report.tables import best_yaml, markdown_table, terminal_table
+from orchestrator.report.tables import best_yaml, markdown_table
 
 DEVICE = "A CPU, 1 thread, float32, PyTorch 2.12, one tile of 256×256 LR pixels with its halo, the best of 5 rounds"
 

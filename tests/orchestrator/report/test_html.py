@@ -11,10 +11,11 @@ from markupsafe import escape
 from report_fixture import example_report
 from rich.console import Console
 
+from orchestrator.cli.report_table import terminal_table
 from orchestrator.foundation.vocabulary import Verdict
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import Report
-from orchestrator.report.tables import best_arm, best_yaml, gain, markdown_table, terminal_table
+from orchestrator.report.tables import best_arm, best_yaml, gain, markdown_table
 
 HOSTILE = "<script>alert(1)</script>|[red]$\\frac{$"
 

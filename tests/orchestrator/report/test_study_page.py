@@ -6,9 +6,9 @@ import pytest
 from report_fixture import example_report
 from rich.console import Console
 
+from orchestrator.cli.report_table import terminal_table
 from orchestrator.report.html import render_html
 from orchestrator.report.study_facts import Rung, StoppingReplay, StudyFacts
-from orchestrator.report.tables import terminal_table
 
 WARNING = "the winner's learning rate 0.0029 lies on the upper edge of its range"
 STUDY = StudyFacts(

@@ -1,0 +1,71 @@
+"""The report's table on a terminal."""
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.schema import Difference, Report
+from orchestrator.report.tables import COMPARED, find_arm, front_lines, gain, interval, psnr, settings_of, signed
+from orchestrator.report.verdicts import strongest_classical
+
+_SHADES = {"better": "green", "tie": "dim", "worse": "red", "too few scenes": "yellow"}
+
+
+def terminal_table(report: Report) -> Table:
+    """Builds a table with a row per domain that fits 100 columns; verdict sentences stand below it."""
+    table = Table(
+        title=Text(
+            f"{report.experiment}: PSNR in dB on the locked test split, ×{report.scale}"
+            + (", generated samples" if report.generated_samples else "")
+        ),
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=0,
+        leading=1,
+    )
+    table.add_column("domain", overflow="fold", style="bold")
+    table.add_column("best\nsetting", overflow="fold", min_width=10, max_width=12)
+    for heading in ("bicubic\nclassic.", "zero-\nshot", "scratch", "default", "best"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("zero-shot", "default"):
+        table.add_column(f"best −\n{heading}", justify="right", no_wrap=True)
+    verdicts = Text()
+    for name, domain in report.domains.items():
+        arms = (find_arm(domain, arm) for arm in ("zero_shot", "scratch", "default", "best"))
+        plain = [arm for arm in (find_arm(domain, "bicubic"), strongest_classical(domain.arms)) if arm]
+        table.add_row(
+            Text(name),
+            "\n".join(settings_of(domain.configuration)),
+            "\n".join(psnr(arm.psnr) for arm in plain),
+            *(psnr(arm.psnr) if arm else "–" for arm in arms),
+            *(_gain_cell(gain(domain, baseline)) for baseline in COMPARED),
+        )
+        verdicts.append(f"{name}: ", "bold").append(f"{domain.verdict}\n")
+        for warning in domain.study.warnings if domain.study else ():
+            verdicts.append(f"{warning}\n", "yellow")
+        for flag in domain.flags:
+            verdicts.append(f"{flag}\n", "bold red")
+        for line in front_lines(domain.front) if domain.front else ():
+            verdicts.append(f"{line}\n")
+        for remark in (*domain.remarks, *([domain.advice.sentence] if domain.advice else [])):
+            verdicts.append(f"{remark}\n", "dim")
+    for device in dict.fromkeys(domain.front.device for domain in report.domains.values() if domain.front):
+        verdicts.append(f"MP/s of output on {device}.\n")
+    if any(strongest_classical(domain.arms) for domain in report.domains.values()):
+        verdicts.append("Below bicubic: of all baselines without a network, the best on validation. ")
+    verdicts.append("[ , ] is the 95 % bootstrap interval over scenes of the mean paired difference over test images.")
+    table.caption = verdicts
+    return table
+
+
+def _gain_cell(difference: Difference | None) -> Text:
+    """Three lines, because the longest verdict beside a number would not fit the table's width."""
+    if difference is None:
+        return Text("–")
+    text = Text(f"{signed(difference.mean)}\n").append(difference.verdict, _SHADES[difference.verdict])
+    return text.append(f"\n{interval(difference)}")
