@@ -6,14 +6,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orchestrator.experiment.image_settings import ImageSet, SceneTable, SourceModel, Target
+from orchestrator.experiment.image_settings import ImageSet, ScenePattern, SceneTable, SourceModel, Target
 from orchestrator.experiment.settings import Experiment
 
 OUT = Path(__file__).parent / "settings.md"
-HEAD = """# Every setting of an experiment file
+HEAD = """# Settings of an experiment file
 
-Unknown keys are refused with a suggestion. Each setting can be given on the command line: `--set search.trials=24`.
-This page is written by `python docs/make_settings.py`.
+An unknown key is an error, with a suggestion. `--set` gives any setting on the command line: `--set search.trials=24`.
+`python docs/make_settings.py` writes this page.
 """
 
 
@@ -22,8 +22,9 @@ def page() -> str:
     sections = {
         "": Experiment,
         "targets.NAME.": Target,
-        "….scenes.": SceneTable,
-        "source.": ImageSet,
+        "….scenes. (a CSV table; … is source or targets.NAME)": SceneTable,
+        "….scenes. (a pattern; … is source or targets.NAME)": ScenePattern,
+        "source. (images)": ImageSet,
         "source. (a model)": SourceModel,
     }
     for name, field in Experiment.model_fields.items():
@@ -39,8 +40,8 @@ def _table(key: str, section: type[BaseModel]) -> str:
         for name, field in section.model_fields.items()
         if field.description
     ]
-    title = f"{prefix.rstrip('.')} {instead}".strip() or "the experiment"
-    return "\n".join([f"\n## {title}\n", "| setting | default | what it is |", "|---|---|---|", *rows, ""])
+    title = f"{prefix.rstrip('.')} {instead}".strip() or "Top level"
+    return "\n".join([f"\n## {title}\n", "| setting | default | description |", "|---|---|---|", *rows, ""])
 
 
 def _default(value: Any) -> str:

@@ -46,15 +46,15 @@ class SceneTable(Section):
     """A CSV file that names each image's scene."""
 
     table: str = Field(description="CSV file with a header, relative to `root`")
-    file_column: str = Field("file", description="column with the image's path, or its name where no other has it")
+    file_column: str = Field("file", description="column with the image's path, or with its name if that is unique")
     scene_column: str = Field("scene", description="column with the scene's name")
-    pattern: str | None = Field(None, description="regular expression; its first group is the scene")
+    pattern: str | None = Field(None, description="regular expression on the scene column; group 1 is the scene")
 
 
 class ScenePattern(Section):
     """A regular expression that finds the scene in an image's path."""
 
-    pattern: str = Field(description="regular expression; its first group is the scene")
+    pattern: str = Field(description="regular expression on the image's path; group 1 is the scene")
 
 
 SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
@@ -82,15 +82,19 @@ class ImageSet(Section):
     """Where images are, and what must not be split between train, validation and test."""
 
     images: str = Field(description="folder or s3:// prefix, relative to `root`")
-    scenes: Scenes = Field("file", description="`file`, `folder`, a CSV table or a pattern")
-    validation_share: Fraction = Field(0.2, description="share of scenes set aside for validation")
-    licence: str = Field("not stated", description="terms of the images, kept in the model card")
+    scenes: Scenes = Field(
+        "file", description="how to find an image's scene: `file`, `folder`, a CSV table or a pattern"
+    )
+    validation_share: Fraction = Field(0.2, description="share of the scenes for validation")
+    licence: str = Field("not stated", description="licence of the images, copied to the model card")
 
 
 class SourceModel(Section):
     """A model that is there already, instead of images to pretrain one on."""
 
-    model: str = Field(description="instead of `source.images`: a packaged name (base-x4), a folder or s3:// prefix")
+    model: str = Field(
+        description="model to start from, instead of `source.images`: packaged (base-x4), a folder or s3:// prefix"
+    )
 
 
 SOURCES: dict[str, Any] = {"source images": ImageSet, "source model": SourceModel}
@@ -114,12 +118,14 @@ Source = Annotated[
 class Target(ImageSet):
     """One target domain."""
 
-    space: str | None = Field(None, description="search space id; the target's own name by default")
-    test_images: str | None = Field(None, description="folder or prefix already set aside for test")
-    test_share: Fraction = Field(0.2, description="share of scenes for test where `test_images` is absent")
-    learning_rate: tuple[Rate, Rate] | None = Field(None, description="range instead of the space's")
-    lambda_: tuple[Weight, Weight] | None = Field(None, description="λ floor and highest λ instead of the space's")
-    frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks instead of 0 to the deepest")
+    space: str | None = Field(None, description="id of the search space; by default the target's name")
+    test_images: str | None = Field(None, description="folder or s3:// prefix of a test split that exists already")
+    test_share: Fraction = Field(0.2, description="share of the scenes for test, if `test_images` is absent")
+    learning_rate: tuple[Rate, Rate] | None = Field(None, description="range; by default that of the search space")
+    lambda_: tuple[Weight, Weight] | None = Field(
+        None, description="λ floor and highest λ; by default those of the search space"
+    )
+    frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks; by default 0 to the deepest")
 
     @field_validator("learning_rate", "lambda_")
     @classmethod

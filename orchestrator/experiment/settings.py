@@ -54,20 +54,20 @@ class Pretraining(Section):
     batch: Batch = Field(8, description="patches per step and worker")
     lr_patch: Patch = Field(32, description="side of a patch in LR pixels")
     learning_rate: Rate = Field(8e-4, description="peak learning rate")
-    optimizer: OptimizerName = Field("muon", description="`muon` or `adam`")
+    optimizer: OptimizerName = Field("muon", description="optimiser: `muon` or `adam`")
     precision: Precision = Field(
-        "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies in it"
+        "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 if the hardware has bfloat16 arithmetic"
     )
-    workers: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="distributed workers")
+    workers: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="number of distributed training workers")
     reading: Literal["direct", "ray_data"] = Field(
         "direct",
-        description="`direct`: each worker reads and decodes its share of the images; `ray_data`: other CPUs of the "
-        "cluster do, for GPUs whose own node has too few",
+        description="`direct`: each worker reads and decodes its share of the images; `ray_data`: CPUs anywhere in the "
+        "cluster decode them, for GPU nodes with too few CPUs",
     )
-    gpus_per_worker: Gpus = Field(0, description="GPUs of each worker; 0 trains on CPU")
+    gpus_per_worker: Gpus = Field(0, description="GPUs per worker; 0 trains on CPU")
     report_every: Positive = Field(50, description="steps between two points of the loss curve")
     checkpoint_every: Positive = Field(500, description="steps between two checkpoints")
-    pool_images: Positive = Field(2000, description="decoded images that each worker holds")
+    pool_images: Positive = Field(2000, description="decoded images held by each worker")
 
 
 class Finetuning(Section):
@@ -76,16 +76,18 @@ class Finetuning(Section):
     steps: Positive = Field(200, description="optimiser steps")
     batch: Batch = Field(8, description="patches per step")
     lr_patch: Patch = Field(32, description="side of a patch in LR pixels")
-    evaluations: Positive = Field(4, description="validation scores per run, the last one at the end")
+    evaluations: Positive = Field(4, description="validation scores per run; the last is taken after the last step")
     default_learning_rate: Rate = Field(1e-4, description="learning rate of the default fine-tune (all blocks, λ = 0)")
     scratch_learning_rate: Rate = Field(1e-3, description="learning rate of training from scratch")
     transfer: Literal["joint", "model", "feature"] = Field(
         "joint",
-        description="`joint`: all of the source model under L + λR; `model`: all of it, λ = 0; `feature`: its F_θ "
-        "with a fresh G_φ, λ = 0",
+        description="`joint`: F_θ and G_φ of the source model, trained under L + λR; `model`: the same with λ = 0; "
+        "`feature`: F_θ of the source model and a fresh G_φ, λ = 0",
     )
-    regularizer: RegularizerName = Field("l2-sp", description="R: `l2-sp`, `l2`, `features` or `replay`")
-    frozen_from: FrozenFrom = Field("input", description="end of the network that frozen depth counts from")
+    regularizer: RegularizerName = Field("l2-sp", description="regularizer R: `l2-sp`, `l2`, `features` or `replay`")
+    frozen_from: FrozenFrom = Field(
+        "input", description="end of the network from which frozen depth counts: `input` or `output`"
+    )
 
     @model_validator(mode="after")
     def _check_method(self) -> "Finetuning":
@@ -118,37 +120,38 @@ class Search(Section):
     """How each domain's study is run."""
 
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(24, description="trials per domain")
-    sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler")
-    startup_trials: Positive = Field(5, description="trials before the sampler's model is used")
+    sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler: `gp`, `tpe` or `random`")
+    startup_trials: Positive = Field(5, description="trials before the sampler uses its model")
     starts: tuple[Literal["default", "advice", "space", "siblings"], ...] = Field(
         ("default", "siblings", "space"),
-        description="first trials, in this order: `default`, the default fine-tune; `siblings`, the best of other "
-        "domains' finished searches; `space`, the search space's own; `advice`, what the domain's analysis advises",
+        description="starting points, tried first and in this order: `default`, the default fine-tune; `siblings`, the "
+        "best configurations of other domains' finished searches; `space`, the starting points of the search space; "
+        "`advice`, the points that the domain analysis advises",
     )
     starts_from: tuple[str, ...] = Field(
-        (), description="folders or s3:// prefixes of other experiments, whose finished searches are siblings too"
+        (), description="folders or s3:// prefixes of other experiments; their finished searches count as siblings"
     )
     analysis_images: Annotated[int, Field(ge=8, le=10**9)] = Field(
-        96, description="images of the source and of each domain that are analysed for advice"
+        96, description="images of the source and of each domain that the analysis uses for `advice`"
     )
     kept_blocks: tuple[int, int] | None = Field(
         None,
-        description="range of residual blocks of F_θ that trials keep, the first ones, such as [2, 8]: quality and "
-        "speed are searched together, for a front of both; none searches quality alone with all blocks",
+        description="range for how many of F_θ's residual blocks, from the first, a trial keeps, such as [2, 8]; the "
+        "search then has two objectives, quality and speed, and a Pareto front; none: quality alone, all blocks",
     )
-    stopping: Literal["none", "asha"] = Field("none", description="early stopping of trials")
+    stopping: Literal["none", "asha"] = Field("none", description="early stopping of trials: `none` or `asha`")
     reduction_factor: Annotated[int, Field(ge=2, le=10**9)] = Field(
-        4, description="ASHA: a trial goes on past a rung if it is among the best 1 / reduction_factor so far"
+        4, description="ASHA: a trial passes a rung if it is among the best 1 / reduction_factor so far"
     )
     grace: Positive = Field(1, description="ASHA: validation scores before the first rung")
     concurrent_trials: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="trials of one domain at once; 1 makes a study repeatable"
+        1, description="concurrent trials per domain; 1 makes a study repeatable"
     )
-    cpus_per_trial: Cpus = Field(1, description="CPUs of each trial")
-    gpus_per_trial: Gpus = Field(0, description="GPUs of each trial, may be a fraction")
-    validation_images: Positive = Field(16, description="validation images scored, spread over scenes")
+    cpus_per_trial: Cpus = Field(1, description="CPUs per trial")
+    gpus_per_trial: Gpus = Field(0, description="GPUs per trial; fractions are allowed")
+    validation_images: Positive = Field(16, description="validation images that are scored, spread over the scenes")
     validation_crop: Annotated[int, Field(ge=32, le=10**9)] = Field(
-        256, description="HR pixels of their middle that count"
+        256, description="side, in HR pixels, of the central crop that is scored"
     )
 
     @field_validator("starts")
@@ -178,31 +181,39 @@ class Search(Section):
 class Confirmation(Section):
     """How the winners are confirmed."""
 
-    top: Few = Field(2, description="best configurations of a study that stand for confirmation")
-    seeds: Few = Field(3, description="fresh seeds of each run")
-    ablation: bool = Field(True, description="run feature and model transfer too, to tell what each step adds")
-    classical: bool = Field(True, description="compare with bilinear, Lanczos, total variation and a regression")
+    top: Few = Field(2, description="best trials of a study that become candidates")
+    seeds: Few = Field(3, description="fresh seeds per candidate and baseline")
+    ablation: bool = Field(
+        True, description="run feature transfer and model transfer too, to measure what each step adds"
+    )
+    classical: bool = Field(
+        True, description="compare with bilinear and Lanczos interpolation, total variation and anchored regression"
+    )
 
 
 class Cluster(Section):
     """Where it runs."""
 
-    address: str | None = Field(None, description="none: a Ray of its own; `auto` or ray://… : that cluster")
-    cpus: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="CPUs of the own Ray; all by default")
-    gpus: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="GPUs that an autoscaled cluster can grow to; those it has now by default"
+    address: str | None = Field(None, description="Ray cluster to join, `auto` or ray://…; none starts a local Ray")
+    cpus: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="CPUs of the local Ray; all by default"
     )
-    price_per_hour: Annotated[float, Field(ge=0)] | None = Field(None, description="price of the cluster, any currency")
+    gpus: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        None, description="GPUs of an autoscaled cluster at its largest; by default those it has now"
+    )
+    price_per_hour: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="price of the whole cluster per hour, in any currency"
+    )
     budget_hours: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="most hours that what is left of a run may take; `run` and `plan` refuse more"
+        None, description="limit on the hours that the remaining work may take; `run` and `plan` refuse more"
     )
     budget_cost: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="most that it may cost, in the currency of `price_per_hour`"
+        None, description="limit on the cost of the remaining work, in the currency of `price_per_hour`"
     )
     budget_action: Literal["refuse", "trim"] = Field(
-        "refuse", description="what happens above the budget: `refuse`, or `trim` the trials per domain to fit"
+        "refuse", description="above the budget: `refuse` the run, or `trim` the trials per domain until it fits"
     )
-    budget_trials: Positive = Field(8, description="fewest trials per domain that trimming leaves")
+    budget_trials: Positive = Field(8, description="lower limit of trials per domain for trimming")
 
     @model_validator(mode="after")
     def _check_budget(self) -> "Cluster":
@@ -214,13 +225,15 @@ class Cluster(Section):
 class Experiment(Section):
     """A whole experiment."""
 
-    name: Name = Field(description="folder of artefacts")
+    name: Name = Field(description="name of the experiment and of its folder below `storage`")
     storage: str = Field("runs", description="folder or s3:// prefix that holds experiments")
-    root: str = Field(".", description="folder or s3:// prefix that relative image paths start from")
-    scale: int | None = Field(None, description="scale factor: 2, 3 or 4; the source model's, else 4")
-    network: str | None = Field(None, description="preset of the network; the source model's, else `base`")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="start of all randomness")
-    generated_samples: bool = Field(False, description="whether the images are generated, for the report")
+    root: str = Field(".", description="folder or s3:// prefix; relative image paths start here")
+    scale: int | None = Field(None, description="scale factor: 2, 3 or 4; by default that of the source model, else 4")
+    network: str | None = Field(
+        None, description="preset of the network; by default that of the source model, else `base`"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of all random numbers")
+    generated_samples: bool = Field(False, description="whether the images are generated; the report says so")
     source: Source
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
     pretraining: Pretraining = Pretraining()
