@@ -1,3 +1,4 @@
+import pydoc
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +10,9 @@ import typer.main
 from orchestrator.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NEW_DOMAIN = "search_spaces/thermal.py"
+"""The example of docs/domains.md, which a reader would write."""
 FENCED = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMANDS = [
     line.partition("#")[0].strip()
@@ -57,6 +60,28 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\(([^):]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if link[1] not in anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_functions_that_a_page_names_exist(page: Path) -> None:
+    spans = re.findall(r"`([^`\s]+)`", page.read_text(encoding="utf-8"))
+    files = [span for span in spans if re.match(r"(orchestrator|trainables|search_spaces|tests|benchmarks)/", span)]
+    names = [span for span in spans if re.match(r"(orchestrator|trainables|search_spaces)\.", span)]
+    assert [file for file in files if file != NEW_DOMAIN and not any(ROOT.glob(file))] == []
+    assert [name for name in names if pydoc.locate(name) is None] == []
 
 
 def test_settings_page_is_current() -> None:
