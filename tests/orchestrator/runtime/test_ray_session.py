@@ -14,7 +14,7 @@ from orchestrator.runtime import ray_session as cluster
 from orchestrator.runtime.ray_session import connect
 from trainables.errors import RunError
 
-ROOT = Path(cluster.__file__).parents[1]
+ROOT = Path(cluster.__file__).parents[2]
 
 
 @pytest.mark.parametrize("kind", [Exception, ConnectionError, RuntimeError, ValueError])

@@ -74,7 +74,7 @@ def test_the_exit_of_a_library_on_a_signal_is_ours(code, expected):
 
 _SLEEP = """
 import sys, time
-from orchestrator import cli
+from orchestrator.cli import app as cli
 def slow(*_, **__):
     print("started", flush=True)
     time.sleep(60)
