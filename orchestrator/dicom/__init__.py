@@ -1,1 +1,4 @@
-"""DICOM slices upscaled in the depth and the units that they came in."""
+"""DICOM slices upscaled in the depth and the units that they came in.
+
+pydicom reads and writes elements; which of them must change with an image's grid is known to no library.
+"""

@@ -17,7 +17,6 @@ from orchestrator.experiment.settings import Finetuning, Pretraining
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.loops.finetune import Budget, TransferConfiguration, finetune
-from trainables.loops.gradient_sync import share_gradients
 from trainables.loops.pretrain import PretrainSettings, pretrain
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
 from trainables.network.model_files import weights_of
@@ -125,7 +124,6 @@ def time_pretraining(meeting: Meeting, task: Task) -> float:
         parallel = None
         if distributed.get_world_size() > 1:
             parallel = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
-            share_gradients(parallel)
         train(2)
         # All must take the same number of steps, or some would wait for ever.
         seconds = torch.tensor([train(2)])

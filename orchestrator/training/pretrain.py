@@ -13,7 +13,6 @@ import ray.train.torch
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.data.shards import read_manifest, read_split
 from orchestrator.data.train_stream import Ingest
@@ -26,13 +25,15 @@ from orchestrator.runtime.stop_signals import handlers_kept
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.images.patch_pool import PatchPool
-from trainables.loops.gradient_sync import WORKER_LOST, share_gradients
 from trainables.loops.pretrain import Files, History, PretrainSettings, pretrain, restore
 from trainables.metrics.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.network.network import Architecture, SuperResolutionNet
 
 SOURCE_DEGRADATION = Degradation()
 """The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""
+
+_LOST_PEER = ("gloo", "nccl")
+"""In what a worker says when another one has ended: it failed in its exchange of gradients."""
 
 _READING_THREADS = 4
 """Images that the worker of a GPU decodes at a time."""
@@ -168,8 +169,6 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     # Gradients are laid out as weights are: what is summed over workers must have the training's own layout.
     net = SuperResolutionNet(job.architecture).to(memory_format=torch.channels_last)
     parallel = ray.train.torch.prepare_model(net, parallel_strategy_kwargs={"gradient_as_bucket_view": True})
-    if isinstance(parallel, DistributedDataParallel):
-        share_gradients(parallel)
     pool = PatchPool(
         job.ingest.passes(),
         scale=job.architecture.scale,
@@ -209,10 +208,10 @@ def _files(checkpoint: Checkpoint) -> Files:
 
 
 def _innermost(error: BaseException) -> str:
-    """The one line that says why training failed; what a worker says of another's end explains nothing."""
+    """The one line that says why training failed; that a worker has lost another one explains nothing."""
     failures = getattr(error, "worker_failures", None) or {}
     lines = [_line(failure) for failure in failures.values()] or [_line(error)]
-    return next((line for line in lines if WORKER_LOST not in line), lines[0])
+    return next((line for line in lines if not any(name in line.lower() for name in _LOST_PEER)), lines[0])
 
 
 def _line(error: BaseException) -> str:

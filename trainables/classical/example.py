@@ -130,7 +130,10 @@ def collect_examples(batches: Iterable[tuple[Tensor, Tensor]], scale: int, seed:
 
 
 def find_anchors(examples: Examples, count: int, seed: int) -> Tensor:
-    """Anchors (K, D) of unit norm: k-means on unit patches, those of opposite sign counting as one."""
+    """Anchors (K, D) of unit norm: k-means on unit patches, those of opposite sign counting as one.
+
+    By SciPy's k-means, on one thread: the sums of scikit-learn's depend on the order in which threads end.
+    """
     chosen = np.random.default_rng(seed).permutation(len(examples.patches))[: count * _PER_ANCHOR]
     units = _units(examples.patches[torch.from_numpy(chosen)])
     # A linear map treats a patch and its negative alike, so both should find the same anchor.

@@ -9,6 +9,8 @@ zone; chroma has the standard's own QP; the standard's deblocking filter smooths
 What it does not: motion and everything between frames, rate control, the diagonal modes and larger blocks, entropy
 coding, and an encoder's psychovisual choices. A real encoder predicts block after block from what it has decoded;
 here all blocks are predicted at once from a first pass. Rounding passes gradients straight through.
+
+Own code, because an encoder's library (libx264) works on the CPU, a frame at a time, and passes no gradients.
 """
 
 from functools import lru_cache

@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 OptimizerName = Literal["muon", "adam"]
 Schedule = torch.optim.lr_scheduler.LambdaLR
 
 _BETAS = (0.9, 0.99)
+_EPSILON = 1e-8
 _NEWTON_SCHULZ = (3.4445, -4.775, 2.0315)
 
 
@@ -59,7 +61,8 @@ class Muon(torch.optim.Optimizer):
 
     Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; a kernel counts as a matrix of output
     channels × everything else. The update is scaled so that its root mean square is the learning rate, which makes one
-    rate serve both rules (compare Liu et al. 2025, arXiv 2502.16982).
+    rate serve both rules (compare Liu et al. 2025, arXiv 2502.16982). ``torch.optim.Muon`` takes matrices alone, one
+    at a time; convolution kernels have four dimensions, and those of one shape are orthogonalised here as one batch.
 
     Args:
         kernels: Parameters to orthogonalise, of two or more dimensions.
@@ -106,18 +109,26 @@ class Muon(torch.optim.Optimizer):
                 kernel.sub_(direction.view(shape))
 
     def _adam(self, parameters: list[Tensor], rate: float) -> None:
-        for parameter in parameters:
-            state, gradient = self.state[parameter], parameter.grad
-            assert gradient is not None
+        states = [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
             if not state:
                 state["step"] = torch.zeros(())
                 state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            state["step"] += 1
-            step = int(state["step"])
-            state["mean"].lerp_(gradient, 1 - _BETAS[0])
-            state["square"].lerp_(gradient.square(), 1 - _BETAS[1])
-            deviation = (state["square"] / (1 - _BETAS[1] ** step)).sqrt_().add_(1e-8)
-            parameter.addcdiv_(state["mean"], deviation, value=-rate / (1 - _BETAS[0] ** step))
+        adam(
+            parameters,
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["mean"] for state in states],
+            [state["square"] for state in states],
+            [],
+            [state["step"] for state in states],
+            lr=rate,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            eps=_EPSILON,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

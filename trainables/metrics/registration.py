@@ -16,7 +16,8 @@ def phase_shift(reference: Array, moved: Array) -> tuple[float, float]:
     Kuglin and Hines 1975, on low frequencies under a Hann window. The whole pixels come from the peak of the inverse
     transform; on what both images then have in common, the rest is the peak on a grid of 1/100 pixel around zero, as in
     Guizar-Sicairos, Thurman and Fienup 2008 (https://doi.org/10.1364/OL.33.000156). Blind to gain and offset.
-    Displacements up to about a quarter of a side can be found.
+    Displacements up to about a quarter of a side can be found. Own code, because scikit-image's
+    ``phase_cross_correlation`` counts all frequencies alike, also those that aliasing has filled.
 
     Args:
         reference: (H, W), 16 pixels or more to a side.

@@ -2,6 +2,9 @@
 
 One loop in one thread. Of large scenes, which several workers share, only a few are under way at once, since all their
 parts lie on disk until they are joined; parts go before new scenes, and joining before parts.
+
+Ray Data and ``ray.util.ActorPool`` hand out tasks too, but neither repeats a scene by what it failed of, nor divides a
+large one among workers, nor tells whose death it was; the ledger needs all three.
 """
 
 import time
