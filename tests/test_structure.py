@@ -13,9 +13,9 @@ from trainables.version import __version__
 
 ROOT = Path(__file__).parents[1]
 MAY_NOT_IMPORT = {
-    "trainables": {"search_spaces", "orchestrator", "ray", "optuna", "tests"},
-    "search_spaces": {"orchestrator", "ray", "optuna", "tests"},
-    "orchestrator": {"tests"},
+    "trainables": {"search_spaces", "orchestrator", "ray", "optuna", "tests", "benchmarks"},
+    "search_spaces": {"orchestrator", "ray", "optuna", "tests", "benchmarks"},
+    "orchestrator": {"tests", "benchmarks"},
 }
 ROOMS = {
     "orchestrator": [

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.transfer.arms import LR_ALONE, MODEL, Candidate
 from orchestrator.data.shards import read_split
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import fingerprint
@@ -25,7 +26,6 @@ from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psn
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import SHARES, interpolated
 from trainables.version import __version__
-from transfer.arms import LR_ALONE, MODEL, Candidate
 
 Row = dict[str, Any]
 

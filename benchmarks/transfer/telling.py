@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.transfer.arms import FROM_INPUT, FROM_OUTPUT, INTERPOLATED, REGULARIZERS, ZERO_SHOT
 from orchestrator.foundation.statistics import Interval
-from transfer.arms import FROM_INPUT, FROM_OUTPUT, INTERPOLATED, REGULARIZERS, ZERO_SHOT
 
 Json = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """The figures that describe the code, on a tree small enough to count by hand."""
 
-import house
 import pytest
+
+from benchmarks.code import house
 
 CODE = '''
 from typing import Any

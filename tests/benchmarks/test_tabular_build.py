@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-import tabular_build
 import torch
-from tabular.grid import grid_of, parts_of
-from tabular.rows import finish_row
-from tabular.table import domain_tables, read_table
 
+from benchmarks.search.tabular import build as build_script
+from benchmarks.search.tabular.grid import grid_of, parts_of
+from benchmarks.search.tabular.rows import finish_row
+from benchmarks.search.tabular.table import domain_tables, read_table
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.storage import Storage
 from search_spaces import find_space
@@ -23,7 +23,7 @@ from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
-SCRIPT = Path(tabular_build.__file__)
+ROOT = Path(__file__).parents[2]
 TINY = (
     "--domains satellite --scenes file --few-scenes 2 --rates 2 --lambdas 3 --depths 2 --steps 2 --batch 1 --lr-patch 8"
 )
@@ -53,9 +53,9 @@ def build(monkeypatch, *arguments, finish=finish_row):
             trained.append(task.place.uri)
             done(row, number)
 
-    monkeypatch.setattr(tabular_build, "finish_all", finish_all)
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    tabular_build.main()
+    monkeypatch.setattr(build_script, "finish_all", finish_all)
+    monkeypatch.setattr(sys, "argv", ["build", *map(str, arguments)])
+    build_script.main()
     return trained
 
 
@@ -83,7 +83,7 @@ def test_a_killed_build_goes_on_and_ends_like_an_unbroken_one(tmp_path, argument
     kept = Path(seen[0].path)
     before = kept.stat().st_mtime_ns
     files = {path.name for path in (whole / "rows" / "satellite").iterdir()}
-    monkeypatch.setattr(tabular_build, "_spread_out", lambda tasks, n: [t for t in tasks if t.place.uri[-21:] in files])
+    monkeypatch.setattr(build_script, "_spread_out", lambda tasks, n: [t for t in tasks if t.place.uri[-21:] in files])
     assert len(build(monkeypatch, *arguments, "--out", broken, "--limit", 3)) == 2
     assert kept.stat().st_mtime_ns == before
 
@@ -132,8 +132,7 @@ def test_a_set_that_has_no_more_scenes_is_left_out_and_said(tmp_path, arguments,
 
 
 def test_a_diverged_row_scores_below_bicubic_as_in_a_search(tmp_path, arguments, monkeypatch):
-    from tabular import rows
-
+    from benchmarks.search.tabular import rows
     from trainables.errors import DivergedError
 
     def diverge(job, configuration, seed, tell):
@@ -181,8 +180,17 @@ def test_wrong_settings_get_one_clear_sentence(tmp_path, arguments, monkeypatch,
 
 @pytest.mark.kill
 def test_a_build_on_ray_that_is_killed_goes_on(tmp_path, arguments):
-    command = [sys.executable, str(SCRIPT), *arguments, "--out", str(tmp_path), "--cpus", "2"]
-    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.search.tabular.build",
+        *arguments,
+        "--out",
+        str(tmp_path),
+        "--cpus",
+        "2",
+    ]
+    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     deadline = time.monotonic() + 300
     rows = tmp_path / "rows" / "satellite"
     while not (rows.exists() and list(rows.glob("*.json"))):
@@ -191,7 +199,7 @@ def test_a_build_on_ray_that_is_killed_goes_on(tmp_path, arguments):
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     kept = {path: path.read_bytes() for path in rows.glob("*.json")}
-    again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, cwd=ROOT)
     _, facts = told(tmp_path)
     assert facts["rows"] == facts["rows_wanted"] == 2 * 3 * 2 + 2 * 3 + 3
     assert int(again.stdout.split(" rows, ")[1].split()[0]) >= len(kept) > 0

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import pytest
-import tabular_replay
 from optuna.trial import TrialState
-from tabular.judging import (
+
+from benchmarks.search.tabular import replay as replay_script
+from benchmarks.search.tabular.judging import (
     DEFAULT,
     data_budgets,
     expected_random_regret,
@@ -18,10 +19,9 @@ from tabular.judging import (
     seed_noise,
     stopping_effects,
 )
-from tabular.policies import STARTS, Policy, Trace, replay
-from tabular.table import domain_tables, read_advice, read_table, write_table
-from tabular.telling import describe
-
+from benchmarks.search.tabular.policies import STARTS, Policy, Trace, replay
+from benchmarks.search.tabular.table import domain_tables, read_advice, read_table, write_table
+from benchmarks.search.tabular.telling import describe
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.early_stopping import Stopping
@@ -260,12 +260,12 @@ def test_a_whole_replay_writes_what_it_measured(tmp_path):
     options = SimpleNamespace(
         table=str(tmp_path / "table.parquet"), samplers=["tpe", "random"], seeds=2, trials=8, jobs=1
     )
-    assert {policy.starts for policy in tabular_replay.policies(["gp"], advised=False)} == {"none", "space", "siblings"}
-    assert tabular_replay.policies(["gp"], advised=True)[0] == DEFAULT
+    assert {policy.starts for policy in replay_script.policies(["gp"], advised=False)} == {"none", "space", "siblings"}
+    assert replay_script.policies(["gp"], advised=True)[0] == DEFAULT
     points = [{"learning_rate": 8e-4, "lambda_": 0.0, "frozen_depth": 0}]
     advice = {"domains": {name: {"advice": {"points": points}} for name in domains}}
     Storage.at(str(tmp_path / "advice.json")).write_json(advice)
-    told = tabular_replay.judge(options)
+    told = replay_script.judge(options)
     kinds = {(each["sampler"], each["starts"]) for each in told["policies"]}
     assert kinds == {(sampler, starts) for sampler in ("tpe", "random") for starts in STARTS}
     for each in told["policies"]:

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-import transfer_methods
-from transfer import runs
-from transfer.arms import (
+
+from benchmarks.transfer import methods, runs
+from benchmarks.transfer.arms import (
     COST,
     FROM_OUTPUT,
     INTERPOLATED,
@@ -18,7 +18,6 @@ from transfer.arms import (
     second,
     steps_of_model_transfer,
 )
-
 from orchestrator.data import source_images
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
@@ -59,8 +58,8 @@ def compare(arguments, tmp_path, monkeypatch):
     def run(*further):
         trained.clear()
         places = ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
-        monkeypatch.setattr(sys, "argv", ["transfer_methods.py", *arguments, *places, *further])
-        transfer_methods.main()
+        monkeypatch.setattr(sys, "argv", ["methods", *arguments, *places, *further])
+        methods.main()
         return list(trained)
 
     return run

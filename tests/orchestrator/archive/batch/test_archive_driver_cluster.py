@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import rasterio
 import ray
-import scene_files
 import tiny_models
 
+from benchmarks.archive import scene_files
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive

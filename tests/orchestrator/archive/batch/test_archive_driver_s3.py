@@ -7,9 +7,9 @@ from typing import Any
 
 import boto3
 import pytest
-import scene_files
 import tiny_models
 
+from benchmarks.archive import scene_files
 from orchestrator.archive.batch.commit import abort_uploads
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
 from orchestrator.archive.batch.ledger import Ledger, read_events

@@ -1,0 +1,1 @@
+"""What this project's figures come from; README.md has the list."""

@@ -1,0 +1,1 @@
+"""Archives: one scene, many scenes, kills."""

@@ -1,0 +1,280 @@
+"""What one scene of an archive costs: model and the rest of the path, speed and memory.
+
+    python -m benchmarks.archive.scene --size 1024                # all parts, LR sides of 1024 pixels
+    python -m benchmarks.archive.scene --part memory --size 5000 20000
+
+Each row is a process of its own with one thread. CPU time is that of the process from opening the scene to the verified
+output, the comparison with the source included, imports and loading left out, so that other work on the machine counts
+little. MP are output pixels, all bands together. The scene is a mosaic of generated satellite images, DEFLATE, internal
+tiles of 512.
+
+- path: a network that only repeats pixels (halo 18, like base-x4), and base-x4, whose output is harder to compress; the
+  network's own CPU time is taken off.
+- share: base-x4, and large, untrained, with nine times its operations; the share of CPU time inside them.
+- memory: peak resident memory by scene size, with the repeating network.
+- loop: the same weights in a plain PyTorch loop over tiles (whole scene in memory, zero-padded tiles that overlap by
+  10 pixels, one uncompressed GeoTIFF without overviews), and in OpenCV's cv2.dnn where onnx can export them.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.common.arguments import add_out, command, make_parser
+from benchmarks.common.environment import environment
+from benchmarks.common.results import ONE_THREAD, today, write_results
+from orchestrator.archive.batch.worker import Witness
+from orchestrator.archive.scene.reader import gdal
+from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSettings
+from orchestrator.archive.scene.upscale import load_model, upscale_scene
+from orchestrator.foundation.model_store import FoundModel, find_model, write_model
+from orchestrator.foundation.storage import Storage
+from trainables.network import packaged as pretrained
+from trainables.network.network import SuperResolutionNet, preset
+from trainables.samples import write_samples
+
+SCALE, TILE, OVERLAP = 4, 512, 10
+KINDS = {"RGB uint8": ("uint8", 3, (0.0, 255.0)), "4 bands uint16": ("uint16", 4, (0.0, 10000.0))}
+Json = dict[str, Any]
+
+
+def make_scene(path: Path, side: int, kind: str) -> Path:
+    """A mosaic of generated images, turned and mirrored, written row by row."""
+    dtype, bands, _ = KINDS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        write_samples(Path(folder), "satellite", 4, 1, 0, (512, 512))
+        images = [np.array(Image.open(file).convert("RGB")) for file in sorted(Path(folder).rglob("*.png"))]
+    rng, step = np.random.default_rng(0), images[0].shape[0]
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": bands, "dtype": dtype, "tiled": True}
+    profile |= {"blockxsize": 512, "blockysize": 512, "compress": "deflate", "predictor": 2, "bigtiff": "if_safer"}
+    profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}
+    colours = "rgb" if bands == 3 else "minisblack"
+    with gdal(GDAL_NUM_THREADS=2), rasterio.open(path, "w", photometric=colours, **profile) as target:
+        for row in range(0, side, step):
+            turned = [np.rot90(images[rng.integers(len(images))], rng.integers(4)) for _ in range(0, side, step)]
+            strip = np.moveaxis(np.concatenate(turned, 1), -1, 0)[:, : side - row, :side]
+            if dtype == "uint16":
+                strip = np.concatenate([strip, strip[:1] // 2 + strip[1:2] // 2])
+                strip = (strip * 14.0 + 300 + rng.normal(0, 12, strip.shape)).clip(1, 10000).astype(np.uint16)
+            target.write(strip, window=rasterio.windows.Window(0, row, *strip.shape[:0:-1]))
+    return path
+
+
+def repeat(lr: Tensor) -> Tensor:
+    """A network that costs next to nothing."""
+    return lr.repeat_interleave(SCALE, -1).repeat_interleave(SCALE, -2)
+
+
+def ours(scene: Path, folder: Path, options: Json) -> Json:
+    """CPU seconds in the network and beside it."""
+    precision = options.get("precision", "float32")
+    normalisation = KINDS[options["kind"]][2]
+    settings = SceneSettings(precision=precision, memory_mb=options.get("memory_mb", 1024), normalisation=normalisation)
+    named = options["network"] if options["network"] != "repeat" else "base-x4"
+    model = load_model(untrained(folder / "model") if named == "large" else find_model(named), settings)
+    inside = [0.0]
+    run = repeat if options["network"] == "repeat" else model.net.run
+
+    def timed(lr: Tensor) -> Tensor:
+        start = time.process_time()
+        hr = run(lr)
+        inside[0] += time.process_time() - start
+        return hr
+
+    model = LoadedModel(model.facts, replace(model.net, run=timed), model.bytes_per_pixel)
+    before, cpu, wall = resident(), time.process_time(), time.perf_counter()
+    witness, source = Witness(SCALE), Provenance(item_id="x", source="x")
+    out = upscale_scene(scene, folder / "out.tif", folder, model, settings, source, witness)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {
+        "network_cpu_s": inside[0],
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "before_mb": before,
+        "megapixels": out.width * out.height / 1e6,
+        "seconds": out.seconds,
+        "tile": out.tile,
+        "output_mb": out.size / 1e6,
+    }
+
+
+def untrained(folder: Path) -> FoundModel:
+    """The preset `large` as it is before training, but for a head that is not zero."""
+    torch.manual_seed(0)
+    net = SuperResolutionNet(preset("large", SCALE))
+    for parameter in net.generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.01)
+    write_model(Storage.at(str(folder)), net, {"name": "large", "data_licence": "none"})
+    return find_model(str(folder))
+
+
+def plain_loop(scene: Path, folder: Path, options: Json) -> Json:
+    """What one writes in ten minutes."""
+    net, _ = pretrained.load("base-x4")
+    upscale: Callable[[np.ndarray], np.ndarray] = lambda lr: net(torch.from_numpy(lr)).numpy()  # noqa: E731
+    if options["network"] == "cv2":
+        import cv2  # of the extra `bench`
+
+        cv2.setNumThreads(1)
+        file = folder / "net.onnx"
+        side = TILE + 2 * OVERLAP
+        # Antialiased bicubic is no operator of ONNX: the residual stays with torch, which does it in a moment.
+        detail = torch.nn.Sequential(net.features, net.generator)
+        torch.onnx.export(detail, (torch.zeros(1, 3, side, side),), str(file), dynamo=False)
+        run = cv2.dnn.readNetFromONNX(str(file))
+
+        def upscale(lr: np.ndarray) -> np.ndarray:
+            run.setInput(lr)
+            tensor = torch.from_numpy(lr)
+            base = functional.interpolate(tensor, scale_factor=SCALE, mode="bicubic", antialias=True)
+            found: np.ndarray = run.forward() + base.numpy()
+            return found
+
+    before, cpu, wall = resident(), time.process_time(), time.perf_counter()
+    with rasterio.open(scene) as source:
+        lr = source.read().astype(np.float32) / 255
+        profile = source.profile
+    bands, height, width = lr.shape
+    out = np.zeros((bands, height * SCALE, width * SCALE), np.uint8)
+    padded = np.pad(lr, ((0, 0), (OVERLAP, OVERLAP + TILE), (OVERLAP, OVERLAP + TILE)))
+    with torch.inference_mode():
+        for row in range(0, height, TILE):
+            for column in range(0, width, TILE):
+                window = padded[:, row : row + TILE + 2 * OVERLAP, column : column + TILE + 2 * OVERLAP]
+                hr = upscale(np.ascontiguousarray(window)[None])[0]
+                hr = hr[:, OVERLAP * SCALE : -OVERLAP * SCALE, OVERLAP * SCALE : -OVERLAP * SCALE]
+                place = out[:, row * SCALE : (row + TILE) * SCALE, column * SCALE : (column + TILE) * SCALE]
+                place[:] = (hr.clip(0, 1) * 255).round()[:, : place.shape[1], : place.shape[2]]
+    transform = profile["transform"] * rasterio.Affine.scale(1 / SCALE)
+    profile |= {"width": width * SCALE, "height": height * SCALE, "transform": transform, "compress": None}
+    profile.pop("predictor", None)
+    with rasterio.open(folder / "out.tif", "w", **profile) as target:
+        target.write(out)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    size = (folder / "out.tif").stat().st_size / 1e6
+    return {"cpu_s": cpu, "wall_s": wall, "before_mb": before, "megapixels": out[0].size / 1e6, "output_mb": size}
+
+
+def resident() -> float:
+    """Resident memory now, in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+
+def measured_here(options: Json) -> Json:
+    torch.set_num_threads(1)
+    function = plain_loop if options["network"] in ("plain", "cv2") else ours
+    with tempfile.TemporaryDirectory(dir=options["scratch"]) as folder:
+        told = function(Path(options["scene"]), Path(folder), options)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return options | told | {"peak_mb": peak}
+
+
+def measured(options: Json) -> Json:
+    """Runs one row in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.archive.scene", "--measure", json.dumps(options)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    told: Json = json.loads(done.stdout.splitlines()[-1])
+    print(
+        {name: value for name, value in told.items() if name not in ("scene", "scratch")}, file=sys.stderr, flush=True
+    )
+    return told
+
+
+def rows_of(part: str, scenes: dict[tuple[str, int], Path], sizes: list[int], scratch: Path) -> list[Json]:
+    def row(kind: str, side: int, network: str, **options: Any) -> Json:
+        scene = str(scenes[kind, side])
+        return measured(
+            {"kind": kind, "side": side, "network": network, "scene": scene, "scratch": str(scratch)} | options
+        )
+
+    rgb, side = next(iter(KINDS)), sizes[-1]
+    if part == "path":
+        return [row(kind, side, network) for network in ("repeat", "base-x4") for kind in KINDS]
+    if part == "memory":
+        return [row(rgb, each, "repeat") for each in sizes]
+    if part == "share":
+        ways = itertools.product(("base-x4", "large"), ("float32", "bfloat16"))
+        return [row(rgb, sizes[0], network, precision=precision) for network, precision in ways]
+    arms = ["plain", *(["cv2"] if _opencv() else [])]
+    return [row(rgb, sizes[0], "base-x4"), *(row(rgb, sizes[0], arm) for arm in arms)]
+
+
+def _opencv() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("cv2", "onnx"))
+
+
+def table(part: str, rows: list[Json]) -> list[str]:
+    lines = [
+        f"## {part}",
+        "",
+        "| scene | LR side | network | CPU s | of it in the network | MP/s per core | beside the network | "
+        "before, peak MB | output MB |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        inside = row.get("network_cpu_s")
+        share = "" if inside is None else f"{100 * inside / row['cpu_s']:.1f} %"
+        beside = "" if inside is None else f"{row['megapixels'] / (row['cpu_s'] - inside):.1f}"
+        network = f"{row['network']} {row.get('precision', '')}".strip()
+        lines.append(
+            f"| {row['kind']} | {row['side']} | {network} | {row['cpu_s']:.1f} | {share} | "
+            f"{row['megapixels'] / row['cpu_s']:.2f} | {beside} | {row['before_mb']:.0f}, {row['peak_mb']:.0f} | "
+            f"{row['output_mb']:.0f} |"
+        )
+    if part == "loop" and not _opencv():
+        lines += ["", "cv2.dnn was left out: it, or onnx, which torch needs to export the weights, is not installed."]
+    return [*lines, ""]
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parts = ("path", "share", "memory", "loop")
+    parser.add_argument("--part", choices=parts, action="append", help="all by default")
+    parser.add_argument("--size", type=int, nargs="+", default=[1024], help="LR sides; network parts take the first")
+    parser.add_argument("--scratch", type=Path, help="folder on local disk for scenes and outputs")
+    add_out(parser)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measured_here(json.loads(options.measure))))
+        return
+    told: Json = {"date": today(), "environment": environment()}
+    told["command"] = command("archive.scene")
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        wanted = [(kind, side) for kind in KINDS for side in options.size]
+        scenes = {
+            (kind, side): make_scene(Path(folder) / f"{place}.tif", side, kind)
+            for place, (kind, side) in enumerate(wanted)
+            if kind == next(iter(KINDS)) or "path" in (options.part or parts)
+        }
+        told["parts"] = {p: rows_of(p, scenes, options.size, Path(folder)) for p in options.part or parts}
+    for rows in told["parts"].values():
+        for row in rows:
+            del row["scene"], row["scratch"]
+    lines = [f"# One scene of an archive, {told['date']}", "", f"Command: `{told['command']}`", ""]
+    lines += [*(f"- {name}: {value}" for name, value in told["environment"].items()), ""]
+    for part, rows in told["parts"].items():
+        lines += table(part, rows)
+    write_results(options.out, "archive-scene", ONE_THREAD, data=told, page="\n".join(lines))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models: source models, architectures, published networks and classical methods beside them."""

@@ -1,0 +1,1 @@
+"""Whole experiments through the command line."""

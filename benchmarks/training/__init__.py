@@ -1,0 +1,1 @@
+"""Training: steps, loaders, growth with the data, one GPU."""
