@@ -1,6 +1,11 @@
-"""What may vary: one file per target domain, each holding one :class:`~search_spaces.space.TransferSpace`."""
+"""What may vary: one file per target domain, each holding one :class:`~search_spaces.space.TransferSpace`.
+
+What a domain is made of, also one in a package of its own, is imported from here.
+"""
 
 from search_spaces.registry import find_space, known_spaces
 from search_spaces.space import TransferSpace, check_domain
+from trainables.degradation import Degradation
+from trainables.loops.finetune import TransferConfiguration
 
-__all__ = ["TransferSpace", "check_domain", "find_space", "known_spaces"]
+__all__ = ["Degradation", "TransferConfiguration", "TransferSpace", "check_domain", "find_space", "known_spaces"]

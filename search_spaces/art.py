@@ -1,8 +1,6 @@
 """Paintings: a scan's mild blur and JPEG compression."""
 
-from search_spaces.space import TransferSpace
-from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
+from search_spaces import Degradation, TransferConfiguration, TransferSpace
 
 SPACE = TransferSpace(
     id="art-v2",

@@ -5,9 +5,7 @@ power spectrum is an apodised ramp (Riederer, Pelc and Chesler 1978). The dose r
 photons per detector pixel (arXiv 1910.01113) to a full-dose scan's. The window of 1500 HU is the usual one for lungs.
 """
 
-from search_spaces.space import TransferSpace
-from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
+from search_spaces import Degradation, TransferConfiguration, TransferSpace
 
 SPACE = TransferSpace(
     id="ct-v1",

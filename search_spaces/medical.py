@@ -4,9 +4,7 @@ Cropping k-space is how low-resolution magnetic-resonance images are simulated (
 magnitude of complex Gaussian noise is Rician (Gudbjartsson and Patz 1995).
 """
 
-from search_spaces.space import TransferSpace
-from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
+from search_spaces import Degradation, TransferConfiguration, TransferSpace
 
 SPACE = TransferSpace(
     id="medical-v1",

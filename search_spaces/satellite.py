@@ -4,9 +4,7 @@ The MTF is the whole sensor's, aperture included, at the LR grid's Nyquist frequ
 grows with the signal, and each band has its own: at full scale a signal-to-noise ratio of 30 to 185.
 """
 
-from search_spaces.space import TransferSpace
-from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
+from search_spaces import Degradation, TransferConfiguration, TransferSpace
 
 SPACE = TransferSpace(
     id="satellite-v2",

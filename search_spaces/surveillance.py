@@ -1,8 +1,6 @@
 """Surveillance images: lens blur, sensor noise, and one of two codecs: JPEG, or a key frame of H.264."""
 
-from search_spaces.space import TransferSpace
-from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
+from search_spaces import Degradation, TransferConfiguration, TransferSpace
 
 SPACE = TransferSpace(
     id="surveillance-v2",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from orchestrator.cli.init_command import init
 from orchestrator.cli.model_commands import adapt, evaluate
 from orchestrator.cli.options import AsJson
 from orchestrator.cli.output import (
@@ -168,6 +169,7 @@ app.command(epilog="Example: rayscale upscale s3://my-bucket/scenes s3://my-buck
 app.command(epilog="Example: rayscale evaluate --model base-x4 --images Set5 --images Set14")(evaluate)
 app.command(epilog="Example: rayscale adapt camera-frames models/camera --model base-x4 --space surveillance")(adapt)
 app.command(epilog="Example: rayscale verify runs/four-domains")(verify)
+app.command(epilog="Example: rayscale init")(init)
 
 
 @app.command(epilog="Example: rayscale analyze --model base-x4 --images tiles --space satellite-v2")

@@ -5,7 +5,6 @@ processes at once as would run side by side, because cores that share their cach
 """
 
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ import torch
 from orchestrator.data.image_sets import Skipped, SourceFile, read_image
 from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
 from orchestrator.experiment.settings import Experiment
+from orchestrator.foundation.usable_cpus import usable_cpus
 from trainables.images.patch_pool import Pixels
 from trainables.inference.speed import processor
 
@@ -67,7 +67,7 @@ def measure(
         name: DomainTask(experiment.space(name).degradation, experiment.frozen_depths(name)[1], images[name])
         for name in experiment.targets
     }
-    search, cores = experiment.search, len(os.sched_getaffinity(0))
+    search, cores = experiment.search, usable_cpus()
     on_gpu = search.gpus_per_trial > 0 and torch.cuda.is_available()
     threads = max(1, int(search.cpus_per_trial))
     task = Task(

@@ -1,7 +1,6 @@
 """Gathers what the stages left into the report and writes its files."""
 
 import math
-import os
 import platform
 import shlex
 import tempfile
@@ -16,6 +15,7 @@ from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.stage_record import RECORD, now
 from orchestrator.foundation.statistics import FEWEST_SCENES
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.usable_cpus import usable_cpus
 from orchestrator.report.domain_section import domain_report, split_counts
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceReport
@@ -211,7 +211,7 @@ def _stopping(search: Search) -> str:
 
 def _environment() -> dict[str, str]:
     versions = {name: version(name) for name in _PACKAGES}
-    cpus = f"{len(os.sched_getaffinity(0))} CPUs, {platform.machine()}"
+    cpus = f"{usable_cpus()} CPUs, {platform.machine()}"
     return {"rayscale": __version__, "python": platform.python_version(), **versions, "driver": cpus}
 
 
@@ -226,6 +226,7 @@ def _stage_seconds(experiment: Experiment) -> dict[str, float]:
 def _next_commands(experiment: Experiment, domains: dict[str, DomainReport]) -> list[str]:
     if experiment.generated_samples:
         return [
+            "rayscale init",
             "rayscale plan experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
             "rayscale run experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
         ]

@@ -15,6 +15,7 @@ import torch
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
+from orchestrator.foundation.usable_cpus import usable_cpus
 from orchestrator.runtime.own_ray import kept_private, make_folder, remove_folder, without_user
 from orchestrator.runtime.stop_signals import handlers_kept
 from trainables.errors import RunError, reason_of
@@ -44,7 +45,7 @@ _FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFA
 def local_resources(cluster: Cluster) -> Resources:
     """What a Ray of our own will have on this machine, without starting it."""
     gpus = torch.cuda.device_count()
-    return Resources(cluster.cpus or len(os.sched_getaffinity(0)), gpus, gpus)
+    return Resources(cluster.cpus or usable_cpus(), gpus, gpus)
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def _start(cluster: Cluster) -> str | None:
     """Starts or joins Ray; gives its folder of logs and sockets on this machine."""
     environment = {name: without_user(os.environ[name]) for name in _FORWARDED if name in os.environ} | _QUIET
     # Drivers and helpers of several stages at once are no leak; Ray warns about them from four times this number.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or os.cpu_count() or 1)))
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or usable_cpus())))
     try:
         with handlers_kept():
             context = _init(cluster, environment)
