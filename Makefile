@@ -36,7 +36,7 @@ fuzz: $(VENV)/installed-dev ## damaged inputs for every parser (20 minutes)
 
 mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard data (half an hour)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,mutants]'
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py
 
 lint: $(VENV)/installed-dev ## ruff and strict mypy
 	$(BIN)/ruff check .

@@ -1,11 +1,11 @@
 """Mutation testing: a seeded sample of the mutants of the modules that guard data, and which of them survive.
 
-    python benchmarks/mutants.py --seed 0 --count 300
+    python tests/mutants/run.py --seed 0 --count 300
 
 mutmut (configured in pyproject.toml) changes one operator, constant or argument of a function at a time and runs the
 unit tests that reach it; a mutant that no test notices survives. Mutants that change the wording of a sentence alone
 are left out of the sample. Survivors that change nothing that anybody can observe are listed in
-``mutants_equivalent.json``, their diff with the reason, and do not count.
+``equivalent.json``, their diff with the reason, and do not count.
 
 mutmut does not change functions with a decorator other than ``staticmethod`` and ``classmethod``, nor constants of a
 module.
@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parents[1] / "benchmarks" / "results"
 MUTMUT = [str(Path(sys.executable).with_name("mutmut"))]
 FIRST = "trainables.inference.tiling.x_cut__mutmut_1"
 """Any mutant: running it alone makes mutmut write all of them."""
@@ -107,7 +108,7 @@ def table(seed: int, chosen: dict[str, list[str]], equivalent: dict[str, str]) -
             f"# Mutants, seed {seed}",
             "",
             f"{datetime.now(UTC).date()}, {versions}, {os.cpu_count()} CPUs: "
-            f"`python benchmarks/mutants.py --seed {seed} --count {total}`, from {len(codes)} mutants in all.",
+            f"`python tests/mutants/run.py --seed {seed} --count {total}`, from {len(codes)} mutants in all.",
             "",
             f"**{dead} of {total - alike} non-equivalent mutants killed, {100 * dead / max(total - alike, 1):.1f} %.**",
             "",
@@ -128,9 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    equivalent = json.loads((HERE / "mutants_equivalent.json").read_text(encoding="utf-8"))
+    equivalent = json.loads((HERE / "equivalent.json").read_text(encoding="utf-8"))
     print(mutmut("run", FIRST)[-300:])
     chosen = sample(options.seed, options.count)
     print(f"{len(chosen)} mutants of {len(results())}")
