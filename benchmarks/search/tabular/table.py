@@ -68,14 +68,16 @@ def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
     try:
         table = pq.read_table(io.BytesIO(place.read_bytes()))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise UsageError(f"There is no table '{place.uri}'; build one with benchmarks/build.py.") from None
+        raise UsageError(
+            f"There is no table '{place.uri}'; build one with benchmarks/search/tabular/build.py."
+        ) from None
     except (pa.ArrowInvalid, OSError) as error:
         raise UsageError(f"'{place.uri}' is not a whole Parquet file: {str(error).splitlines()[0]}") from None
     facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     if facts.get("format") != FORMAT:
         raise UsageError(
             f"'{place.uri}' is no table of transfer configurations in format {FORMAT}; build one with "
-            "benchmarks/build.py."
+            "benchmarks/search/tabular/build.py."
         )
     return table.to_pylist(), facts
 
