@@ -5,8 +5,9 @@ compared as :mod:`orchestrator.apply.scene_scores` says: all its files are TIFFs
 what plain images do not, or a setting for scenes is given.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -64,6 +65,7 @@ def evaluate_model(
     normalisation: Normalisation = "auto",
     band_map: BandMap = "auto",
     lpips: bool = False,
+    tell: Callable[[int, int], None] = lambda _, __: None,
 ) -> dict[str, Any]:
     """Degrades, upscales and compares every image of every set.
 
@@ -78,6 +80,7 @@ def evaluate_model(
         normalisation: Of scenes, as for archives.
         band_map: Of scenes, as for archives.
         lpips: Whether plain images are also compared by LPIPS.
+        tell: Called with the images done and the images of all sets.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
@@ -105,11 +108,18 @@ def evaluate_model(
     loaded = as_models(load_model(found, settings), plain, ensemble) if any(one.scenes for one in sets) else {}
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
 
+    total, number = sum(len(one.paths) for one in sets), count(1)
+
+    def each_path(one: _Set) -> Iterator[str]:
+        for path in one.paths:
+            yield path
+            tell(next(number), total)
+
     def evaluate(one: _Set) -> dict[str, Any]:
         if one.scenes or isinstance(one.lr, Storage):
-            result = evaluate_scenes(one.name, one.place, one.paths, one.lr, loaded, settings)
+            result = evaluate_scenes(one.name, one.place, each_path(one), one.lr, loaded, settings)
         else:
-            result = _evaluate_set(one.name, one.place, one.paths, upscalers, one.lr, net.scale, perceived)
+            result = _evaluate_set(one.name, one.place, each_path(one), upscalers, one.lr, net.scale, perceived)
         result["skipped"] += [asdict(each) for each in one.skipped]
         return result | {"passed_over": one.listing.report()}
 
@@ -158,7 +168,7 @@ def _sets(images: Sequence[str], lr: Sequence[Storage | Degradation], asked: boo
 def _evaluate_set(
     name: str,
     place: Storage,
-    files: list[str],
+    files: Iterable[str],
     upscalers: dict[str, Upscaler],
     degradation: Degradation,
     scale: int,
@@ -206,7 +216,7 @@ def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:
     return as_stored
 
 
-def _read(place: Storage, files: list[str], least_side: int) -> Iterator[NamedImage | Skipped]:
+def _read(place: Storage, files: Iterable[str], least_side: int) -> Iterator[NamedImage | Skipped]:
     for path in files:
         read = read_image(place, path, least_side)
         yield read if isinstance(read, Skipped) else NamedImage(path, path, read[1].pixels)

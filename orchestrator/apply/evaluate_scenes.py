@@ -1,6 +1,6 @@
 """Scoring upscalers on a set of GeoTIFF scenes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,7 +30,7 @@ def are_scenes(place: Storage, paths: Sequence[str], asked: bool) -> bool:
 def evaluate_scenes(
     name: str,
     place: Storage,
-    paths: Sequence[str],
+    paths: Iterable[str],
     lr: Storage | Degradation,
     models: Mapping[str, LoadedModel],
     settings: SceneSettings,
@@ -54,9 +54,10 @@ def evaluate_scenes(
     """
     scored: list[ScoredScene] = []
     skipped: list[Skipped] = []
-    there = {facts.path for facts in list_images(lr).files} if isinstance(lr, Storage) else set(paths)
+    there = {facts.path for facts in list_images(lr).files} if isinstance(lr, Storage) else None
     for path in paths:
-        one = _scored(path, place, lr, models, settings) if path in there else "no LR file of the same name"
+        missing = there is not None and path not in there
+        one = "no LR file of the same name" if missing else _scored(path, place, lr, models, settings)
         if isinstance(one, ScoredScene) and scored and one.bands != scored[0].bands:
             one = f"{one.bands} bands, where the scenes before have {scored[0].bands}"
         if isinstance(one, ScoredScene):

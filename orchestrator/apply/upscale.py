@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestrator.apply.device import chosen_device
 from orchestrator.apply.existing_outputs import is_whole, replaced_input
 from orchestrator.apply.picture import available_memory, upscale_picture
 from orchestrator.dicom.slice import Normalisation
@@ -26,12 +27,11 @@ from orchestrator.foundation.file_types import DICOM, INPUTS, PICTURES, TIFF
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.foundation.storage import Storage
-from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of, suggestion
+from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.upscale import TILE
 
-DEVICES = ("auto", "cpu", "cuda")
 _JPEG = (".jpg", ".jpeg")
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
@@ -45,7 +45,7 @@ class Settings:
     Attributes:
         tile: Largest side of a tile in LR pixels.
         threads: CPU threads of the network; None for all cores.
-        device: One of :data:`DEVICES`.
+        device: One of :data:`orchestrator.apply.device.DEVICES`.
         overwrite: Whether outputs that are there already are made again.
         ensemble: Whether eight flips and rotations are averaged.
         precision: What convolutions compute in; ``auto`` is float32 for DICOM, whose values are deeper.
@@ -111,7 +111,7 @@ def upscale_images(
     Raises:
         UsageError: If nothing can be started: no model, no image, no place to write to, or a wrong setting.
     """
-    device = _device(settings.device)
+    device = chosen_device(settings.device)
     works, listing = _works(source, target, listing, include, exclude)
     found = find_model(model)
     to_do = works if settings.overwrite else _missing(works, target)
@@ -217,14 +217,6 @@ def _failed(work: _Work, error: Exception) -> _Outcome:
             work.name, failure="too little memory is free for it; cut it into pieces, or save it as GeoTIFF"
         )
     return _Outcome(work.name, failure=reason_of(error))
-
-
-def _device(name: str) -> torch.device:
-    if name not in DEVICES:
-        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, found '{name}'.{suggestion(name, DEVICES)}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device is cuda, but torch finds no usable GPU here; take --device cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _works(

@@ -1,9 +1,8 @@
 """`rayscale upscale`. Exit codes: 0 all done, 1 nothing could run, 2 some failed, 130 interrupted."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, cast
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,9 +10,10 @@ from orchestrator.cli.options import AsJson, Model, PrecisionName, SelfEnsemble
 from orchestrator.cli.output import counter, print_json, print_upscaled
 from trainables.errors import RunError, UsageError
 
+if TYPE_CHECKING:
+    from orchestrator.archive.batch.driver import Progress
+
 _SOME_FAILED = 2
-_PICTURES = (".png", ".jpg", ".jpeg")
-_FILES = (*_PICTURES, ".dcm", ".tif", ".tiff")
 _SCENES, _IMAGES = "Scenes (GeoTIFF, JPEG 2000)", "Plain images (PNG, JPEG)"
 
 
@@ -132,8 +132,10 @@ def upscale(
     failed, 1 nothing could run.
     """
     from orchestrator.apply.upscale import Settings
-    from orchestrator.archive.batch.run import Options
+    from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
+    from orchestrator.archive.batch.options import Options
     from orchestrator.archive.scene.types import SceneSettings
+    from orchestrator.archive.scene.value_range import read_band_map, read_normalisation
 
     try:
         images = Settings(
@@ -142,8 +144,8 @@ def upscale(
         scenes = SceneSettings(
             memory_mb=memory_mb,
             precision=precision,
-            normalisation=cast(Any, _normalisation(normalisation)),
-            band_map=cast(Any, _band_map(band_map)),
+            normalisation=read_normalisation(normalisation),
+            band_map=read_band_map(band_map),
             compression=compression,
             expand_palette=expand_palette,
             labels=labels,
@@ -158,8 +160,9 @@ def upscale(
             scene_timeout=scene_timeout,
             side_by_side=side_by_side,
         )
-        patterns = {"include": include or [], "exclude": exclude or []}
-        told = _upscaled(model, source, target, as_, images, scenes, options, patterns, as_json)
+        patterns = Patterns(include or (), exclude or ())
+        display = _Display(quiet=as_json)
+        told = upscale_inputs(model, source, target, as_, images, scenes, options, display, patterns)
     except UsageError as error:
         raise RunError(str(error)) from None  # whose exit code is 1: 2 says that some failed
     if as_json:
@@ -170,89 +173,26 @@ def upscale(
         raise typer.Exit(_SOME_FAILED)
 
 
-def _upscaled(
-    model: str,
-    source: str,
-    target: str,
-    as_: Any,
-    images: Any,
-    scenes: Any,
-    options: Any,
-    patterns: dict[str, list[str]],
-    quiet: bool,
-) -> dict[str, Any]:
-    """Plain images by themselves, scenes on Ray; a folder may hold both."""
-    from orchestrator.apply.upscale import upscale_images
-    from orchestrator.archive.batch.listing import list_archive
-    from orchestrator.archive.batch.output_lock import only_run
-    from orchestrator.archive.batch.run import upscale_archive
-    from orchestrator.cli.archive_output import print_archive, watching
-    from orchestrator.foundation.storage import Storage
+class _Display:
+    """Shows progress on the terminal, and the result of each kind of inputs unless it is to be quiet."""
 
-    pictures = as_ == "png" or PurePosixPath(target).suffix.lower() in _PICTURES
-    listing = None if pictures else list_archive(source, target, as_, **patterns)
-    told: list[dict[str, Any]] = []
-    one_file = PurePosixPath(target).suffix.lower() in _FILES
-    nothing = nullcontext[Callable[[], None]](lambda: None)
-    with nothing if one_file else only_run(Storage.at(target), options.side_by_side) as check:
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
 
-        def checked(show: Callable[..., None]) -> Callable[..., None]:
-            def report(*progress: Any) -> None:
-                check()
-                show(*progress)
+    def images(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        return counter("upscaled")
 
-            return report
+    def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
+        from orchestrator.cli.archive_output import watching
 
-        if listing is None or not listing.scenes or listing.images:
-            mixed = listing is not None and bool(listing.scenes)
-            with counter("upscaled") as tell:
-                plain = listing.plain if listing is not None and mixed else None
-                told.append(upscale_images(model, source, target, images, checked(tell), plain, **patterns))
-            _unless(quiet, print_upscaled, told[-1])
-        if listing is not None and listing.scenes:
-            if images.ensemble:
-                raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
-            with watching() as show:
-                told.append(upscale_archive(model, listing.scenes, target, scenes, options, checked(show)))
-            if not listing.images:  # else what was found beside the scenes is in the report on images
-                refused = [{"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused]
-                told[-1]["failed"] = [*refused, *told[-1]["failed"]]
-                told[-1]["passed_over"] = listing.plain.report()
-            _unless(quiet, print_archive, told[-1])
-    return _merged(told)
+        return watching()
 
+    def images_done(self, result: dict[str, Any]) -> None:
+        if not self._quiet:
+            print_upscaled(result)
 
-def _unless(quiet: bool, show: Callable[[Any], None], told: Any) -> None:
-    if not quiet:
-        show(told)
+    def scenes_done(self, result: dict[str, Any]) -> None:
+        from orchestrator.cli.archive_output import print_archive
 
-
-def _merged(told: list[dict[str, Any]]) -> dict[str, Any]:
-    """One summary of plain images and scenes; the scenes' own facts come last."""
-    merged: dict[str, Any] = {"stopped": None}
-    for one in told:
-        merged |= one
-    for count in ("written", "skipped", "megapixels", "seconds"):
-        merged[count] = round(sum(one[count] for one in told), 3)
-    for entries in ("failed", "notes"):
-        merged[entries] = [entry for one in told for entry in one[entries]]
-    return merged
-
-
-def _normalisation(told: str) -> str | tuple[float, float]:
-    if told in ("auto", "dtype", "scales"):
-        return told
-    try:
-        low, high = (float(value) for value in told.split(","))
-    except ValueError:
-        raise UsageError(f"--normalisation is auto, dtype, scales or LOW,HIGH, found '{told}'.") from None
-    return low, high
-
-
-def _band_map(told: str) -> str | tuple[tuple[int, ...], ...]:
-    if told in ("auto", "singly"):
-        return told
-    try:
-        return tuple(tuple(int(band) for band in group.split(",")) for group in told.split(";"))
-    except ValueError:
-        raise UsageError(f"--band-map is auto, singly or groups such as 1,2,3;4, found '{told}'.") from None
+        if not self._quiet:
+            print_archive(result)

@@ -1,6 +1,6 @@
 """Reads an experiment file; whatever is wrong becomes one sentence, with a suggestion where a word is misspelt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from trainables.errors import UsageError, suggestion
 from trainables.network.network import check_frozen_depth, preset, shortened
 
 
-def load_experiment(path: Path, overrides: list[str]) -> Experiment:
+def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
     """Reads an experiment file.
 
     Args:
@@ -34,17 +34,22 @@ def load_experiment(path: Path, overrides: list[str]) -> Experiment:
     if not isinstance(content, dict):
         found = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
         raise UsageError(f"'{path}' must hold settings such as `name: ...`, found {found}.")
-    for override in overrides:
-        _override(content, override)
-    return make_experiment(content, str(path))
+    return make_experiment(content, str(path), overrides)
 
 
-def make_experiment(content: dict[str, Any], where: str) -> Experiment:
+def make_experiment(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Experiment:
     """Checks plain settings and what they mean together.
+
+    Args:
+        content: The settings; overrides are written into it.
+        where: Where they come from, for errors.
+        overrides: As of :func:`load_experiment`.
 
     Raises:
         UsageError: If any setting is wrong.
     """
+    for override in overrides:
+        _override(content, override)
     try:
         experiment = Experiment.model_validate(content)
     except ValidationError as error:

@@ -22,6 +22,12 @@ INPUTS = PICTURES | {DICOM}
 ALL_INPUTS = RASTERS | INPUTS
 """What `rayscale upscale` takes."""
 
+PICTURE_OUTPUTS = frozenset({".png", ".jpg", ".jpeg"})
+"""What plain images can be written as, where an output is named by its own path."""
+
+FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
+"""Endings by which an output is a file and no folder."""
+
 As = Literal["auto", "cog", "png"]
 """What inputs become: scenes of :data:`RASTERS` alone, all of them, or none."""
 

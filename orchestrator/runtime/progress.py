@@ -125,7 +125,7 @@ class Display:
         bars = [TextColumn(column) if isinstance(column, str) else column for column in columns]
         tasks: dict[str, Any] = {}
         with Progress(*bars, TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=self.console) as progress:
-            for news in _poll(board, stop, 0.3):
+            for news in poll(board, stop, 0.3):
                 if self._take(news):
                     self._moved = time.monotonic()
                 for task, (done, total, note) in news.items():
@@ -136,7 +136,7 @@ class Display:
 
     def _show_lines(self, board: Any, stop: threading.Event) -> None:
         said: dict[str, tuple[float, tuple[float, float, str]]] = {}
-        for news in _poll(board, stop, 1.0):
+        for news in poll(board, stop, 1.0):
             self._take(news)
             for task, item in news.items():
                 at, before = said.get(task, (0.0, None))
@@ -186,8 +186,8 @@ def _is_part(task: str) -> bool:
     return ": " in task
 
 
-def _poll(board: Any, stop: threading.Event, seconds: float) -> Iterator[News]:
-    """The board's news, again and again; a slow answer is waited for, and a lost one is asked for again."""
+def poll(board: Any, stop: threading.Event, seconds: float) -> Iterator[News]:
+    """Gives the news of a board, again and again; a slow answer is waited for, and a lost one is asked for again."""
     answer, asked, last = None, 0.0, False
     while not last:
         last = stop.wait(seconds)

@@ -17,6 +17,7 @@ from orchestrator.archive.batch.driver import Driver, Progress
 from orchestrator.archive.batch.heartbeat import others_alive
 from orchestrator.archive.batch.ledger import Ledger, Past, read_records
 from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.archive.batch.plan import Recipe, digest, make_plan
 from orchestrator.archive.batch.ray_pool import RayPool, alive_nodes, on_every_node
@@ -41,33 +42,6 @@ from trainables.inference.precision import Precision, resolve
 
 _FORMAT = "archive-1"
 """Changes with what an output's bytes depend on beside model and settings: this package's own way of making it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How an archive is worked through; none of it changes an output.
-
-    Attributes:
-        address: Of a Ray cluster; None for a Ray of our own.
-        cpus: CPUs of our own Ray; None for all.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        scratch: Folder for work in progress on each node; None for one below the outputs, or, where these go to a
-            bucket, the nodes' own temporary folder.
-        overwrite: Whether finished scenes are made again, and files replaced that no ledger knows.
-        retry_failed: Whether scenes that failed for a reason of their own are tried again.
-        scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
-            :func:`orchestrator.archive.batch.ray_pool.time_limit` gives.
-        side_by_side: Whether to work although another run works on the same outputs.
-    """
-
-    address: str | None = None
-    cpus: int | None = None
-    device: str = "auto"
-    scratch: str | None = None
-    overwrite: bool = False
-    retry_failed: bool = False
-    scene_timeout: float | None = None
-    side_by_side: bool = False
 
 
 @dataclass

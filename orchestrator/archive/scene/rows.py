@@ -186,7 +186,7 @@ class Worker:
         bands = list(group)
         low, span = self.norm.low[bands], (self.norm.high - self.norm.low)[bands]
         try:
-            _through(self.model.net, self.model.facts.channels, lr, low, span, out, bands)
+            apply_network(self.model.net, self.model.facts.channels, lr, low, span, out, bands)
         except (RuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
                 raise _OutOfMemoryError from None
@@ -194,7 +194,7 @@ class Worker:
 
 
 @torch.inference_mode()
-def _through(
+def apply_network(
     net: Prepared,
     channels: int,
     lr: NDArray[Any],
@@ -203,6 +203,21 @@ def _through(
     out: NDArray[Any],
     bands: list[int],
 ) -> None:
+    """Upscales one group of bands and writes it in the data type of the output.
+
+    Args:
+        net: The network.
+        channels: How many bands it takes.
+        lr: (c, h + 2R, w + 2R) source values with the halo of R pixels, c being 1 or ``channels``.
+        low: The value of each band that means 0, (c,).
+        span: From there to the value that means 1, (c,).
+        out: (bands, r·h', r·w') with h' ≤ h and w' ≤ w.
+        bands: Positions of the group in ``out``.
+
+    Raises:
+        SceneError: ``verification``, if the network's output is not finite.
+    """
+
     def column(values: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(net.device)[:, None, None]
 

@@ -41,7 +41,7 @@ from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError
 from trainables.inference.allocator import keep_freed_memory
-from trainables.inference.prepare import prepared
+from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.working_memory import LARGEST_TILE, bytes_per_pixel
 
 
@@ -55,6 +55,16 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
     if settings.device == "cpu":
         keep_freed_memory()
     net = prepared(found.net, settings.device, settings.precision)
+    facts = facts_of(found, net)
+    return LoadedModel(facts, net, bytes_per_pixel(net, facts.channels))
+
+
+def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
+    """What scenes need to know of a model.
+
+    Raises:
+        UsageError: If its card's ``value_range`` or ``band_map`` make no sense.
+    """
     card = found.card
     try:
         ranges = {str(dtype): (float(low), float(high)) for dtype, (low, high) in card.get("value_range", {}).items()}
@@ -64,7 +74,7 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
             f'The card of model "{found.where}" must have a value_range such as {{"uint16": [0, 10000]}} and a '
             'band_map such as {"4": [[1, 2, 3], [4]]}, or none.'
         ) from None
-    facts = ModelFacts(
+    return ModelFacts(
         name=str(card.get("name") or Path(found.where).name),
         digest=str(card["sha256"]),
         scale=net.scale,
@@ -74,7 +84,6 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
         value_range=ranges,
         band_map=maps,
     )
-    return LoadedModel(facts, net, bytes_per_pixel(net, facts.channels))
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class Answers:
 def shown_of(monkeypatch, board, seconds=0.3, terminal=False, display=None):
     monkeypatch.setattr(progress, "ray", board)
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
-    poll = progress._poll
-    monkeypatch.setattr(progress, "_poll", lambda board, stop, _: poll(board, stop, 0.005))
+    poll = progress.poll
+    monkeypatch.setattr(progress, "poll", lambda board, stop, _: poll(board, stop, 0.005))
     out = io.StringIO()
     display = display or Display(Console(file=out, force_terminal=terminal, width=100))
     with display.watching(board):

@@ -176,7 +176,7 @@ def test_scales_of_the_file_give_the_range(tmp_path):
 def test_out_of_memory_halves_the_tiles_and_changes_nothing(tmp_path, monkeypatch):
     source = scenes.write(tmp_path / "in.tif", scenes.pixels(3, 60, 80), photometric="rgb")
     expected = scenes.run(source, tmp_path)
-    through, calls = part._through, []
+    through, calls = part.apply_network, []
 
     def scarce(net, channels, lr, *rest):
         calls.append(lr.shape)
@@ -184,11 +184,11 @@ def test_out_of_memory_halves_the_tiles_and_changes_nothing(tmp_path, monkeypatc
             raise torch.OutOfMemoryError("CUDA out of memory")
         return through(net, channels, lr, *rest)
 
-    monkeypatch.setattr(part, "_through", scarce)
+    monkeypatch.setattr(part, "apply_network", scarce)
     out = scenes.run(source, tmp_path)
     assert out.tile == (30, 40)
     assert out.sha256 == expected.sha256
-    monkeypatch.setattr(part, "_through", lambda *_: np.empty((1 << 62,), np.uint8))
+    monkeypatch.setattr(part, "apply_network", lambda *_: np.empty((1 << 62,), np.uint8))
     with pytest.raises(SceneError) as error:
         scenes.run(source, tmp_path)
     assert error.value.kind == "memory"
@@ -202,7 +202,7 @@ def test_other_errors_of_the_network_are_not_called_memory(tmp_path, monkeypatch
     def broken(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(part, "_through", broken)
+    monkeypatch.setattr(part, "apply_network", broken)
     with pytest.raises(SceneError, match="RuntimeError: shapes") as error:
         scenes.run(source, tmp_path)
     assert error.value.kind == "error"

@@ -1,0 +1,424 @@
+"""The commands as functions of Python: what they return is typed, and they print nothing.
+
+Options have the names and defaults that they have on the command line. What goes wrong is one of
+:mod:`trainables.errors`. Modules are imported by the functions that need them: an array is upscaled without Ray.
+"""
+
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from orchestrator.foundation.task_progress import ProgressCallback, TaskProgress
+from trainables.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.scene.types import BandMap, Labels, Normalisation
+    from orchestrator.estimate.plan import Plan
+    from orchestrator.experiment.settings import Experiment
+    from orchestrator.foundation.file_types import As
+    from orchestrator.foundation.model_store import FoundModel
+    from orchestrator.report.schema import Report
+    from trainables.inference.precision import Precision
+
+__all__ = [
+    "TaskProgress",
+    "adapt",
+    "evaluate",
+    "load_experiment",
+    "load_model",
+    "plan",
+    "read_report",
+    "run",
+    "upscale",
+]
+
+Place = str | os.PathLike[str]
+"""A file, a folder or an ``s3://`` URI; as a model also a packaged name."""
+
+
+def load_experiment(source: Place | Mapping[str, Any], overrides: Sequence[str] = ()) -> "Experiment":
+    """Reads and checks an experiment.
+
+    Args:
+        source: A YAML file, or the settings that it would hold.
+        overrides: Settings that replace the file's, such as ``search.trials=12``.
+
+    Raises:
+        UsageError: If the file or a setting is wrong.
+    """
+    from orchestrator.experiment import load
+
+    if not isinstance(source, Mapping):
+        return load.load_experiment(Path(source), overrides)
+    return load.make_experiment(copy.deepcopy(dict(source)), "the experiment", overrides)
+
+
+def plan(experiment: "Experiment", *, trim: bool = False) -> "Plan":
+    """Estimates what is left of an experiment, as ``rayscale plan`` does.
+
+    Args:
+        experiment: Of :func:`load_experiment`.
+        trim: Whether trials are taken away until the run fits its budget.
+
+    Raises:
+        UsageError: If something is missing, or the run takes more than its budget.
+    """
+    from orchestrator.estimate.budget import check_trim, within_budget
+    from orchestrator.estimate.plan import make_plan
+    from orchestrator.pipeline.preflight import preflight
+
+    check_trim(experiment, trim)
+    inputs = preflight(experiment)
+    return within_budget(experiment, inputs, make_plan(experiment, inputs), trim).plan
+
+
+def run(experiment: "Experiment", *, trim: bool = False, progress: ProgressCallback | None = None) -> "Report":
+    """Runs an experiment to its report, and goes on where an interrupted run was.
+
+    Args:
+        experiment: Of :func:`load_experiment`.
+        trim: Whether trials are taken away until the run fits its budget.
+        progress: Called with each change.
+
+    Raises:
+        UsageError: If something is missing, the budget does not allow it, or another run works on the experiment.
+        PartlyDoneError: If some domains failed; :func:`read_report` reads the report of the others.
+        RunError: If a stage failed for all; what had finished is kept.
+    """
+    from orchestrator.estimate.budget import fit_budget
+    from orchestrator.foundation.run_lock import locked
+    from orchestrator.pipeline.preflight import preflight
+    from orchestrator.pipeline.run import run_experiment
+    from orchestrator.runtime.callback_display import CallbackDisplay
+
+    display = CallbackDisplay(progress or _ignore)
+    inputs = preflight(experiment)
+    with locked(experiment.home, f"Experiment '{experiment.name}' in '{experiment.storage}'") as lock:
+        experiment = fit_budget(experiment, inputs, trim, display.say)
+        run_experiment(experiment, inputs, display, check=lock.check)
+    return read_report(experiment)
+
+
+def read_report(experiment: "Experiment") -> "Report":
+    """Reads the report of a finished experiment.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    from orchestrator.report import build
+
+    if experiment.home.remote:
+        experiment.home.check_readable()
+    return build.read_report(experiment)
+
+
+def load_model(model: Place) -> "FoundModel":
+    """Reads a model.
+
+    Args:
+        model: A packaged name such as ``base-x4``, a folder or an ``s3://`` prefix. A path object is a folder.
+
+    Raises:
+        UsageError: If there is none, or it is damaged.
+    """
+    from orchestrator.foundation.model_store import find_model
+
+    return find_model(_model_name(model))
+
+
+@overload
+def upscale(
+    source: "NDArray[Any]",
+    *,
+    model: "Place | FoundModel",
+    normalisation: "Normalisation" = ...,
+    band_map: "BandMap" = ...,
+    tile: int = ...,
+    self_ensemble: bool = ...,
+    precision: "Precision" = ...,
+    device: str = ...,
+) -> "NDArray[Any]": ...
+
+
+@overload
+def upscale(
+    source: Place,
+    target: Place,
+    *,
+    model: "Place | FoundModel",
+    as_: "As" = ...,
+    include: Sequence[str] = ...,
+    exclude: Sequence[str] = ...,
+    threads: int | None = ...,
+    device: str = ...,
+    precision: "Precision" = ...,
+    overwrite: bool = ...,
+    address: str | None = ...,
+    retry_failed: bool = ...,
+    normalisation: "Normalisation" = ...,
+    band_map: "BandMap" = ...,
+    expand_palette: bool = ...,
+    labels: "Labels" = ...,
+    compression: Literal["zstd", "deflate"] = ...,
+    memory_mb: int = ...,
+    scene_timeout: float | None = ...,
+    side_by_side: bool = ...,
+    scratch: str | None = ...,
+    tile: int = ...,
+    self_ensemble: bool = ...,
+    progress: ProgressCallback | None = ...,
+) -> dict[str, Any]: ...
+
+
+def upscale(
+    source: "NDArray[Any] | Place",
+    target: Place | None = None,
+    *,
+    model: "Place | FoundModel",
+    as_: "As" = "auto",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    threads: int | None = None,
+    device: str = "auto",
+    precision: "Precision" = "auto",
+    overwrite: bool = False,
+    address: str | None = None,
+    retry_failed: bool = False,
+    normalisation: "Normalisation" = "auto",
+    band_map: "BandMap" = "auto",
+    expand_palette: bool = False,
+    labels: "Labels" = "auto",
+    compression: Literal["zstd", "deflate"] = "zstd",
+    memory_mb: int = 1024,
+    scene_timeout: float | None = None,
+    side_by_side: bool = False,
+    scratch: str | None = None,
+    tile: int = 256,
+    self_ensemble: bool = False,
+    progress: ProgressCallback | None = None,
+) -> "NDArray[Any] | dict[str, Any]":
+    """Upscales an array in memory, or the files of a place as ``rayscale upscale`` does.
+
+    Args:
+        source: An array (H, W) or (H, W, C) of uint8, uint16, int16, float32 or float64; or a file, a folder, an
+            ``s3://`` prefix or a list of scenes.
+        target: Of files: a folder or prefix, for one plain image also a .png or .jpg path.
+        model: A packaged name, a place, or what :func:`load_model` returned.
+        as_: Of files, as ``--as``; all further options of files are those of the command too.
+        include: Patterns of which a path must match one.
+        exclude: Patterns of which a path must match none.
+        threads: CPU cores to work on; all by default.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: What convolutions compute in.
+        overwrite: Whether outputs are made again that exist.
+        address: Address of a Ray cluster for scenes.
+        retry_failed: Whether scenes are tried again that failed before.
+        normalisation: Values that mean 0 and 1 to the network: ``auto``, ``dtype``, ``scales`` or (low, high).
+        band_map: Bands that the network sees together: ``auto``, ``singly`` or groups such as ((1, 2, 3), (4,)).
+        expand_palette: Whether palettes of scenes are turned into colours.
+        labels: What becomes of scenes of classes.
+        compression: Of Cloud-Optimised GeoTIFFs.
+        memory_mb: Memory of the network for each worker on scenes.
+        scene_timeout: Seconds that a worker may take for a scene.
+        side_by_side: Whether to work beside another run on ``target``.
+        scratch: Folder for work in progress on scenes.
+        tile: Largest side of a tile of images and arrays.
+        self_ensemble: Whether eight flips and rotations are averaged; not for scenes.
+        progress: Of files: called with the files done.
+
+    Returns:
+        Of an array: the array of r·H×r·W pixels, in the shape and data type of ``source``. Of files: the summary that
+        ``rayscale upscale --json`` prints.
+
+    Raises:
+        UsageError: If nothing can be started. A file that cannot be upscaled is in the summary and stops nothing.
+    """
+    import numpy as np
+
+    if isinstance(source, np.ndarray):
+        from orchestrator.apply.array import ArraySettings, upscale_array
+
+        if target is not None:
+            raise UsageError("An array is upscaled to an array: leave out the target.")
+        settings = ArraySettings(
+            normalisation=normalisation,
+            band_map=band_map,
+            tile=tile,
+            ensemble=self_ensemble,
+            precision=precision,
+            device=device,
+        )
+        return upscale_array(source, _loaded(model), settings)
+    if target is None:
+        raise UsageError("Files are upscaled to files: name the target.")
+    from orchestrator.apply.upscale import Settings
+    from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
+    from orchestrator.archive.batch.options import Options
+    from orchestrator.archive.scene.types import SceneSettings
+
+    images = Settings(
+        tile=tile, threads=threads, device=device, precision=precision, overwrite=overwrite, ensemble=self_ensemble
+    )
+    scenes = SceneSettings(
+        memory_mb=memory_mb,
+        precision=precision,
+        normalisation=normalisation,
+        band_map=band_map,
+        compression=compression,
+        expand_palette=expand_palette,
+        labels=labels,
+    )
+    options = Options(
+        address=address,
+        cpus=threads,
+        device=device,
+        scratch=scratch,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        scene_timeout=scene_timeout,
+        side_by_side=side_by_side,
+    )
+    display, patterns = _UpscaleProgress(progress or _ignore), Patterns(include, exclude)
+    name = _model_name(model)
+    return upscale_inputs(name, os.fspath(source), os.fspath(target), as_, images, scenes, options, display, patterns)
+
+
+def evaluate(
+    model: "Place | FoundModel",
+    images: Place | Sequence[Place],
+    *,
+    space: str | None = None,
+    precision: "Precision" = "auto",
+    self_ensemble: bool = False,
+    baselines: bool = False,
+    lr: Place | Sequence[Place] = (),
+    normalisation: "Normalisation" = "auto",
+    band_map: "BandMap" = "auto",
+    lpips: bool = False,
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Scores a model on folders of HR images beside bicubic, as ``rayscale evaluate`` does.
+
+    Args:
+        model: A packaged name, a place, or what :func:`load_model` returned.
+        images: Folders or prefixes of HR images, each a set.
+        space: Search space whose degradation makes the LR images; the model's own by default.
+        precision: What convolutions compute in.
+        self_ensemble: Whether eight flips and rotations are averaged.
+        baselines: Whether bilinear and Lanczos interpolation are scored too.
+        lr: Folders of LR GeoTIFFs, one for each of ``images``; made from HR by default.
+        normalisation: Of GeoTIFFs, as of :func:`upscale`.
+        band_map: Of GeoTIFFs, as of :func:`upscale`.
+        lpips: Whether plain images are compared by LPIPS too.
+        progress: Called with the images done.
+
+    Raises:
+        UsageError: If there is no model or no usable image, or if settings do not go together.
+    """
+    from orchestrator.apply.evaluate import evaluate_model
+
+    return evaluate_model(
+        _model_name(model),
+        _places(images),
+        space,
+        self_ensemble,
+        precision,
+        baselines,
+        _places(lr),
+        normalisation,
+        band_map,
+        lpips,
+        _counted("evaluate", progress),
+    )
+
+
+def adapt(
+    images: Place,
+    out: Place,
+    *,
+    model: "Place | FoundModel",
+    space: str,
+    steps: int = 200,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+    scenes: Literal["file", "folder"] = "file",
+    keep: bool = False,
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Adapts a model to LR images of which no HR is known, as ``rayscale adapt`` does.
+
+    Args:
+        images: Folder or prefix of images as they are to be upscaled.
+        out: Folder or prefix of the adapted model.
+        model: A packaged name, a place, or what :func:`load_model` returned.
+        space: Search space whose degradation the images went through.
+        steps: Optimiser steps.
+        learning_rate: Peak learning rate.
+        seed: Of the patches.
+        scenes: What the scene of an image is.
+        keep: Whether the model is written even if it is no better.
+        progress: Called with the steps done.
+
+    Returns:
+        What the adapted model is worth on held-out images, and whether it was written.
+
+    Raises:
+        UsageError: If there is no model, space or usable image, or a model is at ``out``.
+        DivergedError: If training stops being finite.
+    """
+    from orchestrator.apply.adapt import Settings, adapt_model
+
+    settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
+    return adapt_model(
+        os.fspath(images), os.fspath(out), _model_name(model), space, settings, _counted("adapt", progress)
+    )
+
+
+class _UpscaleProgress:
+    """Progress of both kinds of inputs as that of one task each."""
+
+    def __init__(self, report: ProgressCallback) -> None:
+        self._report = report
+
+    def images(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        return nullcontext(_counted("upscale images", self._report))
+
+    def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
+        report = _counted("upscale scenes", self._report)
+        return nullcontext(lambda progress: report(progress.done, progress.scenes))
+
+    def images_done(self, result: dict[str, Any]) -> None:
+        """Nothing is shown."""
+
+    def scenes_done(self, result: dict[str, Any]) -> None:
+        """Nothing is shown."""
+
+
+def _counted(task: str, progress: ProgressCallback | None) -> Callable[[int, int], None]:
+    report = progress or _ignore
+    return lambda done, total: report(TaskProgress(task, done, total))
+
+
+def _ignore(progress: TaskProgress) -> None:
+    """Progress that nobody asked for."""
+
+
+def _places(named: Place | Sequence[Place]) -> list[str]:
+    return [os.fspath(named)] if isinstance(named, str | os.PathLike) else [os.fspath(each) for each in named]
+
+
+def _model_name(model: "Place | FoundModel") -> str:
+    """What the commands call a model; a path object is a folder, even one that is called as a packaged model is."""
+    if isinstance(model, str):
+        return model
+    return str(Path(model).absolute()) if isinstance(model, os.PathLike) else model.where
+
+
+def _loaded(model: "Place | FoundModel") -> "FoundModel":
+    return load_model(model) if isinstance(model, str | os.PathLike) else model

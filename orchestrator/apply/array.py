@@ -1,0 +1,106 @@
+"""An array in memory upscaled as the same values in a file would be: 8-bit pictures, and scenes of other depths."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.apply.device import chosen_device
+from orchestrator.archive.scene.rows import apply_network
+from orchestrator.archive.scene.types import BandMap, ModelFacts, Normalisation, SceneError, SceneSettings
+from orchestrator.archive.scene.upscale import facts_of
+from orchestrator.archive.scene.value_range import DTYPES, band_groups, normalisation
+from orchestrator.foundation.model_store import FoundModel
+from trainables.errors import RunError, UsageError
+from trainables.inference.precision import Precision
+from trainables.inference.prepare import Prepared, prepared
+from trainables.inference.tiling import Grid, cut
+from trainables.inference.upscale import TILE, self_ensemble, upscale
+
+Array = NDArray[Any]
+_RGB = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySettings:
+    """How an array is upscaled.
+
+    Attributes:
+        normalisation: As of :class:`~orchestrator.archive.scene.types.SceneSettings`.
+        band_map: As of the same; three bands are red, green and blue.
+        tile: Largest side of a tile in LR pixels.
+        ensemble: Whether eight flips and rotations are averaged.
+        precision: What convolutions compute in.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    normalisation: Normalisation = "auto"
+    band_map: BandMap = "auto"
+    tile: int = TILE
+    ensemble: bool = False
+    precision: Precision = "auto"
+    device: str = "auto"
+
+
+def upscale_array(array: Array, model: FoundModel, settings: ArraySettings) -> Array:
+    """Upscales one image.
+
+    Args:
+        array: (H, W) or (H, W, C), uint8, uint16, int16, float32 or float64. float64 is computed in float32.
+        model: The model.
+        settings: How.
+
+    Returns:
+        (r·H, r·W) or (r·H, r·W, C) of the same data type.
+
+    Raises:
+        UsageError: If the array is no image, or nothing says which of its values mean 0 and 1.
+        RunError: If the network's output is not finite.
+    """
+    _check(array)
+    net = prepared(model.net, chosen_device(settings.device), settings.precision)
+    image = array[..., None] if array.ndim == 2 else array
+    try:
+        if _is_picture(image, settings):
+            result: Array = upscale(net, np.ascontiguousarray(image), settings.tile, settings.ensemble)
+        else:
+            result = _in_its_depth(image, net, facts_of(model, net), settings)
+    except SceneError as error:
+        raise (RunError if error.kind == "verification" else UsageError)(error.reason) from None
+    return result[..., 0] if array.ndim == 2 else result
+
+
+def _check(array: Array) -> None:
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise UsageError(f"An image is an array of shape (H, W) or (H, W, C), found {array.shape}.")
+    if array.dtype.name not in (*DTYPES, "float64"):
+        raise UsageError(f"An image is an array of {', '.join(DTYPES)} or float64, found {array.dtype}.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError("The array has values that are not finite: fill them, or save it as a GeoTIFF with nodata.")
+
+
+def _is_picture(image: Array, settings: ArraySettings) -> bool:
+    return image.dtype == np.uint8 and image.shape[2] in (1, 3) and settings.normalisation in ("auto", "dtype")
+
+
+def _in_its_depth(image: Array, net: Prepared, model: ModelFacts, settings: ArraySettings) -> Array:
+    """Upscales as scenes are, which may have more bands, deeper values and a range of their own."""
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    if planes.dtype == np.float64:
+        planes = planes.astype(np.float32)
+    bands, height, width = planes.shape
+    scene = SceneSettings(normalisation=settings.normalisation, band_map=settings.band_map)
+    norm = normalisation(planes.dtype.name, [1.0] * bands, [0.0] * bands, model, scene)
+    groups = band_groups(_RGB if bands == 3 else ["undefined"] * bands, model, scene)
+    run = replace(net, run=self_ensemble(net)) if settings.ensemble else net
+    out = np.empty((bands, height * net.scale, width * net.scale), planes.dtype)
+    grid, halo = Grid.of(height, width, settings.tile, net.radius), net.radius
+    for each in grid.tiles():
+        window = cut(planes, each.row - halo, each.column - halo, grid.rows + 2 * halo, grid.columns + 2 * halo, height)
+        rows = slice(each.row * net.scale, (each.row + each.rows) * net.scale)
+        columns = slice(each.column * net.scale, (each.column + each.columns) * net.scale)
+        for group in map(list, groups):
+            low, span = norm.low[group], (norm.high - norm.low)[group]
+            apply_network(run, model.channels, window[group], low, span, out[:, rows, columns], group)
+    return out.transpose(1, 2, 0).astype(image.dtype, copy=False)

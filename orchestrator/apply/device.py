@@ -1,0 +1,20 @@
+"""Where a network computes."""
+
+import torch
+
+from trainables.errors import UsageError, suggestion
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of torch that a user means by one of :data:`DEVICES`.
+
+    Raises:
+        UsageError: If there is no such device.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, found '{name}'.{suggestion(name, DEVICES)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device is cuda, but torch finds no usable GPU here; take --device cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,148 @@
+"""Upscaling whatever lies at a place: scenes on Ray, plain images and DICOM slices by themselves.
+
+A folder may hold all of them; one summary is given of both.
+"""
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
+
+from orchestrator.apply.upscale import Settings, upscale_images
+from orchestrator.archive.batch.listing import Listing, list_archive
+from orchestrator.archive.batch.options import Options
+from orchestrator.archive.batch.output_lock import only_run
+from orchestrator.archive.scene.types import SceneSettings
+from orchestrator.foundation.file_types import FILE_OUTPUTS, PICTURE_OUTPUTS, As, suffix_of
+from orchestrator.foundation.storage import Storage
+from trainables.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.archive.batch.driver import Progress
+
+P = ParamSpec("P")
+
+
+class UpscaleDisplay(Protocol):
+    """Where progress and the results of each kind of inputs go."""
+
+    def images(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Shows images that are done, of how many, while the block runs."""
+
+    def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
+        """Shows the progress of scenes while the block runs."""
+
+    def images_done(self, result: dict[str, Any]) -> None:
+        """Shows the summary of images."""
+
+    def scenes_done(self, result: dict[str, Any]) -> None:
+        """Shows the summary of scenes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Which files of a folder are used, by their paths below it; ``*`` matches ``/`` too.
+
+    Attributes:
+        include: A path must match one of these, if there are any.
+        exclude: It must match none of these.
+    """
+
+    include: Collection[str] = ()
+    exclude: Collection[str] = ()
+
+
+def upscale_inputs(
+    model: str,
+    source: str,
+    target: str,
+    as_: As,
+    images: Settings,
+    scenes: SceneSettings,
+    options: Options,
+    display: UpscaleDisplay,
+    patterns: Patterns = Patterns(),
+) -> dict[str, Any]:
+    """Upscales all scenes and images of a place.
+
+    Args:
+        model: Packaged name, folder or prefix of the model.
+        source: A file, a folder, an ``s3://`` prefix, or a list of scenes (.txt or .csv).
+        target: A folder or prefix; for one plain image also a path that ends in .png or .jpg.
+        as_: Which inputs become Cloud-Optimised GeoTIFFs.
+        images: How images are upscaled.
+        scenes: How scenes are upscaled.
+        options: How the work on scenes is done.
+        display: Where progress goes.
+        patterns: Which files of a folder are used.
+
+    Returns:
+        One summary of images and scenes.
+
+    Raises:
+        UsageError: If nothing can be started, or another run works on the same outputs.
+    """
+    ending = suffix_of(target)
+    if as_ == "png" or ending in PICTURE_OUTPUTS:
+        listing = None
+    else:
+        listing = list_archive(source, target, as_, patterns.include, patterns.exclude)
+    results: list[dict[str, Any]] = []
+    unlocked = nullcontext[Callable[[], None]](lambda: None)
+    with unlocked if ending in FILE_OUTPUTS else only_run(Storage.at(target), options.side_by_side) as check:
+        if listing is None or not listing.scenes or listing.images:
+            plain = listing.plain if listing is not None and listing.scenes else None
+            with display.images() as show:
+                shown = _checked(check, show)
+                results.append(
+                    upscale_images(model, source, target, images, shown, plain, patterns.include, patterns.exclude)
+                )
+            display.images_done(results[-1])
+        if listing is not None and listing.scenes:
+            if images.ensemble:
+                raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
+            results.append(_upscale_scenes(model, listing, target, scenes, options, display, check))
+            display.scenes_done(results[-1])
+    return _merged(results)
+
+
+def _upscale_scenes(
+    model: str,
+    listing: Listing,
+    target: str,
+    scenes: SceneSettings,
+    options: Options,
+    display: UpscaleDisplay,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    from orchestrator.archive.batch.run import upscale_archive  # which needs Ray
+
+    with display.scenes() as show:
+        result = upscale_archive(model, listing.scenes, target, scenes, options, _checked(check, show))
+    if not listing.images:  # else what was found beside the scenes is in the summary of images
+        refused = [{"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused]
+        result["failed"] = [*refused, *result["failed"]]
+        result["passed_over"] = listing.plain.report()
+    return result
+
+
+def _checked(check: Callable[[], None], show: Callable[P, None]) -> Callable[P, None]:
+    """Shows progress, and ends a run whose lock another has taken."""
+
+    def report(*args: P.args, **kwargs: P.kwargs) -> None:
+        check()
+        show(*args, **kwargs)
+
+    return report
+
+
+def _merged(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """One summary of plain images and scenes; the scenes' own facts come last."""
+    merged: dict[str, Any] = {"stopped": None}
+    for each in results:
+        merged |= each
+    for count in ("written", "skipped", "megapixels", "seconds"):
+        merged[count] = round(sum(each[count] for each in results), 3)
+    for entries in ("failed", "notes"):
+        merged[entries] = [entry for each in results for entry in each[entries]]
+    return merged

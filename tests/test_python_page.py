@@ -1,0 +1,56 @@
+"""Every block of docs/python.md runs, one after the other in one namespace, as in a notebook."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import tiny_experiment, tiny_models
+from trainables.samples import write_samples
+
+PAGE = Path(__file__).parent.parent / "docs" / "python.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+NEEDS_A_RUN = re.compile(r"\brun\(|read_report\(")
+
+
+@pytest.fixture
+def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tiny_models.packaged(tmp_path, monkeypatch)
+    photos = tmp_path / "photos"
+    for number, name in enumerate(("harbour", "market")):
+        write_samples(tmp_path / "made", "natural", 1, 1, seed=number, size=(96, 96))
+        photos.mkdir(exist_ok=True)
+        next((tmp_path / "made").rglob("*.png")).rename(photos / f"{name}.png")
+    root = tiny_experiment.write_images(tmp_path / "images")
+    (tmp_path / "experiments").mkdir()
+    settings = tiny_experiment.settings(str(root), str(tmp_path / "runs"))
+    tiny_experiment.write_experiment(tmp_path / "experiments" / "four-domains.yaml", settings)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def execute(blocks: list[str]) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), namespace)
+    return namespace
+
+
+def test_blocks_without_a_run(notebook: Path) -> None:
+    blocks = [block for block in BLOCKS if not NEEDS_A_RUN.search(block)]
+    assert len(blocks) == len(BLOCKS) - 2
+    names = execute(blocks)
+    assert names["large"].shape == (160, 240, 4)
+    assert [frame.shape for frame in names["large_frames"]] == [(384, 384, 3)] * 2
+    assert {"low", "high"} <= set(names["gain"])
+    assert names["camera"].card["adaptation"]["steps"] == 5
+    assert names["estimate"].seconds > 0
+
+
+@pytest.mark.cluster
+def test_the_blocks_of_a_run(notebook: Path) -> None:
+    first = next(number for number, block in enumerate(BLOCKS) if "load_experiment" in block)
+    names = execute([block for block in BLOCKS[first:] if "load_experiment" in block or NEEDS_A_RUN.search(block)])
+    assert names["verdict"] == names["gains"]["satellite"]
+    assert [each.name for each in Path("runs").iterdir()] == ["tiny"]
