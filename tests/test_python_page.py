@@ -1,16 +1,24 @@
-"""Every block of docs/python.md runs, one after the other in one namespace, as in a notebook."""
+"""Every block of docs/python.md runs, one after the other in one namespace as in a notebook; then those of README."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.helpers import tiny_experiment, tiny_models
 from trainables.samples import write_samples
 
-PAGE = Path(__file__).parent.parent / "docs" / "python.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "python.md"
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks_of(PAGE)
 NEEDS_A_RUN = re.compile(r"\brun\(|read_report\(")
 
 
@@ -30,8 +38,8 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def execute(blocks: list[str]) -> dict[str, Any]:
-    namespace: dict[str, Any] = {}
+def execute(blocks: list[str], **given: Any) -> dict[str, Any]:
+    namespace = dict(given)
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), namespace)
     return namespace
@@ -46,6 +54,11 @@ def test_blocks_without_a_run(notebook: Path) -> None:
     assert {"low", "high"} <= set(names["gain"])
     assert names["camera"].card["adaptation"]["steps"] == 5
     assert names["estimate"].seconds > 0
+
+
+def test_blocks_of_the_readme(notebook: Path) -> None:
+    names = execute(blocks_of(ROOT / "README.md"), image=np.zeros((20, 30, 3), np.uint8))
+    assert names["large"].shape == (80, 120, 3)
 
 
 @pytest.mark.cluster
