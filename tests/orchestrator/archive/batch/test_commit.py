@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
+from fake_s3 import install
 
 from orchestrator.archive.batch import commit
 from orchestrator.archive.scene.types import SceneError
@@ -168,3 +170,20 @@ def test_nothing_is_published_where_no_output_belongs(tmp_path, key):
         commit.publish(made(tmp_path), Storage(f"{out}/{key}"), "image/tiff", Storage(str(out)))
     assert error.value.kind == "outside"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["away", "elsewhere", "made.tif", "out"]
+
+
+def test_an_object_of_another_size_than_was_sent_is_no_output_and_what_was_made_is_kept(tmp_path, monkeypatch):
+    server = install(monkeypatch)
+    file = made(tmp_path)
+    monkeypatch.setattr(server, "head_object", lambda Bucket, Key: {"ContentLength": 3})
+    with pytest.raises(ClientError, match="3 bytes of 6"):
+        commit.publish(file, Storage("s3://bucket/out/a.tif"), "image/tiff")
+    assert file.read_bytes() == b"pixels"
+
+
+def test_a_published_object_has_its_type_and_takes_the_place_of_what_was_made(tmp_path, monkeypatch):
+    server = install(monkeypatch)
+    file = made(tmp_path)
+    commit.publish(file, Storage("s3://bucket/out/a.tif"), "image/tiff")
+    assert server.objects["bucket", "out/a.tif"] == b"pixels"
+    assert not file.exists()
