@@ -34,7 +34,8 @@ from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display, new_board
 from orchestrator.runtime.ray_session import connect, drive_all
-from orchestrator.search.driver import Record, drive_study
+from orchestrator.search.driver import drive_study
+from orchestrator.search.trial_record import TrialRecord
 
 CPUS = 2
 TINY = {"steps": 4, "batch": 2, "evaluations": 2, "lr_patch": 16}
@@ -95,14 +96,14 @@ def search_once(folder: str, seconds: float, trials: int) -> dict[str, Any]:
         left = leftovers(experiment)
     jobs = Jobs(experiment)
     records = [record for domain in experiment.targets for record in jobs.records(domain)]
-    ends = [datetime.fromisoformat(record["finished_at"]).timestamp() for record in records]
-    begins = [end - record["seconds"] for end, record in zip(ends, records, strict=True)]
+    ends = [datetime.fromisoformat(record.finished_at).timestamp() for record in records]
+    begins = [end - record.seconds for end, record in zip(ends, records, strict=True)]
     window, spent = max(ends) - min(begins), times.between(min(begins), max(ends))
-    wall, cpu = (sum(record[key] for record in records) for key in ("seconds", "cpu_seconds"))
+    wall, cpu = sum(record.seconds for record in records), sum(record.cpu_seconds or 0.0 for record in records)
     return {
         "steps": steps,
         "trials": len(records),
-        "trial seconds": [round(record["seconds"], 1) for record in records],
+        "trial seconds": [round(record.seconds, 1) for record in records],
         "window s": round(window, 1),
         "share of the cores' wall time in trials": round(wall / (CPUS * window), 3),
         "share of the cores' time that trials had of the processors": round(cpu / (CPUS * window), 3),
@@ -122,7 +123,7 @@ def repeat(folder: str, times: int) -> dict[str, Any]:
         run_experiment(experiment, preflight(experiment), Display(Console(stderr=True)), until="pretrain")
         jobs, board = Jobs(experiment), new_board()
         for number in range(times):
-            told: dict[str, list[Record]] = {}
+            told: dict[str, list[TrialRecord]] = {}
             place = experiment.home.child("repeated", str(number))
             studies = {domain: _study_at(place, jobs, domain, board) for domain in experiment.targets}
             start = time.monotonic()
@@ -131,7 +132,9 @@ def repeat(folder: str, times: int) -> dict[str, Any]:
             except Exception as error:  # counted, whatever it is
                 failures.append(f"{number}: {type(error).__name__}: {error}")
             seconds.append(round(time.monotonic() - start, 1))
-            kept = {name: [{key: one[key] for key in REPEATABLE} for one in found] for name, found in told.items()}
+            kept = {
+                name: [trial.model_dump(include=set(REPEATABLE)) for trial in found] for name, found in told.items()
+            }
             first = first or kept
             differing += [f"{number}: {name}" for name in first if kept.get(name) != first[name]]
             after = leftovers(experiment)

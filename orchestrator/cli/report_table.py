@@ -4,7 +4,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.schema import Difference, Report
+from orchestrator.confirm.record import Difference
+from orchestrator.report.schema import Report
 from orchestrator.report.tables import COMPARED, find_arm, front_lines, gain, interval, psnr, settings_of, signed
 from orchestrator.report.verdicts import strongest_classical
 

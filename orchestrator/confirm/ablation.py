@@ -7,8 +7,8 @@ each step its own learning rate, chosen on validation, so that no step is a stra
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from orchestrator.search.trial_record import TrialRecord, best_record
 from trainables.loops.finetune import TransferConfiguration
 
 
@@ -26,7 +26,7 @@ class Ablation:
 
 
 def ablation_of(
-    records: Sequence[dict[str, Any]], default: TransferConfiguration, scratch: TransferConfiguration
+    records: Sequence[TrialRecord], default: TransferConfiguration, scratch: TransferConfiguration
 ) -> Ablation:
     """Plans the steps from a finished study.
 
@@ -38,8 +38,7 @@ def ablation_of(
         default: The default fine-tune, which has λ = 0 and freezes nothing.
         scratch: Training from scratch, likewise.
     """
-    plain = [r for r in records if r["status"] == "finished" and r["configuration"]["lambda_"] == 0]
-    best = max(plain, key=lambda r: float(r["psnr"]), default=None)
-    rate = best["configuration"]["learning_rate"] if best else default.learning_rate
+    best = best_record([record for record in records if record.configuration.lambda_ == 0])
+    rate = best.configuration.learning_rate if best else default.learning_rate
     model = replace(default, learning_rate=rate)
     return Ablation(model, tuple(dict.fromkeys((model, scratch))))

@@ -1,9 +1,15 @@
 """Classical baselines as arms of a confirmation: fitted to training images, tuned on validation, kept on storage."""
 
 from itertools import islice
-from typing import Any
 
-from orchestrator.confirm.run_record import FITTED, read_fitted
+from orchestrator.confirm.run_record import (
+    FITTED,
+    ExampleFit,
+    FittedBaselines,
+    FixedBaseline,
+    TotalVariationFit,
+    read_fitted,
+)
 from orchestrator.data.shards import read_split
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import DomainJob, validation_pairs
@@ -18,7 +24,7 @@ MOST_IMAGES = 128
 _MAPS = "example.safetensors"
 
 
-def fit_classical(job: DomainJob, place: Storage) -> dict[str, dict[str, Any]]:
+def fit_classical(job: DomainJob, place: Storage) -> FittedBaselines:
     """Fits and tunes the domain's baselines unless their record stands.
 
     Args:
@@ -28,20 +34,27 @@ def fit_classical(job: DomainJob, place: Storage) -> dict[str, dict[str, Any]]:
     Returns:
         For each classical arm its validation PSNR in dB, and for the fitted ones the settings that won there.
     """
-    told = read_fitted(place.child(FITTED))
-    if told is None or not place.child(_MAPS).exists():
+    record = read_fitted(place.child(FITTED))
+    if record is None or not place.child(_MAPS).exists():
         pairs = validation_pairs(job)
         images = [image.pixels for image in islice(read_split(job.shards, "train"), MOST_IMAGES)]
         # Images that are large enough to fine-tune on must be large enough to compare with.
         side = min(job.lr_patch, LR_PATCH)
         fitted = fit_baselines(images, pairs, job.degradation, job.scale, seed=0, lr_patch=side)
-        fixed = {name: mean_psnr(upscale, pairs, job.scale) for name, upscale in fixed_baselines(job.scale).items()}
-        told = {name: {"validation_psnr": value} for name, value in fixed.items()} | fitted.chosen
+        fixed = {
+            name: FixedBaseline(validation_psnr=mean_psnr(upscale, pairs, job.scale))
+            for name, upscale in fixed_baselines(job.scale).items()
+        }
+        record = FittedBaselines(
+            **fixed,
+            tv=TotalVariationFit.parse(fitted.chosen["tv"]),
+            example=ExampleFit.parse(fitted.chosen["example"]),
+        )
         example = fitted.upscalers["example"]
         assert isinstance(example, AnchoredRegression)
         place.child(_MAPS).write_bytes(example.pack())
-        place.child(FITTED).write_json(told)
-    return told
+        record.write(place.child(FITTED))
+    return record
 
 
 def classical_upscaler(job: DomainJob, place: Storage | None, name: str) -> Upscaler:
@@ -52,7 +65,6 @@ def classical_upscaler(job: DomainJob, place: Storage | None, name: str) -> Upsc
     if name == "example":
         return AnchoredRegression.unpack(place.child(_MAPS).read_bytes())
     fitted = read_fitted(place.child(FITTED))
-    if fitted is None:
+    if fitted is None or fitted.tv is None:
         raise RunError(f"The fitted baselines at '{place.uri}' are damaged; run again.")
-    tuned = fitted["tv"]
-    return TotalVariation(job.degradation, job.scale, tuned["weight"], tuned["iterations"])
+    return TotalVariation(job.degradation, job.scale, fitted.tv.weight, fitted.tv.iterations)

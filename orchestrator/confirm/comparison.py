@@ -1,12 +1,12 @@
 """Scores of arms on the same test images: their means, their paired differences and which images to show."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from orchestrator.confirm.record import ArmScores, Difference, Metric
 from orchestrator.foundation.statistics import paired_interval, wilcoxon_p
 from orchestrator.foundation.vocabulary import CLASSICAL, STEPS
 from trainables.metrics.evaluation import Score
@@ -25,21 +25,21 @@ _COMPARED = (
 """Every question that a report answers with an interval: arm and baseline."""
 
 
-def summarize(scores: Scores) -> dict[str, dict[str, Any]]:
+def summarize(scores: Scores) -> dict[str, ArmScores]:
     """Mean PSNR in dB and SSIM of each arm over images and runs, and PSNR run by run."""
     return {
-        arm: {
-            "psnr": float(np.mean([s.psnr for run in runs for s in run])),
-            "ssim": float(np.mean([s.ssim for run in runs for s in run])),
-            "psnr_by_seed": [float(np.mean([s.psnr for s in run])) for run in runs],
-            "images": len(runs[0]),
-        }
+        arm: ArmScores(
+            psnr=float(np.mean([s.psnr for run in runs for s in run])),
+            ssim=float(np.mean([s.ssim for run in runs for s in run])),
+            psnr_by_seed=[float(np.mean([s.psnr for s in run])) for run in runs],
+            images=len(runs[0]),
+        )
         for arm, runs in scores.items()
         if runs
     }
 
 
-def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED) -> list[dict[str, Any]]:
+def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED) -> list[Difference]:
     """Paired differences with interval, verdict and Wilcoxon's p, of all that is asked and is there.
 
     Args:
@@ -47,7 +47,7 @@ def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED)
         compared: Arm and baseline of each question; by default those of every report.
     """
     pairs = [(a, b) for a, b in dict.fromkeys(compared) if scores.get(a) and scores.get(b)]
-    return [told for pair in pairs for told in _differences(scores, *pair)]
+    return [difference for pair in pairs for difference in _differences(scores, *pair)]
 
 
 def picture_choice(scores: Scores) -> dict[str, str]:
@@ -58,15 +58,26 @@ def picture_choice(scores: Scores) -> dict[str, str]:
     return {f"{reason}, {gains[i]:+.2f} dB over zero-shot": names[i] for reason, i in picks.items()}
 
 
-def _differences(scores: Scores, arm: str, baseline: str) -> Iterable[dict[str, Any]]:
+def _differences(scores: Scores, arm: str, baseline: str) -> Iterable[Difference]:
     scenes = [s.scene for s in scores[arm][0]]
-    for metric in ("psnr", "ssim"):
+    metrics: tuple[Metric, ...] = ("psnr", "ssim")
+    for metric in metrics:
         values = _per_image(scores, arm, metric) - _per_image(scores, baseline, metric)
-        interval = paired_interval(values, scenes)
-        told = {"arm": arm, "baseline": baseline, "metric": metric, **asdict(interval), "verdict": interval.verdict}
-        yield told | {"wilcoxon_p": wilcoxon_p(values, scenes)}
+        interval = paired_interval(values.tolist(), scenes)
+        yield Difference(
+            arm=arm,
+            baseline=baseline,
+            metric=metric,
+            mean=interval.mean,
+            low=interval.low,
+            high=interval.high,
+            scenes=interval.scenes,
+            verdict=interval.verdict,
+            wilcoxon_p=wilcoxon_p(values.tolist(), scenes),
+        )
 
 
-def _per_image(scores: Scores, arm: str, metric: str) -> Any:
+def _per_image(scores: Scores, arm: str, metric: Metric) -> NDArray[np.float64]:
     """(images,), averaged over the arm's runs."""
-    return np.mean([[getattr(s, metric) for s in run] for run in scores[arm]], axis=0)
+    runs = [[score.psnr if metric == "psnr" else score.ssim for score in run] for run in scores[arm]]
+    return np.mean(np.asarray(runs, dtype=np.float64), axis=0)  # type: ignore[no-any-return]

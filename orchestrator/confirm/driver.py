@@ -14,8 +14,10 @@ import numpy as np
 import ray
 
 from orchestrator.confirm.comparison import Scores, differences, picture_choice, summarize
-from orchestrator.confirm.job import Candidate, ConfirmJob, FrontRun
+from orchestrator.confirm.job import ConfirmJob, FrontRun
 from orchestrator.confirm.publish import make_pictures, publish_models
+from orchestrator.confirm.record import ArmScores, Candidate, ConfirmationRecord, FrontResult, Steps
+from orchestrator.confirm.run_record import Interpolation
 from orchestrator.confirm.tasks import (
     Start,
     choose_share,
@@ -25,13 +27,12 @@ from orchestrator.confirm.tasks import (
     train_run,
     validate_source,
 )
-from orchestrator.data.locked_test import record_choice, recorded_choice
+from orchestrator.data.locked_test import Opening, record_choice, recorded_choice
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
 from orchestrator.runtime.progress import teller
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
 from trainables.loops.finetune import TransferConfiguration
-from trainables.metrics.evaluation import Score
 
 _REMEMBERED = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)
 """Arms that begin with the source model and may forget it."""
@@ -41,24 +42,29 @@ _Key = tuple[str, int]
 """A run's name and seed."""
 
 
-def candidates_of(records: Sequence[Record], top: int, default: TransferConfiguration) -> tuple[Candidate, ...]:
+def candidates_of(records: Sequence[TrialRecord], top: int, default: TransferConfiguration) -> tuple[Candidate, ...]:
     """The study's ``top`` best configurations, the default fine-tune and no fine-tuning."""
-    best = sorted((r for r in records if r["status"] == "finished"), key=lambda r: -r["psnr"])
-    by_configuration: dict[TransferConfiguration, Record] = {}
-    for record in best:
-        by_configuration.setdefault(TransferConfiguration(**record["configuration"]), record)
-    untuned = Candidate("default", "default fine-tune", default, None)
+    finished = [(record, record.psnr) for record in records if record.psnr is not None]
+    by_configuration: dict[TransferConfiguration, tuple[int, float]] = {}
+    for record, psnr in sorted(finished, key=lambda entry: -entry[1]):
+        by_configuration.setdefault(record.configuration, (record.number, psnr))
+    untuned = _candidate("default", "default fine-tune", default, None)
     chosen: list[Candidate] = []
-    for configuration, record in list(by_configuration.items())[:top]:
-        number, psnr = record["number"], record["psnr"]
+    for configuration, (number, psnr) in list(by_configuration.items())[:top]:
         if configuration == default:
-            untuned = Candidate("default", "default fine-tune", default, psnr)
+            untuned = _candidate("default", "default fine-tune", default, psnr)
         else:
-            chosen.append(Candidate(f"trial-{number}", f"trial {number}", configuration, psnr))
-    return (*chosen, untuned, Candidate("zero_shot", "source model as it is", None, None))
+            chosen.append(_candidate(f"trial-{number}", f"trial {number}", configuration, psnr))
+    return (*chosen, untuned, _candidate("zero_shot", "source model as it is", None, None))
 
 
-def front_of(records: Sequence[Record], candidates: Sequence[Candidate], blocks: int) -> tuple[FrontRun, ...]:
+def _candidate(
+    name: str, label: str, configuration: TransferConfiguration | None, search_psnr: float | None
+) -> Candidate:
+    return Candidate(name=name, label=label, configuration=configuration, validation_psnr=[], search_psnr=search_psnr)
+
+
+def front_of(records: Sequence[TrialRecord], candidates: Sequence[Candidate], blocks: int) -> tuple[FrontRun, ...]:
     """The points of a study's front that are confirmed, the best by validation PSNR first.
 
     Args:
@@ -69,15 +75,14 @@ def front_of(records: Sequence[Record], candidates: Sequence[Candidate], blocks:
     names = {candidate.configuration: candidate.name for candidate in candidates}
     points = []
     for record in confirmed_of(pareto_front(records)):
-        configuration = TransferConfiguration(**record["configuration"])
-        kept = configuration.kept_blocks or blocks
-        name = names.get(configuration, f"kept-{kept}")
-        points.append(FrontRun(kept, record["number"], configuration, name, record["speed"]))
+        kept = record.configuration.kept_blocks or blocks
+        name = names.get(record.configuration, f"kept-{kept}")
+        points.append(FrontRun(kept, record.number, record.configuration, name, record.speed or 0.0))
     return tuple(points)
 
 
 @ray.remote(num_cpus=0, max_retries=2)
-def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
+def drive_confirmation(job: ConfirmJob) -> ConfirmationRecord:
     """Confirms one domain, as a driver of its own: trains, chooses, opens the test split, scores, publishes."""
     tuned = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
     model = _model_step(job, tuned)
@@ -108,39 +113,41 @@ def drive_confirmation(job: ConfirmJob) -> dict[str, Any]:
     seed = f"-seed{job.seeds[0]}"
     shown = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default{seed}", "best": arms["best"][0]}
     pictures = ray.get(_start(job, make_pictures, shown, picture_choice(scores)))
-    share = interpolation["share"] if interpolation else 1.0
+    share = interpolation.share if interpolation else 1.0
     ray.get(_start(job, publish_models, winner, share, summary))
-    return {
-        "winner": winner,
-        "validation": validation,
-        "opened": job.opening.read_json(),
-        "arms": summary,
-        "differences": differences(scores),
-        "classical": told["classical", 0],
-        "steps": {
-            "feature": features[feature].to_dict() if feature else None,
-            "model": job.ablation.model.to_dict() if job.ablation else None,
-        },
-        "source_psnr": source,
-        "interpolation": interpolation,
-        "front": confirmed,
-        "pictures": pictures,
-    }
+    return ConfirmationRecord(
+        winner=winner,
+        validation=validation,
+        opened=Opening.parse(job.opening.read_json()),
+        arms=summary,
+        differences=differences(scores),
+        classical=told["classical", 0],
+        steps=Steps(
+            feature=features[feature] if feature else None,
+            model=job.ablation.model if job.ablation else None,
+        ),
+        source_psnr=source,
+        interpolation=interpolation,
+        front=confirmed,
+        pictures=pictures,
+        candidates=[c.model_copy(update={"validation_psnr": validation[c.name]}) for c in job.candidates],
+        runs=f"confirm/{job.domain.domain}/{job.runs.uri.rpartition('/')[2]}",
+    )
 
 
 def _front_point(
-    job: ConfirmJob, point: FrontRun, told: Mapping[_Key, Any], scores: Scores, summary: Mapping[str, Any]
-) -> dict[str, Any]:
+    job: ConfirmJob, point: FrontRun, told: Mapping[_Key, Any], scores: Scores, summary: Mapping[str, ArmScores]
+) -> FrontResult:
     """What the confirmation found of one point; None on test where all of its seeds diverged."""
     validation = [told[point.name, seed] for seed in job.seeds]
-    return {
-        "kept": point.kept,
-        "trial": point.trial,
-        "run": point.name,
-        "validation_psnr": [value for value in validation if value is not None],
-        "test": summary.get(point.arm),
-        "difference": next((d for d in differences(scores, [("best", point.arm)]) if d["metric"] == "psnr"), None),
-    }
+    return FrontResult(
+        kept=point.kept,
+        trial=point.trial,
+        run=point.name,
+        validation_psnr=[value for value in validation if value is not None],
+        test=summary.get(point.arm),
+        difference=next((d for d in differences(scores, [("best", point.arm)]) if d.metric == "psnr"), None),
+    )
 
 
 def _model_step(job: ConfirmJob, tuned: Mapping[str, TransferConfiguration]) -> dict[str, TransferConfiguration]:
@@ -152,7 +159,7 @@ def _model_step(job: ConfirmJob, tuned: Mapping[str, TransferConfiguration]) -> 
 
 
 def _arms(
-    job: ConfirmJob, winner: str, model: str | None, feature: str | None, interpolation: dict[str, Any] | None
+    job: ConfirmJob, winner: str, model: str | None, feature: str | None, interpolation: Interpolation | None
 ) -> dict[str, list[str]]:
     """Each arm's runs. A run may stand for two arms, as when the default fine-tune or the source model wins."""
 
@@ -162,7 +169,7 @@ def _arms(
     arms: dict[str, list[str]] = {name: [name] for name in CLASSICAL if job.classical is not None or name == "bicubic"}
     named = {"zero_shot": "zero_shot", "scratch": "scratch", "default": "default", "feature": feature, "model": model}
     arms |= {arm: of(name) for arm, name in named.items() if name is not None}
-    averaged = {INTERPOLATED: of(INTERPOLATED)} if interpolation and interpolation["share"] < 1 else {}
+    averaged = {INTERPOLATED: of(INTERPOLATED)} if interpolation and interpolation.share < 1 else {}
     return arms | {"best": of(winner)} | averaged | {point.arm: of(point.name) for point in job.front}
 
 
@@ -172,10 +179,7 @@ def _score(job: ConfirmJob, arms: dict[str, list[str]]) -> tuple[Scores, dict[st
     tasks = {("test", name): _start(job, score_run, name) for name in dict.fromkeys(chain(*arms.values()))}
     tasks |= {("source", name): _start(job, remember_source, name) for name in ours}
     told = _collect(job, tasks, "test")
-    scores = {
-        arm: [[Score(*values) for values in told["test", name]] for name in runs if told["test", name]]
-        for arm, runs in arms.items()
-    }
+    scores = {arm: [told["test", name] for name in runs if told["test", name]] for arm, runs in arms.items()}
     kept = {arm: [told["source", name] for name in arms.get(arm, [])] for arm in _REMEMBERED}
     finite = {arm: [value for value in values if value is not None] for arm, values in kept.items()}
     return scores, {arm: float(np.mean(values)) for arm, values in finite.items() if values}

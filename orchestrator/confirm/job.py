@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.confirm.ablation import Ablation
 from orchestrator.confirm.classical import classical_upscaler
+from orchestrator.confirm.record import Candidate
 from orchestrator.data.locked_test import open_test
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
@@ -15,21 +16,6 @@ from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
 from trainables.network.model_files import WEIGHTS
 from trainables.network.network import SuperResolutionNet
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One configuration that stands for confirmation; None is the source model as it is."""
-
-    name: str
-    label: str
-    configuration: TransferConfiguration | None
-    search_psnr: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as the confirmation's record keeps them."""
-        plain = self.configuration.to_dict() if self.configuration else None
-        return {"name": self.name, "label": self.label, "configuration": plain, "search_psnr": self.search_psnr}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +81,7 @@ class ConfirmJob:
     front: tuple[FrontRun, ...] = ()
 
 
-def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, Any]:
+def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, object]:
     """What a run's model card says beside the architecture."""
     plain = configuration.to_dict() if configuration else None
     return {"name": name, "configuration": plain, "seed": seed, "lineage": job.lineage}

@@ -1,12 +1,12 @@
 """What is left of a confirmation: the domain's models, and crops of test images."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import ray
 import torch
 
 from orchestrator.confirm.job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
+from orchestrator.confirm.record import ArmScores, Picture, PicturePanel
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
@@ -22,10 +22,10 @@ _FRONT = "front"
 
 
 @ray.remote
-def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str]) -> list[dict[str, Any]]:
+def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str]) -> list[Picture]:
     """Crops of the chosen test images under each arm, as PNG files beside the runs."""
     torch.set_num_threads(job.domain.threads)
-    told = []
+    pictures = []
     for index, (reason, name) in enumerate(choice.items()):
         pair = next(pair for pair in test_pairs(job) if pair.name == name)
         top, left = _liveliest(pair, _CROP)
@@ -35,13 +35,13 @@ def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str])
             pixels = (picture[:, top : top + _CROP, left : left + _CROP] * 255).round().byte().permute(1, 2, 0)
             job.runs.child("pictures", file).write_bytes(encode_png(pixels.numpy()))
             planes = [comparable(image, pair.gray, job.domain.scale) for image in (picture, pair.hr)]
-            panels.append({"label": label, "file": file, "psnr": None if label == "HR" else psnr(*planes)})
-        told.append({"image": f"{name} ({reason})", "name": name, "panels": panels})
-    return told
+            panels.append(PicturePanel(label=label, file=file, psnr=None if label == "HR" else psnr(*planes)))
+        pictures.append(Picture(image=f"{name} ({reason})", name=name, panels=panels))
+    return pictures
 
 
 @ray.remote
-def publish_models(job: ConfirmJob, winner: str, share: float, summary: dict[str, Any]) -> None:
+def publish_models(job: ConfirmJob, winner: str, share: float, arms: dict[str, ArmScores]) -> None:
     """Writes the winner of the first seed (not of the best one on test) as the domain's model.
 
     Where averaged weights did better on validation, they lie in the folder :data:`INTERPOLATED` below it; the networks
@@ -50,17 +50,15 @@ def publish_models(job: ConfirmJob, winner: str, share: float, summary: dict[str
     seed, beside = job.seeds[0], job.model.child(INTERPOLATED)
     name = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
     facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed) | _origin(job)
-    metrics = {"test_bicubic": summary["bicubic"]}
-    _publish(job, name, job.model, facts | {"metrics": metrics | {"test": summary["best"]}})
+    _publish(job, name, job.model, facts | {"metrics": _metrics(arms, "best")})
     if share < 1:
-        metrics |= {"test": summary[INTERPOLATED]}
-        facts |= {"share_of_tuned_weights": share, "metrics": metrics}
+        facts |= {"share_of_tuned_weights": share, "metrics": _metrics(arms, INTERPOLATED)}
         _publish(job, f"{INTERPOLATED}-seed{seed}", beside, facts)
     else:
         for file in (WEIGHTS, CARD):  # of an earlier confirmation
             if beside.child(file).exists():
                 beside.child(file).delete()
-    _publish_front(job, summary)
+    _publish_front(job, arms)
 
 
 def front_model(model: Storage, kept: int) -> Storage:
@@ -68,7 +66,7 @@ def front_model(model: Storage, kept: int) -> Storage:
     return model.child(_FRONT, f"kept-{kept}")
 
 
-def _publish_front(job: ConfirmJob, summary: dict[str, Any]) -> None:
+def _publish_front(job: ConfirmJob, arms: dict[str, ArmScores]) -> None:
     """Writes the first seed of each point of the front, but of those that diverged."""
     job.model.child(_FRONT).delete_folder()  # of an earlier confirmation
     for point in job.front:
@@ -77,19 +75,23 @@ def _publish_front(job: ConfirmJob, summary: dict[str, Any]) -> None:
         if net is None:
             continue
         name = f"{job.domain.domain} {point.arm}"
-        metrics = {"test_bicubic": summary["bicubic"], "test": summary[point.arm]}
         facts = facts_of(job, name, point.configuration, job.seeds[0]) | _origin(job)
-        facts |= {"megapixels_per_second": point.speed, "metrics": metrics}
+        facts |= {"megapixels_per_second": point.speed, "metrics": _metrics(arms, point.arm)}
         write_model(front_model(job.model, point.kept), net, facts)
 
 
-def _origin(job: ConfirmJob) -> dict[str, Any]:
+def _metrics(arms: dict[str, ArmScores], arm: str) -> dict[str, object]:
+    """Scores on the test split as a card has them."""
+    return {"test_bicubic": arms["bicubic"].plain(), "test": arms[arm].plain()}
+
+
+def _origin(job: ConfirmJob) -> dict[str, object]:
     """What a card says of the images that a model was trained on."""
     licence = read_manifest(job.domain.shards)["licence"]
     return {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
 
 
-def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, Any]) -> None:
+def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> None:
     net = net_of(job, run_name)
     if net is None:
         raise RunError(f"The weights of {run_name} are missing at '{job.runs.uri}'.")

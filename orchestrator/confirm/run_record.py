@@ -5,113 +5,161 @@ A task whose record is not valid does its work again; what was wrong is reported
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Self
 
+from pydantic import Field, model_validator
+
+from orchestrator.foundation.record import Count, Curve, Number, Record, Time
 from orchestrator.foundation.storage import Storage
-from orchestrator.search.trial_record import is_curve, is_number, is_time
+from trainables.metrics.evaluation import Score
 
 RUN, INTERPOLATION, FITTED = "run.json", "interpolation.json", "fitted.json"
 
-Scores = list[tuple[str, str, float, float]]
-"""Name, scene, PSNR in dB and SSIM of each test image."""
+Psnr = Annotated[float, Field(strict=True)]
+"""PSNR in dB; infinite where an image is reproduced exactly."""
 
 
-def read_run(place: Storage) -> dict[str, Any] | None:
-    """The record of a training, ``run.json``: ``validation_psnr`` (None if it diverged), ``curve``, ``finished_at``."""
-    record: dict[str, Any] | None = _read(place, run_problem)
-    return record
+class RunRecord(Record):
+    """One training, ``run.json``: its validation PSNR in dB, None if it diverged, and its learning curve."""
+
+    validation_psnr: Number | None
+    curve: Curve
+    finished_at: Time
+
+    @model_validator(mode="after")
+    def _has_a_curve_unless_diverged(self) -> Self:
+        if bool(self.curve) == (self.validation_psnr is None):
+            raise ValueError("has a curve that does not fit its validation_psnr")
+        return self
 
 
-def read_scores(place: Storage) -> Scores | None:
-    """Scores of a run on the test split, ``test-RUN.json``."""
-    told = _read(place, scores_problem)
-    return None if told is None else [(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in told]
+class Interpolation(Record):
+    """The winner's weights averaged with the source's, ``interpolation.json``.
+
+    Attributes:
+        share: Of the tuned weights; 1 where averaging gained nothing on validation.
+        validation: Each share that was tried, with its mean validation PSNR in dB.
+    """
+
+    share: Annotated[Number, Field(ge=0, le=1)]
+    validation: Annotated[list[tuple[Number, Number]], Field(min_length=1)]
+
+
+class FixedBaseline(Record):
+    """A classical baseline with nothing to fit."""
+
+    validation_psnr: Number
+
+
+class TotalVariationFit(Record):
+    """Total variation, with the settings that won on validation."""
+
+    weight: Number
+    iterations: Count
+    validation_psnr: Number
+
+
+class ExampleFit(Record):
+    """Anchored regression, with the ridge that won on validation."""
+
+    ridge: Number
+    validation_psnr: Number
+
+
+class FittedBaselines(Record):
+    """The classical baselines of a domain, ``fitted.json``; None where they were left out."""
+
+    bilinear: FixedBaseline | None = None
+    bicubic: FixedBaseline | None = None
+    lanczos: FixedBaseline | None = None
+    tv: TotalVariationFit | None = None
+    example: ExampleFit | None = None
+
+    def validation_psnr(self, arm: str) -> float | None:
+        """Validation PSNR in dB of a classical arm; None of any other."""
+        fits = {
+            "bilinear": self.bilinear,
+            "bicubic": self.bicubic,
+            "lanczos": self.lanczos,
+            "tv": self.tv,
+            "example": self.example,
+        }
+        fit = fits.get(arm)
+        return fit.validation_psnr if fit else None
+
+
+class SourceScore(Record):
+    """PSNR in dB of one run on held-out source images, ``source-RUN.json``."""
+
+    source_psnr: Psnr
+
+    @model_validator(mode="after")
+    def _is_a_number(self) -> Self:
+        if math.isnan(self.source_psnr):
+            raise ValueError("has source_psnr nan")
+        return self
+
+
+def read_run(place: Storage) -> RunRecord | None:
+    """The record of a training; None if there is none, or it is damaged."""
+    return RunRecord.read(place)
+
+
+def read_interpolation(place: Storage) -> Interpolation | None:
+    """The share of averaged weights; None if there is no record, or it is damaged."""
+    return Interpolation.read(place)
+
+
+def read_fitted(place: Storage) -> FittedBaselines | None:
+    """The fitted classical baselines; None if there is no record, or it is damaged."""
+    value = place.read_json()
+    return None if _fitted_problem(value) else FittedBaselines.parse(value)
 
 
 def read_source_psnr(place: Storage) -> float | None:
-    """PSNR in dB of a run on held-out source images, ``source-RUN.json``."""
-    told = _read(place, source_problem)
-    return None if told is None else float(told["source_psnr"])
+    """PSNR in dB of a run on held-out source images; None if there is no record, or it is damaged."""
+    record = SourceScore.read(place)
+    return None if record is None else record.source_psnr
 
 
-def read_interpolation(place: Storage) -> dict[str, Any] | None:
-    """The share of averaged weights, ``interpolation.json``: ``share`` and ``validation``."""
-    record: dict[str, Any] | None = _read(place, interpolation_problem)
-    return record
+def read_scores(place: Storage) -> list[Score] | None:
+    """Scores of a run on the test split, ``test-RUN.json``; None if there are none, or they are damaged."""
+    value = place.read_json()
+    if _scores_problem(value):
+        return None
+    return [Score(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in value]
 
 
-def read_fitted(place: Storage) -> dict[str, dict[str, Any]] | None:
-    """The fitted classical baselines, ``fitted.json``: for each its ``validation_psnr`` and settings."""
-    record: dict[str, dict[str, Any]] | None = _read(place, fitted_problem)
-    return record
+def write_scores(place: Storage, scores: list[Score]) -> None:
+    """Writes the scores of a run on the test split: name, scene, PSNR in dB and SSIM of each image."""
+    place.write_json([[score.name, score.scene, score.psnr, score.ssim] for score in scores])
 
 
-def problem_of(name: str, value: Any) -> str:
+def problem_of(name: str, value: object) -> str:
     """What is wrong with a record of a confirmation, by its file's name; empty if nothing is, or it is another file."""
-    kinds = {RUN: run_problem, INTERPOLATION: interpolation_problem, FITTED: fitted_problem}
+    kinds: dict[str, Callable[[object], str]] = {
+        RUN: RunRecord.problem,
+        INTERPOLATION: Interpolation.problem,
+        FITTED: _fitted_problem,
+    }
     check = kinds.get(name)
     if name.endswith(".json") and check is None:
-        check = {"test": scores_problem, "source": source_problem}.get(name.partition("-")[0])
+        check = {"test": _scores_problem, "source": SourceScore.problem}.get(name.partition("-")[0])
     return "" if check is None else check(value)
 
 
-def run_problem(record: Any) -> str:
-    """What is wrong with the record of a training; empty if nothing is."""
-    if not isinstance(record, dict):
-        return "is empty, cut short or no object"
-    if missing := [name for name in ("validation_psnr", "curve", "finished_at") if name not in record]:
-        return f"lacks '{missing[0]}'"
-    diverged = record["validation_psnr"] is None
-    if not diverged and not is_number(record["validation_psnr"]):
-        return f"has validation_psnr {record['validation_psnr']!r:.40}"
-    if not is_curve(record["curve"]) or bool(record["curve"]) == diverged:
-        return f"has curve {record['curve']!r:.40}"
-    return "" if is_time(record["finished_at"]) else f"has finished_at {record['finished_at']!r:.40}"
+def _fitted_problem(value: object) -> str:
+    if problem := FittedBaselines.problem(value):
+        return problem
+    return "" if FittedBaselines.parse(value).tv else "lacks 'tv'"
 
 
-def scores_problem(record: Any) -> str:
-    """What is wrong with scores on the test split; empty if nothing is."""
-    if not isinstance(record, list) or not record:
+def _scores_problem(value: object) -> str:
+    if not isinstance(value, list) or not value:
         return "is empty, cut short or no list of scores"
-    for entry in record:
+    for entry in value:
         fits = isinstance(entry, list) and len(entry) == 4 and all(isinstance(text, str) for text in entry[:2])
         # PSNR is infinite where an image is reproduced exactly.
         if not fits or not all(type(v) in (int, float) and not math.isnan(v) for v in entry[2:]):
             return f"has a score {entry!r:.60}"
     return ""
-
-
-def source_problem(record: Any) -> str:
-    """What is wrong with the record of what is not forgotten; empty if nothing is."""
-    value: Any = record.get("source_psnr") if isinstance(record, dict) else None
-    fits = type(value) in (int, float) and not math.isnan(value)
-    return "" if fits else "is empty, cut short or has no source_psnr"
-
-
-def interpolation_problem(record: Any) -> str:
-    """What is wrong with the record of averaged weights; empty if nothing is."""
-    if not isinstance(record, dict):
-        return "is empty, cut short or no object"
-    share, tried = record.get("share"), record.get("validation")
-    if not is_number(share) or not 0 <= float(share or 0) <= 1:
-        return f"has share {share!r:.40}"
-    pairs = isinstance(tried, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in tried
-    )
-    return "" if pairs and tried else f"has validation {tried!r:.40}"
-
-
-def fitted_problem(record: Any) -> str:
-    """What is wrong with the record of fitted baselines; empty if nothing is."""
-    if not isinstance(record, dict) or not record:
-        return "is empty, cut short or no object"
-    for name, facts in record.items():
-        if not isinstance(facts, dict) or not is_number(facts.get("validation_psnr")):
-            return f"has no validation_psnr of {name:.40}"
-    tuned = record.get("tv", {})
-    return "" if all(is_number(tuned.get(key)) for key in ("weight", "iterations")) else "has no settings of tv"
-
-
-def _read(place: Storage, problem: Callable[[Any], str]) -> Any:
-    record = place.read_json()
-    return None if record is None or problem(record) else record

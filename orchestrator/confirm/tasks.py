@@ -5,7 +5,7 @@ else, by tasks that the confirmation starts once its choice is on record.
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import ray
@@ -24,10 +24,15 @@ from orchestrator.confirm.job import (
 from orchestrator.confirm.run_record import (
     INTERPOLATION,
     RUN,
+    FittedBaselines,
+    Interpolation,
+    RunRecord,
+    SourceScore,
     read_interpolation,
     read_run,
     read_scores,
     read_source_psnr,
+    write_scores,
 )
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import now
@@ -37,7 +42,7 @@ from orchestrator.runtime.progress import teller
 from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_psnr
 from trainables.errors import DivergedError, UsageError
 from trainables.loops.finetune import TransferConfiguration, TransferMethod
-from trainables.metrics.evaluation import score
+from trainables.metrics.evaluation import Score, score
 from trainables.network.model_files import WEIGHTS
 from trainables.network.weight_average import SHARES, interpolated
 
@@ -62,12 +67,11 @@ def train_run(
         try:
             net, curve = run_finetuning(domain, configuration, seed, tell, from_scratch=start == "nothing")
             write_model(place, net, facts_of(job, run_name, configuration, seed))
-            record = {"validation_psnr": curve[-1][1], "curve": curve, "finished_at": now()}
+            record = RunRecord(validation_psnr=curve[-1][1], curve=curve, finished_at=now())
         except DivergedError:
-            record = {"validation_psnr": None, "curve": [], "finished_at": now()}
-        place.child(RUN).write_json(record)
-    value: float | None = record["validation_psnr"]
-    return value
+            record = RunRecord(validation_psnr=None, curve=[], finished_at=now())
+        record.write(place.child(RUN))
+    return record.validation_psnr
 
 
 @ray.remote
@@ -78,23 +82,21 @@ def validate_source(job: ConfirmJob) -> float:
 
 
 @ray.remote
-def fit_classical(job: ConfirmJob) -> dict[str, dict[str, Any]]:
+def fit_classical(job: ConfirmJob) -> FittedBaselines:
     """Fits the classical baselines, see :mod:`orchestrator.confirm.classical`; nothing where they are left out."""
     torch.set_num_threads(job.domain.threads)
-    return {} if job.classical is None else classical_arms.fit_classical(job.domain, job.classical)
+    return FittedBaselines() if job.classical is None else classical_arms.fit_classical(job.domain, job.classical)
 
 
 @ray.remote
-def choose_share(job: ConfirmJob, winner: str) -> dict[str, Any]:
+def choose_share(job: ConfirmJob, winner: str) -> Interpolation:
     """Averages the winner's weights with the source's; one share for all seeds, by their mean validation PSNR.
 
-    Returns:
-        ``share`` of the tuned weights, and ``validation``: (share, mean PSNR in dB) of each that was tried. A tie goes
-        to the larger share, so that averaging must earn its place. Networks are kept unless it is 1.
+    A tie goes to the larger share, so that averaging must earn its place. Networks are kept unless it is 1.
     """
-    record = job.runs.child(INTERPOLATION)
-    told = read_interpolation(record)
-    if told is None:
+    place = job.runs.child(INTERPOLATION)
+    record = read_interpolation(place)
+    if record is None:
         torch.set_num_threads(job.domain.threads)
         configuration = configuration_of(job, winner)
         source = load_source(job.domain, configuration.kept_blocks if configuration else None)
@@ -111,40 +113,40 @@ def choose_share(job: ConfirmJob, winner: str) -> dict[str, Any]:
             name = f"{INTERPOLATED}-seed{seed}"
             facts = facts_of(job, name, configuration, seed) | {"share_of_tuned_weights": share}
             write_model(job.runs.child(name), interpolated(source, net, share), facts)
-        told = {"share": share, "validation": scores}
-        record.write_json(told)
-    return told
+        record = Interpolation(share=share, validation=scores)
+        record.write(place)
+    return record
 
 
 @ray.remote
-def score_run(job: ConfirmJob, run_name: str) -> list[tuple[str, str, float, float]] | None:
+def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:
     """Scores one run on the test split unless its scores stand; None if the run diverged."""
     place = job.runs.child(f"test-{run_name}.json")
-    told = read_scores(place)
-    if told is None:
+    scores = read_scores(place)
+    if scores is None:
         torch.set_num_threads(job.domain.threads)
         upscale = upscaler_of(job, run_name)
         if upscale is None:
             return None
         values = score(upscale, test_pairs(job), job.domain.scale)
-        told = [(v.name, v.scene, float(v.psnr), float(v.ssim)) for v in values]
-        place.write_json(told)
-    return told
+        scores = [Score(v.name, v.scene, float(v.psnr), float(v.ssim)) for v in values]
+        write_scores(place, scores)
+    return scores
 
 
 @ray.remote
 def remember_source(job: ConfirmJob, run_name: str) -> float | None:
     """PSNR in dB of one run on held-out source images, unless it stands on record; None if the run diverged."""
     place = job.runs.child(f"source-{run_name}.json")
-    told = read_source_psnr(place)
-    if told is None:
+    value = read_source_psnr(place)
+    if value is None:
         torch.set_num_threads(job.domain.threads)
         net = net_of(job, run_name)
         if net is None:
             return None
-        told = source_psnr(job.domain, net.to(job.domain.device))
-        place.write_json({"source_psnr": told})
-    return told
+        value = source_psnr(job.domain, net.to(job.domain.device))
+        SourceScore(source_psnr=value).write(place)
+    return value
 
 
 def _is_another(place: Storage, configuration: TransferConfiguration) -> bool:

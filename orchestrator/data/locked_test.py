@@ -7,9 +7,12 @@ the prefix to the search's role, as docs/cluster.md shows for S3.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from orchestrator.data.shard_reader import MANIFEST, read_files, read_manifest
+from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, UsageError
@@ -17,11 +20,20 @@ from trainables.metrics.evaluation import NamedImage
 from trainables.version import __version__
 
 PREFIX = "test-locked"
-OPENING = ("at", "by", "after_choosing")
-"""What is told of an opening."""
-
 
 _REMEDY = "delete the domain's folder below shards/, to have both built again"
+
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class Opening(Record):
+    """When the locked test split was opened, by what, after which choice, and the digest of what was opened."""
+
+    at: _Text
+    by: _Text
+    after_choosing: _Text
+    test: _Text
 
 
 def locked_beside(shards: Storage) -> Storage | None:
@@ -85,12 +97,12 @@ def record_choice(record: Storage, locked: Storage, chosen: str) -> None:
         RunError: If the test split is missing, or belongs to other shards than the record says.
     """
     digest = locked_manifest(locked)["digest"]
-    told = record.read_json()
-    if not _complete(told):
+    opening = Opening.read(record)  # one that was cut short opened nothing
+    if opening is None:
         by = f"rayscale {__version__}, confirmation"
-        told = {"at": now(), "by": by, "after_choosing": chosen, "test": digest}
-        record.write_json(told)
-    if told["test"] != digest:
+        opening = Opening(at=now(), by=by, after_choosing=chosen, test=digest)
+        opening.write(record)
+    if opening.test != digest:
         raise RunError(f"'{record.uri}' opened other test images than those at '{locked.uri}'; run again.")
 
 
@@ -109,14 +121,9 @@ def open_test(locked: Storage, record: Storage) -> Iterator[NamedImage]:
     return read_files(locked, locked_manifest(locked), "test")
 
 
-def openings(records: Storage, locked: Storage) -> list[dict[str, Any]]:
-    """Every opening of this test split, the first one first: ``at``, ``by`` and ``after_choosing``."""
+def openings(records: Storage, locked: Storage) -> list[Opening]:
+    """Every opening of this test split, the first one first."""
     digest = locked_manifest(locked)["digest"]
-    found = [records.child(facts.path).read_json() for facts in records.files()]
-    ours = [{key: told[key] for key in OPENING} for told in found if _complete(told) and told["test"] == digest]
-    return sorted(ours, key=lambda told: str(told["at"]))
-
-
-def _complete(record: Any) -> bool:
-    """Whether a record says all that an opening does; one that was cut short opened nothing."""
-    return isinstance(record, dict) and all(record.get(key) for key in (*OPENING, "test"))
+    found = (Opening.read(records.child(facts.path)) for facts in records.files())
+    ours = [opening for opening in found if opening is not None and opening.test == digest]
+    return sorted(ours, key=lambda opening: opening.at)

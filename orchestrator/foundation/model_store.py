@@ -1,5 +1,6 @@
 """Models by name: a packaged one, or a place with the two files that :mod:`trainables.network.model_files` packs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def find_model(named: str) -> FoundModel:
     return _unpacked(place.uri, _files(place))
 
 
-def write_model(place: Storage, net: SuperResolutionNet, facts: dict[str, Any]) -> None:
+def write_model(place: Storage, net: SuperResolutionNet, facts: Mapping[str, object]) -> None:
     """Writes a network and its card; ``facts`` are what the card says beside the architecture."""
     for name, data in pack_model(net, facts).items():
         place.child(name).write_bytes(data)

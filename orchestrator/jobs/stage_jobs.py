@@ -16,7 +16,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob
-from orchestrator.search.trial_record import Record, read_records
+from orchestrator.search.trial_record import TrialRecord, read_records
 from orchestrator.training.finetune import DomainJob
 from orchestrator.training.pretrain import SOURCE_DEGRADATION
 from trainables.images.patch_pool import smallest_image
@@ -165,7 +165,7 @@ class Jobs:
                 return told
         return None
 
-    def records(self, domain: str) -> list[Record]:
+    def records(self, domain: str) -> list[TrialRecord]:
         """The trials of a study that have ended."""
         return read_records(self.records_place(domain))[: self.trials(domain)]
 

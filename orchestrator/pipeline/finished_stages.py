@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestrator.confirm.record import Candidate, ConfirmationRecord
 from orchestrator.confirm.run_record import FITTED, INTERPOLATION, RUN, problem_of
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.data.shard_reader import MANIFEST, read_manifest
@@ -18,6 +19,7 @@ from orchestrator.report.schema import Report
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import reason_of
+from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD, WEIGHTS
 
 Stage = Literal["shards", "pretrain", "analysis", "search", "confirm", "report"]
@@ -163,7 +165,7 @@ class FinishedStages:
     def _trials_missing(self, name: str) -> Damage:
         records = self._jobs.records_place(name)
         base = records.uri.removeprefix(self._home.uri + "/")
-        whole = {record["number"] for record in read_records(records)}
+        whole = {record.number for record in read_records(records)}
         missing = [number for number in range(self._jobs.trials(name)) if number not in whole]
         problems = damaged_records(records) if missing else {}
         return {
@@ -173,12 +175,12 @@ class FinishedStages:
     def _other_candidates(self, name: str, record: dict[str, Any]) -> Damage:
         """A trial that was lost and run again may have become another one."""
 
-        def plain(candidate: dict[str, Any]) -> Any:
-            return candidate["name"], candidate["configuration"]
+        def known_by(candidate: Candidate) -> tuple[str, TransferConfiguration | None]:
+            return candidate.name, candidate.configuration
 
         try:
-            confirmed = [plain(candidate) for candidate in record["result"]["candidates"]]
-            found = [plain(candidate.to_dict()) for candidate in self._jobs.confirmation(name, None).candidates]
+            confirmed = [known_by(c) for c in ConfirmationRecord.parse(record["result"]).candidates]
+            found = [known_by(candidate) for candidate in self._jobs.confirmation(name, None).candidates]
         except Exception as error:
             return {f"confirm/{name}/{RECORD}": f"has candidates that cannot be compared ({reason_of(error)})"}
         return {} if confirmed == found else {f"confirm/{name}": "confirmed other candidates than the search has now"}

@@ -12,6 +12,7 @@ import ray
 
 from orchestrator.analysis.analyze import advise_domains
 from orchestrator.confirm.driver import drive_confirmation
+from orchestrator.confirm.record import ConfirmationRecord
 from orchestrator.data.shards import build_shards
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.settings import FORMAT, Experiment
@@ -33,7 +34,8 @@ from orchestrator.search.driver import drive_study
 from orchestrator.search.network_speed import device_sentence, measure_speeds
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.optuna_export import write_optuna_log
-from orchestrator.search.trial_record import Record, best_record
+from orchestrator.search.result import search_result
+from orchestrator.search.trial_record import TrialRecord
 from orchestrator.training.pretrain import pretrain_source
 from trainables.version import __version__
 
@@ -200,20 +202,13 @@ class _Run:
                 job = self.jobs.study(domain, study_starts(self.jobs, domain), board)
                 jobs[domain] = replace(job, known=self.stages.sampled.get(domain, {}))
 
-        def done(domain: str, records: list[Record]) -> None:
+        def done(domain: str, records: list[TrialRecord]) -> None:
             place, inputs = self.jobs.place("search", domain), self.jobs.search_inputs(domain)
-            best = best_record(records)
-            result = {
-                "trials": len(records),
-                "trial_seconds": sum(record["seconds"] for record in records),
-                "best": {name: best[name] for name in ("number", "configuration", "psnr")} if best else None,
-                "sampled": {str(record["number"]): record["sampled"] for record in records},
-            }
             name = f"{self.experiment.name}, {domain}"
             job, log = jobs[domain], place.child(OPTUNA_LOG)
             write_optuna_log(name, records, job.distributions(), log, job.objectives)
             vouched = self.stages.vouched("search", domain)
-            finish_stage(f"search {domain}", place, inputs, start, result, vouched)
+            finish_stage(f"search {domain}", place, inputs, start, search_result(records).plain(), vouched)
             self.say(f"search {domain}: done, {len(records)} trials")
 
         drive_all("Search", drive_study, jobs, done, lambda domain, why: self.failures.add(domain, "search", why))
@@ -242,16 +237,11 @@ class _Run:
             with self.failures.leaving_behind(domain, "confirm"):
                 jobs[domain] = self.jobs.confirmation(domain, board)
 
-        def done(domain: str, told: dict[str, Any]) -> None:
-            candidates = [
-                c.to_dict() | {"validation_psnr": told["validation"][c.name]} for c in jobs[domain].candidates
-            ]
-            runs = jobs[domain].runs.uri.removeprefix(self.experiment.home.uri + "/")
+        def done(domain: str, confirmed: ConfirmationRecord) -> None:
             place, inputs = self.jobs.place("confirm", domain), self.jobs.confirm_inputs(domain)
-            result = {**told, "candidates": candidates, "runs": runs}
             vouched = self.stages.vouched("confirm", domain)
-            finish_stage(f"confirm {domain}", place, inputs, start, result, vouched)
-            self.say(f"confirm {domain}: done, the winner is {told['winner']}")
+            finish_stage(f"confirm {domain}", place, inputs, start, confirmed.plain(), vouched)
+            self.say(f"confirm {domain}: done, the winner is {confirmed.winner}")
 
         failed = lambda domain, why: self.failures.add(domain, "confirm", why)  # noqa: E731
         drive_all("Confirmation", drive_confirmation, jobs, done, failed)

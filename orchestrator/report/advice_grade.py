@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.report.schema import AdviceGrade, Candidate, Difference, Trial
+from orchestrator.confirm.record import Candidate, Difference
+from orchestrator.report.schema import AdviceGrade, Trial
 
 _EXPECTED: dict[str, bool] = {
     "near": False,

@@ -21,7 +21,7 @@ from orchestrator.report.html import render_html
 from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceReport
 from orchestrator.report.tables import best_yaml, markdown_table
 from orchestrator.search.pareto_front import CONFIRMED
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
 from orchestrator.training.pretrain import SOURCE_DEGRADATION
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD
@@ -32,7 +32,10 @@ _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 
 
 def write_report(
-    experiment: Experiment, records: dict[str, list[Record]], place: Storage, missing: Mapping[str, str] | None = None
+    experiment: Experiment,
+    records: dict[str, list[TrialRecord]],
+    place: Storage,
+    missing: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes ``report.json``, ``best.yaml``, ``table.md``, ``index.html`` and the pictures.
 

@@ -1,8 +1,9 @@
 """One domain's part of the report, gathered from what its study and its confirmation left."""
 
-from typing import Any
-
-from orchestrator.data.locked_test import OPENING, PREFIX, openings
+from orchestrator.confirm import run_record
+from orchestrator.confirm.record import ConfirmationRecord, Picture
+from orchestrator.data import locked_test
+from orchestrator.data.locked_test import PREFIX, openings
 from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD
@@ -13,10 +14,8 @@ from orchestrator.report.advice_grade import grade_advice
 from orchestrator.report.front_section import front_report
 from orchestrator.report.schema import (
     Arm,
-    Candidate,
     Comparison,
     CurvePoint,
-    Difference,
     DomainReport,
     Interpolation,
     Opening,
@@ -26,7 +25,7 @@ from orchestrator.report.schema import (
 )
 from orchestrator.report.study_section import study_report
 from orchestrator.report.verdicts import flags, optimism, remarks, verdict
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "bicubic",
@@ -44,7 +43,9 @@ LABELS: dict[ArmName, str] = {
 }
 
 
-def domain_report(experiment: Experiment, name: str, records: list[Record], pictures: dict[str, bytes]) -> DomainReport:
+def domain_report(
+    experiment: Experiment, name: str, records: list[TrialRecord], pictures: dict[str, bytes]
+) -> DomainReport:
     """Gathers one domain.
 
     Args:
@@ -54,16 +55,16 @@ def domain_report(experiment: Experiment, name: str, records: list[Record], pict
         pictures: Takes the PNG files of the comparisons, by name.
     """
     home, space = experiment.home, experiment.space(name)
-    told = home.child("confirm", name, RECORD).read_json()["result"]
-    candidates = [Candidate(**_without_none(c)) for c in told["candidates"]]
-    differences = [Difference(**entry) for entry in told["differences"]]
-    winner = next(c for c in candidates if c.name == told["winner"])
-    arms = [_arm(arm, told) for arm in LABELS if arm in told["arms"]]
+    found = ConfirmationRecord.parse(home.child("confirm", name, RECORD).read_json()["result"])
+    candidates = [c.model_copy(update={"validation_psnr": c.scores}) for c in found.candidates]
+    differences = found.differences
+    winner = next(c for c in candidates if c.name == found.winner)
+    arms = [_arm(arm, found) for arm in LABELS if arm in found.arms]
     trials = [_trial(record) for record in records]
     model, locked = home.child("models", name), home.child(PREFIX, name)
-    averaged, luck = _interpolation(told, model), optimism(winner, candidates, differences)
-    opened = Opening(**{key: told["opened"][key] for key in OPENING})
-    every = [Opening(**entry) for entry in openings(home.child("confirm", name, "test-opened"), locked)]
+    averaged, luck = _interpolation(found.interpolation, model), optimism(winner, candidates, differences)
+    opened = _opening(found.opened)
+    every = [_opening(entry) for entry in openings(home.child("confirm", name, "test-opened"), locked)]
     advice = Jobs(experiment).advice(name)
     return DomainReport(
         space=space.id,
@@ -83,13 +84,13 @@ def domain_report(experiment: Experiment, name: str, records: list[Record], pict
         advice=grade_advice(advice, winner, trials, differences) if advice else None,
         trials=trials,
         study=study_report(experiment, name, records, winner.configuration),
-        front=front_report(experiment, name, records, told),
+        front=front_report(experiment, name, records, found),
         lambda_floor=space.lambda_[0],
         frozen_depth_limit=experiment.frozen_depths(name)[1],
         steps_per_trial=experiment.finetuning.steps,
         test_opened=opened,
         earlier_openings=[opening for opening in every if opening.at < opened.at],
-        comparisons=[_comparison(home.child(told["runs"]), name, entry, pictures) for entry in told["pictures"]],
+        comparisons=[_comparison(home.child(found.runs), name, picture, pictures) for picture in found.pictures],
     )
 
 
@@ -103,66 +104,62 @@ def split_counts(*places: Storage) -> SplitCounts:
     )
 
 
-def _without_none(candidate: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **candidate,
-        "validation_psnr": [value for value in candidate["validation_psnr"] if value is not None],
-    }
+def _opening(opening: locked_test.Opening) -> Opening:
+    return Opening(at=opening.at, by=opening.by, after_choosing=opening.after_choosing)
 
 
-def _comparison(runs: Storage, domain: str, entry: dict[str, Any], pictures: dict[str, bytes]) -> Comparison:
+def _comparison(runs: Storage, domain: str, picture: Picture, pictures: dict[str, bytes]) -> Comparison:
     panels = []
-    for panel in entry["panels"]:
-        file = f"{domain}-{panel['file']}"
-        pictures[file] = runs.child("pictures", panel["file"]).read_bytes()
-        panels.append(Panel(label=panel["label"], file=file, psnr=panel.get("psnr")))
-    return Comparison(image=entry["image"], panels=panels)
+    for panel in picture.panels:
+        file = f"{domain}-{panel.file}"
+        pictures[file] = runs.child("pictures", panel.file).read_bytes()
+        panels.append(Panel(label=panel.label, file=file, psnr=panel.psnr))
+    return Comparison(image=picture.image, panels=panels)
 
 
-def _arm(name: ArmName, told: dict[str, Any]) -> Arm:
-    facts, tuned = told["arms"][name], told["classical"].get(name, {})
+def _arm(name: ArmName, found: ConfirmationRecord) -> Arm:
+    scores = found.arms[name]
     return Arm(
         name=name,
         label=LABELS[name],
-        psnr=facts["psnr"],
-        ssim=facts["ssim"],
-        psnr_by_seed=facts["psnr_by_seed"],
-        chosen=_chosen(name, tuned, told),
-        validation_psnr=tuned.get("validation_psnr"),
-        source_psnr=told["source_psnr"].get(name),
+        psnr=scores.psnr,
+        ssim=scores.ssim,
+        psnr_by_seed=scores.psnr_by_seed,
+        chosen=_chosen(name, found),
+        validation_psnr=found.classical.validation_psnr(name),
+        source_psnr=found.source_psnr.get(name),
     )
 
 
-def _chosen(name: ArmName, tuned: dict[str, Any], told: dict[str, Any]) -> str | None:
-    if name == "tv":
-        return "μ {weight:g}, {iterations} iterations".format(**tuned)
-    if name == "example":
-        return "ridge {ridge:g}".format(**tuned)
-    if name == INTERPOLATED:
-        return f"{told['interpolation']['share']:g} of the tuned weights"
-    if step := told["steps"].get(name):
+def _chosen(name: ArmName, found: ConfirmationRecord) -> str | None:
+    if name == "tv" and (tv := found.classical.tv):
+        return f"μ {tv.weight:g}, {tv.iterations} iterations"
+    if name == "example" and (example := found.classical.example):
+        return f"ridge {example.ridge:g}"
+    if name == INTERPOLATED and found.interpolation:
+        return f"{found.interpolation.share:g} of the tuned weights"
+    if step := {"feature": found.steps.feature, "model": found.steps.model}.get(name):
         begins = "F_θ reused, G_φ fresh" if name == "feature" else "F_θ and G_φ reused"
-        return f"{begins}, λ 0, nothing frozen, lr {step['learning_rate']:.3g}"
+        return f"{begins}, λ 0, nothing frozen, lr {step.learning_rate:.3g}"
     return None
 
 
-def _interpolation(told: dict[str, Any], model: Storage) -> Interpolation | None:
-    found = told["interpolation"]
+def _interpolation(found: run_record.Interpolation | None, model: Storage) -> Interpolation | None:
     if found is None:
         return None
-    where = model.child(INTERPOLATED).uri if found["share"] < 1 else None
-    return Interpolation(share=found["share"], validation=found["validation"], model=where)
+    where = model.child(INTERPOLATED).uri if found.share < 1 else None
+    return Interpolation(share=found.share, validation=found.validation, model=where)
 
 
-def _trial(record: dict[str, Any]) -> Trial:
+def _trial(record: TrialRecord) -> Trial:
     return Trial(
-        number=record["number"],
-        origin=record["origin"],
-        configuration=record["configuration"],
-        sampled_lambda=record["sampled"].get("lambda_", 0.0),
-        status=record["status"],
-        psnr=record["psnr"],
-        seconds=record["seconds"],
-        speed=record.get("speed"),
-        curve=[CurvePoint(step=step, value=value) for step, value in record["curve"]],
+        number=record.number,
+        origin=record.origin,
+        configuration=record.configuration,
+        sampled_lambda=record.sampled.get("lambda_", 0.0),
+        status=record.status,
+        psnr=record.psnr,
+        seconds=record.seconds,
+        speed=record.speed,
+        curve=[CurvePoint(step=step, value=value) for step, value in record.curve],
     )

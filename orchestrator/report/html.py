@@ -11,9 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import STEPS, ArmName
 from orchestrator.report import plots
-from orchestrator.report.schema import Arm, Difference, DomainReport, Report
+from orchestrator.report.schema import Arm, DomainReport, Report
 from orchestrator.report.tables import (
     AS_IT_IS,
     COMPARED,
@@ -75,7 +76,7 @@ def render_html(report: Report, pictures: Path) -> str:
 
 def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
     """Gathers what the page shows of a domain beside the report's own fields."""
-    labels = {arm.name: arm.label for arm in domain.arms}
+    labels: dict[str, str] = {arm.name: arm.label for arm in domain.arms}
     rows: dict[str, dict[str, Any]] = {}
     for d in domain.differences:
         title = f"{labels.get(d.arm, d.arm)} − {labels.get(d.baseline, d.baseline)}"

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import Verdict
-from orchestrator.report.schema import Configuration, CurvePoint, Difference, DomainReport, Front, Trial
+from orchestrator.report.schema import CurvePoint, DomainReport, Front, Trial
 from orchestrator.report.svg import (
     BETTER,
     INK,
@@ -28,6 +29,7 @@ from orchestrator.report.svg import (
     log_ticks,
     view,
 )
+from trainables.loops.finetune import TransferConfiguration
 
 Setting = Literal["learning_rate", "lambda_", "frozen_depth"]
 SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")
@@ -212,7 +214,7 @@ def loss_curve(loss: Sequence[CurvePoint], name: str) -> str:
 
 def winning_trial(domain: DomainReport) -> Trial | None:
     """Returns the trial that first tried the domain's configuration, or None where no trial did."""
-    chosen: Configuration | None = domain.configuration
+    chosen: TransferConfiguration | None = domain.configuration
     same = (t for t in domain.trials if t.configuration == chosen and t.status == "finished")
     return next(same, None) if chosen else None
 
@@ -255,7 +257,7 @@ def _mark_source(axes: Axes, domain: DomainReport) -> None:
 
 def _source_score(domain: DomainReport) -> float | None:
     for candidate in domain.candidates:
-        scores = [v for v in candidate.validation_psnr if math.isfinite(v)]
+        scores = [v for v in candidate.scores if math.isfinite(v)]
         if candidate.configuration is None and (scores or candidate.search_psnr is not None):
             return candidate.search_psnr if candidate.search_psnr is not None else fmean(scores)
     return None

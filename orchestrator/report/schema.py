@@ -8,21 +8,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.foundation.vocabulary import ArmName, Verdict
+from orchestrator.confirm.record import Candidate, Difference
+from orchestrator.foundation.configuration import Configuration
+from orchestrator.foundation.vocabulary import ArmName
 from orchestrator.report.study_facts import StudyFacts
+from orchestrator.search.trial_record import TrialOrigin
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Configuration(_Record):
-    """A transfer configuration; ``None`` in its place means 'use the source model as it is'."""
-
-    learning_rate: float
-    lambda_: float
-    frozen_depth: int
-    kept_blocks: int | None = None  # of F_θ; all
 
 
 class CurvePoint(_Record):
@@ -39,7 +33,7 @@ class Trial(_Record):
     """
 
     number: int
-    origin: Literal["default", "advice", "start", "sibling", "sampler"]
+    origin: TrialOrigin
     configuration: Configuration
     sampled_lambda: float
     status: Literal["finished", "stopped", "diverged"]
@@ -64,33 +58,6 @@ class Arm(_Record):
     chosen: str | None = None
     validation_psnr: float | None = None
     source_psnr: float | None = None
-
-
-class Difference(_Record):
-    """Mean paired difference ``arm - baseline`` over test images with its 95 % bootstrap interval.
-
-    ``wilcoxon_p`` is the two-sided p of the signed-rank test on the scenes' means; the verdict rests on the interval.
-    """
-
-    arm: ArmName
-    baseline: ArmName
-    metric: Literal["psnr", "ssim"]
-    mean: float
-    low: float
-    high: float
-    scenes: int
-    verdict: Verdict
-    wilcoxon_p: float
-
-
-class Candidate(_Record):
-    """One configuration that stood for confirmation, with the validation scores of its fresh seeds."""
-
-    name: str
-    label: str
-    configuration: Configuration | None
-    validation_psnr: list[float]
-    search_psnr: float | None
 
 
 class Panel(_Record):

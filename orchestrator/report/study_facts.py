@@ -17,7 +17,7 @@ from scipy.stats import kendalltau, spearmanr
 from orchestrator.report.range_edges import Axis, edge_warnings
 from orchestrator.search.divergence import penalised
 from orchestrator.search.early_stopping import Stopper, Stopping
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
 
 FEWEST_FOR_RANKS = 5
 """Fully trained trials below which no rank correlation is told."""
@@ -64,9 +64,9 @@ class StudyFacts(_Facts):
     not_reproducible: str | None
 
 
-def rank_correlations(records: Sequence[Record]) -> list[Rung]:
+def rank_correlations(records: Sequence[TrialRecord]) -> list[Rung]:
     """Spearman's ρ and Kendall's τ of each evaluation but the last with the last, over fully trained trials."""
-    curves = [record["curve"] for record in records if record["status"] == "finished"]
+    curves = [record.curve for record in records if record.status == "finished"]
     if len(curves) < FEWEST_FOR_RANKS:
         return []
     final = [curve[-1][1] for curve in curves]
@@ -84,15 +84,15 @@ def rank_correlations(records: Sequence[Record]) -> list[Rung]:
     return told
 
 
-def replay_stopping(records: Sequence[Record], stopping: Stopping) -> StoppingReplay | None:
+def replay_stopping(records: Sequence[TrialRecord], stopping: Stopping) -> StoppingReplay | None:
     """ASHA over a study's own curves in the order of their numbers.
 
     The suggestions stay those of the study, although with stopped trials the sampler would have made others. None
     where the study itself stopped trials, whose ends are not known, or has no rung for this setting.
     """
-    curves = [[score for _, score in record["curve"]] for record in records if record["status"] == "finished"]
+    curves = [[score for _, score in record.curve] for record in records if record.status == "finished"]
     evaluations = max((len(curve) for curve in curves), default=0)
-    if any(record["status"] == "stopped" for record in records) or not stopping.rungs(evaluations):
+    if any(record.status == "stopped" for record in records) or not stopping.rungs(evaluations):
         return None
     stopper = Stopper(stopping, evaluations)
     spent = [stopper.stops_at(curve) for curve in curves]
@@ -106,23 +106,23 @@ def replay_stopping(records: Sequence[Record], stopping: Stopping) -> StoppingRe
     )
 
 
-def importance(records: Sequence[Record], distributions: Mapping[str, BaseDistribution]) -> dict[str, float]:
+def importance(records: Sequence[TrialRecord], distributions: Mapping[str, BaseDistribution]) -> dict[str, float]:
     """Share of the variance of the score that each setting explains (fANOVA, Hutter et al. 2014); sums to 1.
 
     Not Optuna's default, PED-ANOVA: with the two or three trials that are the best tenth of a study of 24, its answer
     hangs on each of them. Empty with fewer than :data:`FEWEST_FOR_IMPORTANCE` trials, or if all score the same.
     """
-    scored = [record for record in records if record["objective"] is not None]
-    values = penalised([[record["objective"]] for record in scored], [r["status"] == "diverged" for r in scored])
+    scored = [(record, record.objective) for record in records if record.objective is not None]
+    values = penalised([[score] for _, score in scored], [record.status == "diverged" for record, _ in scored])
     if len(scored) < FEWEST_FOR_IMPORTANCE or len({value for [value] in values}) == 1:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    for record, [value] in zip(scored, values, strict=True):
+    for (record, _), [value] in zip(scored, values, strict=True):
         study.add_trial(
             create_trial(
                 state=TrialState.COMPLETE,
-                params=record["sampled"],
+                params=record.sampled,
                 distributions=dict(distributions),
                 value=value,
             )
@@ -145,7 +145,7 @@ def not_reproducible(concurrent_trials: int) -> str | None:
 
 
 def study_facts(
-    records: Sequence[Record],
+    records: Sequence[TrialRecord],
     *,
     distributions: Mapping[str, BaseDistribution],
     axes: Mapping[str, Axis],
@@ -165,10 +165,10 @@ def study_facts(
         starts_from: Where its starts come from, where that is worth a word.
         concurrent_trials: Trials of the domain at once.
     """
-    states = [record["status"] for record in records]
-    trained = sum(len(record["curve"]) if record["status"] == "stopped" else evaluations for record in records)
+    states = [record.status for record in records]
+    trained = sum(len(record.curve) if record.status == "stopped" else evaluations for record in records)
     important = importance(records, distributions)
-    scored = sum(record["objective"] is not None for record in records)
+    scored = sum(record.objective is not None for record in records)
     few = f"too few trials: {scored} of {FEWEST_FOR_IMPORTANCE}" if scored < FEWEST_FOR_IMPORTANCE else "all alike"
     replays = (replay_stopping(records, stopping) for stopping in REPLAYED)
     return StudyFacts(

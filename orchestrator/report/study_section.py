@@ -6,14 +6,14 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.report.range_edges import Axis
-from orchestrator.report.schema import Configuration
 from orchestrator.report.study_facts import StudyFacts, study_facts
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
+from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import frozen_depth_limit
 
 
 def study_report(
-    experiment: Experiment, domain: str, records: list[Record], winner: Configuration | None
+    experiment: Experiment, domain: str, records: list[TrialRecord], winner: TransferConfiguration | None
 ) -> StudyFacts:
     """The facts of a finished study.
 
@@ -52,6 +52,6 @@ def _kept(experiment: Experiment) -> dict[str, Axis]:
     return {"kept_blocks": Axis("search.kept_blocks", *kept, False, 1, experiment.architecture.blocks)} if kept else {}
 
 
-def _settings(winner: Configuration, blocks: int) -> dict[str, float]:
+def _settings(winner: TransferConfiguration, blocks: int) -> dict[str, float]:
     """A configuration whose number of kept blocks is always told."""
-    return {**winner.model_dump(), "kept_blocks": winner.kept_blocks or blocks}
+    return {**winner.to_dict(), "kept_blocks": winner.kept_blocks or blocks}

@@ -5,8 +5,10 @@ from typing import Any
 
 import yaml
 
+from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import ArmName
-from orchestrator.report.schema import Arm, Configuration, Difference, DomainReport, Front, FrontPoint, Report
+from orchestrator.report.schema import Arm, DomainReport, Front, FrontPoint, Report
+from trainables.loops.finetune import TransferConfiguration
 
 AS_IT_IS = "use the source model as it is"
 COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")
@@ -74,7 +76,7 @@ def best_yaml(report: Report) -> str:
         found = domain.configuration
         entry: dict[str, Any] = {"fine_tune": found is not None}
         if found:
-            entry["configuration"] = found.model_dump(exclude_none=True)
+            entry["configuration"] = found.to_dict()
         entry |= {
             "space": domain.space,
             "model": domain.model,
@@ -115,7 +117,7 @@ def _front_yaml(front: Front) -> dict[str, Any]:
         {
             "kept_blocks": point.kept_blocks,
             "megapixels_per_second": point.megapixels_per_second,
-            "configuration": point.configuration.model_dump(exclude_none=True),
+            "configuration": point.configuration.to_dict(),
             "test_psnr": point.test_psnr,
             "model": point.model,
         }
@@ -144,7 +146,7 @@ def find_arm(domain: DomainReport, name: ArmName) -> Arm | None:
     return next((arm for arm in domain.arms if arm.name == name), None)
 
 
-def settings_of(configuration: Configuration | None) -> list[str]:
+def settings_of(configuration: TransferConfiguration | None) -> list[str]:
     """Writes each setting of a configuration, such as ``lr 3.2e-4``."""
     if configuration is None:
         return [AS_IT_IS]

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from orchestrator.confirm.record import Candidate, Difference
 from orchestrator.foundation.vocabulary import CLASSICAL, ArmName
-from orchestrator.report.schema import Arm, Candidate, Difference, Interpolation, Optimism
+from orchestrator.report.schema import Arm, Interpolation, Optimism
 
 
 def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:
@@ -67,7 +68,7 @@ def optimism(winner: Candidate, candidates: Sequence[Candidate], differences: Se
     gain = _of(differences, "best", "zero_shot")
     if winner.search_psnr is None or winner.configuration is None or zero is None or gain is None:
         return None
-    confirmed, plain = fmean(winner.validation_psnr), fmean(zero.validation_psnr)
+    confirmed, plain = fmean(winner.scores), fmean(zero.scores)
     return Optimism(
         search_psnr=winner.search_psnr,
         confirmed_psnr=confirmed,

@@ -19,7 +19,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.search.samplers import NumberedSearch, RepeatableSampler, maximised
 from orchestrator.search.study import StudyJob, study_with
 from orchestrator.search.trial import run_trial
-from orchestrator.search.trial_record import Record, read_records
+from orchestrator.search.trial_record import TrialRecord, read_records
 from trainables.errors import RunError
 
 _ROUNDS = 3
@@ -29,7 +29,7 @@ _ROUND = re.compile(r"\d{16,}-\d+")
 
 
 @ray.remote(num_cpus=0, max_retries=2)
-def drive_study(job: StudyJob) -> list[Record]:
+def drive_study(job: StudyJob) -> list[TrialRecord]:
     """Runs one domain's study to its end, as a driver of its own, and returns its records.
 
     Raises:
@@ -38,7 +38,7 @@ def drive_study(job: StudyJob) -> list[Record]:
     reason = ""
     for round_number in range(_ROUNDS + 1):
         records = read_records(job.records)
-        missing = sorted(set(range(job.trials)) - {record["number"] for record in records})
+        missing = sorted(set(range(job.trials)) - {record.number for record in records})
         if not missing:
             _delete_state(job.scratch)
             return records[: job.trials]
@@ -66,7 +66,7 @@ def _keep_keys_to_ourselves() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE = {name for name in names if not name.startswith("AWS_")}
 
 
-def _fit(job: StudyJob, records: list[Record], missing: list[int], round_number: int) -> str:
+def _fit(job: StudyJob, records: list[TrialRecord], missing: list[int], round_number: int) -> str:
     """Runs the missing trials; returns why the last of those that were lost was lost."""
     _keep_keys_to_ourselves()
     # Tune's registry of trainables is one for the cluster: a name of our own keeps domains apart.

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
 
 FILE = "optuna.log"
 
@@ -21,7 +21,7 @@ _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "diver
 
 def write_optuna_log(
     name: str,
-    records: Sequence[Record],
+    records: Sequence[TrialRecord],
     distributions: dict[str, BaseDistribution],
     place: Storage,
     objectives: Sequence[str] = ("psnr",),
@@ -48,17 +48,17 @@ def write_optuna_log(
         place.write_bytes(file.read_bytes())
 
 
-def _trial(record: Record, distributions: dict[str, BaseDistribution], objectives: Sequence[str]) -> FrozenTrial:
-    scored = record["psnr"] is not None
+def _trial(record: TrialRecord, distributions: dict[str, BaseDistribution], objectives: Sequence[str]) -> FrozenTrial:
+    scored, scores = record.psnr is not None, {"psnr": record.psnr, "speed": record.speed}
     trial = create_trial(
-        state=_STATES[record["status"]],
-        params=record["sampled"],
+        state=_STATES[record.status],
+        params=record.sampled,
         distributions=distributions,
-        values=[record[name] for name in objectives] if scored else None,
-        intermediate_values=dict(record["curve"]),
-        user_attrs={"number": record["number"], "origin": record["origin"], **record["configuration"]},
+        values=[score for name in objectives if (score := scores[name]) is not None] if scored else None,
+        intermediate_values=dict(record.curve),
+        user_attrs={"number": record.number, "origin": record.origin, **record.configuration.to_dict()},
     )
     # Optuna keeps local times without a zone.
-    trial.datetime_complete = datetime.fromisoformat(record["finished_at"]).astimezone().replace(tzinfo=None)
-    trial.datetime_start = trial.datetime_complete - timedelta(seconds=record["seconds"])
+    trial.datetime_complete = datetime.fromisoformat(record.finished_at).astimezone().replace(tzinfo=None)
+    trial.datetime_start = trial.datetime_complete - timedelta(seconds=record.seconds)
     return trial

@@ -4,28 +4,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialRecord
 
 CONFIRMED = 5
 """Most points of a front that a confirmation trains again; of a longer front both ends and an even choice between."""
 
 
-def pareto_front(records: Sequence[Record]) -> list[Record]:
+def pareto_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that are non-dominated by validation PSNR and output speed, the best by PSNR first.
 
     A trial is dominated by one that is at least as good in both and better in one. Of trials that are equal in both the
     first stands. Speed depends on the number of kept blocks alone, so that each number stands once at most. Empty where
     speed was not searched.
     """
-    finished = [record for record in records if record["status"] == "finished" and record.get("speed") is not None]
-    front: list[Record] = []
-    for record in sorted(finished, key=lambda r: (-r["psnr"], -r["speed"], r["number"])):
-        if not front or record["speed"] > front[-1]["speed"]:
+    finished = [
+        (-record.psnr, -record.speed, record.number, record)
+        for record in records
+        if record.psnr is not None and record.speed is not None
+    ]
+    front: list[TrialRecord] = []
+    fastest = 0.0
+    for _, slowness, _, record in sorted(finished, key=lambda entry: entry[:3]):
+        if -slowness > fastest:
             front.append(record)
+            fastest = -slowness
     return front
 
 
-def confirmed_of(front: Sequence[Record], most: int = CONFIRMED) -> list[Record]:
+def confirmed_of(front: Sequence[TrialRecord], most: int = CONFIRMED) -> list[TrialRecord]:
     """The points of a front that are confirmed: all, or ``most`` of them with both ends, from 2."""
     chosen = np.unique(np.linspace(0, len(front) - 1, min(most, len(front))).round().astype(int))
     return [front[i] for i in chosen]

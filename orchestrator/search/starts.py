@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
+from orchestrator.search.result import SearchResult
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
@@ -32,6 +34,12 @@ class Start:
     origin: Origin
     configuration: TransferConfiguration
     of: str = ""
+
+
+class _Searched(Record):
+    """The record of a search's stage, of which its result alone is read."""
+
+    result: SearchResult
 
 
 def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tuple[Start, ...]:
@@ -94,15 +102,11 @@ def searched_domains(experiment: Storage) -> list[str]:
 
 def found_best(experiment: Storage, domain: str) -> TransferConfiguration | None:
     """The best configuration by validation of a domain's finished search; None if there is none."""
-    record = experiment.child("search", domain, RECORD).read_json()
-    try:
-        best = record["result"]["best"]
-        return TransferConfiguration(**best["configuration"]) if best else None
-    except Exception:  # a record that is damaged names no best
-        return None
+    record = _Searched.read(experiment.child("search", domain, RECORD))
+    return record.result.best.configuration if record and record.result.best else None
 
 
-def _plain(start: Start) -> dict[str, Any]:
+def _plain(start: Start) -> dict[str, object]:
     return {"origin": start.origin, "configuration": start.configuration.to_dict(), "of": start.of}
 
 

@@ -13,7 +13,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.search.network_speed import Shortening
 from orchestrator.search.samplers import DIVERGED
 from orchestrator.search.starts import Start
-from orchestrator.search.trial_record import Record
+from orchestrator.search.trial_record import TrialOrigin, TrialRecord
 from orchestrator.training.finetune import DomainJob
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
@@ -53,7 +53,7 @@ class StudyJob:
     scratch: Storage
     board: Any
     shortening: Shortening | None = None
-    known: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    known: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -70,19 +70,19 @@ class StudyJob:
             **({} if self.shortening is None else {"kept_blocks": IntDistribution(*self.shortening.kept_blocks)}),
         }
 
-    def start_points(self) -> list[dict[str, Any]]:
+    def start_points(self) -> list[dict[str, float]]:
         """The starts as points of the sampled space, moved inside it where a range was narrowed."""
         return [self._inside(start.configuration) for start in self.starts]
 
-    def configuration(self, sampled: Mapping[str, Any]) -> TransferConfiguration:
+    def configuration(self, sampled: Mapping[str, float]) -> TransferConfiguration:
         """What a sampled point means.
 
         λ below its floor is 0, and a shortened network freezes no more blocks than it can.
         """
-        depth, kept = sampled["frozen_depth"], None
+        depth, kept = int(sampled["frozen_depth"]), None
         if self.shortening is not None:
-            depth = min(depth, self.shortening.deepest(sampled["kept_blocks"]))
-            kept = self.shortening.named(sampled["kept_blocks"])
+            kept_blocks = int(sampled["kept_blocks"])
+            depth, kept = min(depth, self.shortening.deepest(kept_blocks)), self.shortening.named(kept_blocks)
         return TransferConfiguration(
             learning_rate=sampled["learning_rate"],
             lambda_=effective_lambda(sampled.get("lambda_", 0.0), self.lambda_floor),
@@ -90,11 +90,11 @@ class StudyJob:
             kept_blocks=kept,
         )
 
-    def origin(self, number: int) -> str:
+    def origin(self, number: int) -> TrialOrigin:
         """Where a trial's configuration comes from: a start's own origin, or ``sampler``."""
         return self.starts[number].origin if number < len(self.starts) else "sampler"
 
-    def _inside(self, start: TransferConfiguration) -> dict[str, Any]:
+    def _inside(self, start: TransferConfiguration) -> dict[str, float]:
         lambda_ = {}
         if self.lambda_ is not None:
             wanted = start.lambda_ if start.lambda_ >= self.lambda_floor else self.lambda_[0]
@@ -107,7 +107,7 @@ class StudyJob:
         }
 
 
-def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
+def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """An Optuna study that knows the trials there are and the starts still to be tried, as OptunaSearch takes it.
 
     A diverged trial has the finite score that its record gives it, and a mark by which the sampler takes it for worse
@@ -119,17 +119,18 @@ def study_with(job: StudyJob, records: Sequence[Record]) -> dict[str, Any]:
         storage=storage, study_name=job.domain.domain, directions=["maximize"] * len(job.objectives)
     )
     for record in records:
-        stopped = record["status"] == "stopped"
+        stopped = record.status == "stopped"
+        scores = {"psnr": record.objective, "speed": record.speed}
         study.add_trial(
             create_trial(
                 state=TrialState.FAIL if stopped else TrialState.COMPLETE,
-                params=record["sampled"],
+                params=record.sampled,
                 distributions=job.distributions(),
-                user_attrs={DIVERGED: True} if record["status"] == "diverged" else {},
-                values=None if stopped else [record["objective"], *([record["speed"]] if job.shortening else [])],
+                user_attrs={DIVERGED: True} if record.status == "diverged" else {},
+                values=None if stopped else [scores[name] or 0.0 for name in job.objectives],
             )
         )
-    tried = {record["number"] for record in records}
+    tried = {record.number for record in records}
     points = dict(job.known) | dict(enumerate(job.start_points()))
     for number in (number for number in range(job.trials) if number not in tried):
         if number not in points:

@@ -11,7 +11,7 @@ from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.early_stopping import Stopped, Stopper, Stopping
 from orchestrator.search.samplers import DIVERGED
 from orchestrator.search.study import StudyJob
-from orchestrator.search.trial_record import Record, read_record, read_records, record_place
+from orchestrator.search.trial_record import Status, TrialRecord, read_record, read_records, record_place
 from orchestrator.training.finetune import Curve, run_finetuning, validation_pairs
 from trainables.errors import DivergedError
 from trainables.loops.finetune import TransferConfiguration
@@ -24,38 +24,38 @@ def run_trial(config: dict[str, Any], job: StudyJob) -> None:
     record = read_record(place, config["number"])
     if record is None:
         record = _new_record(config, job)
-        place.write_json(record)
-    if record["status"] == "stopped":
-        tune.report({"psnr": record["curve"][-1][1], "stopped": True})
+        record.write(place)
+    if record.status == "stopped":
+        tune.report({"psnr": record.curve[-1][1], "stopped": True})
     else:
-        told = {"psnr": record["objective"], "speed": record.get("speed")}
-        ended = {"stopped": False, DIVERGED: record["status"] == "diverged"}
-        tune.report({name: told[name] for name in job.objectives} | ended)
+        scores = {"psnr": record.objective, "speed": record.speed}
+        ended = {"stopped": False, DIVERGED: record.status == "diverged"}
+        tune.report({name: scores[name] for name in job.objectives} | ended)
 
 
-def _new_record(config: dict[str, Any], job: StudyJob) -> Record:
+def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     number, sampled = config["number"], {name: config[name] for name in job.distributions()}
     configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
     status, curve = _train(job, number, configuration)
     psnr = curve[-1][1] if status == "finished" else None
-    return {
-        "number": number,
-        "origin": job.origin(number),
-        "configuration": configuration.to_dict(),
-        "sampled": sampled,
-        "status": status,
-        "psnr": psnr,
-        "objective": bicubic_psnr(job) - PENALTY_DB if status == "diverged" else psnr,
-        **({} if job.shortening is None else {"speed": job.shortening.speeds[sampled["kept_blocks"]]}),
-        "curve": curve,
-        "seconds": round(time.monotonic() - start, 2),
-        "cpu_seconds": round(time.process_time() - spent, 2),
-        "finished_at": now(),
-    }
+    return TrialRecord(
+        number=number,
+        origin=job.origin(number),
+        configuration=configuration,
+        sampled=sampled,
+        status=status,
+        psnr=psnr,
+        objective=bicubic_psnr(job) - PENALTY_DB if status == "diverged" else psnr,
+        speed=None if job.shortening is None else job.shortening.speeds[sampled["kept_blocks"]],
+        curve=curve,
+        seconds=round(time.monotonic() - start, 2),
+        cpu_seconds=round(time.process_time() - spent, 2),
+        finished_at=now(),
+    )
 
 
-def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[str, Curve]:
+def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[Status, Curve]:
     tell = teller(job.board, f"search {job.domain.domain}")
     reached: Curve = []
 
@@ -82,7 +82,7 @@ def _ends(job: StudyJob, reached: Curve) -> bool:
     stopping = Stopping(settings.reduction_factor, settings.grace)
     if settings.stopping == "none" or len(reached) not in stopping.rungs(evaluations):
         return False
-    curves = [[score for _, score in record["curve"]] for record in read_records(job.records)]
+    curves = [[score for _, score in record.curve] for record in read_records(job.records)]
     return Stopper(stopping, evaluations, curves).ends_now([score for _, score in reached])
 
 

@@ -203,7 +203,7 @@ class TrialRecords(Target):
         (self.folder / "0001.json").write_bytes(case)
         records = read_records(Storage.at(str(self.folder)))
         best = best_record(records)
-        _require(best is None or np.isfinite(best["psnr"]), "the best trial has no score")
+        _require(best is None or np.isfinite(best.psnr), "the best trial has no score")
 
 
 class LedgerLines(Target):

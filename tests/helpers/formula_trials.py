@@ -64,7 +64,7 @@ def job_at(place, **changes):
 def search(job, told, most=99):
     """Runs at most so many missing trials one after the other, as Tune would; then the driver is gone."""
     records = read_records(job.records)
-    missing = sorted(set(range(job.trials)) - {record["number"] for record in records})
+    missing = sorted(set(range(job.trials)) - {record.number for record in records})
     searcher = NumberedSearch(
         missing,
         space=job.distributions(),

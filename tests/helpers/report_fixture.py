@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from orchestrator.confirm.record import Candidate, Difference
 from orchestrator.foundation.vocabulary import CLASSICAL, ArmName, Verdict
 from orchestrator.report.schema import (
     AdviceGrade,
     Arm,
-    Candidate,
     Comparison,
-    Configuration,
     CurvePoint,
-    Difference,
     DomainReport,
     Interpolation,
     Opening,
@@ -26,6 +24,7 @@ from orchestrator.report.schema import (
     SplitCounts,
     Trial,
 )
+from trainables.loops.finetune import TransferConfiguration
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "Bicubic",
@@ -43,7 +42,7 @@ LABELS: dict[ArmName, str] = {
 }
 _PICTURED = ("bicubic", "zero_shot", "scratch", "default", "best")
 SEEDS = [11, 23, 47]
-DEFAULT = Configuration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
+DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 FLOOR = 1e-5
 
 # Test PSNR of each arm, then mean and half width of best minus each baseline.
@@ -290,7 +289,7 @@ def _trials(top: float, chance: random.Random) -> list[Trial]:
     trials = []
     for number in range(24):
         sampled = 10 ** chance.uniform(-6.3, -1.5)
-        configuration = Configuration(
+        configuration = TransferConfiguration(
             learning_rate=10 ** chance.uniform(-5.2, -2.4),
             lambda_=0.0 if sampled < FLOOR else sampled,
             frozen_depth=chance.randint(0, 6),
@@ -310,7 +309,7 @@ def _trials(top: float, chance: random.Random) -> list[Trial]:
 
 
 def _trial(
-    number: int, configuration: Configuration, sampled: float, psnr: float | None, curve: list[CurvePoint]
+    number: int, configuration: TransferConfiguration, sampled: float, psnr: float | None, curve: list[CurvePoint]
 ) -> Trial:
     return Trial(
         number=number,

@@ -9,6 +9,7 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.preflight import preflight
 from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
+from orchestrator.search.trial_record import TrialRecord
 from trainables.samples import write_samples
 
 DOMAIN = "satellite"
@@ -16,18 +17,18 @@ DOMAIN = "satellite"
 
 def record(number, psnr, configuration, status="finished", origin=None):
     """A trial's record; ``psnr`` is None where it diverged."""
-    return {
-        "number": number,
-        "origin": origin or ("default" if number == 0 else "sampler"),
-        "configuration": configuration.to_dict(),
-        "sampled": configuration.to_dict(),
-        "status": status,
-        "psnr": psnr,
-        "objective": 20.0 if psnr is None else psnr,
-        "curve": [] if psnr is None else [[4, psnr]],
-        "seconds": 1.0,
-        "finished_at": "2026-01-01T00:00:00+00:00",
-    }
+    return TrialRecord(
+        number=number,
+        origin=origin or ("default" if number == 0 else "sampler"),
+        configuration=configuration,
+        sampled=configuration.to_dict(),
+        status=status,
+        psnr=psnr,
+        objective=20.0 if psnr is None else psnr,
+        curve=[] if psnr is None else [(4, psnr)],
+        seconds=1.0,
+        finished_at="2026-01-01T00:00:00+00:00",
+    )
 
 
 def searched(folder, scenes, test_share, records, **changes):
@@ -42,5 +43,5 @@ def searched(folder, scenes, test_share, records, **changes):
     run_experiment(experiment, preflight(experiment), Display(Console(quiet=True)), until="pretrain")
     jobs = Jobs(experiment)
     for each in records:
-        jobs.records_place(DOMAIN).child(f"{each['number']:04d}.json").write_json(each)
+        jobs.records_place(DOMAIN).child(f"{each.number:04d}.json").write_json(each.plain())
     return jobs

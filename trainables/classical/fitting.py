@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from torch import Tensor
 
@@ -37,7 +36,7 @@ class ClassicalBaselines:
     """
 
     upscalers: dict[str, Upscaler]
-    chosen: dict[str, dict[str, Any]]
+    chosen: dict[str, dict[str, float]]
 
 
 def fit_baselines(
@@ -81,7 +80,7 @@ def fixed_baselines(scale: int) -> dict[str, Upscaler]:
 
 def _tune_total_variation(
     pairs: Sequence[Pair], degradation: Degradation, scale: int
-) -> tuple[TotalVariation, dict[str, Any]]:
+) -> tuple[TotalVariation, dict[str, float]]:
     tried = [TotalVariation(degradation, scale, *settings) for settings in product(WEIGHTS, ITERATIONS)]
     found = [mean_psnr(upscale, pairs, scale) for upscale in tried]
     best = tried[found.index(max(found))]
@@ -90,7 +89,7 @@ def _tune_total_variation(
 
 def _tune_example(
     images: list[Pixels], pairs: Sequence[Pair], degradation: Degradation, scale: int, seed: int, lr_patch: int
-) -> tuple[AnchoredRegression, dict[str, Any]]:
+) -> tuple[AnchoredRegression, dict[str, float]]:
     with PatchPool(
         lambda: iter(images),
         scale=scale,

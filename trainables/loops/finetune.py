@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -43,7 +43,7 @@ class TransferConfiguration:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
         return f"TransferConfiguration({settings})"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float]:
         """The settings as records keep them: a network that keeps all blocks is one that was never shortened."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 

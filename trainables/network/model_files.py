@@ -27,7 +27,7 @@ _PROBE = 6
 """LR pixels on each side of the image that a network is tried on."""
 
 
-def pack_model(net: SuperResolutionNet, facts: dict[str, Any]) -> dict[str, bytes]:
+def pack_model(net: SuperResolutionNet, facts: Mapping[str, object]) -> dict[str, bytes]:
     """Turns a network into the bytes of its two files.
 
     Args:

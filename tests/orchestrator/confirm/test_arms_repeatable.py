@@ -20,7 +20,7 @@ from searched_experiment import record, searched
 from orchestrator.confirm import job as confirmation_job
 from orchestrator.confirm import tasks as confirmation_runs
 from orchestrator.confirm.ablation import Ablation
-from orchestrator.confirm.job import Candidate
+from orchestrator.confirm.record import Candidate
 from orchestrator.data import source_images
 from orchestrator.foundation.storage import Storage
 from orchestrator.search import trial as trials
@@ -31,6 +31,7 @@ from trainables.metrics.evaluation import NamedImage
 
 DEFAULT = TransferConfiguration(learning_rate=1e-3, lambda_=0.0, frozen_depth=0)
 FOUND = TransferConfiguration(learning_rate=2e-3, lambda_=1e-2, frozen_depth=1)
+FOUND_CANDIDATE = Candidate(name="found", label="found", configuration=FOUND, validation_psnr=[], search_psnr=None)
 CACHES = (
     finetuning._validation_pairs,
     finetuning._source_pairs,
@@ -76,7 +77,7 @@ def trained(job, configuration, from_scratch=False, **method):
 
 def averaged(job):
     runs = replace(job, runs=job.runs.child(f"averaged-{random.random()}"))
-    runs = replace(runs, candidates=(Candidate("found", "found", FOUND, None),))
+    runs = replace(runs, candidates=(FOUND_CANDIDATE,))
     for seed in runs.seeds:
         confirmation_runs.train_run._function(runs, "found", FOUND, seed)
     return confirmation_runs.choose_share._function(runs, "found")

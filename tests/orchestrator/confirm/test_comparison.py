@@ -22,13 +22,13 @@ SCORES = {
 
 def test_means_are_over_images_and_runs_and_an_arm_without_runs_has_none():
     result = summarize(SCORES)
-    assert result["best"] == {
+    assert result["best"].plain() == {
         "psnr": pytest.approx(33.0),
         "ssim": pytest.approx(0.5),
         "psnr_by_seed": [pytest.approx(32.2), pytest.approx(33.8)],
         "images": 5,
     }
-    assert result["bicubic"]["ssim"] == 0.25
+    assert result["bicubic"].ssim == 0.25
     assert "scratch" not in result
 
 
@@ -47,25 +47,25 @@ def test_of_equal_gains_the_first_image_is_the_smallest():
 
 def test_every_question_with_both_arms_has_an_answer_in_psnr_and_ssim():
     result = differences(SCORES)
-    asked = [(entry["arm"], entry["baseline"], entry["metric"]) for entry in result]
+    asked = [(entry.arm, entry.baseline, entry.metric) for entry in result]
     assert asked == [
         (arm, baseline, metric)
         for arm, baseline in [("best", "bicubic"), ("best", "zero_shot"), ("zero_shot", "bicubic")]
         for metric in ("psnr", "ssim")
     ]
     entry = result[2]
-    assert entry["mean"] == pytest.approx(3.0)
-    assert entry["scenes"] == 5
-    assert entry["verdict"] == "too few scenes"
-    assert result[1]["mean"] == pytest.approx(0.25)
-    assert 0 < entry["wilcoxon_p"] < 0.2
+    assert entry.mean == pytest.approx(3.0)
+    assert entry.scenes == 5
+    assert entry.verdict == "too few scenes"
+    assert result[1].mean == pytest.approx(0.25)
+    assert 0 < entry.wilcoxon_p < 0.2
 
 
 def test_a_question_that_is_asked_twice_is_answered_once_and_in_its_direction():
     result = differences(SCORES, [("zero_shot", "best"), ("zero_shot", "best"), ("scratch", "best")])
-    assert [(entry["metric"], round(entry["mean"], 6)) for entry in result] == [("psnr", -3.0), ("ssim", 0.0)]
+    assert [(entry.metric, round(entry.mean, 6)) for entry in result] == [("psnr", -3.0), ("ssim", 0.0)]
 
 
 def test_scenes_of_an_image_are_resampled_together():
     scores = {"best": [run(31, 32, 33, scenes="xxy")], "zero_shot": [run(30, 30, 30, scenes="xxy")]}
-    assert differences(scores, [("best", "zero_shot")])[0]["scenes"] == 2
+    assert differences(scores, [("best", "zero_shot")])[0].scenes == 2

@@ -59,7 +59,7 @@ def confirm(jobs, in_process):
 
 def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_process):
     job = jobs.confirmation("satellite", BOARD)
-    told = json.loads(json.dumps(confirm()))  # as the stage's record keeps it
+    told = json.loads(json.dumps(confirm().plain()))  # as the stage's record keeps it
     names = [name for name, _ in in_process]
     trained = [arguments for name, arguments in in_process if name == "train_run"]
     assert names.index("score_run") > max(i for i, name in enumerate(names) if name in ("train_run", "fit_classical"))
@@ -86,14 +86,12 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_proc
     for file in Path(job.runs.path).rglob("*.safetensors"):
         if "interpolated" not in str(file) and not str(file.parent).endswith(f"{told['winner']}-seed1"):
             file.unlink()
-    again = json.loads(json.dumps(confirm()))
+    again = json.loads(json.dumps(confirm().plain()))
     assert {key: again[key] for key in told if key != "pictures"} == {k: v for k, v in told.items() if k != "pictures"}
 
-    candidates = [c.to_dict() | {"validation_psnr": told["validation"][c.name]} for c in job.candidates]
-    runs = job.runs.uri.removeprefix(jobs.experiment.home.uri + "/")
-    jobs.place("confirm", "satellite", "stage.json").write_json(
-        {"result": {**told, "candidates": candidates, "runs": runs}}
-    )
+    assert jobs.experiment.home.child(told["runs"]) == job.runs
+    assert [c["validation_psnr"] for c in told["candidates"]] == [told["validation"][c.name] for c in job.candidates]
+    jobs.place("confirm", "satellite", "stage.json").write_json({"result": told})
     report = domain_report(jobs.experiment, "satellite", RECORDS, {})
     assert [arm.name for arm in report.arms if arm.name != "interpolated"] == [
         *("bicubic", "bilinear", "lanczos", "tv", "example", "zero_shot", "scratch", "default", "feature"),
@@ -127,11 +125,11 @@ def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jo
     short[2] = replace(short[2], learning_rate=3e37)
     found = [(DEFAULT, 25.0), (short[3], 26.0), (short[2], 24.5), (short[1], 24.0)]
     for number, (configuration, psnr) in enumerate(found):
-        told = record(number, psnr, configuration) | {"speed": 1.0 + number}
-        fronts.records_place("satellite").child(f"{number:04d}.json").write_json(told)
+        told = record(number, psnr, configuration).model_copy(update={"speed": 1.0 + number})
+        fronts.records_place("satellite").child(f"{number:04d}.json").write_json(told.plain())
     job = fronts.confirmation("satellite", BOARD)
     record_choice(job.opening, job.test, "trial-1")
-    told = json.loads(json.dumps(drive_confirmation._function(job)))
+    told = json.loads(json.dumps(drive_confirmation._function(job).plain()))
 
     trained = {arguments[0] for name, arguments in in_process if name == "train_run"}
     assert {"trial-1", "default", "kept-2", "kept-1"} <= trained
@@ -185,7 +183,7 @@ def test_differences_are_paired_averaged_over_runs_and_skip_absent_arms():
         return [Score(f"{i}.png", f"scene{i}", value, 0.9) for i, value in enumerate(values)]
 
     scores = {"best": [run(30, 31), run(32, 33)], "bicubic": [run(29, 30)], "zero_shot": [run(31, 32)], "scratch": []}
-    told = {(d["arm"], d["baseline"]): d for d in differences(scores) if d["metric"] == "psnr"}
+    told = {(d.arm, d.baseline): d.plain() for d in differences(scores) if d.metric == "psnr"}
     assert list(told) == [("best", "bicubic"), ("best", "zero_shot"), ("zero_shot", "bicubic")]
     assert told["best", "bicubic"]["mean"] == 2
     assert told["best", "zero_shot"] | {"low": 0, "high": 0} == {

@@ -50,13 +50,13 @@ def test_a_search_of_quality_and_speed_goes_to_a_confirmed_and_published_front(e
     assert list(speeds) == [5, 6, 7, 8]
     assert speeds[5] > speeds[8]
     assert f"speed: {min(speeds.values()):.3g} to {max(speeds.values()):.3g} MP/s of output on" in told
-    assert [record["sampled"]["kept_blocks"] for record in records[:2]] == [8, 8]  # the starts
-    assert {record["speed"] for record in records} <= set(speeds.values())
-    assert all(record["speed"] == speeds[record["sampled"]["kept_blocks"]] for record in records)
+    assert [record.sampled["kept_blocks"] for record in records[:2]] == [8, 8]  # the starts
+    assert {record.speed for record in records} <= set(speeds.values())
+    assert all(record.speed == speeds[record.sampled["kept_blocks"]] for record in records)
 
     report = read_report(experiment).domains["satellite"]
-    assert [point.trial for point in report.front.points] == [record["number"] for record in pareto_front(records)]
-    assert report.front.points[0].trial == best_record(records)["number"]
+    assert [point.trial for point in report.front.points] == [record.number for record in pareto_front(records)]
+    assert report.front.points[0].trial == best_record(records).number
     assert len(report.front.points) > 1
     assert report.front.points[-1].kept_blocks < report.front.points[0].kept_blocks
     assert report.winner in {candidate.name for candidate in report.candidates}

@@ -4,7 +4,8 @@ import pytest
 from test_verdicts import SOURCE, candidate, difference
 
 from orchestrator.report.advice_grade import grade_advice
-from orchestrator.report.schema import Configuration, Trial
+from orchestrator.report.schema import Trial
+from trainables.loops.finetune import TransferConfiguration
 
 POINT = {"learning_rate": 8e-4, "lambda_": 1e-4, "frozen_depth": 0}
 OTHER = {"learning_rate": 2e-3, "lambda_": 0.0, "frozen_depth": 1}
@@ -15,7 +16,7 @@ def advice(regime="new degradation", band=(0, 2)):
 
 
 def trial(number, psnr, **settings):
-    configuration = Configuration(**{"learning_rate": 1e-4, "lambda_": 0.0, "frozen_depth": 0, **settings})
+    configuration = TransferConfiguration(**{"learning_rate": 1e-4, "lambda_": 0.0, "frozen_depth": 0, **settings})
     return Trial(
         number=number,
         origin="default" if number == 0 else "sampler",

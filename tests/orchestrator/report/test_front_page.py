@@ -8,9 +8,11 @@ from report_fixture import example_report
 from rich.console import Console
 
 from orchestrator.cli.report_table import terminal_table
+from orchestrator.confirm.record import Difference
 from orchestrator.report.html import render_html
-from orchestrator.report.schema import Configuration, Difference, Front, FrontPoint, Report
+from orchestrator.report.schema import Front, FrontPoint, Report
 from orchestrator.report.tables import best_yaml, markdown_table
+from trainables.loops.finetune import TransferConfiguration
 
 DEVICE = "A CPU, 1 thread, float32, PyTorch 2.12, one tile of 256×256 LR pixels with its halo, the best of 5 rounds"
 
@@ -30,7 +32,7 @@ def point(kept, trial, speed, psnr, test, **changes):
     settings = {
         "kept_blocks": kept,
         "trial": trial,
-        "configuration": Configuration(learning_rate=2e-3, lambda_=0.0, frozen_depth=1, kept_blocks=kept),
+        "configuration": TransferConfiguration(learning_rate=2e-3, lambda_=0.0, frozen_depth=1, kept_blocks=kept),
         "megapixels_per_second": speed,
         "search_psnr": psnr,
         "confirmed": True,

@@ -190,7 +190,7 @@ def test_yaml_holds_the_configurations(report: Report) -> None:
         entry = domains[name]
         assert entry["fine_tune"] is (domain.configuration is not None)
         if domain.configuration:
-            assert entry["configuration"] == domain.configuration.model_dump(exclude_none=True)
+            assert entry["configuration"] == domain.configuration.to_dict()
         else:
             assert "configuration" not in entry
         best = best_arm(domain)

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
+from records import trial
 
 from orchestrator.report.range_edges import Axis, edge_warnings
 from orchestrator.report.study_facts import (
@@ -16,6 +17,7 @@ from orchestrator.report.study_facts import (
     study_facts,
 )
 from orchestrator.search.early_stopping import Stopping
+from trainables.loops.finetune import TransferConfiguration
 
 DISTRIBUTIONS = {
     "learning_rate": FloatDistribution(3e-5, 3e-3, log=True),
@@ -32,18 +34,15 @@ AXES = {
 def record(number, scores, status="finished", origin="sampler", rate=3e-4, depth=0):
     sampled = {"learning_rate": rate, "lambda_": 1e-6, "frozen_depth": depth}
     last = scores[-1] if status == "finished" else None
-    return {
-        "number": number,
-        "origin": origin,
-        "configuration": sampled | {"lambda_": 0.0},
-        "sampled": sampled,
-        "status": status,
-        "psnr": last,
-        "objective": {"finished": last, "diverged": 20.0, "stopped": None}[status],
-        "curve": [(10 * i, score) for i, score in enumerate(scores, 1)],
-        "seconds": 1.0,
-        "finished_at": "2026-01-01T00:00:00+00:00",
-    }
+    return trial(
+        number,
+        last,
+        status,
+        origin=origin,
+        configuration=TransferConfiguration(**sampled | {"lambda_": 0.0}),
+        sampled=sampled,
+        curve=[(10 * i, score) for i, score in enumerate(scores, 1)],
+    )
 
 
 def crossing(count=8):

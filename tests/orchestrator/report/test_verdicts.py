@@ -2,10 +2,12 @@
 
 import pytest
 
-from orchestrator.report.schema import Arm, Candidate, Configuration, Difference, Interpolation
+from orchestrator.confirm.record import Candidate, Difference
+from orchestrator.report.schema import Arm, Interpolation
 from orchestrator.report.verdicts import flags, forgetting, optimism, remarks, strongest_classical, verdict
+from trainables.loops.finetune import TransferConfiguration
 
-FOUND = Configuration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=1)
+FOUND = TransferConfiguration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=1)
 
 
 def arm(name, psnr=30.0, **facts):

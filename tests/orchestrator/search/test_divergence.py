@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
+from records import trial
 from test_searching_units import KINDS, study_job
 
 from orchestrator.report.study_facts import importance
@@ -37,7 +38,7 @@ def test_with_two_objectives_every_finished_trial_dominates_a_diverged_one():
 
 def entry(number, objective, status="finished", **sampled):
     point = {"learning_rate": 10 ** (-4 + number / 20), "lambda_": 1e-4, "frozen_depth": number % 3} | sampled
-    return {"number": number, "sampled": point, "objective": objective, "status": status}
+    return trial(number, status=status, sampled=point, objective=objective)
 
 
 RECORDS = [entry(0, 25.0), entry(1, 12.0), entry(2, 20.0, "diverged"), entry(3, 24.0), entry(4, None, "stopped")]
@@ -100,7 +101,7 @@ def test_a_running_search_and_a_resumed_one_see_the_same(objectives):
         result = {"psnr": psnr, "speed": speed, "stopped": False, DIVERGED: status == "diverged"}
         search.on_trial_complete(str(number), result)
         point = {name: config[name] for name in job.distributions()}
-        records.append({"number": number, "sampled": point, "objective": psnr, "speed": speed, "status": status})
+        records.append(trial(number, status=status, sampled=point, objective=psnr, speed=speed))
     resumed = search_on(job, records, [4, 5])
     worst = [8.0, 1.0] if two else [8.0]
     assert seen_by_a_sampler(search._ot_study) == seen_by_a_sampler(resumed._ot_study)

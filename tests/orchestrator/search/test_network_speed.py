@@ -12,6 +12,7 @@ from optuna.distributions import IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from records import trial
 from rich.console import Console
 from test_searching_units import DEFAULT, START, study_job
 from test_study_facts import AXES, DISTRIBUTIONS, record
@@ -62,9 +63,9 @@ def searched(job, kind, records, count):
         result = {"psnr": objective, "speed": speed, "stopped": False, DIVERGED: number == 3}
         searcher.on_trial_complete(str(number), result)
         status = "diverged" if number == 3 else "finished"
-        records.append({"number": number, "sampled": sampled, "status": status, "objective": objective, "speed": speed})
+        records.append(trial(number, status=status, sampled=sampled, objective=objective, speed=speed))
     told = searcher._ot_study.get_trials(states=[TrialState.COMPLETE])
-    assert [trial.values for trial in told] == [[r["objective"], r["speed"]] for r in records]
+    assert [trial.values for trial in told] == [[r.objective, r.speed] for r in records]
     return records
 
 
@@ -73,12 +74,12 @@ def test_every_sampler_maximises_both_and_a_resumed_study_suggests_the_same(kind
     job = job_of()
     unbroken = searched(job, kind, [], 8)
     assert searched(job, kind, unbroken[:4], 4) == unbroken
-    assert len({record["sampled"]["kept_blocks"] for record in unbroken}) > 2
+    assert len({record.sampled["kept_blocks"] for record in unbroken}) > 2
     if kind != "random":
-        slow = [record | {"speed": -record["speed"]} for record in unbroken[:7]]
+        slow = [record.model_copy(update={"speed": -record.speed}) for record in unbroken[:7]]
         study = optuna.load_study(**study_with(job, slow))
         assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MAXIMIZE"]
-        assert searched(job_of(), kind, slow, 1)[-1]["sampled"] != unbroken[7]["sampled"], "speed teaches nothing"
+        assert searched(job_of(), kind, slow, 1)[-1].sampled != unbroken[7].sampled, "speed teaches nothing"
 
 
 def test_one_more_setting_is_searched():
@@ -119,8 +120,8 @@ def test_importance_is_that_of_quality():
     records = []
     for number in range(24):
         told = record(number, [20.0 + number % 7], depth=number % 7)
-        sampled = told["sampled"] | {"kept_blocks": 1 + number * 5 % 8}
-        records.append(told | {"sampled": sampled, "speed": 100.0 * sampled["kept_blocks"]})
+        sampled = told.sampled | {"kept_blocks": 1 + number * 5 % 8}
+        records.append(told.model_copy(update={"sampled": sampled, "speed": 100.0 * sampled["kept_blocks"]}))
     shares = importance(records, spaces)
     assert shares["frozen_depth"] > 0.7
     assert shares["kept_blocks"] < 0.2
@@ -138,7 +139,7 @@ def test_a_winner_on_the_edge_of_kept_blocks_is_told_what_to_widen():
 def test_the_log_of_a_study_has_two_objectives(tmp_path):
     spaces = DISTRIBUTIONS | {"kept_blocks": IntDistribution(1, 8)}
     records = [record(0, [28.0, 29.0]), record(1, [], "diverged")]
-    records = [r | {"speed": 5.0, "sampled": r["sampled"] | {"kept_blocks": 3}} for r in records]
+    records = [r.model_copy(update={"speed": 5.0, "sampled": r.sampled | {"kept_blocks": 3}}) for r in records]
     write_optuna_log("front", records, spaces, Storage.at(str(tmp_path / "optuna.log")), ("psnr", "speed"))
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.log")))
     study = optuna.load_study(storage=storage, study_name="front")

@@ -1,6 +1,7 @@
 """The front of quality and speed, and what of it is confirmed."""
 
 import pytest
+import records
 
 from orchestrator.confirm.driver import candidates_of, front_of
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
@@ -15,23 +16,18 @@ def trial(number, psnr, kept, speed=None, rate=1e-3, status="finished"):
     configuration = TransferConfiguration(
         learning_rate=rate, lambda_=0.0, frozen_depth=0, kept_blocks=None if kept == BLOCKS else kept
     )
-    return {
-        "number": number,
-        "status": status,
-        "psnr": psnr,
-        "configuration": configuration.to_dict(),
-        "speed": 10.0 - kept if speed is None else speed,
-    }
+    speed = 10.0 - kept if speed is None else speed
+    return records.trial(number, status=status, psnr=psnr, configuration=configuration, speed=speed)
 
 
-def numbers(records):
-    return [record["number"] for record in records]
+def numbers(found):
+    return [record.number for record in found]
 
 
 def test_trials_that_none_beats_in_both_best_quality_first():
-    records = [trial(0, 30.0, 8), trial(1, 29.0, 4), trial(2, 28.0, 2), trial(3, 28.5, 6), trial(4, 27.0, 2)]
-    assert numbers(pareto_front(records)) == [0, 1, 2]
-    assert numbers(pareto_front(records[::-1])) == [0, 1, 2]
+    found = [trial(0, 30.0, 8), trial(1, 29.0, 4), trial(2, 28.0, 2), trial(3, 28.5, 6), trial(4, 27.0, 2)]
+    assert numbers(pareto_front(found)) == [0, 1, 2]
+    assert numbers(pareto_front(found[::-1])) == [0, 1, 2]
 
 
 def test_a_trial_with_equal_quality_and_less_speed_is_dominated():
@@ -43,8 +39,8 @@ def test_of_equal_trials_the_first_stands():
 
 
 def test_a_number_of_blocks_stands_once():
-    records = [trial(i, 25.0 + i / 10, 1 + i % 4, rate=1e-4 * (i + 1)) for i in range(12)]
-    kept = [record["configuration"]["kept_blocks"] for record in pareto_front(records)]
+    found = [trial(i, 25.0 + i / 10, 1 + i % 4, rate=1e-4 * (i + 1)) for i in range(12)]
+    kept = [record.configuration.kept_blocks for record in pareto_front(found)]
     assert len(set(kept)) == len(kept)
 
 
@@ -54,7 +50,7 @@ def test_a_shorter_network_that_was_measured_slower_earns_no_place():
 
 def test_diverged_trials_and_trials_without_speed_never_stand():
     diverged = trial(0, None, 1, status="diverged")
-    plain = {key: value for key, value in trial(1, 30.0, 8).items() if key != "speed"}
+    plain = trial(1, 30.0, 8).model_copy(update={"speed": None})
     assert pareto_front([diverged, plain]) == []
     assert numbers(pareto_front([diverged, plain, trial(2, 20.0, 8)])) == [2]
 
@@ -63,14 +59,14 @@ def test_diverged_trials_and_trials_without_speed_never_stand():
     ("count", "chosen"), [(0, []), (1, [0]), (5, [0, 1, 2, 3, 4]), (8, [0, 2, 4, 5, 7]), (16, [0, 4, 8, 11, 15])]
 )
 def test_a_handful_is_confirmed_with_both_ends(count, chosen):
-    assert confirmed_of([{"number": i} for i in range(count)]) == [{"number": i} for i in chosen]
+    assert numbers(confirmed_of([trial(number, 30.0, 8) for number in range(count)])) == chosen
 
 
 def test_a_point_that_is_a_candidate_is_not_trained_twice():
-    records = [trial(0, 29.0, 8, rate=1e-4), trial(1, 30.0, 4), trial(2, 28.0, 2), trial(3, 27.0, 1)]
-    candidates = candidates_of(records, 1, DEFAULT)
+    found = [trial(0, 29.0, 8, rate=1e-4), trial(1, 30.0, 4), trial(2, 28.0, 2), trial(3, 27.0, 1)]
+    candidates = candidates_of(found, 1, DEFAULT)
     assert [candidate.name for candidate in candidates] == ["trial-1", "default", "zero_shot"]
-    told = front_of(records, candidates, BLOCKS)
+    told = front_of(found, candidates, BLOCKS)
     assert [(point.kept, point.trial, point.name, point.arm) for point in told] == [
         (4, 1, "trial-1", "kept-4"),
         (2, 2, "kept-2", "kept-2"),
@@ -80,6 +76,6 @@ def test_a_point_that_is_a_candidate_is_not_trained_twice():
 
 
 def test_the_default_fine_tune_can_be_a_point():
-    records = [trial(0, 29.0, 8, rate=1e-4), trial(1, 28.0, 4)]
-    told = front_of(records, candidates_of(records, 2, DEFAULT), BLOCKS)
+    found = [trial(0, 29.0, 8, rate=1e-4), trial(1, 28.0, 4)]
+    told = front_of(found, candidates_of(found, 2, DEFAULT), BLOCKS)
     assert [(point.kept, point.name) for point in told] == [(8, "default"), (4, "trial-1")]

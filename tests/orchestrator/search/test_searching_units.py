@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+import records
 from optuna.trial import TrialState
 
 from orchestrator.confirm.driver import candidates_of
@@ -45,19 +46,19 @@ def score(params):
 
 
 def record(number, params):
-    return {"number": number, "sampled": params, "objective": score(params), "status": "finished"}
+    return records.trial(number, sampled=params, objective=score(params))
 
 
-def take(job, records, sampler, count):
-    """Goes on with a study after ``records``, as a search does: asks, scores, tells."""
-    made = study_with(job, records)
+def take(job, done, sampler, count):
+    """Goes on with a study after ``done``, as a search does: asks, scores, tells."""
+    made = study_with(job, done)
     study = optuna.load_study(sampler=sampler, **made)
-    records = list(records)
+    found = list(done)
     for _ in range(count):
         trial = study.ask(fixed_distributions=job.distributions())
         study.tell(trial, score(trial.params))
-        records.append(record(trial.number, trial.params))
-    return records
+        found.append(record(trial.number, trial.params))
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,8 +73,8 @@ def test_a_resumed_study_suggests_what_an_unbroken_one_would(kind):
         assert take(job, unbroken[:stop], sampler(), 7 - stop) == unbroken, f"stopped after {stop}"
     shared = sampler()
     assert take(job, take(job, [], shared, 4), shared, 3) == unbroken
-    assert [entry["number"] for entry in unbroken] == list(range(7))
-    assert len({str(entry["sampled"]) for entry in unbroken}) == 7
+    assert [entry.number for entry in unbroken] == list(range(7))
+    assert len({str(entry.sampled) for entry in unbroken}) == 7
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,17 +84,17 @@ def test_another_seed_or_history_suggests_otherwise(kind):
     assert history[:2] == other[:2]  # the starts
     assert history[2] != other[2]
     if kind != "random":
-        mirrored = [entry | {"objective": -entry["objective"]} for entry in history[:5]]
-        assert take(job, mirrored, RepeatableSampler(kind, 5, 3), 1)[-1]["sampled"] != history[5]["sampled"]
+        mirrored = [entry.model_copy(update={"objective": -entry.objective}) for entry in history[:5]]
+        assert take(job, mirrored, RepeatableSampler(kind, 5, 3), 1)[-1].sampled != history[5].sampled
 
 
 @pytest.mark.parametrize("done", [(), (0,), (1,), (0, 1)])
 def test_a_study_tries_the_remaining_starts_and_holds_the_finished_trials(done):
     job = study_job()
-    records = [record(number, job.start_points()[number]) for number in done]
-    study = optuna.load_study(**study_with(job, records))
+    ended = [record(number, job.start_points()[number]) for number in done]
+    study = optuna.load_study(**study_with(job, ended))
     finished = study.get_trials(states=[TrialState.COMPLETE])
-    assert [(trial.params, trial.value) for trial in finished] == [(r["sampled"], r["objective"]) for r in records]
+    assert [(trial.params, trial.value) for trial in finished] == [(r.sampled, r.objective) for r in ended]
     waiting = [trial.system_attrs["fixed_params"] for trial in study.get_trials(states=[TrialState.WAITING])]
     assert waiting == [point for number, point in enumerate(job.start_points()) if number not in done]
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
@@ -139,9 +140,9 @@ def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monke
     monkeypatch.setattr(trials, "teller", lambda *_: lambda *_: None)
     record = trials._new_record({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
     assert trained == [TransferConfiguration(learning_rate=2e-4, lambda_=0.0, frozen_depth=3)]
-    assert record["sampled"] == {"learning_rate": 2e-4, "frozen_depth": 3}
+    assert record.sampled == {"learning_rate": 2e-4, "frozen_depth": 3}
     study = optuna.load_study(**study_with(job, [record]))
-    assert study.best_trial.params == record["sampled"]
+    assert study.best_trial.params == record.sampled
 
 
 def test_exactly_three_settings_are_searched():
@@ -167,8 +168,7 @@ def test_each_suggestion_takes_the_next_missing_number():
 
 
 def trial(number, psnr, configuration, status="finished"):
-    settings = {name: getattr(configuration, name) for name in ("learning_rate", "lambda_", "frozen_depth")}
-    return {"number": number, "status": status, "psnr": psnr, "configuration": settings}
+    return records.trial(number, psnr, status, configuration=configuration)
 
 
 def rate(value):
@@ -186,8 +186,8 @@ class TestCandidates:
         trial(4, 32.0, rate(4e-3)),
     )
 
-    def told(self, records, top):
-        found = candidates_of(records, top, DEFAULT)
+    def told(self, trials, top):
+        found = candidates_of(trials, top, DEFAULT)
         configurations = [candidate.configuration for candidate in found]
         assert len(set(configurations)) == len(configurations)
         return [(candidate.name, candidate.search_psnr) for candidate in found]

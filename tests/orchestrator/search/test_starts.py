@@ -13,6 +13,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline.preflight import preflight
+from orchestrator.search.result import BestTrial, SearchResult
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
@@ -56,9 +57,10 @@ def test_an_experiment_s_folder_that_is_damaged_is_named(tmp_path, written):
 def test_a_search_without_a_best_configuration_is_no_start(tmp_path):
     place = Storage.at(str(tmp_path))
     place.child("experiment.json").write_json({"settings": {"targets": {"art": {}, "ct": {}, "mr": {}}}})
-    best = {"configuration": FOUND.to_dict()}
+    best = BestTrial(number=0, configuration=FOUND, psnr=30.0)
     for domain, found in {"art": best, "ct": None}.items():
-        place.child("search", domain, "stage.json").write_json({"result": {"best": found}})
+        result = SearchResult(trials=1, trial_seconds=1.0, best=found)
+        place.child("search", domain, "stage.json").write_json({"result": result.plain()})
     assert found_best(place, "art") == FOUND
     assert found_best(place, "ct") is None
     assert found_best(place, "mr") is None
@@ -98,10 +100,9 @@ def experiment_of(tmp_path, monkeypatch):
 
 def finish_search(experiment, domain, configuration):
     jobs = Jobs(experiment)
-    best = {
-        "configuration": {name: getattr(configuration, name) for name in ("learning_rate", "lambda_", "frozen_depth")}
-    }
-    finish_stage("search", jobs.place("search", domain), jobs.search_inputs(domain), 0.0, {"best": best})
+    best = BestTrial(number=0, configuration=configuration, psnr=30.0)
+    result = SearchResult(trials=1, trial_seconds=1.0, best=best)
+    finish_stage("search", jobs.place("search", domain), jobs.search_inputs(domain), 0.0, result.plain())
 
 
 def told(starts):

@@ -18,8 +18,8 @@ trained = formula_trials.trained
 
 def timeless(job):
     return [
-        {k: v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "finished_at")}
-        for r in read_records(job.records)
+        record.model_copy(update={"seconds": 0.0, "cpu_seconds": None, "finished_at": ""})
+        for record in read_records(job.records)
     ]
 
 
@@ -31,7 +31,7 @@ def test_a_killed_search_has_the_trials_of_an_unbroken_one(tmp_path, trained, st
     again = job_at(tmp_path / "again", settings=settings)
     search(again, trained)
     assert timeless(again) == timeless(unbroken)
-    statuses = {record["status"] for record in timeless(unbroken)}
+    statuses = {record.status for record in timeless(unbroken)}
     assert statuses >= {"finished", "stopped" if stopping == "asha" else "diverged"}
 
     killed = job_at(tmp_path / "killed", settings=settings)
@@ -46,24 +46,24 @@ def test_a_stopped_trial_neither_wins_nor_teaches(tmp_path, trained):
     job = job_at(tmp_path)
     study = search(job, trained)
     records = read_records(job.records)
-    stopped = [record for record in records if record["status"] == "stopped"]
-    assert stopped[0]["number"] == 1
-    assert (stopped[0]["psnr"], stopped[0]["objective"], len(stopped[0]["curve"])) == (None, None, 1)
+    stopped = [record for record in records if record.status == "stopped"]
+    assert stopped[0].number == 1
+    assert (stopped[0].psnr, stopped[0].objective, len(stopped[0].curve)) == (None, None, 1)
     for known in (study, optuna.load_study(**study_with(job, records))):
         told = known.get_trials()
         assert [trial.state for trial in told] == [
-            TrialState.FAIL if record["status"] == "stopped" else TrialState.COMPLETE for record in records
+            TrialState.FAIL if record.status == "stopped" else TrialState.COMPLETE for record in records
         ]
-        assert [trial.value for trial in told] == [record["objective"] for record in records]
-    assert best_record(records)["status"] == "finished"
+        assert [trial.value for trial in told] == [record.objective for record in records]
+    assert best_record(records).status == "finished"
     names = {candidate.name for candidate in candidates_of(records, 99, DEFAULT)}
-    assert names.isdisjoint(f"trial-{record['number']}" for record in stopped)
+    assert names.isdisjoint(f"trial-{record.number}" for record in stopped)
 
 
 def test_a_record_says_where_its_configuration_comes_from(tmp_path, trained):
     job = job_at(tmp_path, settings=Search(sampler="random"))
     search(job, trained)
-    assert [r["origin"] for r in read_records(job.records)] == ["default", "advice", "sibling"] + ["sampler"] * 5
+    assert [r.origin for r in read_records(job.records)] == ["default", "advice", "sibling"] + ["sampler"] * 5
     assert json.loads((tmp_path / "0002.json").read_bytes())["configuration"]["learning_rate"] == 8e-4
 
 
