@@ -16,7 +16,7 @@ demo: install ## the whole story on generated images, in minutes
 	$(BIN)/rayscale demo
 
 test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray
-	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill"
+	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill and not types"
 	$(BIN)/python -m pytest -m "cluster and not s3 and not browser and not kill"
 
 test-s3: $(VENV)/installed-dev ## tests on a real S3 server, started and stopped here
@@ -38,10 +38,11 @@ mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard dat
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py
 
-lint: $(VENV)/installed-dev ## ruff and strict mypy
+lint: $(VENV)/installed-dev ## ruff and strict mypy, and that it sees seeded faults
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+	$(BIN)/python -m pytest -m types tests/test_seeded_faults.py
 
 constraints: $(VENV)/installed-dev ## refresh constraints.txt with the newest releases
 	$(BIN)/pip install --upgrade --upgrade-strategy eager -e '.[test,dev,bench]'

@@ -6,7 +6,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +27,14 @@ from orchestrator.cli.verify_command import verify
 from orchestrator.runtime import stop_signals, terminal
 from trainables.errors import PartlyDoneError, UsageError
 from trainables.version import __version__
+
+if TYPE_CHECKING:  # else each command would wait for what the others need
+    from contextlib import AbstractContextManager
+
+    from orchestrator.estimate.plan import Plan
+    from orchestrator.experiment.settings import Experiment
+    from orchestrator.foundation.run_lock import RunLock
+    from orchestrator.runtime.progress import Display
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -111,9 +119,9 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
     try:
         allowed = within_budget(loaded, inputs, asked, trim)
     except UsageError:
-        _tell_plan(loaded, asked, "", as_json)
+        _print_plan(loaded, asked, "", as_json)
         raise
-    _tell_plan(allowed.experiment, allowed.plan, allowed.said, as_json)
+    _print_plan(allowed.experiment, allowed.plan, allowed.said, as_json)
 
 
 @app.command(epilog="Example: rayscale pretrain experiments/four-domains.yaml")
@@ -335,7 +343,7 @@ def _failed(error: BaseException) -> int:
     return _fail(sentence_of(error), exit_code_of(error))
 
 
-def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> Any:
+def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> "Experiment":
     from orchestrator.experiment.load import load_experiment
     from orchestrator.pipeline.preflight import preflight
     from orchestrator.pipeline.run import run_experiment
@@ -347,23 +355,23 @@ def _run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet:
     return loaded
 
 
-def _alone(experiment: Any) -> Any:
+def _alone(experiment: "Experiment") -> "AbstractContextManager[RunLock]":
     """The lock that one run of an experiment holds."""
     from orchestrator.foundation.run_lock import locked
 
     return locked(experiment.home, f"Experiment '{experiment.name}' in '{experiment.storage}'")
 
 
-def _tell_plan(experiment: Any, told: Any, trimmed: str, as_json: bool) -> None:
+def _print_plan(experiment: "Experiment", estimate: "Plan", trimmed: str, as_json: bool) -> None:
     if as_json:
-        print_json(told.to_dict() | {"trimmed": trimmed, "settings": experiment.dump()})
+        print_json(estimate.to_dict() | {"trimmed": trimmed, "settings": experiment.dump()})
         return
-    print_plan(experiment, told)
+    print_plan(experiment, estimate)
     if trimmed:
         print(f"{trimmed[0].upper()}{trimmed[1:]}.")
 
 
-def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = False) -> None:
+def _run(experiment: "Experiment", display: "Display", trim: bool = False, as_json: bool = False) -> None:
     from orchestrator.estimate.budget import fit_budget
     from orchestrator.pipeline.preflight import preflight
     from orchestrator.pipeline.run import run_experiment
@@ -380,7 +388,7 @@ def _run(experiment: Any, display: Any, trim: bool = False, as_json: bool = Fals
     print_report(read_report(experiment), experiment.home.child("report").uri, as_json)
 
 
-def _display(quiet: bool = False) -> Any:
+def _display(quiet: bool = False) -> "Display":
     from orchestrator.runtime.progress import Display
 
     return Display(Console(stderr=quiet))

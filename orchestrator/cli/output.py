@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,6 +14,11 @@ from rich.table import Table
 from orchestrator.runtime.terminal import duration, speaks_unicode
 from trainables.errors import printable
 
+if TYPE_CHECKING:
+    from orchestrator.estimate.plan import Plan
+    from orchestrator.experiment.settings import Experiment
+    from orchestrator.report.schema import Report
+
 _LOG_SECONDS = 30
 _NARROWEST = 60
 _OTHER_ARMS = ("bilinear", "lanczos")
@@ -21,19 +26,19 @@ _NAMED = 5
 """Files that are passed over and named one by one, such as links; ``--json`` has them all."""
 
 
-def print_report(told: Any, place: str, as_json: bool) -> None:
+def print_report(report: "Report", place: str, as_json: bool) -> None:
     """The result and the next commands, or one JSON document."""
     from orchestrator.cli.report_table import terminal_table
 
     if as_json:
-        print_json(json.loads(told.model_dump_json()))
+        print_json(json.loads(report.model_dump_json()))
         return
-    _wide_console().print(terminal_table(told))
-    for domain, reason in told.missing.items():
+    _wide_console().print(terminal_table(report))
+    for domain, reason in report.missing.items():
         print(f"{domain}: missing, it failed in {reason}.")
     print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
     print("Next:")
-    for command in told.next_commands:
+    for command in report.next_commands:
         print(f"  {command}")
 
 
@@ -184,23 +189,23 @@ def _slope(one: Any) -> str:
     return f"{slope['mean']:.2f} ± {slope['spread']:.2f}" if slope else "none"
 
 
-def print_plan(experiment: Any, told: Any) -> None:
+def print_plan(experiment: "Experiment", plan: "Plan") -> None:
     """The dry run's estimate."""
     table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
-    for stage in told.stages:
+    for stage in plan.stages:
         table.add_row(stage.stage, stage.work, duration(stage.seconds))
     _wide_console().print(table)
-    low, high = told.seconds_range
+    low, high = plan.seconds_range
     where = experiment.cluster.address or "a Ray of its own on this machine"
-    print(f"{sum(told.images.values())} images: {', '.join(f'{n} {name}' for name, n in told.images.items())}")
-    steps = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in told.step_seconds.items())
-    print(f"On {where}, {told.slots} trials at once. Measured here, on {told.rates.machine}: ms a step: {steps}.")
-    print(f"Time: {duration(told.seconds)}, give or take 30 %: {duration(low)} to {duration(high)}.")
-    if told.cost_range is None:
+    print(f"{sum(plan.images.values())} images: {', '.join(f'{n} {name}' for name, n in plan.images.items())}")
+    steps = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in plan.step_seconds.items())
+    print(f"On {where}, {plan.slots} trials at once. Measured here, on {plan.rates.machine}: ms a step: {steps}.")
+    print(f"Time: {duration(plan.seconds)}, give or take 30 %: {duration(low)} to {duration(high)}.")
+    if plan.cost_range is None:
         print("Cost: set cluster.price_per_hour for an estimate.")
     else:
-        print(f"Cost: {told.cost_range[0]:.2f} to {told.cost_range[1]:.2f} at {told.price_per_hour:g} an hour.")
-    for line in told.not_used:
+        print(f"Cost: {plan.cost_range[0]:.2f} to {plan.cost_range[1]:.2f} at {plan.price_per_hour:g} an hour.")
+    for line in plan.not_used:
         print(line)
     print("Nothing is missing.")
 
@@ -219,7 +224,7 @@ def print_shards(place: str, manifest: dict[str, Any], locked_test: dict[str, An
         print(f"left out: {entry['file']}: {entry['reason']}")
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """One JSON document for scripts."""
     print(json.dumps(value, indent=2, ensure_ascii=not speaks_unicode()))
 
