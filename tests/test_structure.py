@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.foundation.file_types import ALL_INPUTS, LISTS
 from trainables import errors
 from trainables.version import __version__
 
@@ -118,6 +119,23 @@ def test_libraries_stay_in_their_rooms(library):
         if library in imported(file)
     }
     assert using == OWNERS[library]
+
+
+MAY_NAME_ENDINGS = {
+    "foundation/file_types.py": "decides what kind of input a file is",
+}
+"""Files of the orchestrator in which an ending of an input stands, with the reason."""
+
+
+def test_one_file_knows_the_endings_of_inputs():
+    endings = ALL_INPUTS | LISTS
+    naming = {
+        str(file.relative_to(ROOT / "orchestrator"))
+        for file in (ROOT / "orchestrator").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lower() in endings
+    }
+    assert naming == set(MAY_NAME_ENDINGS)
 
 
 @pytest.mark.parametrize("package", ROOMS)

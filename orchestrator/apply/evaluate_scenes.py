@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.apply.scene_pairs import is_scene, readable
+from orchestrator.apply.scene_pairs import is_scene
 from orchestrator.apply.scene_scores import ScoredScene, score_scene
-from orchestrator.archive.scene.reader import gdal
 from orchestrator.archive.scene.types import LoadedModel, SceneError, SceneSettings
 from orchestrator.data.image_sets import Skipped, left_out, list_images
-from orchestrator.foundation.file_types import TIFF
+from orchestrator.foundation.file_types import is_tiff
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
@@ -22,9 +21,9 @@ _OF_THE_MACHINE = ("memory", "disk", "transient")
 
 def are_scenes(place: Storage, paths: Sequence[str], asked: bool) -> bool:
     """Whether a set is GeoTIFF scenes: all are TIFFs, and ``asked`` or one of them at least is no plain image."""
-    if not all(path.lower().endswith(TIFF) for path in paths):
+    if not all(is_tiff(path) for path in paths):
         return False
-    return asked or any(_is_scene(place.child(path)) for path in paths)
+    return asked or any(is_scene(place.child(path)) for path in paths)
 
 
 def evaluate_scenes(
@@ -82,14 +81,6 @@ def evaluate_scenes(
         "scenes": [asdict(one) for one in scored],
         "skipped": [asdict(one) for one in skipped],
     }
-
-
-def _is_scene(file: Storage) -> bool:
-    try:
-        with gdal(), readable(file) as path:
-            return is_scene(path)
-    except Exception:  # such as an object that is denied: it is named when it is scored
-        return False
 
 
 def _scored(

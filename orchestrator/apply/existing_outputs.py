@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.foundation.file_types import PICTURE_OUTPUTS, PNG, suffix_of
 from orchestrator.foundation.storage import Storage
 from trainables.images.png_chunks import SIGNATURE, Chunk
 
@@ -15,10 +16,10 @@ def is_whole(output: Storage) -> bool:
 
     True for what lies in a bucket, where no object is ever incomplete, and for kinds other than PNG and JPEG.
     """
-    kind = Path(output.path).suffix.lower()
-    if output.remote or kind not in (".png", ".jpg", ".jpeg"):
+    ending = suffix_of(output.path)
+    if output.remote or ending not in PICTURE_OUTPUTS:
         return True
-    start, end = (SIGNATURE, _PNG_END) if kind == ".png" else (_JPEG_START, _JPEG_END)
+    start, end = (SIGNATURE, _PNG_END) if ending == PNG else (_JPEG_START, _JPEG_END)
     try:
         with Path(output.path).open("rb") as stream:
             head = stream.read(len(start))

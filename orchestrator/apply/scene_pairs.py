@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from orchestrator.archive.scene.nodata import filled, nudge
-from orchestrator.archive.scene.reader import Scene
+from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
@@ -42,14 +42,16 @@ def readable(file: Storage) -> Iterator[str]:
         yield memory.name
 
 
-def is_scene(path: str) -> bool:
-    """Whether a TIFF holds what plain images do not: a place on earth, nodata, deeper values, other bands."""
+def is_scene(file: Storage) -> bool:
+    """Returns whether a TIFF holds what plain images do not: a place on earth, nodata, deeper values, other bands."""
     try:
-        with Scene(path) as scene:
+        with gdal(), readable(file) as path, Scene(path) as scene:
             plain = scene.facts.kind == "none" and scene.facts.dtype == "uint8" and len(scene.image) in (1, 3)
             return not plain or scene.nodata is not None or scene.masked
     except SceneError as error:
         return error.kind == "unsupported"
+    except Exception:  # such as an object that is denied: it is named when it is scored
+        return False
 
 
 def read_whole(scene: Scene) -> tuple[Pixels, Mask]:

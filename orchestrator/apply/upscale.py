@@ -23,7 +23,19 @@ from orchestrator.apply.picture import available_memory, upscale_picture
 from orchestrator.dicom.slice import Normalisation
 from orchestrator.dicom.upscale import DicomSettings, upscale_slice
 from orchestrator.foundation.file_listing import FileListing, list_tree, nothing_found
-from orchestrator.foundation.file_types import DICOM, INPUTS, PICTURES, TIFF
+from orchestrator.foundation.file_types import (
+    DICOM,
+    INPUTS,
+    PICTURE_OUTPUTS,
+    PICTURES,
+    PNG,
+    TIFF,
+    Kind,
+    is_jpeg,
+    is_tiff,
+    kind_of,
+    suffix_of,
+)
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.foundation.storage import Storage
@@ -32,7 +44,6 @@ from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.upscale import TILE
 
-_JPEG = (".jpg", ".jpeg")
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
 """One in the network while another is decoded or written."""
@@ -63,16 +74,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One image to upscale: its name for people, where it is, where it goes, and what it would surely lose."""
+    """One image to upscale: its name for people, its kind, where it is, where it goes, and what it would lose."""
 
     name: str
+    kind: Kind
     source: Storage
     target: Storage
     lost: str | None = None
 
     @property
     def dicom(self) -> bool:
-        return self.source.uri.lower().endswith(DICOM)
+        return self.kind == "dicom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +200,7 @@ def _upscale_slice(net: Prepared, how: DicomSettings, work: _Work, lock: Lock) -
     try:
         source = work.source.read_bytes()
         with lock:
-            data, facts = upscale_slice(source, net, how, work.target.uri.lower().endswith(TIFF))
+            data, facts = upscale_slice(source, net, how, is_tiff(work.target.uri))
         work.target.write_bytes(data)
     except Exception as error:  # whatever one file brings about is its own failure
         return _failed(work, error)
@@ -202,7 +214,7 @@ def _upscale_file(net: Prepared, work: _Work, settings: Settings, lock: Lock) ->
         if work.lost is not None:
             raise UnreadableImageError(work.lost)
         data = work.source.read_bytes()
-        jpeg = work.target.uri.lower().endswith(_JPEG)
+        jpeg = is_jpeg(work.target.uri)
         picture = upscale_picture(data, net, jpeg, settings.tile, settings.ensemble, lock, available_memory())
         work.target.write_bytes(picture.data)
     except Exception as error:
@@ -245,38 +257,41 @@ def _works(
 
 
 def _work_of_file(place: Storage, out: Storage) -> _Work:
-    name, suffix = PurePosixPath(place.uri).name, PurePosixPath(out.uri).suffix.lower()
-    if not name.lower().endswith(tuple(INPUTS)):
+    name, suffix = PurePosixPath(place.uri).name, suffix_of(out.uri)
+    kind = kind_of(name, "png")
+    if kind not in ("picture", "dicom"):
         raise ImageSetError(f"'{place.uri}' is no image ({', '.join(sorted(INPUTS))}).")
-    if name.lower().endswith(DICOM):
+    if kind == "dicom":
         if suffix in (DICOM, *TIFF):
-            return _Work(name, place, out)
+            return _Work(name, kind, place, out)
         if suffix in PICTURES:
             raise UsageError(f"OUTPUT '{out.uri}' must end in .dcm or .tif, or be a folder: '{name}' is DICOM.")
-        return _Work(name, place, out.child(name))
-    if suffix in (".png", *_JPEG):
-        return _Work(name, place, out)
+        return _Work(name, kind, place, out.child(name))
+    if suffix in PICTURE_OUTPUTS:
+        return _Work(name, kind, place, out)
     if suffix in PICTURES:
         raise UsageError(f"OUTPUT '{out.uri}' must end in .png or .jpg, or be a folder.")
-    return _Work(name, place, out.child(f"{PurePosixPath(name).stem}.png"))
+    return _Work(name, kind, place, out.child(f"{PurePosixPath(name).stem}{PNG}"))
 
 
 def _works_of_folder(place: Storage, out: Storage, listing: FileListing) -> list[_Work]:
-    if PurePosixPath(out.uri).suffix.lower() in PICTURES:
+    if suffix_of(out.uri) in PICTURES:
         raise UsageError(f"OUTPUT '{out.uri}' must be a folder, because INPUT '{place.uri}' is one.")
     paths = [facts.path for facts in listing.files]
     if not paths:
         raise ImageSetError(nothing_found(place, listing, INPUTS))
-    slices = {path for path in paths if path.lower().endswith(DICOM)}
-    plain = {path: path if path in slices else str(PurePosixPath(path).with_suffix(".png")) for path in paths}
-    of_a_name = Counter(name.lower() for path, name in plain.items() if path not in slices)
+    kinds = {path: kind_of(path, "png") for path in paths}
+    plain = {
+        path: path if kind == "dicom" else str(PurePosixPath(path).with_suffix(PNG)) for path, kind in kinds.items()
+    }
+    of_a_name = Counter(name.lower() for path, name in plain.items() if kinds[path] != "dicom")
     # Where photo.jpg and photo.png lie together, both keep their whole name.
-    names = {path: f"{path}.png" if of_a_name[name.lower()] > 1 else name for path, name in plain.items()}
+    names = {path: f"{path}{PNG}" if of_a_name[name.lower()] > 1 else name for path, name in plain.items()}
     count = Counter(names.values())
-    while more := {path: f"{name}.png" for path, name in names.items() if count[name] > 1 and plain[path] == name}:
+    while more := {path: f"{name}{PNG}" for path, name in names.items() if count[name] > 1 and plain[path] == name}:
         names |= more  # and where photo.jpg.png lies there too, it gets one more ending
         count = Counter(names.values())
-    return [_Work(path, place.child(path), out.child(names[path])) for path in paths]
+    return [_Work(path, kinds[path], place.child(path), out.child(names[path])) for path in paths]
 
 
 def _with_what_lies_beside(work: _Work, beside: dict[str, str]) -> _Work:
@@ -298,7 +313,7 @@ def _missing(works: list[_Work], target: str) -> list[_Work]:
 
 
 def _kind(work: _Work) -> str:
-    return "JPEG" if work.target.uri.lower().endswith(_JPEG) else "PNG"
+    return "JPEG" if is_jpeg(work.target.uri) else "PNG"
 
 
 def _below(inner: Storage, outer: Storage) -> bool:

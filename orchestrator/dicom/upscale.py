@@ -25,7 +25,7 @@ from orchestrator.dicom.element_values import DicomError, has_value, numbers
 from orchestrator.dicom.grid import fit_to_grid
 from orchestrator.dicom.padding import write_padding
 from orchestrator.dicom.slice import Normalisation, Slice, read_slice
-from orchestrator.foundation.file_types import TIFF
+from orchestrator.foundation.file_types import is_tiff, kind_of
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
 from trainables.images.hidden_colour import nearest
@@ -80,8 +80,8 @@ def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettin
         DicomError: If the file cannot be upscaled.
         UsageError: If ``out_path`` ends otherwise.
     """
-    as_tiff = out_path.lower().endswith(TIFF)
-    if not as_tiff and not out_path.lower().endswith(".dcm"):
+    as_tiff = is_tiff(out_path)
+    if not as_tiff and kind_of(out_path) != "dicom":
         raise UsageError(f"The output of a DICOM file must end in .dcm or .tif, found '{out_path}'.")
     data, facts = upscale_slice(Storage.at(path).read_bytes(), net, settings, as_tiff)
     Storage.at(out_path).write_bytes(data)
@@ -264,4 +264,4 @@ def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
         return bytes(memory.read())
 
 
-__all__ = ["TIFF", "DicomError", "DicomSettings", "upscale_dicom", "upscale_slice"]
+__all__ = ["DicomError", "DicomSettings", "upscale_dicom", "upscale_slice"]

@@ -1,19 +1,28 @@
-"""What kind of input a file is, by the ending of its name: the one place that decides it."""
+"""What kind of input a file is, by the ending of its name: the one place that decides it.
+
+Where a name cannot say it, content does later: which decoder reads a picture (:mod:`trainables.images.codec`), which
+driver a scene (:mod:`orchestrator.archive.scene.open_raster`), and whether a set of TIFFs to be scored is scenes
+(:func:`orchestrator.apply.scene_pairs.is_scene`).
+"""
 
 from pathlib import PurePosixPath
 from typing import Literal
 
 from trainables.images.codec import EXTENSIONS
 
+PNG, BMP, WEBP, DICOM = ".png", ".bmp", ".webp", ".dcm"
+JPEG = (".jpg", ".jpeg")
+JPEG_2000 = (".jp2", ".j2k")
+TIFF = (".tif", ".tiff")
+TEXT_LIST, CSV_LIST = ".txt", ".csv"
+
 PICTURES = EXTENSIONS
 """Plain images, in small letters with the dot, as all endings here."""
 
-DICOM = ".dcm"
-TIFF = (".tif", ".tiff")
-RASTERS = frozenset({*TIFF, ".jp2", ".j2k"})
+RASTERS = frozenset({*TIFF, *JPEG_2000})
 """Files that are scenes by their name; other images are so only where Cloud-Optimised GeoTIFFs are asked for."""
 
-LISTS = frozenset({".txt", ".csv"})
+LISTS = frozenset({TEXT_LIST, CSV_LIST})
 """Lists of scenes."""
 
 INPUTS = PICTURES | {DICOM}
@@ -22,7 +31,7 @@ INPUTS = PICTURES | {DICOM}
 ALL_INPUTS = RASTERS | INPUTS
 """What `rayscale upscale` takes."""
 
-PICTURE_OUTPUTS = frozenset({".png", ".jpg", ".jpeg"})
+PICTURE_OUTPUTS = frozenset({PNG, *JPEG})
 """What plain images can be written as, where an output is named by its own path."""
 
 FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
@@ -31,12 +40,37 @@ FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
 As = Literal["auto", "cog", "png"]
 """What inputs become: scenes of :data:`RASTERS` alone, all of them, or none."""
 
+Kind = Literal["picture", "dicom", "scene", "list", "other"]
+"""What a file is: a plain image, a DICOM slice, a scene, a list of scenes, or no input."""
+
 
 def suffix_of(name: str) -> str:
-    """The ending of a name in small letters, with its dot."""
+    """Returns the ending of a name in small letters, with its dot."""
     return PurePosixPath(name).suffix.lower()
 
 
-def is_scene(name: str, as_: As = "auto") -> bool:
-    """Whether a file becomes a Cloud-Optimised GeoTIFF."""
-    return as_ == "cog" or (as_ == "auto" and suffix_of(name) in RASTERS)
+def kind_of(name: str, as_: As = "auto") -> Kind:
+    """Returns what kind of input a file is.
+
+    Args:
+        name: Its name, path or URI.
+        as_: What inputs become.
+    """
+    suffix = suffix_of(name)
+    if suffix in LISTS:
+        return "list"
+    if suffix in ALL_INPUTS and (as_ == "cog" or (as_ == "auto" and suffix in RASTERS)):
+        return "scene"
+    if suffix == DICOM:
+        return "dicom"
+    return "picture" if suffix in PICTURES else "other"
+
+
+def is_tiff(name: str) -> bool:
+    """Returns whether a file is a TIFF by its name."""
+    return suffix_of(name) in TIFF
+
+
+def is_jpeg(name: str) -> bool:
+    """Returns whether a file is a JPEG by its name."""
+    return suffix_of(name) in JPEG

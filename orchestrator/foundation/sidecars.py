@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
+from orchestrator.foundation.file_types import BMP, JPEG, PNG, TIFF, WEBP
 from orchestrator.foundation.storage import Storage
 
 AUX = ".aux.xml"
-_LETTERS = {".jpeg": "jg", ".jpg": "jg", ".png": "pg", ".tif": "tf", ".tiff": "tf", ".bmp": "bp", ".webp": "wp"}
+_LETTERS = {**dict.fromkeys(JPEG, "jg"), PNG: "pg", **dict.fromkeys(TIFF, "tf"), BMP: "bp", WEBP: "wp"}
 _OTHERS = (".wld", ".tab", ".points")
 ENDINGS = frozenset({".xml", *_OTHERS} | {f".{two}w" for two in _LETTERS.values()} | {f"{each}w" for each in _LETTERS})
 """Last endings of all such files, in small letters."""

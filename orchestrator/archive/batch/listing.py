@@ -21,7 +21,7 @@ from orchestrator.archive.batch.ledger import FOLDER
 from orchestrator.archive.batch.scene_list import Row, key_problem, read_list
 from orchestrator.archive.batch.workspace import WORKSPACES
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
-from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, TIFF, As, is_scene, suffix_of
+from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, TIFF, As, is_tiff, kind_of
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class
 from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError, UsageError, reason_of
@@ -93,7 +93,7 @@ def list_archive(
     place, out = Storage.at(source), Storage.at(target)
     if place.remote:
         place.check_readable()
-    listed = suffix_of(place.uri) in LISTS and _is_file(place)
+    listed = kind_of(place.uri) == "list" and _is_file(place)
     if not listed:
         return _of_place(place, out, as_, include, exclude)
     found = [scene for scene in _listed(place, out) if matches(scene.name, include, exclude)]
@@ -101,19 +101,22 @@ def list_archive(
         raise ImageSetError(f"'{place.uri}' holds no images or scenes ({', '.join(sorted(ALL_INPUTS))}).")
     reason = "a plain image in a list; take --as cog, or name its folder instead of the list"
     plain = ("unsupported", reason)
-    scenes = [scene if scene.problem or is_scene(scene.name, as_) else replace(scene, problem=plain) for scene in found]
+    scenes = [
+        scene if scene.problem or kind_of(scene.name, as_) == "scene" else replace(scene, problem=plain)
+        for scene in found
+    ]
     return Listing(_without_collisions(scenes, out), FileListing())
 
 
 def output_key(name: str) -> str:
     """The path of a scene's output below the target."""
-    return name if name.lower().endswith(TIFF) else f"{name}.tif"
+    return name if is_tiff(name) else f"{name}{TIFF[0]}"
 
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") or part == WORKSPACES for part in path.parts)
-    return path.suffix.lower() in ALL_INPUTS and not hidden
+    return kind_of(name) not in ("list", "other") and not hidden
 
 
 def _is_file(place: Storage) -> bool:
@@ -127,15 +130,15 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
         if not _is_image(name):
             raise ImageSetError(f"'{place.uri}' is no image or scene ({', '.join(sorted(ALL_INPUTS | LISTS))}).")
         scene = _facts_of(name, place.uri, out.child(output_key(name)).uri)
-        if scene.problem or is_scene(name, as_):
+        if scene.problem or kind_of(name, as_) == "scene":
             return Listing([scene], FileListing())
         return Listing([], FileListing([FileFacts(name, scene.size, scene.modified, scene.version)]))
     place.check_found()
     _check_apart(place, out)
     found = list_tree(place, ALL_INPUTS, include, exclude, outputs=out)
-    scenes = [_scene_of(facts, place, out) for facts in found.files if is_scene(facts.path, as_)]
+    scenes = [_scene_of(facts, place, out) for facts in found.files if kind_of(facts.path, as_) == "scene"]
     for one in found.refused:
-        if suffix_of(one.path) in ALL_INPUTS and is_scene(one.path, as_):
+        if kind_of(one.path, as_) == "scene":
             output = out.child(output_key(one.path)).uri
             scenes.append(Scene(one.path, place.child(one.path).uri, "", 0, 0.0, output, ("unreadable", one.reason)))
     left = {scene.name for scene in scenes}

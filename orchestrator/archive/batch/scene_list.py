@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.foundation.file_listing import OWN_FOLDERS, is_utf8
+from orchestrator.foundation.file_types import TEXT_LIST, suffix_of
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, printable, reason_of
 
@@ -53,7 +54,7 @@ def read_list(place: Storage, size: int) -> list[Row]:
     text = place.read_bytes().decode("utf-8-sig", "surrogateescape")
     if "\0" in text:
         raise UsageError(f"The list '{place.uri}' is not UTF-8 text; save it as that.")
-    rows = _lines(text) if place.uri.lower().endswith(".txt") else _csv_rows(place, text)
+    rows = _lines(text) if suffix_of(place.uri) == TEXT_LIST else _csv_rows(place, text)
     return list(dict.fromkeys(_checked(row) for row in rows))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.archive.scene.open_raster import read_pam
 from orchestrator.archive.scene.types import SceneError
+from orchestrator.foundation.sidecars import AUX
 
 Labels = Literal["auto", "repeat", "refuse", "filter"]
 
@@ -135,7 +136,7 @@ def stated_by_companions(path: Path) -> str | None:
             return "a value attribute table"
     if path.with_suffix(".clr").is_file():
         return "a table of class colours"
-    pam = path.with_name(path.name + ".aux.xml")
+    pam = path.with_name(path.name + AUX)
     if not pam.is_file():
         return None
     root = read_pam(pam)

@@ -20,6 +20,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from orchestrator.archive.scene.types import SceneError
+from orchestrator.foundation.file_types import BMP, JPEG, JPEG_2000, PNG, TIFF, WEBP, suffix_of
+from orchestrator.foundation.sidecars import AUX
 from trainables.images.formats import TIFF_STARTS
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
@@ -48,12 +50,12 @@ _FORMATS: dict[str, tuple[str, tuple[bytes, ...]]] = {
 """By GDAL's driver: the format's name, and what its files begin with."""
 
 _DRIVERS = {
-    **dict.fromkeys((".tif", ".tiff"), "GTiff"),
-    **dict.fromkeys((".jp2", ".j2k"), "JP2OpenJPEG"),
-    ".png": "PNG",
-    **dict.fromkeys((".jpg", ".jpeg"), "JPEG"),
-    ".bmp": "BMP",
-    ".webp": "WEBP",
+    **dict.fromkeys(TIFF, "GTiff"),
+    **dict.fromkeys(JPEG_2000, "JP2OpenJPEG"),
+    PNG: "PNG",
+    **dict.fromkeys(JPEG, "JPEG"),
+    BMP: "BMP",
+    WEBP: "WEBP",
 }
 _OTHERS = {
     b"<VRTDataset": "a virtual raster (VRT), which reads other files",
@@ -71,7 +73,7 @@ _WORLD = {"GTiff": ("tfw", "tifw", "tiffw"), "PNG": ("pgw", "pngw"), "JPEG": ("j
 _WORLD |= {"BMP": ("bpw",), "WEBP": ("webpw", "wpw"), "JP2OpenJPEG": ("j2w", "jp2w")}
 _TEXTS = ("_RPC.TXT", "_rpc.txt", ".RPB", ".rpb", ".IMD", ".imd", ".tab", ".TAB")
 """Endings, in place of the file's own, of further companions: plain text that names no file that GDAL would open."""
-_PAM, _MASK = ".aux.xml", ".msk"
+_MASK = ".msk"
 _MOST_PAM = 64 * 2**20
 _REFERRING = {"OVERVIEWS", "GEOLOCATION", "SUBDATASETS", "DERIVED_SUBDATASETS"}
 """Domains of metadata that name other files."""
@@ -114,7 +116,7 @@ def open_raster(path: Path | str) -> Iterator["rasterio.io.DatasetReader"]:
     """
     name = str(path)
     if name.startswith("/vsimem/"):  # bytes that the caller holds in memory
-        with _dataset(name, _DRIVERS.get(Path(name).suffix.lower(), "GTiff"), "EMPTY_DIR") as dataset:
+        with _dataset(name, _DRIVERS.get(suffix_of(name), "GTiff"), "EMPTY_DIR") as dataset:
             yield dataset
         return
     local = Path(path)
@@ -140,7 +142,7 @@ def companions(path: Path, driver: str = "GTiff") -> Companions:
     stem = path.with_suffix("")
     worlds = [stem.with_name(f"{stem.name}.{ending}") for ending in (*_WORLD[driver], "wld")]
     worlds += [world.with_suffix(world.suffix.upper()) for world in worlds]
-    pam = path.with_name(path.name + _PAM)
+    pam = path.with_name(path.name + AUX)
     masks = [path.with_name(path.name + _MASK), path.with_name(path.name + _MASK.upper())]
     mask = _first(masks)
     if mask is not None and not _start(mask).startswith(TIFF_STARTS):
@@ -191,7 +193,7 @@ def _view(path: Path, beside: Companions, folder: Path) -> str:
             for child in list(parent):
                 if child.tag == "Metadata" and child.get("domain", "").upper() in _REFERRING:
                     parent.remove(child)
-        (folder / f"{link.name}{_PAM}").write_bytes(ElementTree.tostring(root))
+        (folder / f"{link.name}{AUX}").write_bytes(ElementTree.tostring(root))
     return str(link)
 
 
@@ -209,7 +211,7 @@ def _dataset(name: str, driver: str, siblings: str) -> Iterator["rasterio.io.Dat
 
 
 def _driver_of(path: Path) -> str:
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path.name)
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
