@@ -279,7 +279,7 @@ def shards_info(place: str, as_json: AsJson = False) -> None:
     manifest, locked = read_manifest(shards), locked_beside(shards)
     test = read_manifest(locked) if locked else None
     if as_json:
-        print_json(manifest | ({"locked_test": test} if test else {}))
+        print_json({**manifest, **({"locked_test": test} if test else {})})
         return
     print_shards(shards.uri, manifest, test)
 

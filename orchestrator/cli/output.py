@@ -15,6 +15,7 @@ from orchestrator.runtime.terminal import duration, speaks_unicode
 from trainables.errors import printable
 
 if TYPE_CHECKING:
+    from orchestrator.data.manifest import Manifest
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
     from orchestrator.report.schema import Report
@@ -210,7 +211,7 @@ def print_plan(experiment: "Experiment", plan: "Plan") -> None:
     print("Nothing is missing.")
 
 
-def print_shards(place: str, manifest: dict[str, Any], locked_test: dict[str, Any] | None) -> None:
+def print_shards(place: str, manifest: "Manifest", locked_test: "Manifest | None") -> None:
     """What shards hold, split by split, and the files that were left out."""
     table = Table("split", "images", "scenes", "megapixels", "files", title=place)
     for one in (manifest, locked_test) if locked_test else (manifest,):

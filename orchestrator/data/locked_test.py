@@ -7,10 +7,11 @@ the prefix to the search's role, as docs/cluster.md shows for S3.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
+from orchestrator.data.manifest import Manifest
 from orchestrator.data.shard_reader import MANIFEST, read_files, read_manifest
 from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import now
@@ -43,7 +44,7 @@ def locked_beside(shards: Storage) -> Storage | None:
     return place if home and domain and place.child(MANIFEST).exists() else None
 
 
-def locked_manifest(locked: Storage) -> dict[str, Any]:
+def locked_manifest(locked: Storage) -> Manifest:
     """What the test split holds: counts, scenes and digest.
 
     Raises:

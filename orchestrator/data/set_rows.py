@@ -4,14 +4,34 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 from orchestrator.data.image_sets import Skipped, SourceFile, read_image
 from trainables.errors import ImageSetError, printable, reason_of
 from trainables.images.picture_digest import look, picture_digest
 
-Row = dict[str, Any]
-"""A row: the columns of a shard, and beside them ``test``, ``picture`` and ``look``, which are not packed."""
+
+class PackedRow(TypedDict):
+    """The columns of a shard: one image, encoded as its file was, with what is known of it."""
+
+    scene_id: str
+    image: bytes
+    format: str
+    height: int
+    width: int
+    channels: int
+    bit_depth: int
+    sha256: str
+    origin: str
+
+
+class Row(PackedRow):
+    """A row to pack, with what is not packed: whether it is of a test folder, its picture's digest and its look."""
+
+    test: bool
+    picture: str
+    look: int | None
+
 
 _THREADS, _NAMED = 8, 3
 _CHANGED = "it changed while it was being read"

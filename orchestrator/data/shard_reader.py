@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.data.manifest import Manifest, PackedPart
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, UsageError
 from trainables.images.parquet import (
@@ -29,7 +30,7 @@ MANIFEST, PICTURES = "manifest.json", ".pictures.json"
 _TYPES = {"digest": str, "images": dict, "scenes": dict, "files": list, "skipped": list}
 
 
-def read_manifest(place: Storage) -> dict[str, Any]:
+def read_manifest(place: Storage) -> Manifest:
     """The manifest of a set of shards.
 
     Raises:
@@ -42,7 +43,7 @@ def read_manifest(place: Storage) -> dict[str, Any]:
     for key, kind in _TYPES.items():
         if not isinstance(manifest.get(key, kind()), kind):
             raise _damaged_manifest(place, f"'{key}' is {manifest[key]!r:.40}")
-    return manifest
+    return cast(Manifest, manifest)
 
 
 def split_files(place: Storage, split: str) -> list[str]:
@@ -85,7 +86,7 @@ def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
     return read_files(place, _manifest_with(place, split), split)
 
 
-def read_files(place: Storage, manifest: dict[str, Any], split: str) -> Iterator[NamedImage]:
+def read_files(place: Storage, manifest: Manifest, split: str) -> Iterator[NamedImage]:
     """Streams the images of a split that a manifest names; its arguments and errors are those of :func:`read_rows`."""
     return (
         NamedImage(image.origin, image.scene, image.pixels())
@@ -94,7 +95,7 @@ def read_files(place: Storage, manifest: dict[str, Any], split: str) -> Iterator
     )
 
 
-def read_rows(place: Storage, manifest: dict[str, Any], part: dict[str, Any]) -> Iterator[PackedImage]:
+def read_rows(place: Storage, manifest: Manifest, part: PackedPart) -> Iterator[PackedImage]:
     """Streams the rows of one file, whose size and digest are compared with the manifest before.
 
     Args:
@@ -117,7 +118,7 @@ def read_rows(place: Storage, manifest: dict[str, Any], part: dict[str, Any]) ->
                 yield from packed_images(packed.path, batch, packed)
 
 
-def parts_of(place: Storage, manifest: dict[str, Any], split: str) -> list[dict[str, Any]]:
+def parts_of(place: Storage, manifest: Manifest, split: str) -> list[PackedPart]:
     """The manifest's entries of a split's files.
 
     Raises:
@@ -136,14 +137,14 @@ def parts_of(place: Storage, manifest: dict[str, Any], split: str) -> list[dict[
     return parts
 
 
-def packed_file(place: Storage, manifest: dict[str, Any], part: dict[str, Any]) -> PackedFile:
+def packed_file(place: Storage, manifest: Manifest, part: PackedPart) -> PackedFile:
     """What a manifest says of one of its files.
 
     Raises:
         RunError: If it does not say it.
     """
     try:
-        path, size, rows, digest = (part[key] for key in ("path", "bytes", "rows", "sha256"))
+        path, size, rows, digest = part["path"], part["bytes"], part["rows"], part["sha256"]
         scenes = frozenset(manifest["scenes"][part["split"]])
     except Exception as error:
         raise _damaged_manifest(place, f"of '{_named(part)}', {error!r:.60} is wrong or missing") from None
@@ -156,7 +157,7 @@ def _named(part: Any) -> str:
     return str(part.get("path", part) if isinstance(part, dict) else part)[:80]
 
 
-def _manifest_with(place: Storage, split: str) -> dict[str, Any]:
+def _manifest_with(place: Storage, split: str) -> Manifest:
     manifest = read_manifest(place)
     if manifest.get("locked"):
         raise UsageError(f"'{place.uri}' is a locked test split: only a confirmation that has chosen opens it.")

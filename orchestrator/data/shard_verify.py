@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
 
 import pyarrow.parquet as pq
 
+from orchestrator.data.manifest import PackedPart
+from orchestrator.data.set_rows import PackedRow
 from orchestrator.data.shard_reader import read_manifest
 from orchestrator.data.shards import SPLITS, digest_of_rows, unnamed_parts
 from orchestrator.foundation.storage import Storage
@@ -76,7 +77,7 @@ def _verify_manifest(
     """Names what is wrong with one manifest's files; that its digest does not fit goes to ``unfit``."""
     manifest = read_manifest(place)
     problems: list[str] = []
-    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in manifest.get("images", {})}
+    rows: dict[str, list[PackedRow]] = {split: [] for split in manifest.get("images", {})}
     try:
         for part in manifest["files"]:
             problems += _verify_part(place, part, splits[part["split"]], rows[part["split"]], pool)
@@ -93,7 +94,7 @@ def _verify_manifest(
 
 
 def _verify_part(
-    place: Storage, part: dict[str, Any], split: _Split, rows: list[dict[str, Any]], pool: ThreadPoolExecutor | None
+    place: Storage, part: PackedPart, split: _Split, rows: list[PackedRow], pool: ThreadPoolExecutor | None
 ) -> Iterator[str]:
     """Names what is wrong with one file and adds what it holds to ``split`` and ``rows``."""
     path = part["path"]
@@ -131,7 +132,7 @@ def _verify_part(
                 split.pictures[picture] = row["origin"]
 
 
-def _picture(row: dict[str, Any]) -> tuple[str, str]:
+def _picture(row: PackedRow) -> tuple[str, str]:
     """The digest of an image's picture, or why there is none."""
     try:
         return picture_digest(decode(row["image"], checked=True).pixels), ""

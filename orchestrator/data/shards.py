@@ -11,13 +11,13 @@ import itertools
 import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out
-from orchestrator.data.set_rows import Row, read_rows
+from orchestrator.data.manifest import LeftOut, Manifest, ManifestHead, PackedPart
+from orchestrator.data.set_rows import PackedRow, Row, read_rows
 from orchestrator.data.shard_reader import MANIFEST as MANIFEST
 from orchestrator.data.shard_reader import PICTURES
 from orchestrator.data.shard_reader import read_manifest as read_manifest
@@ -59,7 +59,7 @@ def build_shards(
     licence: str,
     locked: Storage | None = None,
     tested_elsewhere: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> Manifest:
     """Packs an image set.
 
     Args:
@@ -89,7 +89,6 @@ def build_shards(
     if test_folders and not splits["test"]:
         raise ImageSetError(f"'{min(test_folders)}' has no usable images{left_out(skipped)}.")
     rule = f"by scene, ordered by sha256 of the scene's name; shares of scenes {shares}"
-    facts = {"format": 1, "split_rule": rule, "licence": licence}
     where, notes = files[0].place.uri, split_notes(files, splits, shares)
     kept: dict[str, list[Row]] = {
         split: _without(splits[split], split, tested_elsewhere or {}, skipped, where)
@@ -98,10 +97,18 @@ def build_shards(
     }
     digest = digest_of_rows(kept)
     if tested and locked is not None:
-        beside = {"locked": True, "beside": digest, "skipped": []}
-        _publish(locked, {"test": splits["test"]}, facts | beside)
-    left = [{"file": s.file, "reason": s.reason} for s in skipped]
-    return _publish(out, kept, facts | {"skipped": left, "notes": notes})
+        beside: ManifestHead = {
+            "format": 1,
+            "split_rule": rule,
+            "licence": licence,
+            "locked": True,
+            "beside": digest,
+            "skipped": [],
+        }
+        _publish(locked, {"test": splits["test"]}, beside)
+    left: list[LeftOut] = [{"file": s.file, "reason": s.reason} for s in skipped]
+    head: ManifestHead = {"format": 1, "split_rule": rule, "licence": licence, "skipped": left, "notes": notes}
+    return _publish(out, kept, head)
 
 
 def check_apart(files: Sequence[SourceFile]) -> None:
@@ -159,11 +166,12 @@ def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], wh
     return splits
 
 
-def _publish(out: Storage, splits: dict[str, list[Row]], facts: dict[str, Any]) -> dict[str, Any]:
+def _publish(out: Storage, splits: dict[str, list[Row]], head: ManifestHead) -> Manifest:
     """Writes files, then their manifest, then removes what an earlier build left."""
     built_before = isinstance(out.child(MANIFEST).read_json(), dict)
     parts = [part for split, rows in splits.items() for part in _write_split(split, rows, out)]
-    manifest = facts | {
+    manifest: Manifest = {
+        **head,
         "images": {split: len(rows) for split, rows in splits.items()},
         "scenes": {split: sorted({row["scene_id"] for row in rows}) for split, rows in splits.items()},
         "pixels": {split: sum(r["height"] * r["width"] for r in rows) for split, rows in splits.items()},
@@ -179,27 +187,37 @@ def _publish(out: Storage, splits: dict[str, list[Row]], facts: dict[str, Any]) 
     return manifest
 
 
-def digest_of_rows(splits: dict[str, list[Row]]) -> str:
+def digest_of_rows(splits: Mapping[str, Sequence[PackedRow]]) -> str:
     """The digest in a manifest: of the images and scenes of its splits, in their order."""
     return fingerprint({split: [(r["sha256"], r["scene_id"]) for r in rows] for split, rows in splits.items()})
 
 
-def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[dict[str, Any]]:
+def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[PackedPart]:
     for number, chunk in enumerate(_chunks(rows, FILE_BYTES)):
         data = _encode(chunk)
         digest = hashlib.sha256(data).hexdigest()
         path = f"{split}/part-{number:05d}-{digest[:8]}.parquet"
         out.child(path).write_bytes(data)
-        facts = {"path": path, "split": split, "rows": len(chunk), "bytes": len(data), "sha256": digest}
-        yield facts | {"index_sha256": index_digest(data)}
+        yield {
+            "path": path,
+            "split": split,
+            "rows": len(chunk),
+            "bytes": len(data),
+            "sha256": digest,
+            "index_sha256": index_digest(data),
+        }
 
 
 def _encode(rows: list[Row]) -> bytes:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, SCHEMA, compression="none") as writer:
         for group in _chunks(rows, GROUP_BYTES):
-            writer.write_table(pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in group], SCHEMA))
+            writer.write_table(pa.Table.from_pylist([_columns(row) for row in group], SCHEMA))
     return bytes(sink.getvalue())
+
+
+def _columns(row: Mapping[str, object]) -> dict[str, object]:
+    return {name: row[name] for name in SCHEMA.names}
 
 
 def _chunks(rows: list[Row], most_bytes: int) -> Iterator[list[Row]]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.data.image_sets import SourceFile
+from orchestrator.data.manifest import Manifest
 from orchestrator.data.separation import SEPARATION, shared_pictures, tested_elsewhere
 from orchestrator.data.shard_reader import MANIFEST, PICTURES, read_manifest
 from orchestrator.data.shard_verify import check_sound
@@ -34,7 +35,7 @@ class Packing:
         files: Mapping[str, list[SourceFile]],
         say: Callable[[str], None],
         run: Callable[[str, Callable[[], dict[str, Any]], str], dict[str, Any]],
-        build: Callable[..., dict[str, Any]] = build_shards,
+        build: Callable[..., Manifest] = build_shards,
     ) -> None:
         self._jobs, self._files, self._say = jobs, files, say
         self._run, self._build_shards = run, build
