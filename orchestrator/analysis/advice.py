@@ -11,8 +11,8 @@ package; a study that starts from the advice also starts from the default fine-t
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from orchestrator.analysis.record import AdviceRecord, Regime
 from search_spaces import TransferSpace
 from trainables.loops.finetune import TransferConfiguration
 
@@ -27,8 +27,6 @@ FEW_IMAGES = 8
 
 _OUTSIDE = 0.5
 """What each block outside the advised depths takes from the prior, as a factor; none is ruled out."""
-
-Regime = Literal["near", "between", "new content", "new degradation", "few images"]
 
 _REASONS: dict[Regime, str] = {
     "near": "close to the source: little to gain, stay near the source model",
@@ -68,6 +66,18 @@ class Advice:
     frozen_depth: tuple[int, int]
     depth_prior: tuple[float, ...]
     points: tuple[TransferConfiguration, ...]
+
+    def record(self) -> AdviceRecord:
+        """The advice as the analysis has it on file."""
+        return {
+            "regime": self.regime,
+            "reason": self.reason,
+            "distance": self.distance,
+            "fitting_depth": self.fitting_depth,
+            "frozen_depth": self.frozen_depth,
+            "depth_prior": self.depth_prior,
+            "points": [point.to_dict() for point in self.points],
+        }
 
 
 def advise(distance: float, cka: list[float], images: int, space: TransferSpace, limit: int) -> Advice:

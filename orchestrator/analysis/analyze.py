@@ -3,11 +3,20 @@
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median, pstdev
-from typing import Any
 
 from orchestrator.analysis.advice import Advice, advise
+from orchestrator.analysis.record import (
+    AdvisedDomain,
+    Analysis,
+    Distance,
+    DomainAnalysis,
+    Interval,
+    MeasuredDistance,
+    SignalRecord,
+    Spread,
+)
 from orchestrator.data.image_sets import Skipped, left_out, list_files, read_image
 from orchestrator.data.shards import read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
@@ -20,7 +29,7 @@ from trainables.degradation import Degradation
 from trainables.domain_shift.cka import cka_estimate
 from trainables.domain_shift.features import TILE, block_names
 from trainables.domain_shift.observation import Observation, observe
-from trainables.domain_shift.shift import FEWEST_SCENES, BlockShift, frechet_values, measure_shift
+from trainables.domain_shift.shift import FEWEST_SCENES, BlockShift, Measured, frechet_values, measure_shift
 from trainables.errors import ImageSetError
 from trainables.metrics.evaluation import NamedImage
 from trainables.metrics.scene_bootstrap import Estimate
@@ -44,7 +53,7 @@ class DomainImages:
     train: int
 
 
-def analyze_experiment(experiment: Experiment, source_images: str | None, tell: Tell) -> dict[str, Any]:
+def analyze_experiment(experiment: Experiment, source_images: str | None, tell: Tell) -> Analysis:
     """Analyses every target of an experiment whose shards and source model are there; writes ``analysis.json``.
 
     Args:
@@ -74,7 +83,7 @@ def analyze_experiment(experiment: Experiment, source_images: str | None, tell: 
     return told
 
 
-def advise_domains(experiment: Experiment, domains: Sequence[str]) -> dict[str, dict[str, Any]]:
+def advise_domains(experiment: Experiment, domains: Sequence[str]) -> dict[str, AdvisedDomain]:
     """What a search asks before it begins: the analysis of some targets, each with its advice.
 
     Training and validation images alone are read, ``search.analysis_images`` of each set.
@@ -88,7 +97,7 @@ def advise_domains(experiment: Experiment, domains: Sequence[str]) -> dict[str, 
 
 def advise_shards(
     found: FoundModel, source: Storage | None, targets: dict[str, tuple[Storage, TransferSpace]], most: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, AdvisedDomain]:
     """The analysis of shards, each set with its advice.
 
     Where a set is too small there is none, and the reason: nothing that a search must fail for.
@@ -103,7 +112,7 @@ def advise_shards(
         As the targets of :func:`analyze_images`, or ``{"advice": None, "reason": …}``.
     """
     plain, scale = found.degradation or Degradation(), found.net.architecture.scale
-    told: dict[str, dict[str, Any]] = {}
+    told: dict[str, AdvisedDomain] = {}
     reference: Observation | None = None
     for name, (shards, space) in targets.items():
         try:
@@ -119,9 +128,7 @@ def advise_shards(
     return told
 
 
-def analyze_images(
-    model: str, images: str, space: str, scenes: str, source_images: str | None, tell: Tell
-) -> dict[str, Any]:
+def analyze_images(model: str, images: str, space: str, scenes: str, source_images: str | None, tell: Tell) -> Analysis:
     """Analyses one set of images without an experiment.
 
     Args:
@@ -147,7 +154,7 @@ def analyze_images(
 
 def _analyze(
     found: FoundModel, source: DomainImages, targets: dict[str, tuple[DomainImages, TransferSpace]], tell: Tell
-) -> dict[str, Any]:
+) -> Analysis:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]
     for domain, least in zip(sets, [FEWEST_SCENES] + [_FEWEST_TARGET_SCENES] * len(targets), strict=True):
@@ -183,29 +190,40 @@ def _compare(
     space: TransferSpace,
     plain: Degradation,
     step: Callable[[], None],
-) -> dict[str, Any]:
+) -> DomainAnalysis:
     seen = observe(found.net, domain.images, space.degradation, plain, step)
     assert seen.plain_tiles is not None
     shifts, content = measure_shift(source.tiles, seen.tiles), frechet_values(source.tiles, seen.plain_tiles)
     cka = [cka_estimate(block) for block in seen.products]
     excess = median(shift.mmd.estimate.value - shift.mmd.floor for shift in shifts)
     limit = frozen_depth_limit(found.net.architecture)
+    signal = _signal(seen)
     advice: Advice = advise(excess, [each.low for each in cka], domain.train, space, limit)
     return {
         "space": space.id,
         "degradation": space.degradation.describe(),
-        **_signal(seen),
-        "frechet_over_floor": asdict(_over_floor(shifts)),
+        "images": signal["images"],
+        "scenes": signal["scenes"],
+        "tiles": signal["tiles"],
+        "spectral_slope": signal["spectral_slope"],
+        "noise": signal["noise"],
+        "frechet_over_floor": _interval(_over_floor(shifts)),
         "content_frechet_over_floor": median(
             value / one.frechet.floor for value, one in zip(content, shifts, strict=True)
         ),
-        "mmd": _median(shifts, "mmd"),
-        "proxy_a": _median(shifts, "proxy_a"),
+        "mmd": _median([shift.mmd for shift in shifts]),
+        "proxy_a": _median([shift.proxy_a for shift in shifts]),
         "per_block": [
-            {**asdict(shift), "content_frechet": value, "cka": asdict(similar)}
+            {
+                "frechet": _distance(shift.frechet),
+                "mmd": _distance(shift.mmd),
+                "proxy_a": _distance(shift.proxy_a),
+                "content_frechet": value,
+                "cka": _interval(similar),
+            }
             for shift, value, similar in zip(shifts, content, cka, strict=True)
         ],
-        "advice": asdict(advice) | {"points": [point.to_dict() for point in advice.points]},
+        "advice": advice.record(),
     }
 
 
@@ -215,23 +233,41 @@ def _over_floor(shifts: list[BlockShift]) -> Estimate:
     return Estimate(*(median(getattr(s.frechet.estimate, end) / s.frechet.floor for s in shifts) for end in ends))
 
 
-def _median(shifts: list[BlockShift], name: str) -> dict[str, float]:
-    measured = [getattr(shift, name) for shift in shifts]
-    told = {end: median(getattr(each.estimate, end) for each in measured) for end in ("value", "low", "high")}
-    return told | {"floor": median(each.floor for each in measured)}
+def _median(measured: list[Measured]) -> Distance:
+    return {
+        "value": median(each.estimate.value for each in measured),
+        "low": median(each.estimate.low for each in measured),
+        "high": median(each.estimate.high for each in measured),
+        "floor": median(each.floor for each in measured),
+    }
 
 
-def _signal(seen: Observation) -> dict[str, Any]:
+def _interval(estimate: Estimate) -> Interval:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _distance(measured: Measured) -> MeasuredDistance:
+    return {"estimate": _interval(measured.estimate), "floor": measured.floor}
+
+
+def _signal(seen: Observation) -> SignalRecord:
     """Counts, spectral slope and noise of a set."""
-    told: dict[str, Any] = {
+    return {
         "images": len(seen.noise),
         "scenes": seen.tiles.scene_count,
         "tiles": len(seen.tiles.scenes),
+        "spectral_slope": _spread(seen.slopes),
+        "noise": _spread(seen.noise),
     }
-    for name, pairs in (("spectral_slope", seen.slopes), ("noise", seen.noise)):
-        values, scenes = [value for value, _ in pairs], [scene for _, scene in pairs]
-        told[name] = asdict(paired_interval(values, scenes)) | {"spread": pstdev(values)} if values else None
-    return told
+
+
+def _spread(pairs: Sequence[tuple[float, str]]) -> Spread | None:
+    """Mean of each image's value, its interval over scenes and its standard deviation."""
+    if not pairs:
+        return None
+    values = [value for value, _ in pairs]
+    mean = paired_interval(values, [scene for _, scene in pairs])
+    return {"mean": mean.mean, "low": mean.low, "high": mean.high, "scenes": mean.scenes, "spread": pstdev(values)}
 
 
 def _of_shards(name: str, place: Storage, most: int) -> DomainImages:

@@ -15,6 +15,7 @@ from orchestrator.runtime.terminal import duration, speaks_unicode
 from trainables.errors import printable
 
 if TYPE_CHECKING:
+    from orchestrator.analysis.record import Analysis, SignalRecord
     from orchestrator.data.manifest import Manifest
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
@@ -152,7 +153,7 @@ def print_adaptation(told: Any, images: str) -> None:
     print_passed_over(told)
 
 
-def print_analysis(told: Any) -> None:
+def print_analysis(told: "Analysis") -> None:
     """Distances of every target, block by block where they differ, and what they suggest."""
     source = told["source"]
     print(f"{told['model']}, x{told['scale']}; source: {source['images_from']}, {source['degradation']}")
@@ -160,11 +161,11 @@ def print_analysis(told: Any) -> None:
     table = Table("domain", title="Distance from the source", title_justify="left")
     for column in (*columns, "spectral\nslope", "noise,\n8 bits"):
         table.add_column(column, no_wrap=True)
-    table.add_row("source", _counts(source), "1", "1", "", "", _slope(source), f"{source['noise']['mean']:.2f}")
+    table.add_row("source", _counts(source), "1", "1", "", "", _slope(source), _noise(source))
     for name, one in told["targets"].items():
         distance = "{value:.1f}\n[{low:.1f}, {high:.1f}]".format(**one["frechet_over_floor"])
-        others = ("{value:.3f}\n({floor:.3f})".format(**one[key]) for key in ("mmd", "proxy_a"))
-        content, noise = f"{one['content_frechet_over_floor']:.1f}", f"{one['noise']['mean']:.2f}"
+        others = ("{value:.3f}\n({floor:.3f})".format(**distance) for distance in (one["mmd"], one["proxy_a"]))
+        content, noise = f"{one['content_frechet_over_floor']:.1f}", _noise(one)
         table.add_row(name, _counts(one), distance, content, *others, _slope(one), noise)
     _wide_console().print(table)
     blocks = Table("CKA after", *told["targets"], title="Linear CKA", title_justify="left")
@@ -175,17 +176,23 @@ def print_analysis(told: Any) -> None:
     print("What that suggests; hypotheses from other networks, to be tried and not to be trusted (docs/analysis.md):")
     for name, one in told["targets"].items():
         advice = one["advice"]
+        if advice is None:
+            continue
         low, high = advice["frozen_depth"]
         print(f"{name}: {advice['reason']}; frozen depth {low} to {high} first; try")
         for point in advice["points"]:
             print("  lr {learning_rate:g}, λ {lambda_:g}, depth {frozen_depth}".format(**point))
 
 
-def _counts(one: Any) -> str:
+def _counts(one: "SignalRecord") -> str:
     return f"{one['images']} / {one['scenes']}"
 
 
-def _slope(one: Any) -> str:
+def _noise(one: "SignalRecord") -> str:
+    return f"{one['noise']['mean']:.2f}" if one["noise"] else "none"
+
+
+def _slope(one: "SignalRecord") -> str:
     slope = one["spectral_slope"]
     return f"{slope['mean']:.2f} ± {slope['spread']:.2f}" if slope else "none"
 

@@ -104,7 +104,7 @@ def run_stage(
     name: str,
     place: Storage,
     inputs: str,
-    work: Callable[[], dict[str, Any]],
+    work: Callable[[], Mapping[str, object]],
     say: Callable[[str], None],
     vouched: Callable[[], Vouched] | None = None,
     check: Check | None = None,
@@ -136,16 +136,16 @@ def run_stage(
 
 
 def finish_stage(
-    name: str, place: Storage, inputs: str, start: float, result: dict[str, Any], vouched: Vouched | None = None
+    name: str, place: Storage, inputs: str, start: float, result: Mapping[str, object], vouched: Vouched | None = None
 ) -> dict[str, Any]:
     """Writes the record of a stage that began at ``start`` on the monotonic clock, and returns it."""
-    record = {
+    record: dict[str, Any] = {
         "stage": name,
         "inputs": inputs,
         "rayscale": __version__,
         "finished_at": now(),
         "seconds": round(time.monotonic() - start, 1),
-        "result": result,
+        "result": dict(result),
     }
     if vouched is not None:
         own = place.child(RECORD).uri.removeprefix(vouched.home.uri + "/")

@@ -1,8 +1,9 @@
 """What each stage of an experiment is told, and the fingerprint of all that determines its result."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from orchestrator.analysis.record import AdviceRecord
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.driver import candidates_of, front_of
 from orchestrator.confirm.job import ConfirmJob
@@ -154,7 +155,7 @@ class Jobs:
         advice = {domain: self.advice(domain) for domain in confirmations}
         return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice)
 
-    def advice(self, domain: str) -> dict[str, Any] | None:
+    def advice(self, domain: str) -> AdviceRecord | None:
         """What a domain's analysis advised: the one that its search started from, else that of `rayscale analyze`."""
         places = self.place("analysis", domain, RECORD), self.place("analysis", "analysis.json")
         for place, keys in zip(places, (("result", "advice"), ("targets", domain, "advice")), strict=True):
@@ -162,7 +163,7 @@ class Jobs:
             for key in keys:
                 told = told.get(key) if isinstance(told, dict) else None
             if isinstance(told, dict):
-                return told
+                return cast(AdviceRecord, told)
         return None
 
     def records(self, domain: str) -> list[TrialRecord]:

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from orchestrator.analysis.analyze import advise_domains
+from orchestrator.analysis.record import AdvisedDomain
 from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.confirm.record import ConfirmationRecord
 from orchestrator.data.shards import build_shards
@@ -37,6 +38,7 @@ from orchestrator.search.optuna_export import write_optuna_log
 from orchestrator.search.result import search_result
 from orchestrator.search.trial_record import TrialRecord
 from orchestrator.training.pretrain import pretrain_source
+from orchestrator.training.record import PretrainResult
 from trainables.version import __version__
 
 STAGES = ("shards", "pretrain", "analyze", "search", "confirm", "report")
@@ -117,7 +119,7 @@ class _Run:
         """Starts or joins Ray, and checks that all fits it."""
         _, _ = self._cluster  # not by an assertion, which Python leaves out under -O
 
-    def run_shards(self, name: str, work: Callable[[], dict[str, Any]], inputs: str) -> dict[str, Any]:
+    def run_shards(self, name: str, work: Callable[[], Mapping[str, object]], inputs: str) -> dict[str, Any]:
         """Packs a set unless it stands finished and sound; gives the stage's record."""
         return self._run_stage("shards", name, f"shards {name}", inputs, work)
 
@@ -139,7 +141,7 @@ class _Run:
             self._adopt(found, place, inputs)
             return
 
-        def train() -> dict[str, Any]:
+        def train() -> PretrainResult:
             resources, board = self._cluster
             return pretrain_source(self.experiment, shards, place, resources, board, inputs)
 
@@ -174,14 +176,14 @@ class _Run:
             place, inputs = self.jobs.place("analysis", domain), self.jobs.analysis_inputs(domain)
             finish_stage(f"analysis {domain}", place, inputs, start, told, self.stages.vouched("analysis", domain))
             advice = told["advice"]
-            self.say(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + told['reason']}")
+            self.say(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + told.get('reason', '')}")
 
-    def _advise(self, domains: list[str]) -> dict[str, Any]:
+    def _advise(self, domains: list[str]) -> dict[str, AdvisedDomain]:
         """All domains in one reading of the source's images; one by one where that fails."""
         try:
             return advise_domains(self.experiment, domains)
         except Exception:
-            advised: dict[str, Any] = {}
+            advised: dict[str, AdvisedDomain] = {}
             for domain in domains:
                 with self.failures.leaving_behind(domain, "analysis"):
                     advised |= advise_domains(self.experiment, [domain])
@@ -274,7 +276,7 @@ class _Run:
         return resources, board
 
     def _run_stage(
-        self, stage: Stage, name: str, title: str, inputs: str, work: Callable[[], dict[str, Any]]
+        self, stage: Stage, name: str, title: str, inputs: str, work: Callable[[], Mapping[str, object]]
     ) -> dict[str, Any]:
         """Runs a stage unless it has finished and its files are what it wrote."""
         check = self.stages.check(stage, name, inputs)

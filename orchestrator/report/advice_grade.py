@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from orchestrator.analysis.record import AdviceRecord
 from orchestrator.confirm.record import Candidate, Difference
 from orchestrator.report.schema import AdviceGrade, Trial
 
@@ -17,7 +17,7 @@ _EXPECTED: dict[str, bool] = {
 
 
 def grade_advice(
-    advice: dict[str, Any], winner: Candidate, trials: Sequence[Trial], differences: Sequence[Difference]
+    advice: AdviceRecord, winner: Candidate, trials: Sequence[Trial], differences: Sequence[Difference]
 ) -> AdviceGrade:
     """Compares what was advised with what was found.
 
@@ -59,7 +59,7 @@ def grade_advice(
     )
 
 
-def _regrets(points: Sequence[dict[str, Any]], trials: Sequence[Trial]) -> tuple[float | None, float | None]:
+def _regrets(points: Sequence[dict[str, float]], trials: Sequence[Trial]) -> tuple[float | None, float | None]:
     """What the best advised point lacks to the best trial and to the default fine-tune, where they finished."""
     scored = [(trial, trial.psnr) for trial in trials if trial.status == "finished" and trial.psnr is not None]
     advised = [psnr for trial, psnr in scored if any(_same(point, trial) for point in points)]
@@ -70,7 +70,7 @@ def _regrets(points: Sequence[dict[str, Any]], trials: Sequence[Trial]) -> tuple
     return best - max(advised), max(default) - max(advised) if default else None
 
 
-def _same(point: dict[str, Any], trial: Trial) -> bool:
+def _same(point: dict[str, float], trial: Trial) -> bool:
     found = trial.configuration
     close = all(
         math.isclose(one, other, rel_tol=1e-6)

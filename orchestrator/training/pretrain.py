@@ -22,6 +22,7 @@ from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress import teller
 from orchestrator.runtime.stop_signals import handlers_kept
+from orchestrator.training.record import PretrainResult
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.images.patch_pool import PatchPool
@@ -54,7 +55,7 @@ class PretrainJob:
 
 def pretrain_source(
     experiment: Experiment, shards: Storage, out: Storage, resources: Resources, board: Any, inputs: str
-) -> dict[str, Any]:
+) -> PretrainResult:
     """Trains the source model and writes it to ``out``; an interrupted run goes on from its last checkpoint.
 
     Returns:
@@ -116,11 +117,11 @@ def _publish(
     shards: Storage,
     out: Storage,
     inputs: str,
-) -> dict[str, Any]:
+) -> PretrainResult:
     scale, manifest = experiment.architecture.scale, read_manifest(shards)
     images = list(read_split(shards, "validation"))
     pairs = make_pairs(images, SOURCE_DEGRADATION, scale, experiment.search.validation_crop)
-    result = {
+    result: PretrainResult = {
         "steps": history.step,
         "loss": history.losses,
         "validation_psnr": mean_psnr(net, pairs, scale),
@@ -131,7 +132,10 @@ def _publish(
         "degradation": SOURCE_DEGRADATION.to_dict(),
         "lineage": {"shards": manifest["digest"], "stage": inputs},
         "data_licence": manifest["licence"],
-        "metrics": {k: result[k] for k in ("validation_psnr", "validation_psnr_bicubic")},
+        "metrics": {
+            "validation_psnr": result["validation_psnr"],
+            "validation_psnr_bicubic": result["validation_psnr_bicubic"],
+        },
         "training": asdict(_settings(experiment)),
     }
     write_model(out, net, card)

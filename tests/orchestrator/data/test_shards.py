@@ -468,7 +468,7 @@ class TestLockedTest:
         record_choice(records.child("b.json"), locked(out), "trial-3")
         record_choice(records.child("a.json"), locked(out), "default")
         told = openings(records, locked(out))
-        assert sorted(opening["after_choosing"] for opening in told) == ["default", "trial-3"]
+        assert sorted(opening.after_choosing for opening in told) == ["default", "trial-3"]
         assert all(opening["by"].startswith("rayscale ") and opening["at"] for opening in told)
         write(root, [f"scene{i}/more.png" for i in range(6)])
         build(listed(root, scenes="folder"), out)
@@ -483,7 +483,7 @@ class TestLockedTest:
             records.child(f"{name}.json").write_json(told)
         for name, content in {"d": b"{}", "e": b"[]", "f": b"null", "g": b'{"test": "x"', "h": b'{"test": 3}'}.items():
             records.child(f"{name}.json").write_bytes(content)
-        assert [opening["after_choosing"] for opening in openings(records, locked(out))] == ["b", "c", "a"]
+        assert [opening.after_choosing for opening in openings(records, locked(out))] == ["b", "c", "a"]
         assert set(openings(records, locked(out))[0]) == {"at", "by", "after_choosing"}
 
     @pytest.mark.parametrize("content", [b"{}", b"[]", b"null", b'{"after_choosing": ""}', b'{"after'])
