@@ -15,7 +15,7 @@ from PIL import Image
 
 from orchestrator.data import shards
 from orchestrator.data.image_sets import list_files, listing_fingerprint
-from orchestrator.data.locked_test import digest_of_test, locked_beside, open_test, openings, record_choice
+from orchestrator.data.locked_test import Opening, digest_of_test, locked_beside, open_test, openings, record_choice
 from orchestrator.data.shard_verify import check_sound, verify_shards
 from orchestrator.data.shards import build_shards, read_manifest, read_split, split_files
 from orchestrator.experiment.image_settings import ImageSet
@@ -469,7 +469,7 @@ class TestLockedTest:
         record_choice(records.child("a.json"), locked(out), "default")
         told = openings(records, locked(out))
         assert sorted(opening.after_choosing for opening in told) == ["default", "trial-3"]
-        assert all(opening["by"].startswith("rayscale ") and opening["at"] for opening in told)
+        assert all(opening.by.startswith("rayscale ") and opening.at for opening in told)
         write(root, [f"scene{i}/more.png" for i in range(6)])
         build(listed(root, scenes="folder"), out)
         assert openings(records, locked(out)) == []
@@ -484,7 +484,9 @@ class TestLockedTest:
         for name, content in {"d": b"{}", "e": b"[]", "f": b"null", "g": b'{"test": "x"', "h": b'{"test": 3}'}.items():
             records.child(f"{name}.json").write_bytes(content)
         assert [opening.after_choosing for opening in openings(records, locked(out))] == ["b", "c", "a"]
-        assert set(openings(records, locked(out))[0]) == {"at", "by", "after_choosing"}
+        assert openings(records, locked(out))[0] == Opening(
+            at="2026-01-01", by="rayscale 1", after_choosing="b", test=digest
+        )
 
     @pytest.mark.parametrize("content", [b"{}", b"[]", b"null", b'{"after_choosing": ""}', b'{"after'])
     def test_a_record_that_names_no_choice_opens_nothing_and_is_written_anew(self, out, content):
