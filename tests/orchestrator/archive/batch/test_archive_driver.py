@@ -1,5 +1,6 @@
 """The driver's decisions, on a pool that ends tasks as told; Ray itself is in test_archive_driver_cluster.py."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -28,6 +29,7 @@ class ScriptedPool:
     def __init__(self, ledger, script=None, slots=TWO):
         self.script = {name: list(ends) for name, ends in (script or {}).items()}
         self.ledger, self.fixed, self.running, self.tasks, self.most = ledger, slots, [], [], 0
+        self.times = []
 
     def slots(self):
         return self.fixed
@@ -38,6 +40,7 @@ class ScriptedPool:
         assert attempts[task.scene.name] >= task.round, "an attempt must be on record before it starts"
         self.running.append(task)
         self.tasks.append(task)
+        self.times.append(time.monotonic())
         self.most = max(self.most, len(self.running))
 
     @property
@@ -197,6 +200,15 @@ def test_how_often_a_scene_is_tried_follows_its_class(drive):
         if times > 1:
             again, _, _ = drive([scene(f"{error}2.tif")], {f"{error}2.tif": [Failed(error, "why")] * (times - 1)})
             assert outcomes(again)[f"{error}2.tif"] == ("ok", None, times)
+
+
+def test_a_scene_is_tried_again_after_a_pause_that_grows(drive, monkeypatch):
+    monkeypatch.setattr(driving, "_PAUSE_SECONDS", 0.3)
+    driver, pool, _ = drive([scene("a.tif")], {"a.tif": [Failed("transient", "no answer")] * 2})
+    assert outcomes(driver)["a.tif"] == ("ok", None, 3)
+    first, second, third = pool.times
+    assert second - first >= 0.3
+    assert third - second >= 0.6
 
 
 def test_a_scene_over_its_time_is_failed_and_the_others_go_on(drive):
