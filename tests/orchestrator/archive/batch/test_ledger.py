@@ -1,5 +1,6 @@
 """What a ledger remembers over kills, and what the next run makes of it."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -385,3 +386,12 @@ class TestInABucket:
         server.fail["put_object"] = [refused("AccessDenied", 403)]
         with pytest.raises(RunError, match=r"'s3://bucket/out/_ledger/.* cannot be written .*refuses access"):
             self.write(Ledger.new(self.OUT, 1), 1)
+
+
+def test_events_are_on_the_disk_when_writing_returns(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_size), fsync(handle)))
+    ledger = Ledger.new(Storage.at(str(tmp_path / "out")))
+    ledger.write([{"event": "attempt", "name": "a", "output": "a", "key": "key"}])
+    assert synced == [Path(ledger.uri).stat().st_size]
