@@ -1,6 +1,6 @@
-"""What may vary: one file per target domain, each holding one :class:`~search_spaces.space.TransferSpace`.
+"""Search spaces: one file per target domain, each holding one :class:`~search_spaces.space.TransferSpace`.
 
-What a domain is made of, also one in a package of its own, is imported from here.
+Whatever a domain consists of, also one in a package of its own, is imported from here.
 """
 
 from search_spaces.registry import find_space, known_spaces

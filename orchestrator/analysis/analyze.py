@@ -164,7 +164,7 @@ def _analyze(
     def step() -> None:
         tell(next(done), of)
 
-    reference = observe(found.net, source.images, plain, tell=step)
+    reference = observe(found.net, source.images, plain, on_image=step)
     return {
         "model": found.where,
         "scale": found.net.architecture.scale,

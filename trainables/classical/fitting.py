@@ -28,7 +28,7 @@ _BATCHES = 40
 
 @dataclass(frozen=True, slots=True)
 class ClassicalBaselines:
-    """What a domain's models are compared with.
+    """Upscalers that a domain's models are compared with.
 
     Attributes:
         upscalers: By name: bilinear, bicubic, lanczos, tv and example.
@@ -54,7 +54,7 @@ def fit_baselines(
 
     Args:
         train_images: The domain's HR training images (H, W, C), uint8.
-        validation_pairs: What parameters are chosen on; of other scenes than ``train_images``.
+        validation_pairs: Pairs that parameters are chosen on, of other scenes than ``train_images``.
         degradation: The domain's degradation.
         scale: Scale factor r.
         seed: Chooses and degrades the training patches, and begins the clustering.

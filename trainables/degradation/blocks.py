@@ -1,4 +1,4 @@
-"""What JPEG and H.264 share: YCbCr with halved chroma, and a DCT of square blocks."""
+"""Steps shared by JPEG and H.264: YCbCr with halved chroma, and a DCT of square blocks."""
 
 import math
 from functools import lru_cache

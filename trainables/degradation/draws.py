@@ -1,4 +1,4 @@
-"""What each image of a batch draws for itself, on the device of its generator."""
+"""Random parameters of each image in a batch, drawn on the device of its generator."""
 
 import math
 

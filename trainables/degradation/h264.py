@@ -1,12 +1,12 @@
 """H.264-like intra compression, on the images' device.
 
-What it models: one intra frame at a fixed quantiser, as a surveillance camera's key frames are. Studio-range BT.601
+Modelled: one intra frame at a fixed quantiser, as a surveillance camera's key frames are. Studio-range BT.601
 YCbCr, 4:2:0; each 4×4 block is predicted from the row above and the column to the left (vertical, horizontal, mean:
 the three modes that H.264 tries first); the residual's DCT is quantised with the flat step 0.625·2^(QP/6) and a dead
 zone; chroma has the standard's own QP; the standard's deblocking filter smooths block edges (ITU-T H.264, clauses
 8.3, 8.5, 8.7; Wiegand et al., IEEE Trans. CSVT 13(7), 2003).
 
-What it does not: motion and everything between frames, rate control, the diagonal modes and larger blocks, entropy
+Not modelled: motion and everything between frames, rate control, the diagonal modes and larger blocks, entropy
 coding, and an encoder's psychovisual choices. A real encoder predicts block after block from what it has decoded;
 here all blocks are predicted at once from a first pass. Rounding passes gradients straight through.
 
@@ -25,8 +25,9 @@ SIDE = 4
 HIGHEST_QP = 51
 
 ROUNDING = 0.28
-"""What is added before rounding down, 0.5 being no dead zone. Encoders choose it; the reference encoder takes 1/3 for
-intra blocks. This value, tuned together with the three prediction modes, gives x264's PSNR within 0.6 dB."""
+"""Rounding offset of the quantiser, 0.5 being no dead zone. Encoders choose it; the reference encoder takes 1/3 for
+intra blocks. This value, tuned together with the three prediction modes, gives x264's PSNR within 0.6 dB.
+"""
 
 # fmt: off
 _CHROMA_QP = (29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39)  # of QP 30 to 51

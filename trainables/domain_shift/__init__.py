@@ -1,1 +1,1 @@
-"""How far two domains lie apart, by features, spectra and noise."""
+"""Distance between two domains, by features, spectra and noise."""

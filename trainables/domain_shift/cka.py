@@ -5,7 +5,7 @@ The question is at which depth the source model's features still fit a target do
 image is degraded twice, as the source's images were and as the target's are, and the two representations of the same
 content are compared position by position, block by block. Near 1, the block sees through the target's degradation as
 it is; far below, what the block passes on is no longer what later blocks were trained with, and it should not be
-frozen. What CKA is blind to is the content: a domain whose pictures are new but undisturbed scores 1.
+frozen. CKA is blind to content: a domain whose pictures are new but undisturbed scores 1.
 
 Shapes: N images, C channels, H×W LR pixels.
 """
@@ -46,14 +46,14 @@ class CrossProducts:
 
     @classmethod
     def of(cls, first: Tensor, second: Tensor) -> "CrossProducts":
-        """Of two representations of the same images, (N, C, H, W) and (N, C', H, W).
+        """Cross-products of two representations of the same images, (N, C, H, W) and (N, C', H, W).
 
         Raises:
             UsageError: If they do not have the same positions.
         """
         if first.shape[0] != second.shape[0] or first.shape[2:] != second.shape[2:]:
             raise UsageError(f"CKA compares the same positions, found {tuple(first.shape)} and {tuple(second.shape)}.")
-        x, y = (torch.movedim(each, 1, -1).flatten(0, -2).double().cpu().numpy() for each in (first, second))
+        x, y = (torch.movedim(features, 1, -1).flatten(0, -2).double().cpu().numpy() for features in (first, second))
         return cls(len(x), x.sum(0), y.sum(0), x.T @ x, y.T @ y, x.T @ y)
 
 

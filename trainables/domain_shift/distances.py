@@ -1,4 +1,4 @@
-"""How far two sets of feature vectors lie apart: Fréchet distance, MMD and proxy A-distance.
+"""Distances between two sets of feature vectors: Fréchet distance, MMD and proxy A-distance.
 
 Shapes: n and m vectors, D features. Where vectors of one scene resemble each other, the scene counts, not the vector:
 MMD leaves out pairs within a scene, the probe never trains on a scene that it is scored on.
@@ -91,7 +91,7 @@ def squared_mmd(first: Array, second: Array, scenes1: Scenes, scenes2: Scenes, b
 
 
 def probe_errors(first: Array, second: Array, scenes1: Scenes, scenes2: Scenes) -> tuple[Array, Array]:
-    """Whether a linear probe takes each vector for one of the other set, cross-validated with scenes kept whole.
+    """Errors of a linear probe that tells the two sets apart, cross-validated with scenes kept whole.
 
     The probe is a logistic regression on standardised features, both sets weighing the same.
 

@@ -1,4 +1,4 @@
-"""What F_θ sees: its features after each block, as one vector per tile of an LR image.
+"""Features of F_θ after each block, as one vector per tile of an LR image.
 
 Shapes: N images, C channels of a block, H×W LR pixels, T tiles, D = 2·C.
 """
@@ -25,7 +25,7 @@ def block_features(net: SuperResolutionNet, lr: Tensor) -> list[Tensor]:
 
 
 def block_names(net: SuperResolutionNet) -> tuple[str, ...]:
-    """Names of the blocks that :func:`block_features` tells of."""
+    """Names of the blocks whose features :func:`block_features` returns."""
     return tuple(name for name, _ in net.blocks()[:-1])
 
 

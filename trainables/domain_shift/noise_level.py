@@ -1,4 +1,4 @@
-"""How noisy an image is, from the image alone."""
+"""Noise level of an image, estimated from the image alone."""
 
 import numpy as np
 from numpy.typing import NDArray

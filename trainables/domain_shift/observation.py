@@ -24,7 +24,7 @@ _CROP_TILES = 3
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen of a set.
+    """Features, spectra and noise levels of one set of images.
 
     Attributes:
         tiles: Feature statistics of its LR tiles.
@@ -46,7 +46,7 @@ def observe(
     images: Sequence[NamedImage],
     degradation: Degradation,
     plain: Degradation | None = None,
-    tell: Callable[[], None] = lambda: None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> Observation:
     """Degrades the middle of each image and runs it through F_θ.
 
@@ -55,7 +55,7 @@ def observe(
         images: HR images; those that hold no LR tile are left out.
         degradation: The set's own.
         plain: The source's, to compare with; None for the source itself.
-        tell: Called after each image.
+        on_image: Called after each image.
 
     Raises:
         ImageSetError: If no image is large enough.
@@ -83,7 +83,7 @@ def observe(
         noise.append((noise_level(plane), image.scene))
         if np.ptp(plane) > 0:
             slopes.append((spectral_slope(plane), image.scene))
-        tell()
+        on_image()
     by_scene = [[total(parts) for parts in block.values()] for block in products]
     return Observation(rows.tiles(), plain_rows.tiles() if plain else None, by_scene, slopes, noise)
 
@@ -98,7 +98,7 @@ class _Rows:
         self._scenes: list[int] = []
 
     def add(self, features: list[torch.Tensor], scene: int) -> None:
-        statistics = [tile_statistics(each) for each in features]
+        statistics = [tile_statistics(stage) for stage in features]
         self._blocks = self._blocks or [[] for _ in statistics]
         for block, rows in zip(self._blocks, statistics, strict=True):
             block.append(rows)

@@ -1,9 +1,9 @@
-"""How far a target set lies from the source set, block by block, beside how far two halves of the source do.
+"""Domain shift between a target set and the source set, block by block, beside that of two halves of the source.
 
 Both sets of every comparison have the same number of vectors, because the bias of a Fréchet distance depends on it. The
-source's scenes are split at random: one half is the reference, the other stands for *no shift at all*. What the
-reference's distance to that other half comes to is the **floor**; it holds all that small samples and the variety of
-the source add. Values are means over several splits.
+source's scenes are split at random: one half is the reference, the other stands for *no shift at all*. The
+reference's distance to that other half is the **floor**; it holds all that small samples and the variety of the source
+add. Values are means over several splits.
 
 Shapes: T tiles, D features of a block. Features are divided by their standard deviation over the source.
 """
@@ -47,7 +47,7 @@ class TileSet:
 
     @property
     def scene_count(self) -> int:
-        """How many scenes there are."""
+        """Number of scenes."""
         return len(np.unique(self.scenes))
 
 
@@ -81,12 +81,12 @@ def measure_shift(source: TileSet, target: TileSet, seed: int = 0, resamples: in
         UsageError: If there are too few scenes.
     """
     draws = list(_draws(source, target, seed))
-    told = []
+    shifts = []
     for reference, vectors in zip(source.vectors, target.vectors, strict=True):
         block = _Block(reference, vectors, source.scenes, target.scenes, draws, seed, resamples)
         mmd = partial(squared_mmd, bandwidth=block.bandwidth())
-        told.append(BlockShift(block.measured(_frechet, (0, np.inf)), block.measured(mmd), block.probed()))
-    return told
+        shifts.append(BlockShift(block.measured(_frechet, (0, np.inf)), block.measured(mmd), block.probed()))
+    return shifts
 
 
 def frechet_values(source: TileSet, target: TileSet, seed: int = 0) -> list[float]:
@@ -124,7 +124,7 @@ def _draws(source: TileSet, target: TileSet, seed: int) -> Iterator[_Draw]:
 
 
 def _rows(scenes: Integers, wanted: Sequence[int] | Integers) -> Integers:
-    return np.concatenate([np.flatnonzero(scenes == one) for one in wanted])
+    return np.concatenate([np.flatnonzero(scenes == scene) for scene in wanted])
 
 
 def _spread(rows: Integers, count: int) -> Integers:

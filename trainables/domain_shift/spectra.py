@@ -1,4 +1,4 @@
-"""How an image's power falls with spatial frequency."""
+"""Slope of an image's power spectrum over spatial frequency."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,6 @@ def spectral_slope(plane: Array) -> float:
     edges = np.geomspace(3 / side, 0.5, _BINS + 1)
     ring = np.digitize(frequency, edges)
     rings = [ring == number for number in range(1, _BINS + 1) if (ring == number).any()]
-    radius = np.log([np.exp(np.log(frequency[each]).mean()) for each in rings])
-    levels = np.log([power[each].mean() + np.finfo(float).tiny for each in rings])
+    radius = np.log([np.exp(np.log(frequency[inside]).mean()) for inside in rings])
+    levels = np.log([power[inside].mean() + np.finfo(float).tiny for inside in rings])
     return -float(np.polyfit(radius, levels, 1)[0])

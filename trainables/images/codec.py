@@ -41,8 +41,8 @@ class DecodedImage:
         format: Name of the encoding, such as ``PNG``.
         alpha: uint8 array of shape (H, W), None where the image is opaque or nobody asked.
         profile: The ICC colour profile that the pixels are in, as its bytes.
-        frames: How many images the file holds; the pixels are the first one's.
-        georeferenced: Whether the file says where on earth its pixels are.
+        frames: Number of images in the file; the pixels are the first one's.
+        georeferenced: True if the file states the location of its pixels on earth.
     """
 
     pixels: NDArray[np.uint8]
@@ -79,8 +79,8 @@ def decode(data: bytes, least_side: int = 1, keep_alpha: bool = False, checked: 
     Args:
         data: The bytes of a file.
         least_side: Least height and width in pixels.
-        keep_alpha: Whether transparency is wanted.
-        checked: Whether the same bytes were decoded before, so that it is known that they hold the whole picture.
+        keep_alpha: True to return transparency.
+        checked: True if the same bytes were decoded before and are known to hold the whole picture.
 
     Raises:
         UnreadableImageError: If the bytes are no image, are cut short, hold more than 8 bits a channel, other bands
@@ -141,7 +141,7 @@ def encode_jpeg(pixels: NDArray[np.uint8], profile: bytes | None = None, **optio
     Args:
         pixels: (H, W, C).
         profile: ICC profile.
-        options: Of Pillow's encoder, such as ``exif``, ``xmp`` and ``dpi``.
+        options: Options of Pillow's encoder, such as ``exif``, ``xmp`` and ``dpi``.
     """
     return _encoded(pixels, "JPEG", quality=95, subsampling=0, icc_profile=profile, **options)
 

@@ -22,7 +22,7 @@ class _Entry:
     kind: int
     count: int
     place: int
-    """Of the four bytes that are the value or say where it is."""
+    """Offset of the four bytes that hold the value or point to it."""
 
 
 def orientation(block: bytes | None, xmp: bytes | None = None) -> int:
@@ -35,7 +35,7 @@ def orientation(block: bytes | None, xmp: bytes | None = None) -> int:
 
 
 def upscaled_exif(block: bytes, scale: int, width: int, height: int) -> bytes | None:
-    """Makes a block say of an upscaled, upright picture what it said of the original.
+    """Updates a block so that it describes the upscaled, upright picture.
 
     The orientation becomes 1, densities are multiplied, dimensions in pixels are those of the output, and the thumbnail
     is unlinked. All else stays byte for byte, place and time included.
@@ -69,7 +69,7 @@ def upscaled_exif(block: bytes, scale: int, width: int, height: int) -> bytes | 
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """Makes an XMP packet say that the picture is upright."""
+    """Sets the orientation in an XMP packet to upright."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 

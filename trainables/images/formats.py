@@ -1,4 +1,4 @@
-"""Which encodings are read, known by their first bytes, and what is checked before a picture takes memory.
+"""Supported encodings, recognised by their first bytes, and checks before a picture takes memory.
 
 Only the plugins named here are ever asked, so that no file, whatever its name, starts a program or another decoder.
 """
@@ -157,7 +157,7 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _check_strips(data: bytes, tags: dict[int, Any]) -> None:
-    """A strip or tile without data is black; a short one that is not compressed goes on with what lies behind it."""
+    """Refuses strips and tiles without data, which become black, and short ones, which run into what follows."""
     width, height = tags[256], tags[257]
     tiled = 322 in tags
     offsets, counts = (_numbers(tags.get(tag)) for tag in ((324, 325) if tiled else (273, 279)))
@@ -189,7 +189,7 @@ def _numbers(value: Any) -> tuple[int, ...]:
 
 
 def _check_run_lengths(data: bytes, image: ImageFile.ImageFile) -> None:
-    """Pixels that run lengths pass over, or do not reach, have no colour; decoders make them that of index 0.
+    """Refuses run lengths that skip pixels or do not reach them; decoders would give these the colour of index 0.
 
     Follows the bitmap file's description in Microsoft's Windows GDI documentation, Bitmap Compression.
     """

@@ -33,14 +33,14 @@ _LEAST_BLOCK_BITS = 1 / 64
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """What the markers of a JPEG file say.
+    """Contents of a JPEG file as its markers state them.
 
     Attributes:
         frame: The marker's code of the frame, such as 0xC0 for baseline.
         components: Identifiers of the colour components.
         precision: Bits to which each coefficient of each component is known: its missing low bits, -1 for all.
         intervals: Restart intervals that are missing, over all scans.
-        end: Where the data of the last scan end.
+        end: Offset of the end of the last scan's data.
     """
 
     frame: int
@@ -78,7 +78,7 @@ def read_scans(data: bytes) -> Scans:
             place += 2 + max(length, 2)
             if code in _FRAMES and not frame:
                 frame, header = code, segment
-                precision = {each: [-1] * 64 for each in segment[6 : 6 + 3 * segment[5] : 3]}
+                precision = {component: [-1] * 64 for component in segment[6 : 6 + 3 * segment[5] : 3]}
             elif code == _DRI:
                 (interval,) = struct.unpack(">H", segment)
             elif code == _SOS:
@@ -95,7 +95,7 @@ def read_scans(data: bytes) -> Scans:
 
 
 def can_hold(data: bytes, width: int, height: int) -> bool:
-    """Returns whether so few bytes can be so many pixels; arithmetic coding has no such limit."""
+    """Returns True if so few bytes can be so many pixels; arithmetic coding has no such limit."""
     return width * height * _LEAST_BLOCK_BITS <= 8 * len(data) or b"\xff\xc9" in data or b"\xff\xca" in data
 
 
@@ -133,7 +133,7 @@ def _units(frame: bytes, scan: bytes) -> int:
     """Counts the units that a scan is coded in: blocks of one component, or of all in turn (A.2)."""
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     sampling = {frame[6 + 3 * k]: divmod(frame[7 + 3 * k], 16) for k in range(frame[5])}
-    across, down = (max(each[axis] for each in sampling.values()) for axis in (0, 1))
+    across, down = (max(component[axis] for component in sampling.values()) for axis in (0, 1))
     if scan[0] > 1:
         return -(-width // (8 * across)) * -(-height // (8 * down))
     columns, rows = sampling[scan[1]]

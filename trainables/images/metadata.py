@@ -1,4 +1,4 @@
-"""What a file says about its picture beside the pixels: carried over to the upscaled picture, or named.
+"""Metadata of an image file beside its pixels: carried over to the upscaled picture, or noted as lost.
 
 docs/images.md has the table. PNG: W3C 2025, section 11.3; JPEG: JFIF 1.02 and Exif 3.0; BMP: Microsoft's
 BITMAPV5HEADER.
@@ -29,7 +29,7 @@ _METRE, _MOST_DENSITY = 0.0254, 1e6
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file says beside the pixels.
+    """Metadata of an image file beside its pixels.
 
     Attributes:
         exif: EXIF block, as it lies in the file.
@@ -38,7 +38,7 @@ class Metadata:
         aspect: Height and width of a pixel as whole numbers' ratio, where a file states that alone: (x, y) densities.
         profile: An ICC profile that Pillow does not see.
         chunks: A PNG's chunks of colour and text.
-        notes: What was left out or converted, a few words each.
+        notes: Properties that were left out or converted, a few words each.
     """
 
     exif: bytes | None = None
@@ -53,7 +53,7 @@ class Metadata:
         """Returns what an upscaled PNG of that size says beside its pixels and its profile."""
         chunks = list(self.chunks)
         if self.density or self.aspect:
-            x, y = (scale * each for each in self.density) if self.density else self.aspect or (1, 1)
+            x, y = (scale * resolution for resolution in self.density) if self.density else self.aspect or (1, 1)
             if max(x, y) < 1 << 31:
                 chunks.append(Chunk(b"pHYs", struct.pack(">IIB", round(x), round(y), int(self.density is not None))))
         if block := self._exif(scale, width, height):
@@ -71,7 +71,7 @@ class Metadata:
         if self.xmp and len(self.xmp) < _MOST_IN_SEGMENT:
             options["xmp"] = self.xmp
         if self.density and max(self.density) * scale * _METRE < 1 << 16:
-            options["dpi"] = tuple(round(each * scale * _METRE) for each in self.density)
+            options["dpi"] = tuple(round(resolution * scale * _METRE) for resolution in self.density)
         return options
 
     def lost_in_jpeg(self) -> list[str]:
@@ -138,7 +138,7 @@ def _density(
             return (float(x), float(y)), None
     elif image.info.get("jfif_unit") == 0:
         aspect = image.info.get("jfif_density")
-    if dots and all(1 < float(each) < _MOST_DENSITY for each in dots):  # 1 is what stands for none
+    if dots and all(1 < float(value) < _MOST_DENSITY for value in dots):  # 1 means unknown
         return (float(dots[0]) / _METRE, float(dots[1]) / _METRE), None
     return None, (int(aspect[0]), int(aspect[1])) if aspect and aspect[0] != aspect[1] else None
 

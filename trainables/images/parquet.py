@@ -32,14 +32,14 @@ REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class PackedFile:
-    """What a manifest says of one of its files.
+    """One Parquet file as its manifest describes it.
 
     Attributes:
         path: As the file system takes it.
         bytes: Its size.
-        rows: How many images it holds.
+        rows: Number of images.
         scenes: The scenes that its split holds, which every row's is one of.
-        index: What :func:`index_digest` says of it; None in manifests of version 0.2.0.
+        index: Its :func:`index_digest`; None in manifests of version 0.2.0.
     """
 
     path: str
@@ -57,7 +57,7 @@ class FileRows:
         path: As the file system takes it.
         first: The first row.
         last: The row behind the last one; None for the file's end.
-        packed: What the manifest says of the file; None where there is no manifest.
+        packed: The file's entry in the manifest; None without a manifest.
     """
 
     path: str
@@ -126,8 +126,8 @@ def equal_shares(files: Sequence[tuple[str, int]], shares: int) -> list[list[Fil
     So that they are equal, up to ``shares - 1`` rows at the end belong to none.
 
     Args:
-        files: Paths, and how many rows each has.
-        shares: How many.
+        files: Paths, and the number of rows of each.
+        shares: Number of shares.
     """
     rows = sum(count for _, count in files) // shares
     return [list(_between(files, share * rows, (share + 1) * rows)) for share in range(shares)]
@@ -158,7 +158,7 @@ def read_parquet_images(
 
     Args:
         files: Files, or some rows of them, with the columns :data:`COLUMNS`.
-        filesystem: Where the files are.
+        filesystem: File system that holds the files.
         threads: Images that are decoded at a time.
 
     Yields:

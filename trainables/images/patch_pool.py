@@ -39,21 +39,21 @@ class PatchPool:
             the pool's reading thread only.
         scale: Scale factor r.
         lr_patch: Side of an LR patch in pixels.
-        degradation: How LR patches are made.
+        degradation: Degradation that makes LR patches.
         seed: Start of all randomness.
-        device: Where images are kept and patches are made.
+        device: Device that keeps images and makes patches.
         capacity: Images that the pool may hold. It is a count, not bytes, so that distributed workers read their
             streams in step: one that read ahead would wait for the others, and they for its gradients.
-        patches_per_image: How many patches are drawn per image decoded, once the pool is full.
+        patches_per_image: Patches drawn per image decoded, once the pool is full.
         read_ahead: Images that may be decoded and wait to enter; at most ``capacity`` of them are kept.
 
     Attributes:
         taken: Images that were read and had their turn, those too small for a patch included.
-        skipped: How many of them were too small for a patch.
+        skipped: Number of them that were too small for a patch.
 
     Raises:
         ImageSetError: If a whole pass has no image of at least one patch.
-        Exception: What ``read_images`` raised, here or in :meth:`sample`, at the turn of the image that it concerns.
+        Exception: Any error of ``read_images``, here or in :meth:`sample`, at the turn of the image that it concerns.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class PatchPool:
 
     @property
     def waits(self) -> int:
-        """How often :meth:`sample` had to wait for an image to be read; 0 is as it should be."""
+        """Number of times that :meth:`sample` had to wait for an image to be read; ideally 0."""
         return self._reader.waits
 
     @property
@@ -129,7 +129,7 @@ class PatchPool:
 
     def _fill(self) -> None:
         while not self._exhausted and (self.taken < self._capacity or not self._images):
-            self._take_one()
+            self._take_image()
         if not self._images:
             side = smallest_image(self.lr_patch, self.scale)
             raise ImageSetError(f"No image has the {side}×{side} pixels that one training patch needs.")
@@ -139,9 +139,9 @@ class PatchPool:
         self._owed += batch / self._patches_per_image
         while not self._exhausted and self._owed >= 1:
             self._owed -= 1
-            self._take_one()
+            self._take_image()
 
-    def _take_one(self) -> None:
+    def _take_image(self) -> None:
         try:
             image = next(self._reader)
         except StopIteration:

@@ -1,4 +1,4 @@
-"""Which images show the same picture, however they are encoded, turned or mirrored, and which look alike."""
+"""Digests of pictures: equal for the same picture, however encoded, turned or mirrored, and similar for look-alikes."""
 
 from collections.abc import Iterator
 from functools import reduce

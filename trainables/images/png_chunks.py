@@ -69,7 +69,7 @@ def check_rows(chunks: list[Chunk]) -> None:
         raise UnreadableImageError("the PNG is damaged: its header is not where it belongs")
     width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0].data)
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
-    needed = sum(_bytes_of_pass(width, height, bits * _SAMPLES.get(colour, 1), *each) for each in passes)
+    needed = sum(_bytes_of_pass(width, height, bits * _SAMPLES.get(colour, 1), *adam7_pass) for adam7_pass in passes)
     pieces = [chunk.data for chunk in chunks if chunk.kind == b"IDAT"]
     too_small = needed > _MOST_EXPANSION * sum(map(len, pieces)) + _STEP
     held = 0 if too_small else _inflated(pieces, needed)

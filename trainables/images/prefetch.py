@@ -17,11 +17,11 @@ class Prefetch(Generic[Item]):
     thread and ``source`` end with the last item, on :meth:`close`, or when nobody refers to this object any more.
 
     Args:
-        source: What to read; only the thread touches it from here on, and closes it if it is a generator.
+        source: Items to read; only the thread touches it from here on, and closes it if it is a generator.
         ahead: Items that may wait for the consumer.
 
     Attributes:
-        waits: How often the consumer came before the item did.
+        waits: Number of times that the consumer had to wait for an item.
         waited_s: Seconds that it waited for items in all.
     """
 
@@ -58,7 +58,7 @@ class Prefetch(Generic[Item]):
 
 
 class _Shelf(Generic[Item]):
-    """What thread and consumer share; every field is read and written under ``changed``."""
+    """State shared by thread and consumer; every field is read and written under ``changed``."""
 
     def __init__(self, size: int) -> None:
         self.changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""Which number format convolutions compute in; weights and images stay in 32 bits."""
+"""Number format that convolutions compute in; weights and images stay in 32 bits."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,7 +9,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def resolve(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What ``auto`` means on a device: bfloat16 where its hardware multiplies in it, else float32."""
+    """Resolves ``auto`` for a device: bfloat16 where its hardware multiplies in it, else float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -22,10 +22,10 @@ class Prepared:
 
     Attributes:
         run: From (N, C, H, W) float32 in [0, 1] on ``device`` to (N, C, r·H, r·W).
-        device: Where it computes.
-        precision: What its convolutions compute in.
+        device: Device that it computes on.
+        precision: Number format of its convolutions.
         scale: Scale factor r.
-        radius: How many LR pixels to each side can influence an output pixel.
+        radius: Radius of the receptive field in LR pixels.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -48,7 +48,7 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
 
     Args:
         net: The network; it is copied.
-        device: Where to compute.
+        device: Device to compute on.
         precision: ``float32`` equals ``net`` up to rounding; ``bfloat16`` moves single pixels by up to about three
             gray levels of 255, and PSNR on Set5 and Set14 by less than 0.001 dB (base ×4).
     """

@@ -1,4 +1,4 @@
-"""How fast networks upscale: megapixels of output per second, as ``rayscale upscale`` runs them.
+"""Upscaling speed of networks in megapixels of output per second, as ``rayscale upscale`` runs them.
 
 Files are neither read nor written: pixels go in, pixels come out.
 """
@@ -32,7 +32,7 @@ def output_speeds(
 
     Args:
         nets: Networks by any number.
-        device: Where they compute.
+        device: Device to compute on.
         tile: Side of the image in LR pixels.
         rounds: From 1.
     """
@@ -49,7 +49,7 @@ def output_speeds(
 
 
 def describe_device(device: torch.device | str = "cpu", tile: int = TILE) -> dict[str, Any]:
-    """What a speed depends on beside the network: processor, threads, number format, torch and the tile."""
+    """Describes what a speed depends on beside the network: processor, threads, number format, torch and tile."""
     place = torch.device(device)
     return {
         "processor": torch.cuda.get_device_name(place) if place.type == "cuda" else processor(),
@@ -61,7 +61,7 @@ def describe_device(device: torch.device | str = "cpu", tile: int = TILE) -> dic
 
 
 def processor() -> str:
-    """The CPU's name, or its kind where the system does not tell."""
+    """Name of the CPU, or its architecture where the system states no name."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

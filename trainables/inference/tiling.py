@@ -33,7 +33,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How an image is cut.
+    """Grid of tiles that an image is cut into.
 
     Attributes:
         height: LR rows of the image.
@@ -56,7 +56,7 @@ class Grid:
             width: LR columns.
             tile: Largest side of a tile, without its halo.
             halo: LR pixels computed to each side.
-            multiple: What sides must be multiples of where there is more than one tile along them.
+            multiple: Number that sides must be multiples of where there is more than one tile along them.
         """
         return cls(height, width, _side(height, tile, halo, multiple), _side(width, tile, halo, multiple))
 
@@ -69,7 +69,7 @@ class Grid:
 
 
 def _side(length: int, tile: int, halo: int, multiple: int) -> int:
-    """Pixels computed along a line are those of all its tiles with their halos; the last tile is computed whole."""
+    """Side of the tiles along a line that computes the fewest pixels, halos and the whole last tile included."""
     if length <= tile:
         return length
     least = math.ceil(length / tile)
@@ -81,7 +81,7 @@ def _side(length: int, tile: int, halo: int, multiple: int) -> int:
 
 
 def reflected(first: int, last: int, length: int) -> NDArray[np.intp]:
-    """Where pixels ``first`` to ``last`` of a line of ``length``, continued by reflection without end, are found."""
+    """Indices of pixels ``first`` to ``last`` in a line of ``length`` that is continued by reflection without end."""
     if length == 1:
         return np.zeros(last - first, np.intp)
     period = 2 * (length - 1)

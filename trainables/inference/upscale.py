@@ -36,7 +36,7 @@ def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = Fa
         net: The network, from :func:`trainables.inference.prepare.prepared`.
         pixels: uint8 (H, W, C). Gray is repeated to the three bands that the network takes and averaged again.
         tile: Largest side of a tile in LR pixels; working memory grows with its square, not with the image.
-        ensemble: Whether to average the eight flips and rotations of each tile.
+        ensemble: True to average the eight flips and rotations of each tile.
 
     Returns:
         uint8 (r·H, r·W, C).
@@ -123,7 +123,7 @@ def _to_pixels(hr: Tensor) -> Pixels:
 
 
 def _check_finite(hr: Tensor) -> None:
-    """What is not finite would become black without a word."""
+    """Refuses values that are not finite, which would become black without a message."""
     if not torch.isfinite(hr).all():
         raise RunError(
             "the model's output is not finite here: its weights are broken, or its precision is too narrow; "
@@ -139,10 +139,10 @@ def _in_tiles(
     output = np.empty((height * scale, width * scale, bands), pixels.dtype)
     grid = Grid.of(height, width, tile, halo)
     shape = grid.rows + 2 * halo, grid.columns + 2 * halo
-    for each in grid.tiles():
-        window = convert(cut(planes, each.row - halo, each.column - halo, *shape, height))[
+    for core in grid.tiles():
+        window = convert(cut(planes, core.row - halo, core.column - halo, *shape, height))[
             halo * scale :, halo * scale :
         ]
-        rows, columns = each.rows * scale, each.columns * scale
-        output[each.row * scale :, each.column * scale :][:rows, :columns] = window[:rows, :columns]
+        rows, columns = core.rows * scale, core.columns * scale
+        output[core.row * scale :, core.column * scale :][:rows, :columns] = window[:rows, :columns]
     return output

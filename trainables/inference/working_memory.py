@@ -1,4 +1,4 @@
-"""How much memory a network works in, measured, and the tile that fits a budget."""
+"""Working memory of a network, measured, and the largest tile that fits a budget."""
 
 import weakref
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def tile_within(memory: int, per_pixel: float, radius: int) -> int:
 
     Args:
         memory: Bytes to work in.
-        per_pixel: Of :func:`bytes_per_pixel`.
+        per_pixel: Result of :func:`bytes_per_pixel`.
         radius: The network's receptive radius in LR pixels.
 
     Returns:

@@ -17,13 +17,13 @@ from trainables.network.network import FrozenFrom, SuperResolutionNet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferConfiguration:
-    """What a study searches.
+    """Settings that a study searches.
 
     Attributes:
         learning_rate: Peak learning rate of Adam, above 0.
         lambda_: Weight of the regularizer, 0 or more; 0 is no regularizer at all.
         frozen_depth: Leading blocks that stay as pretrained; 0 trains everything.
-        kept_blocks: How many residual blocks of the source model's F_θ are kept, the first ones; None for all.
+        kept_blocks: Number of leading residual blocks of the source model's F_θ to keep; None for all.
     """
 
     learning_rate: float
@@ -50,13 +50,13 @@ class TransferConfiguration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferMethod:
-    """How the source model is carried over, before its settings are searched.
+    """Transfer method: the parts of the source model that are reused, before settings are searched.
 
     *Feature transfer* reuses F_θ alone, *model transfer* all of the network with λ = 0, and *joint optimisation* all of
     it under L + λR.
 
     Attributes:
-        generator: Whether G_φ is ``reused`` or begins ``fresh``, with the network as bicubic interpolation.
+        generator: ``reused``, or ``fresh``: G_φ begins anew, with the network as bicubic interpolation.
         regularizer: R, see :mod:`trainables.loops.regularizers`; it matters only where λ > 0.
         frozen_from: The end of the network that ``frozen_depth`` counts from.
     """
@@ -75,12 +75,12 @@ class TransferMethod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What every fine-tuning of an experiment may spend, baselines included.
+    """Budget of every fine-tuning of an experiment, baselines included.
 
     Attributes:
         steps: Optimiser steps.
         batch: Patches per step.
-        evaluations: How often the network is scored on validation images; the last time is at the end.
+        evaluations: Number of scorings on validation images; the last one is at the end.
     """
 
     steps: int
@@ -110,11 +110,11 @@ def finetune(
             fresh one for the *scratch* baseline.
         configuration: Learning rate, λ and frozen depth.
         budget: Steps, batch and evaluations.
-        pool: Where patches come from; its seed decides which.
+        pool: Source of patches; its seed decides which are drawn.
         anchor: Source weights for L2-SP.
         validate: Scores the network in dB, higher is better.
         report: Called with (step, score) after each evaluation.
-        method: What is reused, which regularizer, and which end is frozen.
+        method: Transfer method: reuse, regularizer and the end that is frozen.
         replay: Patches of the source, for the regularizer that asks for them.
 
     Returns:

@@ -12,7 +12,7 @@ from trainables.network.network import SuperResolutionNet
 
 
 def effective_lambda(sampled: float, floor: float) -> float:
-    """What a sampled λ means: below the floor it is exactly 0, so that 'no regularizer' has a share of the search."""
+    """Sets a sampled λ below the floor to exactly 0, so that 'no regularizer' has a share of the search."""
     return 0.0 if sampled < floor else sampled
 
 

@@ -67,8 +67,8 @@ class Muon(torch.optim.Optimizer):
     Args:
         kernels: Parameters to orthogonalise, of two or more dimensions.
         others: Parameters for Adam.
-        learning_rate: Of both.
-        momentum: Of the kernels, Nesterov's form.
+        learning_rate: Learning rate of both rules.
+        momentum: Nesterov momentum of the kernels.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ Report = Callable[[int, float, Files | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainSettings:
-    """How long and how the source model is trained.
+    """Settings of the source model's training.
 
     Attributes:
         steps: Optimiser steps.
@@ -33,7 +33,7 @@ class PretrainSettings:
         checkpoint_every: Steps between two checkpoints, a multiple of ``report_every``.
         seed: Start of all randomness; each worker and each step derives its own.
         optimizer: ``muon`` or ``adam``.
-        precision: What convolutions compute in; see :mod:`trainables.inference.precision`.
+        precision: Number format of convolutions; see :mod:`trainables.inference.precision`.
     """
 
     steps: int
@@ -69,7 +69,7 @@ def pretrain(
     Args:
         net: The network, trained in place.
         settings: Steps, batch, learning rate and rhythm.
-        pool: Where this worker's patches come from.
+        pool: Source of this worker's patches.
         report: Called on every worker with (step, loss, files); files hold a checkpoint, or are None.
         resume: A checkpoint's files to go on from.
         parallel: ``net`` wrapped for several workers (DistributedDataParallel); None for one.
@@ -127,8 +127,8 @@ def restore(
     """Puts a checkpoint's weights, moments and schedule back in place and returns its loss curve."""
     tensors = load(files[STATE])
     net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
-    told = json.loads(files[HISTORY])
-    history = History(told["step"], [(int(step), float(loss)) for step, loss in told["losses"]])
+    record = json.loads(files[HISTORY])
+    history = History(record["step"], [(int(step), float(loss)) for step, loss in record["losses"]])
     if optimizer is not None and schedule is not None:
         moments: dict[int, dict[str, Tensor]] = {}
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -31,7 +31,7 @@ REPLAY_SCALE = 100.0
 
 
 class Regularizer(Protocol):
-    """What the objective adds to its loss."""
+    """A term that the objective adds to its loss."""
 
     def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
         """The network's output for the target's LR batch (N, 3, H, W), and the scalar R."""
@@ -64,10 +64,10 @@ class WeightDistance:
 
 
 class FeatureDistance:
-    """How far F_θ's features have moved on the target's images: DELTA (Li et al. 2019, arXiv 1901.09229), no attention.
+    """Distance of F_θ's features from the source's on target images: DELTA (Li et al. 2019), without attention.
 
     The squared distance of each block's features from the source model's, relative to the mean square of the latter,
-    averaged over blocks. Weights may move as long as what they compute stays. G_φ is free.
+    averaged over blocks (arXiv 1901.09229). Weights may move as long as their features stay. G_φ is free.
 
     Args:
         source: The source model; a copy of it is kept.
@@ -82,8 +82,8 @@ class FeatureDistance:
         with torch.no_grad():
             wanted = self._source.features.stages(lr)
         shares = [
-            functional.mse_loss(one, other) / other.square().mean().clamp_min(1e-12)
-            for one, other in zip(stages, wanted, strict=True)
+            functional.mse_loss(features, reference) / reference.square().mean().clamp_min(1e-12)
+            for features, reference in zip(stages, wanted, strict=True)
         ]
         return output, FEATURES_SCALE * torch.stack(shares).mean()
 
@@ -109,10 +109,10 @@ class SourceReplay:
 def make_regularizer(
     name: RegularizerName, source: SuperResolutionNet, anchor: Mapping[str, Tensor], replay: PatchPool | None
 ) -> Regularizer:
-    """The regularizer of that name.
+    """Builds a regularizer.
 
     Args:
-        name: Which.
+        name: ``l2``, ``l2-sp``, ``features`` or ``replay``.
         source: The source model, for ``features``.
         anchor: Source weights, for ``l2-sp``.
         replay: Source patches, for ``replay``.

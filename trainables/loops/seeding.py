@@ -1,4 +1,4 @@
-"""Makes what a process draws and computes next independent of what it did before."""
+"""Resets of random generators and torch, so that a process computes the same whatever it did before."""
 
 import random
 

@@ -1,1 +1,1 @@
-"""What a result is worth: PSNR, SSIM and their spectral, perceptual and consistency companions."""
+"""Image quality metrics: PSNR, SSIM and their spectral, perceptual and consistency companions."""

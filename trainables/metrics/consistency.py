@@ -1,4 +1,4 @@
-"""Does an upscaled scene still say what its source says? Measured without HR, while the pixels are at hand.
+"""Consistency of an upscaled scene with its source, measured without HR while the pixels are at hand.
 
 Three measures of opensr-test's consistency (Aybar et al. 2024, https://doi.org/10.1109/LGRS.2024.3401394), between the
 LR scene and the SR output averaged over the r×r pixels of each LR pixel: reflectance, spectral angle and shift.
@@ -39,7 +39,7 @@ Levels = NDArray[Any] | float
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """What was measured on one scene.
+    """Consistency metrics of one scene.
 
     Attributes:
         pixels: Valid LR pixels that were compared.
@@ -48,7 +48,7 @@ class Consistency:
         spectral_angle: Mean angle between the bands' vectors of LR and output in degrees; None with one band, or where
             all pixels are zero.
         shift: By how many LR pixels (down, right) the output is displaced; None where no patch has contrast.
-        patches: How many patches the shift is the median of.
+        patches: Number of patches that the shift is the median of.
     """
 
     pixels: int
@@ -60,7 +60,7 @@ class Consistency:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What makes the scene an outlier: of ``non-finite``, ``reflectance``, ``spectral-angle`` and ``shift``."""
+        """Reasons to flag the scene as an outlier: ``non-finite``, ``reflectance``, ``spectral-angle``, ``shift``."""
         beyond = {
             "non-finite": self.non_finite > 0,
             "reflectance": any(band > REFLECTANCE_LIMIT for band in self.reflectance),
@@ -76,7 +76,7 @@ class Consistency:
             "non_finite": self.non_finite,
             "reflectance": [round(band, 6) for band in self.reflectance],
             "spectral_angle": None if self.spectral_angle is None else round(self.spectral_angle, 4),
-            "shift": None if self.shift is None else [round(each, 6) for each in self.shift],
+            "shift": None if self.shift is None else [round(offset, 6) for offset in self.shift],
             "patches": self.patches,
             "flags": list(self.flags),
         }
@@ -154,7 +154,7 @@ class ConsistencyMeter:
         heapq.heapify(self._best)
 
     def result(self) -> Consistency:
-        """What all windows so far say together."""
+        """Consistency over all windows so far."""
         shift = np.median([(down, right) for _, down, right in self._best], axis=0) if self._best else None
         return Consistency(
             pixels=self._pixels,

@@ -1,4 +1,4 @@
-"""LPIPS: how different two images look to a network that was trained to recognise things.
+"""LPIPS: perceptual distance of two images, by features of an image classifier.
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, as torchmetrics
 computes it, with AlexNet. The features' weights are torchvision's, which no package brings along: they are taken from
@@ -50,5 +50,5 @@ class Lpips:
 
 
 def weights_file() -> Path:
-    """Where torchvision keeps AlexNet's weights."""
+    """Path of AlexNet's weights in torchvision's cache."""
     return cached_weights(AlexNet_Weights.IMAGENET1K_V1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 HIGHEST_PSNR = 100.0
-"""What equal planes count as: one blank image that is upscaled exactly must not make a mean infinite."""
+"""PSNR of equal planes: one blank image that is upscaled exactly must not make a mean infinite."""
 
 
 def luma(image: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def comparable(image: Tensor, gray: bool, border: int) -> Tensor:
 
     Args:
         image: (3, H, W) in [0, 1].
-        gray: Whether the three channels stand for one.
+        gray: True if the three channels are copies of one.
         border: Pixels left out at each side.
     """
     plane = image.double().mean(0) * 255 if gray else luma(image)

@@ -1,4 +1,4 @@
-"""By how much one image is displaced against another, to a hundredth of a pixel."""
+"""Sub-pixel registration: displacement of one image against another, to a hundredth of a pixel."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def phase_shift(reference: Array, moved: Array) -> tuple[float, float]:
     offsets = np.arange(-round(_REACH * _STEPS), round(_REACH * _STEPS) + 1) / _STEPS
     # Frequencies that are not counted need not be summed.
     low = [np.abs(np.fft.fftfreq(side)) <= _HIGHEST for side in rest.shape]
-    waves = [np.exp(2j * np.pi * np.outer(offsets, np.fft.fftfreq(len(each))[each])) for each in low]
+    waves = [np.exp(2j * np.pi * np.outer(offsets, np.fft.fftfreq(len(kept))[kept])) for kept in low]
     fine = (waves[0] @ rest[np.ix_(*low)] @ waves[1].T).real
     best = divmod(int(fine.argmax()), offsets.size)
     return down + float(offsets[best[0]]), right + float(offsets[best[1]])

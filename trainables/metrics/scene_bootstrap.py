@@ -39,7 +39,7 @@ def bootstrap_estimate(
         value: The statistic of the scenes as they are.
         replicate: The statistic of scenes drawn anew, with replacement, by the generator that it is given.
         scenes: Scenes of the smallest set, which decide on the degrees of freedom.
-        resamples: How many are drawn.
+        resamples: Number of bootstrap resamples.
         seed: Seed of the drawing.
         bounds: Least and largest value that the statistic can take; the interval is cut there.
     """
@@ -67,4 +67,4 @@ def drawn_scenes(scenes: Integers, rng: np.random.Generator) -> Integers:
     drawn = rng.choice(known, len(known))
     while len(known) > 1 and (drawn == drawn[0]).all():
         drawn = rng.choice(known, len(known))
-    return np.concatenate([np.flatnonzero(scenes == one) for one in drawn])
+    return np.concatenate([np.flatnonzero(scenes == scene) for scene in drawn])

@@ -1,4 +1,4 @@
-"""How well an upscaled scene agrees with its HR scene across bands and in fine detail, over valid pixels only.
+"""Agreement of an upscaled scene with its HR scene across bands and in fine detail, over valid pixels only.
 
 Shapes: C bands of H×W HR pixels; ``valid`` is (H, W), true where both images have a value, None where they have it
 everywhere. Elsewhere the images may hold anything, NaN too. Values are in one unit in which 0 means nothing there, such
@@ -44,11 +44,11 @@ def ergas(output: Tensor, reference: Tensor, ratio: float, valid: Tensor | None 
     Returns:
         Per cent, lower is better; None without valid pixels, or where the mean of a band is 0.
     """
-    one, other = _samples(output, valid), _samples(reference, valid)
-    means = other.mean(1)
-    if not other.numel() or bool((means == 0).any()):
+    predicted, truth = _samples(output, valid), _samples(reference, valid)
+    means = truth.mean(1)
+    if not truth.numel() or bool((means == 0).any()):
         return None
-    errors = (one - other).square().mean(1) / means.square()
+    errors = (predicted - truth).square().mean(1) / means.square()
     return 100 * ratio * math.sqrt(errors.mean().item())
 
 
@@ -82,7 +82,7 @@ def spectral_angles(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
     By Kahan's formula: arc cosine would turn a rounding error of 1e-7 into 0.02 degrees.
     """
-    lengths = [_length(each) for each in (first, second)]
+    lengths = [_length(image) for image in (first, second)]
     a, b = first * lengths[1], second * lengths[0]
     return 2 * torch.atan2(_length(a - b), _length(a + b)), (lengths[0] > 0) & (lengths[1] > 0)
 

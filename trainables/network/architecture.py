@@ -1,4 +1,4 @@
-"""What a network looks like: the values a model card stores, and the presets by name."""
+"""Architecture of a network: the values that a model card stores, and the presets by name."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal

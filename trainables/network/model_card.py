@@ -1,4 +1,4 @@
-"""What a model's card must say: each field that is used later is checked before a network is built from it."""
+"""Validation of model cards: each field that is used later is checked before a network is built from it."""
 
 import json
 import math

@@ -32,7 +32,7 @@ def pack_model(net: SuperResolutionNet, facts: Mapping[str, object]) -> dict[str
 
     Args:
         net: The network.
-        facts: What else the card must say: lineage, metrics, degradation, configuration, licence of the data.
+        facts: Further fields of the card: lineage, metrics, degradation, configuration, licence of the data.
     """
     weights = save({name: value.contiguous().cpu() for name, value in net.state_dict().items()})
     card = {
@@ -76,7 +76,7 @@ def weights_of(net: SuperResolutionNet) -> dict[str, Tensor]:
 
 
 def _computed(net: SuperResolutionNet) -> dict[str, Any]:
-    """What a card states of its network and the network itself knows."""
+    """Fields of a card that are computed from the network itself."""
     return {
         "scale": net.architecture.scale,
         "bands": net.architecture.channels,

@@ -89,7 +89,7 @@ class SuperResolutionNet(nn.Module):
         """Keeps ``depth`` blocks as they are and makes the others trainable.
 
         Args:
-            depth: How many blocks, 0 to all but one.
+            depth: Number of blocks, 0 to all but one.
             frozen_from: ``input`` keeps the first ones, from the stem on; ``output`` the last, from the generator back.
 
         Raises:
@@ -131,7 +131,7 @@ class SuperResolutionNet(nn.Module):
         return self
 
     def receptive_radius(self) -> int:
-        """How many LR pixels to each side can influence an output pixel."""
+        """Radius of the receptive field: LR pixels to each side that can influence an output pixel."""
         return max(self.features.radius() + 1, 2)
 
     def macs_per_lr_pixel(self) -> int:

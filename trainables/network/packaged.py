@@ -14,14 +14,14 @@ from trainables.network.network import SuperResolutionNet
 
 
 def folder() -> Traversable:
-    """Where the packaged models are."""
+    """Folder of the packaged models."""
     return resources.files("trainables").joinpath("weights")
 
 
 def names() -> list[str]:
     """Names of all packaged models, sorted."""
     place = folder()
-    return sorted(each.name for each in place.iterdir() if each.joinpath(CARD).is_file()) if place.is_dir() else []
+    return sorted(entry.name for entry in place.iterdir() if entry.joinpath(CARD).is_file()) if place.is_dir() else []
 
 
 def files(name: str) -> dict[str, bytes]:

@@ -45,7 +45,7 @@ class FeatureExtractor(nn.Module):
         return features
 
     def radius(self) -> int:
-        """How many LR pixels to each side can influence a feature."""
+        """Radius of the receptive field: LR pixels to each side that can influence a feature."""
         return sum(m.kernel_size[0] // 2 for m in self.modules() if isinstance(m, nn.Conv2d))
 
 
@@ -98,7 +98,7 @@ def load_imagenet(trunk: FeatureExtractor, architecture: Architecture, where: st
     """Puts torchvision's ImageNet weights into a torchvision trunk.
 
     Args:
-        trunk: Of :func:`torchvision_trunk`, with batch normalisation.
+        trunk: A trunk of :func:`torchvision_trunk`, with batch normalisation.
         architecture: Its architecture. Images of another number of channels than 3 get the mean of the first kernel.
         where: A ``.pth`` or ``.safetensors`` file with torchvision's names, or ``cache`` for the file that torchvision
             itself would keep; nothing is downloaded.
@@ -114,10 +114,10 @@ def load_imagenet(trunk: FeatureExtractor, architecture: Architecture, where: st
     path = cached_weights(_IMAGENET[architecture.family]) if where == "cache" else Path(where)
     if not path.is_file():
         raise UsageError(f"There are no ImageNet weights at '{path}'; put torchvision's {architecture.family} there.")
-    told = _read(path)
+    state_dict = _read(path)
     names = _torchvision_names(architecture)
     try:
-        weights = {ours: told[theirs] for ours, theirs in names.items()}
+        weights = {ours: state_dict[theirs] for ours, theirs in names.items()}
         stem = weights["stem.0.weight"]
         if architecture.channels != stem.shape[1]:
             weights["stem.0.weight"] = stem.mean(1, keepdim=True).expand(-1, architecture.channels, -1, -1)
@@ -131,8 +131,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        told: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return told
+        state_dict: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return state_dict
     except (SafetensorError, RuntimeError, ValueError, OSError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"'{path}' cannot be read as weights: {reason:.200}") from None
@@ -141,7 +141,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 
 def cached_weights(weights: WeightsEnum) -> Path:
-    """Where torchvision keeps weights that it has downloaded."""
+    """Path of weights in torchvision's cache."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
 
 

@@ -50,7 +50,7 @@ def best_interpolation(
         source: The source model.
         tuned: The network fine-tuned from it.
         validate: Scores a network in dB on validation images, higher is better.
-        shares: What is tried.
+        shares: Shares to try.
 
     Returns:
         The share, its network, and the score of every share in dB.

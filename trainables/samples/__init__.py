@@ -63,7 +63,7 @@ def write_samples(
     cycle through them: any three scenes in a row of ``medical`` show a chest, a head and the back of an eye.
 
     Args:
-        folder: Where the files go; made if missing.
+        folder: Folder for the files; created if missing.
         domain: One of ``DOMAINS``.
         scenes: Number of scenes; each has a random stream of its own.
         per_scene: Images of each scene.

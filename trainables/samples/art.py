@@ -39,7 +39,7 @@ def paint(shot: Shot) -> Array:
 
 
 def _subject(frame: Rng, motif: Array, horizon: float) -> Array:
-    """What is to be painted: (H, W) positions along the palette."""
+    """Paints the subject: (H, W) positions along the palette."""
     height, width = motif.shape
     row, column = grid(height, width)
     sun = np.hypot(row - frame.uniform(0.15, 0.3) * height, column - frame.uniform(0.2, 0.8) * width)

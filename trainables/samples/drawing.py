@@ -1,4 +1,4 @@
-"""What the painters share: noise, colours, crowds of shapes laid over each other, and single shapes.
+"""Drawing functions shared by the painters: noise, colours, overlapping random shapes, and single shapes.
 
 A picture is an (H, W, C) array of values in 0-1, places in it are (x, y) in pixels.
 """
@@ -87,7 +87,7 @@ def stack(top: Labels, numbers: Labels, items: Array, shape: Shape) -> None:
         top: Labels so far, updated in place.
         numbers: (n,) label of each item.
         items: (n, 5): x, y, half length, half breadth, angle.
-        shape: What all of them are; irregularities follow from an item's number.
+        shape: Kind of all shapes; irregularities follow from an item's number.
     """
     level = np.ceil(2 * np.log2(np.hypot(items[:, 2], items[:, 3])))
     for step in np.unique(level):
@@ -120,7 +120,7 @@ def _stack_batch(top: Labels, number: Labels, items: Array, shape: Shape, reach:
 
 
 def _inside(shape: Shape, u: Array, v: Array, phase: Array) -> NDArray[np.bool_]:
-    """Which points belong to a shape; ``u`` and ``v`` are -1 to 1 along and across it."""
+    """Mask of the points inside a shape; ``u`` and ``v`` are -1 to 1 along and across it."""
     if shape == "ellipse":
         return np.asarray(u * u + v * v < 1)
     if shape == "blob":

@@ -122,7 +122,7 @@ def _relief(
 
 
 def _shadow(frame: Rng, cover: Array) -> Array:
-    """How much light (H, W, 1) a plane leaves to those behind it."""
+    """Share of light (H, W, 1) that a plane leaves to those behind it."""
     place = tuple(frame.integers(-12, 13, 2))
     dark, edge = frame.uniform(0.2, 0.7), frame.uniform(2, 20)
     return np.asarray(1 - dark * _blurred(np.roll(cover, place, (0, 1)), edge))

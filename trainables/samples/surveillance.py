@@ -76,7 +76,7 @@ def paint(shot: Shot) -> Array:
 
 
 class _Rays:
-    """Where each pixel's ray ends: on the ground, on one of the two walls, or at the end of the street."""
+    """End point of each pixel's ray: on the ground, on one of the two walls, or at the end of the street."""
 
     def __init__(self, street: _Street) -> None:
         row, column = grid(*street.pixels.shape[:2])
@@ -140,7 +140,7 @@ def _facades(street: _Street, rays: _Rays) -> Array:
 
 
 def _skyline(street: _Street) -> Array:
-    """What closes the street: dusk (H, W, 3) above dark blocks with a few lit panes."""
+    """End of the street: dusk (H, W, 3) above dark blocks with a few lit panes."""
     height, width, _ = street.pixels.shape
     row, column = grid(height, width)
     roofs = street.vanish_y - (6 + 40 * street.lit[1, (column / width * 14).astype(int)]) * height / 256

@@ -36,7 +36,9 @@ def test_tile_statistics():
 def test_an_observation_counts_tiles_and_scenes():
     net = SuperResolutionNet(preset("tiny", 2)).eval()
     told = []
-    seen = observe(net, images((64, 64), (64, 130), (300, 64), (40, 300)), Degradation(), tell=lambda: told.append(1))
+    seen = observe(
+        net, images((64, 64), (64, 130), (300, 64), (40, 300)), Degradation(), on_image=lambda: told.append(1)
+    )
     assert seen.tiles.scenes.tolist() == [0, 0, 0, 1, 1, 1]  # 1 + 2 tiles, then 3 of the middle; the last is too small
     assert [vectors.shape for vectors in seen.tiles.vectors] == [(6, 32)] * 8
     assert (seen.plain_tiles, seen.products, len(seen.slopes), len(told)) == (None, [], 3, 3)
