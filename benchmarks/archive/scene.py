@@ -40,7 +40,7 @@ from torch.nn import functional
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
-from orchestrator.archive.batch.worker import Witness
+from orchestrator.archive.batch.worker import ConsistencyObserver
 from orchestrator.archive.scene.reader import gdal
 from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSettings
 from orchestrator.archive.scene.upscale import load_model, upscale_scene
@@ -100,8 +100,8 @@ def ours(scene: Path, folder: Path, options: Json) -> Json:
 
     model = LoadedModel(model.facts, replace(model.net, run=timed), model.bytes_per_pixel)
     before, cpu, wall = resident(), time.process_time(), time.perf_counter()
-    witness, source = Witness(SCALE), Provenance(item_id="x", source="x")
-    out = upscale_scene(scene, folder / "out.tif", folder, model, settings, source, witness)
+    observer, source = ConsistencyObserver(SCALE), Provenance(item_id="x", source="x")
+    out = upscale_scene(scene, folder / "out.tif", folder, model, settings, source, observer)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return {
         "network_cpu_s": inside[0],

@@ -1,1 +1,1 @@
-"""How far each target domain lies from the source, and what that advises a search."""
+"""Analysis of each target domain's distance from the source, and the advice that follows for a search."""

@@ -1,4 +1,4 @@
-"""What a domain's distance suggests for its search: starting points and a prior for the frozen depth.
+"""Advice for a search from a domain's distance: starting points and a prior for the frozen depth.
 
 These rules are hypotheses. They restate one probe of six domain shifts with another network of 0.3 million parameters,
 one seed each: fine-tuning gained nothing (0.02 dB at most) where the squared MMD to the source was below 0.1, 0.5 to
@@ -26,7 +26,7 @@ FEW_IMAGES = 8
 """Training on so few images, or fewer, overfits before it adapts."""
 
 _OUTSIDE = 0.5
-"""What each block outside the advised depths takes from the prior, as a factor; none is ruled out."""
+"""Factor on the prior of each block outside the advised depths; none is ruled out."""
 
 _REASONS: dict[Regime, str] = {
     "near": "close to the source: little to gain, stay near the source model",
@@ -50,7 +50,7 @@ class Advice:
     """A hypothesis about one domain, as data that a search can enqueue.
 
     Attributes:
-        regime: Which rule applied.
+        regime: Rule that applied.
         reason: That rule in a sentence.
         distance: Squared MMD above its floor, the median over blocks.
         fitting_depth: Leading blocks whose features the target's degradation leaves as they were.

@@ -41,7 +41,7 @@ MOST_IMAGES = 96
 
 _GENERATED, _GENERATED_SIDE = 64, 256
 _FEWEST_TARGET_SCENES = 2
-Tell = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class DomainImages:
     train: int
 
 
-def analyze_experiment(experiment: Experiment, source_images: str | None, tell: Tell) -> Analysis:
+def analyze_experiment(experiment: Experiment, source_images: str | None, report_progress: ProgressCallback) -> Analysis:
     """Analyses every target of an experiment whose shards and source model are there; writes ``analysis.json``.
 
     Args:
         experiment: The experiment.
         source_images: Folder or prefix of images to take for the source's; by default the experiment's own, and
             generated ones where it starts from a model.
-        tell: Told (images done, of).
+        report_progress: Called with (images done, of).
 
     Returns:
         As :func:`analyze_images`, with every target.
@@ -78,13 +78,13 @@ def analyze_experiment(experiment: Experiment, source_images: str | None, tell: 
     targets = {
         name: (_of_shards(name, shards.child(name), MOST_IMAGES), experiment.space(name)) for name in experiment.targets
     }
-    told = _analyze(find_model(experiment.home.child("source").uri), source, targets, tell)
-    experiment.home.child("analysis", "analysis.json").write_json(told)
-    return told
+    analysis = _analyze(find_model(experiment.home.child("source").uri), source, targets, report_progress)
+    experiment.home.child("analysis", "analysis.json").write_json(analysis)
+    return analysis
 
 
 def advise_domains(experiment: Experiment, domains: Sequence[str]) -> dict[str, AdvisedDomain]:
-    """What a search asks before it begins: the analysis of some targets, each with its advice.
+    """Analyses some targets before their search begins, and gives advice for distance.
 
     Training and validation images alone are read, ``search.analysis_images`` of each set.
     """
@@ -112,7 +112,7 @@ def advise_shards(
         As the targets of :func:`analyze_images`, or ``{"advice": None, "reason": …}``.
     """
     plain, scale = found.degradation or Degradation(), found.net.architecture.scale
-    told: dict[str, AdvisedDomain] = {}
+    analyses: dict[str, AdvisedDomain] = {}
     reference: Observation | None = None
     for name, (shards, space) in targets.items():
         try:
@@ -122,13 +122,13 @@ def advise_shards(
                 reference = observe(found.net, of.images, plain)
             domain = _of_shards(name, shards, most)
             _check_scenes(domain, _FEWEST_TARGET_SCENES)
-            told[name] = _compare(found, reference, domain, space, plain, lambda: None)
+            analyses[name] = _compare(found, reference, domain, space, plain, lambda: None)
         except ImageSetError as problem:
-            told[name] = {"advice": None, "reason": str(problem)}
-    return told
+            analyses[name] = {"advice": None, "reason": str(problem)}
+    return analyses
 
 
-def analyze_images(model: str, images: str, space: str, scenes: str, source_images: str | None, tell: Tell) -> Analysis:
+def analyze_images(model: str, images: str, space: str, scenes: str, source_images: str | None, report_progress: ProgressCallback) -> Analysis:
     """Analyses one set of images without an experiment.
 
     Args:
@@ -137,7 +137,7 @@ def analyze_images(model: str, images: str, space: str, scenes: str, source_imag
         space: The target's search space.
         scenes: ``file`` or ``folder``: what an image's scene is.
         source_images: Folder or prefix of images to take for the source's; generated ones by default.
-        tell: Told (images done, of).
+        report_progress: Called with (images done, of).
 
     Returns:
         The source, how it was measured, and for each target its distances, spectrum, noise and advice, as plain values.
@@ -149,11 +149,11 @@ def analyze_images(model: str, images: str, space: str, scenes: str, source_imag
     scale = found.net.architecture.scale
     own = _of_folder(images, scenes, scale)
     source = _generated(_GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
-    return _analyze(found, source, {target.domain: (own, target)}, tell)
+    return _analyze(found, source, {target.domain: (own, target)}, report_progress)
 
 
 def _analyze(
-    found: FoundModel, source: DomainImages, targets: dict[str, tuple[DomainImages, TransferSpace]], tell: Tell
+    found: FoundModel, source: DomainImages, targets: dict[str, tuple[DomainImages, TransferSpace]], report_progress: ProgressCallback
 ) -> Analysis:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]
@@ -162,7 +162,7 @@ def _analyze(
     done, of = itertools.count(1), sum(len(domain.images) for domain in sets)
 
     def step() -> None:
-        tell(next(done), of)
+        report_progress(next(done), of)
 
     reference = observe(found.net, source.images, plain, on_image=step)
     return {
@@ -198,7 +198,7 @@ def _compare(
     excess = median(shift.mmd.estimate.value - shift.mmd.floor for shift in shifts)
     limit = frozen_depth_limit(found.net.architecture)
     signal = _signal(seen)
-    advice: Advice = advise(excess, [each.low for each in cka], domain.train, space, limit)
+    advice: Advice = advise(excess, [estimate.low for estimate in cka], domain.train, space, limit)
     return {
         "space": space.id,
         "degradation": space.degradation.describe(),
@@ -209,7 +209,7 @@ def _compare(
         "noise": signal["noise"],
         "frechet_over_floor": _interval(_over_floor(shifts)),
         "content_frechet_over_floor": median(
-            value / one.frechet.floor for value, one in zip(content, shifts, strict=True)
+            value / shift.frechet.floor for value, shift in zip(content, shifts, strict=True)
         ),
         "mmd": _median([shift.mmd for shift in shifts]),
         "proxy_a": _median([shift.proxy_a for shift in shifts]),
@@ -235,10 +235,10 @@ def _over_floor(shifts: list[BlockShift]) -> Estimate:
 
 def _median(measured: list[Measured]) -> Distance:
     return {
-        "value": median(each.estimate.value for each in measured),
-        "low": median(each.estimate.low for each in measured),
-        "high": median(each.estimate.high for each in measured),
-        "floor": median(each.floor for each in measured),
+        "value": median(distance.estimate.value for distance in measured),
+        "low": median(distance.estimate.low for distance in measured),
+        "high": median(distance.estimate.high for distance in measured),
+        "floor": median(distance.floor for distance in measured),
     }
 
 

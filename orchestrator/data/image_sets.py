@@ -54,7 +54,7 @@ class SceneRule:
 
     @property
     def every_file(self) -> bool:
-        """Whether each file is its own scene."""
+        """True if each file is its own scene."""
         return self._pattern is None and self._table is None and not self._folder
 
     def scenes(self, files: Sequence[tuple[Storage, str]], note: Callable[[str], None]) -> list[str]:
@@ -121,7 +121,7 @@ def list_files(
 
     Args:
         images: The set.
-        root: What relative folders start from.
+        root: Root of relative folders.
         test_images: A folder of test images, if there is one.
         report: Called with each folder, as it was named, and all that was found in it.
         note: Called with each line about scenes that a user should know.
@@ -188,15 +188,15 @@ def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, Decod
 
 
 def _of_the_surroundings(error: OSError) -> bool:
-    """Whether other files would fail alike, so that leaving them out would change a set in silence."""
+    """Returns True if other files would fail alike, so that leaving them out would change a set in silence."""
     return error.kind == "transient" if isinstance(error, ObjectError) else error.errno in _SURROUNDINGS
 
 
 def left_out(skipped: Iterable[Skipped]) -> str:
     """The commonest reasons in brackets, such as " (left out: 9 × smaller than the 80×80 needed)"; "" without any."""
-    reasons = Counter(re.sub(r"^\d+×\d+ pixels, ", "", one.reason) for one in skipped)
-    told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
-    return f" (left out: {told})" if told else ""
+    reasons = Counter(re.sub(r"^\d+×\d+ pixels, ", "", skip.reason) for skip in skipped)
+    counted = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+    return f" (left out: {counted})" if counted else ""
 
 
 def list_images(place: Storage) -> FileListing:

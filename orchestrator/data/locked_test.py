@@ -45,7 +45,7 @@ def locked_beside(shards: Storage) -> Storage | None:
 
 
 def locked_manifest(locked: Storage) -> Manifest:
-    """What the test split holds: counts, scenes and digest.
+    """Manifest of the test split: counts, scenes and digest.
 
     Raises:
         RunError: If it is missing, is damaged, is no test split or holds no images.
@@ -62,7 +62,7 @@ def locked_manifest(locked: Storage) -> Manifest:
 
 
 def digest_of_test(locked: Storage, shards: Storage) -> str:
-    """Which version of the test split this is.
+    """Digest of the test split, which identifies its version.
 
     Raises:
         RunError: If it is missing, was set aside from other shards, or shares a scene with these.
@@ -82,15 +82,15 @@ def digest_of_test(locked: Storage, shards: Storage) -> str:
 
 def recorded_choice(record: Storage) -> str | None:
     """The choice that opened the test split, with which an interrupted confirmation goes on; None while locked."""
-    told = record.read_json()
-    return str(told["after_choosing"]) if isinstance(told, dict) and told.get("after_choosing") else None
+    opening = record.read_json()
+    return str(opening["after_choosing"]) if isinstance(opening, dict) and opening.get("after_choosing") else None
 
 
 def record_choice(record: Storage, locked: Storage, chosen: str) -> None:
     """Records, once, that a choice has been made, and so opens the test split.
 
     Args:
-        record: Where that is recorded; what stands there is kept.
+        record: Place of that record; an existing one is kept.
         locked: The test split.
         chosen: The winner.
 

@@ -90,7 +90,7 @@ class SceneRows:
 
 
 class _Matching:
-    """Which rows fit which files, by names as they are or by names without case."""
+    """Matches of rows and files, by names as they are or by names without case."""
 
     def __init__(self, rows: Iterable[Parts], files: Sequence[tuple[str, str]], folded: bool) -> None:
         def key(parts: Parts) -> Parts:
@@ -125,7 +125,7 @@ class _Matching:
 
 
 def _tails(parts: Parts) -> Iterator[Parts]:
-    """What a path ends in, the longest first."""
+    """Trailing parts of a path, the longest first."""
     return (parts[start:] for start in range(len(parts)))
 
 

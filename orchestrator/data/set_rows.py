@@ -44,7 +44,7 @@ def read_rows(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], 
     first file by path, files of a test folder coming last.
 
     Args:
-        files: What to read.
+        files: Files to read.
         least_side: Least height and width in pixels; smaller images are left out.
 
     Returns:
@@ -55,9 +55,9 @@ def read_rows(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], 
     """
     ordered = sorted(files, key=lambda file: (file.test, file.facts.path))
     with ThreadPoolExecutor(_THREADS) as pool:
-        outcomes = list(pool.map(lambda file: _read_one(file, least_side), ordered))
+        outcomes = list(pool.map(lambda file: _read_row(file, least_side), ordered))
     skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
-    if changed := [one.file for one in skipped if one.reason == _CHANGED]:
+    if changed := [skip.file for skip in skipped if skip.reason == _CHANGED]:
         named = ", ".join(f"'{name}'" for name in changed[:_NAMED])
         raise ImageSetError(
             f"{len(changed)} images of '{files[0].place.uri}' changed while they were being read, such as {named}: "
@@ -75,7 +75,7 @@ def read_rows(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], 
     return [rows[digest] for digest in sorted(rows)], skipped
 
 
-def _read_one(file: SourceFile, least_side: int) -> Row | Skipped:
+def _read_row(file: SourceFile, least_side: int) -> Row | Skipped:
     path = printable(file.facts.path)
     try:
         read = read_image(file.place, file.facts.path, least_side)
@@ -105,7 +105,7 @@ def _read_one(file: SourceFile, least_side: int) -> Row | Skipped:
 
 
 def _changed(file: SourceFile, read: int | None) -> bool:
-    """Whether a file is another than the one that was listed; a folder's files are looked at again for that."""
+    """Returns True if a file is another than the one that was listed; a folder's files are looked at again for that."""
     if read is not None and read != file.facts.size:
         return True
     if file.place.remote or not file.facts.version:

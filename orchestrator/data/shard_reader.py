@@ -25,7 +25,7 @@ from trainables.images.parquet import (
 from trainables.metrics.evaluation import NamedImage
 
 MANIFEST, PICTURES = "manifest.json", ".pictures.json"
-"""What a set of shards holds, and the digest of each of its pictures, by split, with the image's name."""
+"""Manifest of a set of shards, and the digest of each of its pictures, by split, with the image's name."""
 
 _TYPES = {"digest": str, "images": dict, "scenes": dict, "files": list, "skipped": list}
 
@@ -50,7 +50,7 @@ def split_files(place: Storage, split: str) -> list[str]:
     """Paths of a split's Parquet files, as ``place.filesystem`` takes them.
 
     Raises:
-        UsageError: What :func:`packed_files` raises.
+        UsageError: As :func:`packed_files`.
     """
     return [file.path for file in packed_files(place, split)]
 
@@ -59,7 +59,7 @@ def split_rows(place: Storage, split: str) -> list[tuple[str, int]]:
     """Paths of a split's Parquet files, as ``place.filesystem`` takes them, and how many images each holds.
 
     Raises:
-        UsageError: What :func:`packed_files` raises.
+        UsageError: As :func:`packed_files`.
     """
     return [(file.path, file.rows) for file in packed_files(place, split)]
 
@@ -80,7 +80,7 @@ def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
     """Streams a split's images, decoded, one file at a time.
 
     Raises:
-        UsageError: What :func:`packed_files` raises.
+        UsageError: As :func:`packed_files`.
         RunError: If a file or an image is not as it was packed.
     """
     return read_files(place, _manifest_with(place, split), split)
@@ -99,7 +99,7 @@ def read_rows(place: Storage, manifest: Manifest, part: PackedPart) -> Iterator[
     """Streams the rows of one file, whose size and digest are compared with the manifest before.
 
     Args:
-        place: Where the shards are.
+        place: Place of the shards.
         manifest: Their manifest.
         part: The manifest's entry of the file.
 
@@ -138,7 +138,7 @@ def parts_of(place: Storage, manifest: Manifest, split: str) -> list[PackedPart]
 
 
 def packed_file(place: Storage, manifest: Manifest, part: PackedPart) -> PackedFile:
-    """What a manifest says of one of its files.
+    """Entry of one file in a manifest.
 
     Raises:
         RunError: If it does not say it.

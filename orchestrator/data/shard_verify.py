@@ -1,4 +1,4 @@
-"""Whether shards are what their manifest says, and whether their splits are apart."""
+"""Verification that shards match their manifest and that their splits are disjoint."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ _THREADS = 4
 
 @dataclass(slots=True)
 class _Split:
-    """What a split's files were found to hold: scenes and pictures, by digest with a name."""
+    """Contents found in a split's files: scenes and pictures, by digest with a name."""
 
     scenes: set[str] = field(default_factory=set)
     pictures: dict[str, str] = field(default_factory=dict)
@@ -66,8 +66,8 @@ def _verify(places: tuple[Storage, ...], pictures: bool) -> list[str]:
         shared = splits[first].scenes & splits[second].scenes
         problems += [f"scene '{scene}' is in both {first} and {second}" for scene in sorted(shared)]
         for picture in sorted(splits[first].pictures.keys() & splits[second].pictures.keys()):
-            one, other = splits[first].pictures[picture], splits[second].pictures[picture]
-            problems.append(f"{one} in {first} is the same picture as {other} in {second}")
+            first_name, second_name = splits[first].pictures[picture], splits[second].pictures[picture]
+            problems.append(f"{first_name} in {first} is the same picture as {second_name} in {second}")
     return problems or unfit  # a digest that does not fit says nothing of why
 
 

@@ -63,12 +63,12 @@ def build_shards(
     """Packs an image set.
 
     Args:
-        files: What to pack.
+        files: Files to pack.
         shares: Share of scenes of ``validation`` and, where no test folder is given, of ``test``.
         least_side: Least height and width in pixels; smaller images are left out.
-        out: Where shards of training and validation images and their manifest go.
+        out: Place for shards of training and validation images and their manifest.
         licence: Terms of the images.
-        locked: Where the test split goes, with a manifest of its own; needed where there is one.
+        locked: Place for the test split, with a manifest of its own; needed where there is one.
         tested_elsewhere: Pictures, by digest, that are left out of training and validation images, and why: they are
             test images of other sets. Which scene is in which split does not depend on them.
 
@@ -118,12 +118,12 @@ def check_apart(files: Sequence[SourceFile]) -> None:
         ImageSetError: If it does.
     """
     own, test = ({_real(file.place) for file in files if file.test is test} for test in (False, True))
-    for one, other in itertools.product(sorted(own), sorted(test)):
-        if f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/"):
-            how = "are one folder" if one == other else "lie one in the other"
+    for folder, test_folder in itertools.product(sorted(own), sorted(test)):
+        if f"{folder}/".startswith(f"{test_folder}/") or f"{test_folder}/".startswith(f"{folder}/"):
+            how = "are one folder" if folder == test_folder else "lie one in the other"
             raise ImageSetError(
-                f"`images` and `test_images` {how}: '{one}' and '{other}'; a test image must not be trained on. Move "
-                "the test images apart, or leave `test_images` out and set `test_share`."
+                f"`images` and `test_images` {how}: '{folder}' and '{test_folder}'; a test image must not be trained "
+                "on. Move the test images apart, or leave `test_images` out and set `test_share`."
             )
 
 
@@ -237,7 +237,7 @@ def unnamed_parts(out: Storage, named: Container[str]) -> list[str]:
     """Files that a build wrote and ``named`` lacks: called as parts are, with bytes of the digest that the name says.
 
     Args:
-        out: Where the shards are.
+        out: Place of the shards.
         named: Paths that a manifest names.
     """
     found = []

@@ -29,7 +29,7 @@ def replayed_images(shards: Storage | None, version: str, side: int) -> Iterator
 
     Args:
         shards: The source's shards; None for generated images.
-        version: Which version of them, so that other images at the same place are read anew.
+        version: Version of them, so that other images at the same place are read anew.
         side: Least height and width that a patch needs, in HR pixels.
     """
     return iter(_replayed(shards, version, side))
@@ -40,7 +40,7 @@ def held_out_images(shards: Storage | None, count: int) -> list[NamedImage]:
 
     Args:
         shards: As above.
-        count: How many at most.
+        count: Most images.
     """
     found = list(islice(read_split(shards, "validation"), count)) if shards is not None else []
     return found or [_drawn(_HELD_OUT_SEED + i, _LEAST_SIDE) for i in range(count)]

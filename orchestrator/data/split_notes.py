@@ -1,4 +1,4 @@
-"""What a user should know of how a set was split: what its scenes are, lopsided shares, and images that look alike."""
+"""Notes for the user on the split of a set: what its scenes are, lopsided shares, and images that look alike."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -82,11 +82,11 @@ def _lopsided(splits: Mapping[str, list[Row]], shares: Mapping[str, float]) -> l
         if abs(share - asked[split]) > _FAR and not asked[split] / 2 <= share <= asked[split] * 2:
             scenes = Counter(row["scene_id"] for row in splits[split])
             scene, count = scenes.most_common(1)[0]
-            one = f"; scene '{scene}' alone has {count}" if count > size * _DOMINANT and len(scenes) > 1 else ""
-            one = one or (f", all of scene '{scene}'" if len(scenes) == 1 else "")
+            dominant = f"; scene '{scene}' alone has {count}" if count > size * _DOMINANT and len(scenes) > 1 else ""
+            dominant = dominant or (f", all of scene '{scene}'" if len(scenes) == 1 else "")
             notes.append(
-                f"{split} has {size} of {whole} images ({share:.0%}), {asked[split]:.0%} were asked for{one}: shares "
-                "count scenes. Divide large scenes where that is right, set other shares, or name `test_images`"
+                f"{split} has {size} of {whole} images ({share:.0%}), {asked[split]:.0%} were asked for{dominant}: "
+                "shares count scenes. Divide large scenes where that is right, set other shares, or name `test_images`"
             )
     return notes
 

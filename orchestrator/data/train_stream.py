@@ -1,4 +1,4 @@
-"""How the images of a training split reach the workers that train: each reads its own, or Ray Data reads for all.
+"""Stream of a training split's images to the training workers: each reads its own, or Ray Data reads for all.
 
 Reading directly starts at once and costs the least; Ray Data decodes on CPUs of any node, for GPUs whose own node has
 too few. Either way a worker gets passes over its share of the images, which is as large as every other worker's.
@@ -30,8 +30,8 @@ class Ingest:
     """The training images of a set of shards.
 
     Attributes:
-        shards: Where they are.
-        reading: Who reads them.
+        shards: Place of the shards.
+        reading: Reader: each worker, or Ray Data.
         threads: Images that a worker decodes at a time where it reads itself.
     """
 
@@ -40,7 +40,7 @@ class Ingest:
     threads: int = 1
 
     def datasets(self) -> dict[str, Any]:
-        """What a trainer is to be given."""
+        """Datasets to give to a trainer."""
         return {DATASET: _dataset(self.shards)} if self.reading == "ray_data" else {}
 
     def passes(self) -> Callable[[], Iterator[Pixels]]:

@@ -1,4 +1,4 @@
-"""What becomes of each DICOM attribute that counts pixels, is measured per pixel or looks as if it were.
+"""Treatment of DICOM attributes that count pixels, are measured per pixel or look as if they were.
 
 The table covers the numeric attributes of the DICOM dictionary (PS3.6) whose names speak of pixels, rows, positions,
 sizes and the like; tests/orchestrator/dicom/test_attribute_table.py walks the dictionary that is installed. Meanings
@@ -14,7 +14,7 @@ Action = Literal["times", "first", "last", "over", "by_units", "moved", "own", "
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of an attribute in an image of r times as many rows and columns.
+    """Treatment of an attribute in an image of r times as many rows and columns.
 
     Attributes:
         action: ``times``: multiplied by r. ``first`` and ``last``: the number of the first or last pixel that is meant,
@@ -243,7 +243,7 @@ DECISIONS = _table()
 
 
 def decision(keyword: str, group: int) -> Decision | None:
-    """What becomes of a public attribute, by its keyword (empty where the dictionary has none) and its group.
+    """Treatment of a public attribute, by its keyword (empty where the dictionary has none) and its group.
 
     None for one that the table does not name, nor any rule for its group.
     """
@@ -258,20 +258,20 @@ def decision(keyword: str, group: int) -> Decision | None:
 
 
 def of_other_images(keyword: str) -> bool:
-    """Whether a sequence's items describe other images or values, so that nothing in them counts this one's pixels."""
+    """Returns True if a sequence's items describe other images or values and count none of this image's pixels."""
     return _OF_OTHERS.fullmatch(keyword) is not None
 
 
 def may_be_numbers(vr: str) -> bool:
-    """Whether a value representation is one of numbers, of bytes or none that is known."""
+    """Returns True if a value representation is one of numbers, of bytes or none that is known."""
     return vr == "UN" or bool(_NUMERIC & set(vr.split(" or ")))
 
 
 def looks_counted(keyword: str, vr: str) -> bool:
-    """Whether an attribute that the table does not know has numbers and a name that may be about pixels."""
+    """Returns True if an attribute that the table does not know has numbers and a name that may be about pixels."""
     return vr != "UN" and may_be_numbers(vr) and _LOOKS_COUNTED.search(keyword) is not None
 
 
 def private_looks_counted(name: str) -> bool:
-    """Whether the name of a vendor's private element is about the image's pixels, rather than a detector's elements."""
+    """Returns True if a private element's name is about the image's pixels, rather than a detector's elements."""
     return _PRIVATE_LOOKS_COUNTED.search(name) is not None and _OF_A_DETECTOR.search(name) is None

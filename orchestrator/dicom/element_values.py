@@ -11,7 +11,7 @@ from trainables.images.codec import UnreadableImageError
 
 def on_one_line(text: str) -> str:
     """Returns a text with what a file has put into it made fit for a terminal and a log: one line, printable, short."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:400]
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:400]
 
 
 class DicomError(UnreadableImageError):
@@ -32,7 +32,7 @@ class DicomError(UnreadableImageError):
 
 
 def has_value(dataset: Dataset, which: Any) -> bool:
-    """Whether an element, by keyword or tag, is there and not empty."""
+    """Returns True if an element, by keyword or tag, exists and is not empty."""
     if which not in dataset:
         return False
     value = dataset[which].value
@@ -52,7 +52,7 @@ def numbers_in(name: str, value: Any, count: int | None = None) -> list[float]:
     """Returns the values of an element called ``name`` as :func:`numbers` does."""
     several = [value] if isinstance(value, str | bytes) or not isinstance(value, Iterable) else value
     try:
-        found = [float(each) for each in several]
+        found = [float(value) for value in several]
     except (TypeError, ValueError):
         raise DicomError("corrupt", f"its {name} is {str(value)[:40]!r}, where numbers are due") from None
     if not np.isfinite(found).all():

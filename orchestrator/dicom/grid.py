@@ -32,10 +32,10 @@ _POSITIONS = {
     "ImagePositionVolume": ("ImageOrientationVolume", "PixelSpacing"),
     "RTImagePosition": ("RTImageOrientation", "ImagePlanePixelSpacing"),
 }
-"""Where the centre of the first pixel lies, with what says the directions of its row and column, and their spacing."""
+"""Attributes of the first pixel's centre, with those of the directions of its row and column, and their spacing."""
 
 _RT_ORIENTATION = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-"""Where an RT Image states none: rows run along x and columns down y of the receptor (PS3.3 C.8.8.2)."""
+"""Default orientation of an RT Image: rows run along x and columns down y of the receptor (PS3.3 C.8.8.2)."""
 
 
 def fit_to_grid(dataset: Dataset, scale: int) -> list[str]:
@@ -58,7 +58,7 @@ def fit_to_grid(dataset: Dataset, scale: int) -> list[str]:
 
 
 class _Notes:
-    """What was met on the way, each once."""
+    """Elements that were dropped, left as they are or not moved, each once."""
 
     def __init__(self) -> None:
         self.dropped: dict[str, None] = {}
@@ -120,7 +120,7 @@ def _fit_element(dataset: Dataset, tag: BaseTag, scale: int, notes: _Notes, know
 
 
 def _by_units(dataset: Dataset, keyword: str) -> str:
-    """What the units beside a drawing ask for; those of a volume are in millimetres."""
+    """Scaling that the units beside a drawing ask for; those of a volume are in millimetres."""
     if "ReferencedFrameOfReferenceUID" in dataset:
         return "keep"
     units = next((dataset.get(name) for name in UNITS[keyword] if dataset.get(name)), "PIXEL")
@@ -141,22 +141,22 @@ def _scale(element: DataElement, action: str, scale: int) -> None:
     pair = element.keyword.endswith("Spacing") or element.keyword == "DetectorBinning"
     values = numbers(element, 2 if pair else None)
     if action == "over":
-        made = [value / scale for value in values]
+        scaled = [value / scale for value in values]
     elif action == "first":
-        made = [(value - 1) * scale + 1 for value in values]
+        scaled = [(value - 1) * scale + 1 for value in values]
     elif action == "last":
-        made = [(value + 1) * scale - 1 for value in values]
+        scaled = [(value + 1) * scale - 1 for value in values]
     else:
-        made = [value * scale for value in values]
+        scaled = [value * scale for value in values]
     if integer:
         low, high = _INTEGER_LIMITS[element.VR]
-        if not all(low <= value <= high for value in made):
+        if not all(low <= value <= high for value in scaled):
             raise DicomError("unsupported", f"its {element.keyword} times {scale} does not fit into its type")
     of_type: list[Any]
     if integer:
-        of_type = [round(value) for value in made]
+        of_type = [round(value) for value in scaled]
     else:
-        of_type = [DSfloat(value, auto_format=True) for value in made] if element.VR == "DS" else made
+        of_type = [DSfloat(value, auto_format=True) for value in scaled] if element.VR == "DS" else scaled
     element.value = of_type if len(of_type) > 1 else of_type[0]
 
 
@@ -176,13 +176,15 @@ def _move(dataset: Dataset, scale: int, notes: _Notes, known: dict[str, Any]) ->
         along_row, along_column = np.array(numbers_in(orientation, directions, 6)).reshape(2, 3)
         between_rows, between_columns = numbers_in(spacing, known[spacing], 2)
         step = (between_columns * along_row + between_rows * along_column)[: len(position)]
-        dataset[name].value = [DSfloat(each, auto_format=True) for each in (position - share * step).tolist()]
+        dataset[name].value = [
+            DSfloat(coordinate, auto_format=True) for coordinate in (position - share * step).tolist()
+        ]
     for axis in "XY":
         physical, delta = f"ReferencePixelPhysicalValue{axis}", f"PhysicalDelta{axis}"
-        if all(has_value(dataset, each) for each in (physical, delta, f"ReferencePixel{axis}0")):
-            at, spacing_there = numbers(dataset[physical], 1)[0], numbers(dataset[delta], 1)[0]
+        if all(has_value(dataset, keyword) for keyword in (physical, delta, f"ReferencePixel{axis}0")):
+            at, pixel_spacing = numbers(dataset[physical], 1)[0], numbers(dataset[delta], 1)[0]
             # The pixel with the number r·x0 begins where x0 does, so that its centre lies before that of x0.
-            dataset[physical].value = at - share * spacing_there
+            dataset[physical].value = at - share * pixel_spacing
 
 
 def _vr(dataset: Dataset, tag: BaseTag) -> str:

@@ -18,10 +18,10 @@ def padding_range(dataset: Dataset, allocated: int, stored: int, signed: bool) -
     and so are the 12 bits 0x830. A value that the stored bits cannot hold is meant for all bits that are allocated.
 
     Args:
-        dataset: Of the image.
+        dataset: Dataset of the image.
         allocated: Bits of a pixel, 8 or 16.
-        stored: How many of them hold its value.
-        signed: Whether that has a sign.
+        stored: Number of them that hold its value.
+        signed: True if that has a sign.
 
     Returns:
         None where the file names no padding, or one that no pixel can hold.
@@ -41,7 +41,7 @@ def padding_range(dataset: Dataset, allocated: int, stored: int, signed: bool) -
 def padded(
     raw: NDArray[Any], values: NDArray[Any], padding: tuple[int, int] | None, limits: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Where pixels are padding.
+    """Mask of padding pixels.
 
     Args:
         raw: (H, W), all allocated bits.

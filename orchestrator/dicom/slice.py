@@ -23,7 +23,7 @@ from orchestrator.dicom.padding import padded, padding_range
 
 Normalisation = Literal["stored", "window"] | tuple[float, float]
 MOST_PIXELS = 1 << 27
-"""Of one image: beyond the largest film that is scanned, and little enough to decode whatever a damaged file says."""
+"""Most pixels of an image: above the largest scanned film, and few enough to decode for any damaged file."""
 
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _MOST_INFLATED = 2 * MOST_PIXELS + (64 << 20)
@@ -40,7 +40,7 @@ class Slice:
         values: (H, W) stored values, int16, uint16 or uint8.
         valid: (H, W), False where a pixel is padding, which fills what the scanner did not see (C.7.5.1.1.2).
         limits: Least and greatest value that the stored bits can hold.
-        inverted: Whether low values are shown bright, as in MONOCHROME1.
+        inverted: True if low values are shown bright, as in MONOCHROME1.
         padding: Least and greatest value that means padding.
     """
 
@@ -199,7 +199,7 @@ def _check(dataset: Dataset) -> None:
 
 
 def _kind_of_object(dataset: Dataset) -> str:
-    """What the file says it is, such as a directory of files."""
+    """Kind of object that the file states, such as a directory of files."""
     kind = dataset.get("SOPClassUID") or getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID")
     return str(getattr(kind, "name", kind))
 

@@ -36,19 +36,19 @@ from trainables.version import __version__
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "ImagePlanePixelSpacing", "NominalScannedPixelSpacing")
 _MOST_ROWS, _MOST_BYTES = 2**16 - 1, 2**32 - 2
-"""Of an image, by the types of Rows, of Columns and of an element's length."""
+"""Limits of an image by the types of Rows, of Columns and of an element's length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DicomSettings:
-    """How slices are upscaled.
+    """Settings for upscaling slices.
 
     Attributes:
         digest: SHA-256 of the model's weights.
-        model: What the model is called in the output.
+        model: Name of the model in the output.
         normalisation: As of :meth:`Slice.value_range`.
         tile: Largest side of a tile in LR pixels.
-        ensemble: Whether the eight flips and rotations are averaged.
+        ensemble: True to average the eight flips and rotations.
     """
 
     digest: str
@@ -68,9 +68,9 @@ def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettin
 
     Args:
         path: DICOM file, local or ``s3://``.
-        out_path: Where the output goes, whole or not at all: ``.dcm``, or ``.tif`` for the stored values alone.
+        out_path: Path of the output, written whole or not at all: ``.dcm``, or ``.tif`` for the stored values alone.
         net: The network, from :func:`trainables.inference.prepare.prepared`; float32 serves 16 bits best.
-        settings: How.
+        settings: Settings for upscaling.
 
     Returns:
         What is known of the output: its size, bits, range that meant 0 and 1, identifier, consistency with the source,
@@ -190,7 +190,7 @@ def _prepare(source: Slice, scale: int) -> list[str]:
 
 
 def _notes_on_counts(dataset: Dataset, scale: int) -> list[str]:
-    """What a smaller pixel means for values that are counts (C.8.4.7, C.8.9.1)."""
+    """Notes on values that are counts, which a smaller pixel affects (C.8.4.7, C.8.9.1)."""
     if dataset.get("Modality") == "NM" or str(dataset.get("Units") or "") in ("CNTS", "PROPCNTS"):
         return [f"its values count events in a source pixel: sums over an area come out {scale * scale} times too high"]
     return []
@@ -231,8 +231,8 @@ def _name(dataset: Dataset, scale: int, settings: DicomSettings, normalised: str
 
 def _uid(source: str, scale: int, settings: DicomSettings) -> str:
     """An identifier of the UUID kind (PS3.5 B.2), which nobody has to register."""
-    told = f"{source} {settings.digest} x{scale} {_rule(settings)} {settings.ensemble}"
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, told).int}"
+    identity = f"{source} {settings.digest} x{scale} {_rule(settings)} {settings.ensemble}"
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, identity).int}"
 
 
 def _rule(settings: DicomSettings) -> str:
@@ -257,7 +257,7 @@ def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
             named = next((name for name in _SPACINGS if has_value(source.dataset, name)), None)
             spacing = numbers(source.dataset[named], 2) if named else [0.0]
             if min(spacing) > 0:
-                rows, columns = (10 * scale / each for each in spacing)
+                rows, columns = (10 * scale / side for side in spacing)
                 target.update_tags(
                     TIFFTAG_XRESOLUTION=columns, TIFFTAG_YRESOLUTION=rows, TIFFTAG_RESOLUTIONUNIT="3 (pixels/cm)"
                 )

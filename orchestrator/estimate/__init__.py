@@ -1,1 +1,1 @@
-"""What an experiment would take, in time and money, before anything is spent."""
+"""Estimates of an experiment's time and cost before anything is spent."""

@@ -23,12 +23,12 @@ RECORD = "budget.json"
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What may run.
+    """Experiment that the budget allows.
 
     Attributes:
         experiment: As it was asked for, or with fewer trials.
-        plan: What is left of it.
-        said: What was trimmed, in one sentence; empty if nothing was.
+        plan: Plan of its remaining work.
+        said: Trimming in one sentence; empty if there is none.
     """
 
     experiment: Experiment
@@ -46,8 +46,8 @@ def check_trim(experiment: Experiment, trim: bool) -> None:
         raise UsageError("--trim needs a budget to fit: set cluster.budget_hours or cluster.budget_cost.")
 
 
-def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, say: Callable[[str], None]) -> Experiment:
-    """What a run may start with: measures and plans where there is a budget, and records what it trims.
+def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, log: Callable[[str], None]) -> Experiment:
+    """Fits an experiment to its budget, if it has one: measures, plans, and records the trimming.
 
     Raises:
         UsageError: As of :func:`check_trim` and :func:`within_budget`.
@@ -55,9 +55,9 @@ def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, say: Callable
     check_trim(experiment, trim)
     if _limit_seconds(experiment) == math.inf:
         return experiment
-    say("budget: measuring what the run would take")
+    log("budget: measuring what the run would take")
     allowed = within_budget(experiment, inputs, make_plan(experiment, inputs), trim)
-    say(f"budget: {allowed.said or f'fits {_allowed(experiment)}'}")
+    log(f"budget: {allowed.said or f'fits {_allowed(experiment)}'}")
     if allowed.said:
         facts = _asked(experiment) | {"trimmed_to": allowed.experiment.search.trials, "at": now()}
         experiment.home.child(RECORD).write_json(facts)
@@ -68,10 +68,10 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
     """The experiment that may run: as it is if it fits, else with fewer trials.
 
     Args:
-        experiment: What is asked for.
+        experiment: Requested experiment.
         inputs: The result of :func:`~orchestrator.pipeline.preflight.preflight`.
-        plan: What is left of it.
-        trim: Whether to trim whatever ``cluster.budget_action`` says.
+        plan: Plan of its remaining work.
+        trim: True to trim whatever ``cluster.budget_action`` says.
 
     Raises:
         UsageError: If it does not fit and must not be trimmed, or not as far as that takes.
@@ -79,9 +79,9 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
     trims = trim or experiment.cluster.budget_action == "trim"
     if trims and (before := _trimmed_before(experiment)):
         less = _with_trials(experiment, before)
-        told = make_plan(less, inputs, plan.rates)
+        trimmed_plan = make_plan(less, inputs, plan.rates)
         return Allowed(
-            less, told, f"trimmed as before: {before} trials per domain instead of {experiment.search.trials}"
+            less, trimmed_plan, f"trimmed as before: {before} trials per domain instead of {experiment.search.trials}"
         )
     limit = _limit_seconds(experiment)
     if plan.seconds_range[1] <= limit:
@@ -96,15 +96,15 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
 
 
 def _trimmed_before(experiment: Experiment) -> int | None:
-    told = experiment.home.child(RECORD).read_json()
+    record = experiment.home.child(RECORD).read_json()
     asked = _asked(experiment)
-    if not isinstance(told, dict) or {key: told.get(key) for key in asked} != asked:
+    if not isinstance(record, dict) or {key: record.get(key) for key in asked} != asked:
         return None
-    return int(told["trimmed_to"])
+    return int(record["trimmed_to"])
 
 
 def _asked(experiment: Experiment) -> dict[str, Any]:
-    """What a trimming was of; with other settings it is reckoned anew."""
+    """Settings that a trimming belongs to; with other settings it is computed anew."""
     cluster = experiment.cluster
     settings = experiment.model_dump(mode="json", include={"source", "targets", "finetuning", "search", "confirmation"})
     return settings | {"budget_hours": cluster.budget_hours, "budget_cost": cluster.budget_cost}

@@ -1,4 +1,4 @@
-"""What an experiment would do, how long it would take and what it would cost, without a cluster.
+"""Plan of an experiment: its work, duration and cost, without a cluster.
 
 What a step, a score and the start of a process cost is measured here, on this machine; the rest is counting. Each stage
 has one estimator, which counts what is left of it.
@@ -27,10 +27,10 @@ _RANGE = (0.7, 1.3)
 _PRETRAINING_PROCESSES = 7
 _PRETRAINING_IN_TURN = {"direct": 4.4, "ray_data": 7.0}
 _RAY_WORKERS = 1.2
-"""What Ray itself takes, in starts of a worker."""
+"""Overhead of Ray itself, in starts of a worker."""
 
 _REPORT_WORKERS = 0.4
-"""What the figures of a report take, in the same."""
+"""Time of a report's figures, in starts of a worker."""
 
 _TRIAL_SECONDS = 0.4
 """Between two trials of a domain: Optuna's suggestion, and Ray Tune's round through its actors."""
@@ -101,9 +101,9 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
     this machine's speed.
 
     Args:
-        experiment: What to estimate.
+        experiment: Experiment to estimate.
         inputs: The result of :func:`~orchestrator.pipeline.preflight.preflight`.
-        rates: What an earlier plan of the same images and network measured; measured here by default.
+        rates: Rates of an earlier plan of the same images and network; measured here by default.
     """
     slots = _slots(experiment, inputs.resources)
     if rates is None:
@@ -118,7 +118,7 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What every estimator counts with."""
+    """Inputs of every estimator."""
 
     experiment: Experiment
     rates: Rates
@@ -131,7 +131,7 @@ class _Known:
         return self.rates.worker * max(in_turn, processes / self.cores)
 
     def of(self, domain: str) -> tuple[DomainRates, dict[str, int]]:
-        """What was measured of a domain, and its images by split."""
+        """Rates of a domain, and its images by split."""
         return self.rates.domains[domain], self.left.images[domain]
 
     def scoring(self, domain: str) -> float:
@@ -195,8 +195,8 @@ def _search(known: _Known) -> StageEstimate:
         at_once = min(section.concurrent_trials, count, known.slots)
         studies.append(known.rates.worker + known.first(domain) + count * trial / at_once)
     driving = known.starting(len(trials), 1)
-    each = _range_of(trials.values())
-    work = f"{len(trials)} domains × {each} trials × {experiment.finetuning.steps} steps"
+    per_domain = _range_of(trials.values())
+    work = f"{len(trials)} domains × {per_domain} trials × {experiment.finetuning.steps} steps"
     return _stage("search", work, driving + _makespan(studies, places), bool(trials))
 
 
@@ -228,7 +228,7 @@ _STAGES = (_start, _shards, _pretrain, _search, _confirm, _report)
 
 @dataclass(frozen=True, slots=True)
 class _Arms:
-    """What a confirmation does for one domain: runs trained, runs scored on test, whole images for its pictures."""
+    """Work of a confirmation for one domain: runs trained, runs scored on test, whole images for its pictures."""
 
     trained: int
     scored: int
@@ -263,7 +263,7 @@ def _stage(name: str, work: str, seconds: float, left: bool) -> StageEstimate:
 
 
 def _makespan(studies: Iterable[float], places: int) -> float:
-    """When the last of studies ends that are begun in order, each as soon as a place is free."""
+    """Makespan of studies that are begun in order, each as soon as a place is free."""
     free = [0.0] * places
     for seconds in studies:
         heapq.heapreplace(free, free[0] + seconds)

@@ -1,4 +1,4 @@
-"""What an experiment's work costs on this machine: a step, a score, an image read, a worker's start.
+"""Rates of an experiment's work on this machine: seconds of a step, a score, an image read, a worker's start.
 
 All is measured as a run would do it: on the experiment's own images, with each domain's own degradation, and in as many
 processes at once as would run side by side, because cores that share their caches slow each other down.
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from orchestrator.data.image_sets import Skipped, SourceFile, read_image
-from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, arrive, time_domains, time_pretraining
+from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, time_domains, time_pretraining, time_start
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.usable_cpus import usable_cpus
 from trainables.images.patch_pool import Pixels
@@ -26,12 +26,12 @@ _SAMPLED = 6
 """Images of each set that are read."""
 
 _SECONDS = 1.0
-"""How long steps of one kind are repeated, after two that warm up."""
+"""Seconds for which steps of one kind are repeated, after two that warm up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What was measured.
+    """Measured rates.
 
     Attributes:
         worker: Seconds from starting a process to its having imported what a worker needs.
@@ -85,18 +85,18 @@ def measure(
     trainers = min(experiment.pretraining.workers, cores) if source else 0
     with (
         ProcessPoolExecutor(max(side_by_side, trainers), multiprocessing.get_context("spawn")) as pool,
-        tempfile.TemporaryDirectory() as meetings,
+        tempfile.TemporaryDirectory() as folder,
     ):
 
         def at_once(work: Callable[..., Any], count: int, *arguments: Any) -> list[Any]:
-            meet = [(f"{meetings}/{work.__name__}", rank, count) for rank in range(count)]
-            return list(pool.map(work, meet, *([argument] * count for argument in arguments)))
+            rendezvous = [(f"{folder}/{work.__name__}", rank, count) for rank in range(count)]
+            return list(pool.map(work, rendezvous, *([argument] * count for argument in arguments)))
 
         start = time.time()
-        worker = max(at_once(arrive, min(cores, max(side_by_side, trainers)))) - start
+        worker = max(at_once(time_start, min(cores, max(side_by_side, trainers)))) - start
         stepping = at_once(time_pretraining, trainers, task)
-        each = at_once(time_domains, side_by_side, task)
-    rates = {name: _mean([one[name] for one in each]) for name in domains}
+        measured = at_once(time_domains, side_by_side, task)
+    rates = {name: _mean([process[name] for process in measured]) for name in domains}
     crowd = max(1.0, experiment.pretraining.workers / cores)
     machine = f"{processor()}, {cores} cores, {side_by_side} at once{', on a GPU' if on_gpu else ''}"
     return Rates(worker, read, max(stepping, default=0.0) * crowd, rates, machine)
@@ -116,4 +116,6 @@ def _read_sample(files: Sequence[SourceFile], least_side: int) -> tuple[list[Pix
 
 
 def _mean(rates: Sequence[DomainRates]) -> DomainRates:
-    return DomainRates(*(float(np.mean([getattr(one, field.name) for one in rates])) for field in fields(DomainRates)))
+    return DomainRates(
+        *(float(np.mean([getattr(process, field.name) for process in rates])) for field in fields(DomainRates))
+    )

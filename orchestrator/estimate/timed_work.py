@@ -25,7 +25,7 @@ from trainables.network.network import Architecture, SuperResolutionNet
 _SCORED = 2
 """Images that are scored."""
 
-Meeting = tuple[str, int, int]
+Rendezvous = tuple[str, int, int]
 """A file that nobody else uses, this process's number, and how many there are."""
 
 
@@ -52,7 +52,7 @@ class DomainRates:
 
 @dataclass(frozen=True, slots=True)
 class DomainTask:
-    """What is timed of a target: its degradation, deepest freeze and some images."""
+    """Input of the timing of a target: its degradation, deepest freeze and some images."""
 
     degradation: Degradation
     deepest: int
@@ -74,19 +74,19 @@ class Task:
     domains: dict[str, DomainTask]
 
 
-def arrive(meeting: Meeting) -> float:
+def time_start(rendezvous: Rendezvous) -> float:
     """The time at which this process has all that a worker imports."""
     import orchestrator.confirm.driver  # noqa: F401
 
     arrived = time.time()
-    with _together(meeting):
+    with _process_group(rendezvous):
         return arrived
 
 
 @contextmanager
-def _together(meeting: Meeting) -> Iterator[None]:
+def _process_group(rendezvous: Rendezvous) -> Iterator[None]:
     """Waits until all are there, who are then one process group."""
-    file, rank, count = meeting
+    file, rank, count = rendezvous
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=count)
     try:
         distributed.barrier()
@@ -95,7 +95,7 @@ def _together(meeting: Meeting) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def time_pretraining(meeting: Meeting, task: Task) -> float:
+def time_pretraining(rendezvous: Rendezvous, task: Task) -> float:
     """Seconds of a distributed step."""
     torch.set_num_threads(1)
     section = task.pretraining
@@ -120,7 +120,7 @@ def time_pretraining(meeting: Meeting, task: Task) -> float:
         pretrain(net, settings, pool, lambda *_: None, parallel=parallel)
         return (time.perf_counter() - start) / steps
 
-    with _together(meeting):
+    with _process_group(rendezvous):
         parallel = None
         if distributed.get_world_size() > 1:
             parallel = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
@@ -131,13 +131,13 @@ def time_pretraining(meeting: Meeting, task: Task) -> float:
         return train(_repeats(float(seconds), 2 * task.seconds))
 
 
-def time_domains(meeting: Meeting, task: Task) -> dict[str, DomainRates]:
+def time_domains(rendezvous: Rendezvous, task: Task) -> dict[str, DomainRates]:
     """Rates of every target; each process begins with another one, as different studies run side by side."""
     torch.set_num_threads(task.threads)
-    _, rank, count = meeting
+    _, rank, count = rendezvous
     names = list(task.domains)
     first = rank * len(names) // count
-    with _together(meeting):
+    with _process_group(rendezvous):
         device = torch.device("cuda", rank % torch.cuda.device_count()) if task.on_gpu else torch.device("cpu")
         return {name: _time_domain(task, task.domains[name], device) for name in names[first:] + names[:first]}
 
@@ -172,9 +172,9 @@ def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> Domain
         make_pairs(images[:1], domain.degradation, scale, crop)
         start = time.perf_counter()
         pairs = make_pairs(images, domain.degradation, scale, crop)
-        made = time.perf_counter()
+        degraded = time.perf_counter()
         judge(lambda lr: net(lr.to(device)), pairs, scale)
-        return (made - start) / len(images), (time.perf_counter() - made) / len(images)
+        return (degraded - start) / len(images), (time.perf_counter() - degraded) / len(images)
 
     all_trained, frozen = step(0), step(domain.deepest)
     return DomainRates(all_trained, frozen, *scored(task.crop, mean_psnr), *scored(None, score))

@@ -1,1 +1,1 @@
-"""What was asked: settings with their units and defaults, read from YAML, and what fits a cluster's nodes."""
+"""Experiment settings with their units and defaults, read from YAML, and whether they fit a cluster's nodes."""

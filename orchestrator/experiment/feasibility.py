@@ -1,4 +1,4 @@
-"""What fits a cluster, node by node: Ray itself waits for ever, in silence, for what no node can hold."""
+"""Feasibility of an experiment on a cluster, node by node; Ray waits for ever for what no node can hold."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Node = tuple[float, float]
 """CPUs and GPUs."""
 
 _LEAST_CPU = 0.1
-"""Of a CPU that a pretraining worker is content with."""
+"""Smallest share of a CPU for a pretraining worker."""
 
 _UNITS = 10_000
 """Ray counts resources in ten-thousandths."""
@@ -20,14 +20,14 @@ _UNITS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a cluster offers.
+    """Resources of a cluster.
 
     Attributes:
         cpus: All CPUs.
         gpus: All GPUs.
         gpus_of_a_node: GPUs of its best node.
-        nodes: What each node has; one node with all of it by default.
-        grows: Whether further nodes may come, of which nothing is known but their GPUs.
+        nodes: Resources of each node; one node with all of it by default.
+        grows: True if further nodes may come, of which nothing is known but their GPUs.
     """
 
     cpus: float
@@ -37,8 +37,8 @@ class Resources:
     grows: bool = False
 
     @property
-    def each(self) -> tuple[Node, ...]:
-        """What each node has."""
+    def all_nodes(self) -> tuple[Node, ...]:
+        """Resources of each node."""
         return self.nodes or ((self.cpus, self.gpus),)
 
 
@@ -63,17 +63,18 @@ def _check_trials(experiment: Experiment, resources: Resources) -> None:
         )
     if resources.grows:
         return
-    if not any(_fitting(node, cpus, gpus) for node in resources.each):
-        most = max(node[0] for node in resources.each)
+    if not any(_fitting(node, cpus, gpus) for node in resources.all_nodes):
+        most = max(node[0] for node in resources.all_nodes)
         if cpus > most:
-            holder = "the largest node of this cluster" if len(resources.each) > 1 else "this cluster"
+            holder = "the largest node of this cluster" if len(resources.all_nodes) > 1 else "this cluster"
             raise UsageError(
                 f"search.cpus_per_trial is {cpus:g}, but {holder} has {most:g} CPUs; lower it or use another cluster."
                 f"{_hint(resources)}"
             )
         raise UsageError(
-            f"A trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node of this cluster has both: it "
-            f"has {_words(resources.each)}. Lower search.cpus_per_trial or search.gpus_per_trial.{_hint(resources)}"
+            f"A trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node of this cluster has both: "
+            f"it has {_words(resources.all_nodes)}. Lower search.cpus_per_trial or "
+            f"search.gpus_per_trial.{_hint(resources)}"
         )
 
 
@@ -93,7 +94,7 @@ def _check_pretraining(experiment: Experiment, resources: Resources) -> None:
         besides = ", and reading: ray_data one CPU besides" if section.reading == "ray_data" else ""
         raise UsageError(
             f"Pretraining asks for {section.workers} workers with at least {least} each{besides}, but they do not fit "
-            f"the nodes of this cluster: {_words(resources.each)}; lower pretraining.workers.{_hint(resources)}"
+            f"the nodes of this cluster: {_words(resources.all_nodes)}; lower pretraining.workers.{_hint(resources)}"
         )
 
 
@@ -107,7 +108,7 @@ def cpus_per_worker(experiment: Experiment, resources: Resources) -> float | Non
         reading = 1 if section.reading == "ray_data" else 0
         share = max(_LEAST_CPU, (resources.cpus - reading) / section.workers)
         return 1.0 if section.gpus_per_worker > 0 else _rounded(min(1.0, share))
-    nodes = sorted(resources.each, reverse=True)
+    nodes = sorted(resources.all_nodes, reverse=True)
     if section.reading == "ray_data":
         nodes[0] = (nodes[0][0] - 1, nodes[0][1])
     parts = {_rounded(cpus / count) for cpus, _ in set(nodes) for count in range(1, section.workers + 1)}
@@ -118,7 +119,7 @@ def cpus_per_worker(experiment: Experiment, resources: Resources) -> float | Non
 
 
 def _fitting(node: Node, cpus: float, gpus: float) -> int:
-    """How many of such requests fit a node; a fraction of a GPU lies on one GPU."""
+    """Number of such requests that fit a node; a fraction of a GPU lies on one GPU."""
     fits = _times(node[0], cpus)
     if gpus >= 1:
         fits = min(fits, _times(node[1], gpus))
@@ -138,8 +139,8 @@ def _rounded(share: float) -> float:
 
 def _words(nodes: Sequence[Node]) -> str:
     kinds = list(dict.fromkeys(nodes))
-    each = [f"{nodes.count(kind)} with {kind[0]:g} CPUs and {kind[1]:g} GPUs" for kind in kinds[:4]]
-    return ", ".join(each) + (" and others" if len(kinds) > 4 else "")
+    counts = [f"{nodes.count(kind)} with {kind[0]:g} CPUs and {kind[1]:g} GPUs" for kind in kinds[:4]]
+    return ", ".join(counts) + (" and others" if len(kinds) > 4 else "")
 
 
 def _hint(resources: Resources) -> str:

@@ -1,4 +1,4 @@
-"""Which images an experiment is about: the settings of where they are, what a scene is and how they are split."""
+"""Settings of an experiment's images: their places, their scenes and how they are split."""
 
 from typing import Annotated, Any, Literal
 
@@ -61,7 +61,7 @@ SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneT
 
 
 def _kind_of_scenes(value: Any) -> str:
-    """Which of the three is meant, so that an error speaks of that one alone."""
+    """Kind of scenes that is meant, so that an error names that one alone."""
     if isinstance(value, SceneTable | ScenePattern):
         return "a table" if isinstance(value, SceneTable) else "a pattern"
     if not isinstance(value, dict):
@@ -79,7 +79,7 @@ Scenes = Annotated[
 
 
 class ImageSet(Section):
-    """Where images are, and what must not be split between train, validation and test."""
+    """Places of images, and the scenes that must not be split between train, validation and test."""
 
     images: str = Field(description="folder or s3:// prefix, relative to `root`")
     scenes: Scenes = Field(
@@ -101,7 +101,7 @@ SOURCES: dict[str, Any] = {"source images": ImageSet, "source model": SourceMode
 
 
 def kind_of_source(value: Any) -> str:
-    """Which of the two is meant, so that an error speaks of that one alone."""
+    """Kind of source that is meant, so that an error names that one alone."""
     if not isinstance(value, dict):
         return "source model" if isinstance(value, SourceModel) else "source images"
     given = [str(key) for key, setting in value.items() if setting is not None]

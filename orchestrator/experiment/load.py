@@ -164,7 +164,7 @@ _RANGES = {
     "kept_blocks": "must be a range such as [2, 8]",
     "frozen_depth": "must be a range such as [0, 4]",
 }
-"""What is meant where a list is expected, if not a range of any numbers."""
+"""Expected form where a list is expected, if not a range of any numbers."""
 
 
 _EXPECTED = {
@@ -193,7 +193,7 @@ _EXPECTED = {
     "too_short": "must not be empty",
     "tuple_type": "must be a range such as [0.001, 0.1]",
 }
-"""What pydantic's kinds of errors mean to the author of a file."""
+"""Sentences for pydantic's kinds of errors, for the author of a file."""
 
 
 def _keys_at(place: list[str]) -> list[str]:

@@ -17,16 +17,16 @@ from trainables.loops.regularizers import RegularizerName
 from trainables.network.network import Architecture, FrozenFrom, frozen_depth_limit, preset
 
 MOST_TRIALS = 100_000
-"""Of one study."""
+"""Largest number of trials of a study."""
 
 FORMAT = 2
 """Version of what an experiment's folder holds; a folder of another version is refused, never guessed at."""
 
 _DEFAULTS = {"scale": 4, "network": "base"}
-"""Of an experiment that pretrains; a source model has a scale and a shape of its own."""
+"""Defaults of an experiment that pretrains; a source model has a scale and a shape of its own."""
 
 _LEAST_SHARE = 0.01
-"""Of a CPU or GPU that can be asked for; Ray counts in ten-thousandths."""
+"""Smallest share of a CPU or GPU that can be asked for; Ray counts in ten-thousandths."""
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 Batch = Annotated[int, Field(ge=1, le=65_536)]
@@ -48,7 +48,7 @@ Gpus = Annotated[float, Field(ge=0, le=1024), AfterValidator(_whole_above_one)]
 
 
 class Pretraining(Section):
-    """How the source model is trained."""
+    """Settings of the source model's pretraining."""
 
     steps: Positive = Field(4000, description="optimiser steps")
     batch: Batch = Field(8, description="patches per step and worker")
@@ -71,7 +71,7 @@ class Pretraining(Section):
 
 
 class Finetuning(Section):
-    """What every fine-tuning may spend: trials, confirmation runs and baselines alike."""
+    """Budget of every fine-tuning: trials, confirmation runs and baselines alike."""
 
     steps: Positive = Field(200, description="optimiser steps")
     batch: Batch = Field(8, description="patches per step")
@@ -100,11 +100,11 @@ class Finetuning(Section):
 
     @property
     def searches_lambda(self) -> bool:
-        """Whether λ is a setting to search; else it is 0."""
+        """True if λ is a setting to search; else it is 0."""
         return self.transfer == "joint"
 
     def method(self) -> TransferMethod:
-        """What is carried over, as the training loop takes it."""
+        """Transfer method as the training loop takes it."""
         return TransferMethod(
             generator="fresh" if self.transfer == "feature" else "reused",
             regularizer=self.regularizer,
@@ -117,7 +117,7 @@ class Finetuning(Section):
 
 
 class Search(Section):
-    """How each domain's study is run."""
+    """Settings of each domain's study."""
 
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(24, description="trials per domain")
     sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler: `gp`, `tpe` or `random`")
@@ -179,7 +179,7 @@ class Search(Section):
 
 
 class Confirmation(Section):
-    """How the winners are confirmed."""
+    """Settings of the winners' confirmation."""
 
     top: Few = Field(2, description="best trials of a study that become candidates")
     seeds: Few = Field(3, description="fresh seeds per candidate and baseline")
@@ -192,7 +192,7 @@ class Confirmation(Section):
 
 
 class Cluster(Section):
-    """Where it runs."""
+    """Settings of the cluster that runs the experiment, and of the budget."""
 
     address: str | None = Field(None, description="Ray cluster to join, `auto` or ray://…; none starts a local Ray")
     cpus: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
@@ -267,7 +267,7 @@ class Experiment(Section):
 
     @property
     def home(self) -> Storage:
-        """Where all artefacts of the experiment live."""
+        """Place of all artefacts of the experiment."""
         return Storage.at(self.storage).child(self.name)
 
     @cached_property

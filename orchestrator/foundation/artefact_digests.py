@@ -1,4 +1,4 @@
-"""Which files a finished stage vouches for, and whether they still are what it wrote.
+"""Digests of a finished stage's files, and checks that the files still match them.
 
 A stage's record lists each file with its size and SHA-256. Sizes are always compared. Digests are compared of the
 smallest files first, up to :data:`CHECKED_BYTES` a stage, so that a run over large shards is not a read of all of them;
@@ -18,7 +18,7 @@ CHECKED_BYTES = 256 * 2**20
 """Bytes of a stage's files whose digests are compared by default, half a second's work from a local disk."""
 
 Damage = dict[str, str]
-"""What is wrong with each file, by its path below the experiment's folder."""
+"""Damage of each file, by its path below the experiment's folder."""
 
 
 def listed(home: Storage, places: Iterable[Storage], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def damage_of(home: Storage, files: Any, most_bytes: float = CHECKED_BYTES, unse
     Args:
         home: The experiment's folder.
         files: The list.
-        most_bytes: How many bytes may be read to compare digests.
+        most_bytes: Most bytes that may be read to compare digests.
         unseen: A folder below ``home`` that is not looked at; empty for none.
     """
     if not _is_list(files):

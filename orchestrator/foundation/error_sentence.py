@@ -1,4 +1,4 @@
-"""What the command line says of an error, in one sentence, and the exit code that goes with it."""
+"""Sentence and exit code of an error on the command line."""
 
 import errno
 import os
@@ -13,13 +13,13 @@ TRACEBACK = "RAYSCALE_TRACEBACK"
 """Set to anything but 0, the traceback of an error is printed too."""
 
 _NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
-"""What the dynamic loader says where a library does not fit into the memory that is allowed."""
+"""Message of the dynamic loader where a library does not fit into the memory that is allowed."""
 
 _KEPT = "What had finished is kept"
 
 
 def sentence_of(error: BaseException) -> str:
-    """What happened and what to do, in one sentence or two; passwords in URLs are left out."""
+    """States what happened and what to do, in one sentence or two; passwords in URLs are left out."""
     return without_secrets(_sentence_of(error))
 
 

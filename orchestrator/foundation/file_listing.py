@@ -34,8 +34,8 @@ class FileFacts:
     Attributes:
         path: Relative to the place, with ``/`` between its parts.
         size: Its bytes.
-        modified: When it was last changed, in seconds since 1970.
-        version: What changes with its content: the ETag in a bucket, size and time of change in nanoseconds elsewhere.
+        modified: Time of its last change in seconds since 1970.
+        version: Version of its content: the ETag in a bucket, size and time of change in nanoseconds elsewhere.
     """
 
     path: str
@@ -54,13 +54,13 @@ class PassedOver:
 
 @dataclass(slots=True)
 class FileListing:
-    """What lies below a place.
+    """Files below a place.
 
     Attributes:
-        files: What can be used, sorted by path.
-        refused: What may be meant and cannot be used, such as a broken link with an ending that is asked for.
-        passed_over: What is left out and costs nothing, such as a second link to the same folder.
-        counts: How many files were passed over by ending, and how many were hidden or left out by patterns.
+        files: Usable files, sorted by path.
+        refused: Files that may be meant and cannot be used, such as a broken link with an ending that is asked for.
+        passed_over: Files that are left out without loss, such as a second link to the same folder.
+        counts: Number of files passed over by ending, and of those hidden or left out by patterns.
     """
 
     files: list[FileFacts] = field(default_factory=list)
@@ -70,7 +70,7 @@ class FileListing:
 
     @property
     def passed(self) -> int:
-        """How many files and folders were passed over."""
+        """Number of files and folders that were skipped."""
         return self.counts.total() + len(self.passed_over)
 
     def summary(self, most: int = 8) -> str:
@@ -83,16 +83,16 @@ class FileListing:
         words = [f"{count} {kind}" for kind, count in kinds[:most]]
         if rest := sum(count for _, count in kinds[most:]):
             words.append(f"{rest} {_OTHER}")
-        reasons = Counter(one.reason.partition(":")[0] for one in self.passed_over)
+        reasons = Counter(file.reason.partition(":")[0] for file in self.passed_over)
         words += [f"{count} × {reason}" for reason, count in reasons.most_common()]
         return ", ".join(words)
 
     def report(self) -> dict[str, Any]:
-        """What was passed over, for scripts: a ``summary``, ``counts``, and ``files`` with a reason each."""
+        """Report on skipped files for scripts: a ``summary``, ``counts``, and ``files`` with a reason each."""
         return {
             "summary": self.summary(),
             "counts": dict(sorted(self.counts.items())),
-            "files": [{"file": one.path, "reason": one.reason} for one in self.passed_over],
+            "files": [{"file": file.path, "reason": file.reason} for file in self.passed_over],
         }
 
 
@@ -123,7 +123,7 @@ def list_tree(
         _FolderWalk(os.path.realpath(place.path), choice, beside).run()
     choice.listing.files.sort(key=lambda facts: facts.path)
     for named in (choice.listing.refused, choice.listing.passed_over):
-        named.sort(key=lambda one: one.path)
+        named.sort(key=lambda file: file.path)
     return choice.listing
 
 
@@ -132,15 +132,15 @@ def lines_about(place: str, listing: FileListing, most: int = 5) -> list[str]:
 
     Args:
         place: The place, as it was named.
-        listing: What was found there.
+        listing: Listing of that place.
         most: Files of either kind that are named.
     """
-    lines = [f"{place}: not used: {one.path}: {one.reason}" for one in listing.refused[:most]]
+    lines = [f"{place}: not used: {file.path}: {file.reason}" for file in listing.refused[:most]]
     if len(listing.refused) > most:
         lines.append(f"{place}: and {len(listing.refused) - most} more that cannot be used")
     if summary := listing.summary():
         lines.append(f"{place}: passed over: {summary}")
-    lines += [f"{place}: passed over: {one.path}: {one.reason}" for one in listing.passed_over[:most]]
+    lines += [f"{place}: passed over: {file.path}: {file.reason}" for file in listing.passed_over[:most]]
     return lines
 
 
@@ -159,7 +159,7 @@ def nothing_found(place: "Storage", listing: FileListing, endings: Collection[st
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name from the operating system is UTF-8, as JSON, Parquet and GDAL need it."""
+    """Returns True if a name from the operating system is UTF-8, as JSON, Parquet and GDAL need it."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -168,7 +168,7 @@ def is_utf8(name: str) -> bool:
 
 
 def matches(path: str, include: Collection[str] = (), exclude: Collection[str] = ()) -> bool:
-    """Whether patterns let a path below the place through; ``*`` matches ``/`` too, and case counts."""
+    """Returns True if patterns let a path below the place through; ``*`` matches ``/`` too, and case counts."""
     if include and not any(fnmatchcase(path, pattern) for pattern in include):
         return False
     return not any(fnmatchcase(path, pattern) for pattern in exclude)
@@ -182,7 +182,7 @@ class _Choice:
         self.listing = FileListing()
 
     def kind(self, path: str) -> str | None:
-        """What a file that is not meant is counted as; None for one that is meant."""
+        """Class that a file is counted under if it is skipped; None for one that is wanted."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return _HIDDEN
@@ -193,14 +193,14 @@ class _Choice:
         return None
 
     def wanted(self, path: str) -> bool:
-        """Whether a file is meant; counts it where it is not."""
+        """Returns True if a file is wanted; counts it otherwise."""
         kind = self.kind(path)
         if kind is not None:
             self.count(kind)
         return kind is None
 
     def enters(self, path: str) -> bool:
-        """Whether a folder is the user's."""
+        """Returns True if a folder is the user's."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             self.count(_HIDDEN)
@@ -313,7 +313,7 @@ class _FolderWalk:
         return False
 
     def _is_new(self, path: str, real: str) -> bool:
-        """Whether a real folder is entered for the first time; keeps it."""
+        """Returns True if a real folder is entered for the first time; keeps it."""
         if real in self._entered:
             self._choice.pass_over(path, f"folder that is listed already: {printable(self._entered[real]) or 'INPUT'}")
             return False
@@ -371,7 +371,7 @@ class _FolderWalk:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Whether a real path is a real folder or in it."""
+    """Returns True if a real path is a real folder or in it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
@@ -390,7 +390,7 @@ def _list_bucket(place: "Storage", choice: _Choice) -> None:
 
 
 def _enters_all(folders: list[str], choice: _Choice, entered: dict[str, bool]) -> bool:
-    """Whether all folders of a key are the user's; each is asked about once, as folders of a disk are."""
+    """Returns True if all folders of a key are the user's; each is asked about once, as folders of a disk are."""
     path = ""
     for part in folders:
         path = f"{path}/{part}" if path else part

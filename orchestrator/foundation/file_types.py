@@ -1,4 +1,4 @@
-"""What kind of input a file is, by the ending of its name: the one place that decides it.
+"""Kinds of input files by the ending of their names: the one place that decides them.
 
 Where a name cannot say it, content does later: which decoder reads a picture (:mod:`trainables.images.codec`), which
 driver a scene (:mod:`orchestrator.archive.scene.open_raster`), and whether a set of TIFFs to be scored is scenes
@@ -26,10 +26,10 @@ LISTS = frozenset({TEXT_LIST, CSV_LIST})
 """Lists of scenes."""
 
 INPUTS = PICTURES | {DICOM}
-"""What becomes an image of its own kind."""
+"""Endings of inputs that become an image of their own kind."""
 
 ALL_INPUTS = RASTERS | INPUTS
-"""What `rayscale upscale` takes."""
+"""Endings of inputs that `rayscale upscale` takes."""
 
 PICTURE_OUTPUTS = frozenset({PNG, *JPEG})
 """What plain images can be written as, where an output is named by its own path."""
@@ -38,10 +38,10 @@ FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
 """Endings by which an output is a file and no folder."""
 
 As = Literal["auto", "cog", "png"]
-"""What inputs become: scenes of :data:`RASTERS` alone, all of them, or none."""
+"""Kind of outputs: scenes from :data:`RASTERS` alone, from all inputs, or from none."""
 
 Kind = Literal["picture", "dicom", "scene", "list", "other"]
-"""What a file is: a plain image, a DICOM slice, a scene, a list of scenes, or no input."""
+"""Kind of a file: a plain image, a DICOM slice, a scene, a list of scenes, or no input."""
 
 
 def suffix_of(name: str) -> str:
@@ -50,11 +50,11 @@ def suffix_of(name: str) -> str:
 
 
 def kind_of(name: str, as_: As = "auto") -> Kind:
-    """Returns what kind of input a file is.
+    """Returns the kind of an input file.
 
     Args:
         name: Its name, path or URI.
-        as_: What inputs become.
+        as_: Kind of outputs.
     """
     suffix = suffix_of(name)
     if suffix in LISTS:
@@ -67,10 +67,10 @@ def kind_of(name: str, as_: As = "auto") -> Kind:
 
 
 def is_tiff(name: str) -> bool:
-    """Returns whether a file is a TIFF by its name."""
+    """Returns True if a file is a TIFF by its name."""
     return suffix_of(name) in TIFF
 
 
 def is_jpeg(name: str) -> bool:
-    """Returns whether a file is a JPEG by its name."""
+    """Returns True if a file is a JPEG by its name."""
     return suffix_of(name) in JPEG

@@ -21,7 +21,7 @@ class FoundModel:
         where: The packaged name, or the folder or prefix.
         files: Its two files, by name.
         net: The network, ready to evaluate.
-        card: What its card says.
+        card: Content of its card.
     """
 
     where: str
@@ -36,12 +36,12 @@ class FoundModel:
 
     @property
     def degradation(self) -> Degradation | None:
-        """What the model learnt to undo; None where its card does not say."""
+        """Degradation that the model learnt to undo; None where its card does not state it."""
         return degradation_of(self.card)
 
 
 def degradation_of(card: dict[str, Any]) -> Degradation | None:
-    """What a model learnt to undo, of a card that was read with it; None where the card does not say."""
+    """Degradation that a model learnt to undo, from its card; None where the card does not state it."""
     stated = card.get("degradation")
     return None if stated is None else Degradation.from_dict(stated)
 

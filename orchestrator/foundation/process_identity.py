@@ -1,4 +1,4 @@
-"""What tells a process from a later one of the same number, and from those of other machines and containers."""
+"""Identity of a process, distinct from later ones of the same number and from those of other machines or containers."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def kernel() -> str:
 
 
 def start_of(process: int) -> str:
-    """When a process started, on the machine's own clock; empty if there is none of that number."""
+    """Start of a process on the machine's own clock; empty if there is none of that number."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -43,7 +43,7 @@ class Holder:
     Attributes:
         host: Name of its machine.
         process: Its number there.
-        since: When it took the lock, in UTC.
+        since: Time at which it took the lock, in UTC.
         kernel: Boot and namespace of processes of its machine, in which alone the number means something.
         started: The process's start on its machine's clock, since numbers are given again.
         mark: Chosen at random by the lock.
@@ -74,7 +74,7 @@ class Holder:
 
     @property
     def dead(self) -> bool:
-        """Whether it was a process of this very machine that has ended."""
+        """True if it was a process of this very machine that has ended."""
         return bool(self.kernel) and self.kernel == kernel() and start_of(self.process) != self.started
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class RunLock:
     """A lock that is held.
 
     Attributes:
-        place: What it is on.
+        place: Place that it locks.
         holder: This process.
     """
 
@@ -120,7 +120,7 @@ def locked(place: Storage, what: str) -> Iterator[RunLock]:
 
     Args:
         place: A folder, which is made where there is none, or a prefix of a bucket.
-        what: What the place is to a user, such as ``experiment 'demo'``.
+        what: Name of the place for a user, such as ``experiment 'demo'``.
 
     Raises:
         UsageError: If another process that is alive holds it.
@@ -140,7 +140,7 @@ def locked(place: Storage, what: str) -> Iterator[RunLock]:
 @contextmanager
 def _in_folder(lock: RunLock, what: str) -> Iterator[None]:
     path = Path(lock.place.child(LOCK).path)
-    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    created = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = _take_file(path, what)
     try:
@@ -153,7 +153,7 @@ def _in_folder(lock: RunLock, what: str) -> Iterator[None]:
             path.unlink()
         os.close(handle)
         with suppress(OSError):  # folders that were made for the lock alone go with it
-            for folder in made:
+            for folder in created:
                 folder.rmdir()
 
 
@@ -175,7 +175,7 @@ def _take_file(path: Path, what: str) -> int:
 
 
 def _content(handle: int) -> bytes:
-    """What the holder wrote; it may need a moment between taking the lock and writing its name."""
+    """Record that the holder wrote; it may need a moment between taking the lock and writing its name."""
     for _ in range(20):
         if data := os.pread(handle, 4096, 0):
             return data

@@ -53,7 +53,7 @@ _FAILING = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.EAGAIN),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE),
 }
-"""What disks and networks of a machine answer when they fail in a way that may pass."""
+"""Errors of disks and networks of a machine that may pass."""
 
 _LONGEST_PAUSE = 20.0
 _LARGEST_PUT = 2 * 2**30
@@ -61,7 +61,7 @@ _LARGEST_PUT = 2 * 2**30
 
 _AT_ONCE = 16
 _ABANDONED = timedelta(days=1)
-"""When an upload that was begun and never completed is given up, while another run may be alive."""
+"""Age at which an incomplete upload is given up, while another run may be alive."""
 
 
 class ObjectError(RunError, OSError):
@@ -105,9 +105,9 @@ def _client() -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    made: Any = boto3.client("s3", config=config)
-    made.meta.events.register_last("needs-retry.s3", _retry_when_busy)
-    return made
+    s3: Any = boto3.client("s3", config=config)
+    s3.meta.events.register_last("needs-retry.s3", _retry_when_busy)
+    return s3
 
 
 def _retry_when_busy(response: Any, attempts: int, **_: Any) -> float | None:
@@ -138,7 +138,7 @@ def naming(uri: str, action: str) -> Iterator[None]:
 
     Args:
         uri: The object or prefix.
-        action: What was tried, such as "read".
+        action: Action that was tried, such as "read".
 
     Raises:
         FileNotFoundError: If there is no such object.
@@ -236,8 +236,8 @@ def end_uploads(uri: str, ours: Callable[[str], bool] = lambda key: True, of_any
 
     Args:
         uri: The prefix.
-        ours: Whether an upload to a key is one of ours.
-        of_any_age: Whether those are ended too that were begun less than a day ago, which a run may be at.
+        ours: Returns True if an upload to a key is one of ours.
+        of_any_age: True to end those too that were begun less than a day ago, which a run may be at.
     """
     bucket, prefix = bucket_and_key(f"{uri}/")
     begun: list[dict[str, Any]] = []
@@ -254,7 +254,7 @@ def end_uploads(uri: str, ours: Callable[[str], bool] = lambda key: True, of_any
 
 
 def kind_of(uri: str) -> Literal["file", "folder", "nothing"]:
-    """Whether an object is here, or objects are below.
+    """Kind of a key: an object, a prefix with objects below, or neither.
 
     Raises:
         ObjectError: If the server does not say.
@@ -361,5 +361,5 @@ def _class_of_number(error: OSError) -> tuple[str, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """First line of an error's message."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -14,7 +14,7 @@ from orchestrator.foundation.storage import Storage
 AUX = ".aux.xml"
 _LETTERS = {**dict.fromkeys(JPEG, "jg"), PNG: "pg", **dict.fromkeys(TIFF, "tf"), BMP: "bp", WEBP: "wp"}
 _OTHERS = (".wld", ".tab", ".points")
-ENDINGS = frozenset({".xml", *_OTHERS} | {f".{two}w" for two in _LETTERS.values()} | {f"{each}w" for each in _LETTERS})
+ENDINGS = frozenset({".xml", *_OTHERS} | {f".{two}w" for two in _LETTERS.values()} | {f"{end}w" for end in _LETTERS})
 """Last endings of all such files, in small letters."""
 _PLACE = (b"<SRS", b"<GeoTransform", b"<GCPList", b'domain="RPC"')
 _NO_VALUE = b"<NoDataValue"
@@ -25,14 +25,14 @@ def names_beside(path: str) -> list[str]:
     place = PurePosixPath(path.lower())
     stem, ending = str(place.with_suffix("")), place.suffix
     endings = [f".{_LETTERS[ending]}w", f"{ending}w", *_OTHERS] if ending in _LETTERS else []
-    return [stem + each for each in endings] + [f"{place}{AUX}", stem + AUX, f"{place}.wld", f"{place}.points"]
+    return [stem + ending for ending in endings] + [f"{place}{AUX}", stem + AUX, f"{place}.wld", f"{place}.points"]
 
 
 def lost_beside(path: str, beside: dict[str, str], read: Callable[[str], bytes]) -> str | None:
     """Returns the sentence that says what an image would lose of what lies beside it; None if nothing.
 
     Args:
-        path: Of the image.
+        path: Path of the image.
         beside: Paths of all such files around, by themselves in small letters.
         read: Gives a file's content.
     """
@@ -58,11 +58,11 @@ def files_beside(image: Storage) -> list[str]:
     """Returns the paths of such files in the folder of one image; in a bucket, of those in the image's own letters."""
     if not image.remote:
         folder = Path(image.path).parent
-        return [str(each) for each in folder.iterdir() if each.suffix.lower() in ENDINGS]
+        return [str(file) for file in folder.iterdir() if file.suffix.lower() in ENDINGS]
     stem = len(str(PurePosixPath(image.path).with_suffix("")))
     candidates = [image.path[:stem] + name[stem:] for name in names_beside(image.path)]
     found = image.filesystem.get_file_info(candidates)
-    return [each.path for each in found if each.type == fs.FileType.File]
+    return [info.path for info in found if info.type == fs.FileType.File]
 
 
 def by_small_letters(paths: Collection[str]) -> dict[str, str]:

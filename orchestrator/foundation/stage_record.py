@@ -1,4 +1,4 @@
-"""What makes a run resumable: each stage leaves a record with the fingerprint of all that went into it.
+"""Stage records, which make a run resumable: each holds the fingerprint of all that went into its stage.
 
 The record also lists the files that the stage vouches for. A stage counts as finished while its record is whole and
 they are what it wrote.
@@ -25,7 +25,7 @@ _SEAL = "sha256"
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """What a stage vouches for.
+    """Artefacts that a stage vouches for.
 
     Attributes:
         home: The experiment's folder.
@@ -40,11 +40,11 @@ class Vouched:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found of a stage.
+    """Result of checking a stage.
 
     Attributes:
         record: Its record; None if there is none of these inputs.
-        damage: What is wrong with it or its files, by path below the experiment's folder; it has not finished then.
+        damage: Faults of the record or its files, by path below the experiment's folder; it has not finished then.
     """
 
     record: dict[str, Any] | None
@@ -80,7 +80,7 @@ def check_stage(
         place: Its folder.
         inputs: Fingerprint that it should have.
         older: Looks at the files of a record that lists none, as those of 0.2.0 do.
-        most_bytes: How many bytes may be read to compare digests.
+        most_bytes: Most bytes that may be read to compare digests.
         unseen: A folder of the experiment that is not looked at; empty for none.
     """
     record = place.child(RECORD).read_json()
@@ -105,33 +105,33 @@ def run_stage(
     place: Storage,
     inputs: str,
     work: Callable[[], Mapping[str, object]],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     vouched: Callable[[], Vouched] | None = None,
     check: Check | None = None,
 ) -> dict[str, Any]:
     """Runs a stage unless it stands finished, and says which of the two.
 
     Args:
-        name: What the stage is called on the terminal.
+        name: Name of the stage on the terminal.
         place: Its folder of artefacts; the record is written there last.
         inputs: Fingerprint of everything that determines the result.
         work: Does the stage and returns what later stages need to know of it, as plain values.
-        say: Prints one line.
+        log: Logs one line.
         vouched: Gives the files that it has written, once it has.
-        check: What was found of it, where more than :func:`check_stage` was looked at.
+        check: Result of a check that goes beyond :func:`check_stage`.
 
     Returns:
         The stage's record: ``inputs``, ``seconds``, ``finished_at``, ``rayscale`` and ``result``.
     """
     check = check_stage(place, inputs) if check is None else check
     if check.finished is not None:
-        say(f"{name}: finished {check.finished['finished_at']}, skipped")
+        log(f"{name}: finished {check.finished['finished_at']}, skipped")
         return check.finished
-    say(f"{name}: {why(check, place)}")
+    log(f"{name}: {why(check, place)}")
     start = time.monotonic()
     result = work()
     record = finish_stage(name, place, inputs, start, result, vouched() if vouched else None)
-    say(f"{name}: done in {record['seconds']:.0f} s")
+    log(f"{name}: done in {record['seconds']:.0f} s")
     return record
 
 
@@ -157,14 +157,14 @@ def finish_stage(
 
 
 def why(check: Check, place: Storage) -> str:
-    """Why a stage runs that has not finished, in words."""
+    """Reason that a stage which has not finished runs, in words."""
     if check.damage:
         return f"{sentence(check.damage)}, running again"
     return "its inputs changed, running again" if place.child(RECORD).exists() else "running"
 
 
 def _wrong(record: dict[str, Any]) -> str:
-    """What is wrong with a record; empty if nothing is."""
+    """Fault of a record; empty if there is none."""
     if _SEAL in record and record[_SEAL] != _seal(record):
         return "has changed since it was written"
     if not isinstance(record.get("result"), dict) or not isinstance(record.get("finished_at"), str):

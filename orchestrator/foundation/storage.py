@@ -65,7 +65,7 @@ class Storage:
 
     @property
     def remote(self) -> bool:
-        """Whether this lies in a bucket."""
+        """True if this lies in a bucket."""
         return self.uri.startswith("s3://")
 
     @property
@@ -88,12 +88,12 @@ class Storage:
         return Storage(posixpath.join(self.uri, *parts))
 
     def resolve(self, path: str) -> "Storage":
-        """What ``path`` means when it may be relative to this place."""
+        """Resolves ``path``, which may be relative to this place."""
         absolute = "://" in path or Path(path).expanduser().is_absolute()
         return Storage.at(path) if absolute else self.child(path)
 
     def kind(self) -> Literal["file", "folder", "nothing"]:
-        """What is here; links are followed, and what is neither file nor folder is nothing.
+        """Kind of this place: file, folder or nothing; links are followed, and what is neither is nothing.
 
         Raises:
             OSError: If a bucket does not say.
@@ -104,7 +104,7 @@ class Storage:
         return "file" if path.is_file() else "folder" if path.is_dir() else "nothing"
 
     def check_found(self) -> Literal["file", "folder"]:
-        """Which of both is here.
+        """Returns ``file`` or ``folder``.
 
         Raises:
             StorageError: If there is nothing, or a device, pipe or socket, which are never opened.
@@ -117,7 +117,7 @@ class Storage:
         raise StorageError(f"There is no file or folder '{self.uri}'; correct the path.")
 
     def exists(self) -> bool:
-        """Whether a file or folder is here."""
+        """Returns True if a file or folder exists here."""
         return self.kind() != "nothing" if self.remote else Path(self.path).exists()
 
     def read_bytes(self) -> bytes:

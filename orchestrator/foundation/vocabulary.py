@@ -3,7 +3,7 @@
 from typing import Literal
 
 Verdict = Literal["better", "tie", "worse", "too few scenes"]
-"""What the interval of a difference says; ``tie`` where it holds zero, the last where it rests on too few scenes."""
+"""Verdict of a difference's interval; ``tie`` where it holds zero, the last where it rests on too few scenes."""
 
 ArmName = Literal[
     "bicubic",

@@ -226,13 +226,13 @@ class LedgerLines(Target):
         return mutated_bytes(text, rng) if rng.random() < 0.3 else text
 
     def run(self, case: bytes) -> None:
-        from orchestrator.archive.batch.ledger import read_past
+        from orchestrator.archive.batch.ledger import read_histories
         from orchestrator.foundation.storage import Storage
 
         ledger = self.folder / "_ledger"
         ledger.mkdir(exist_ok=True)
         (ledger / "r.jsonl").write_bytes(case)
-        past = read_past(Storage.at(str(self.folder)))
+        past = read_histories(Storage.at(str(self.folder)))
         _require(all(isinstance(output, str) for output in past), "an output that is no text")
 
 

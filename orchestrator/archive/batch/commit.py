@@ -30,16 +30,16 @@ _UPLOAD = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=64 
 
 
 def publish(
-    made: Path, output: Storage, content_type: str, out: Storage | None = None, mode: int | None = None
+    local: Path, output: Storage, content_type: str, out: Storage | None = None, mode: int | None = None
 ) -> None:
-    """Makes a finished local file an output, in one step that a kill cannot split; ``made`` is gone afterwards.
+    """Makes a finished local file an output, in one step that a kill cannot split; ``local`` is gone afterwards.
 
     Args:
-        made: The file, complete.
-        output: Where it goes.
-        content_type: What a bucket says of it.
+        local: The file, complete.
+        output: Its place as an output.
+        content_type: Content type in a bucket.
         out: The place that it must lie below, if any.
-        mode: Permissions of a file, before the umask of this process, which applies too; what ``made`` has by default.
+        mode: Permissions of a file, before the umask of this process, which applies too; what ``local`` has by default.
 
     Raises:
         SceneError: If it would lie outside ``out`` or among RayScale's own files.
@@ -50,10 +50,10 @@ def publish(
     if reason is not None:
         raise SceneError(OUTSIDE, reason)
     if output.remote:
-        _upload(made, output.uri, content_type)
-        made.unlink()
+        _upload(local, output.uri, content_type)
+        local.unlink()
     else:
-        _rename(made, Path(output.path), mode)
+        _rename(local, Path(output.path), mode)
 
 
 def output_mode() -> int:
@@ -67,37 +67,37 @@ def output_mode() -> int:
         return 0o666 & ~umask
 
 
-def _upload(made: Path, uri: str, content_type: str) -> None:
+def _upload(local: Path, uri: str, content_type: str) -> None:
     bucket, key = bucket_and_key(uri)
     # What it cannot complete it aborts; what a kill leaves is found by `abort_uploads`.
-    client().upload_file(str(made), bucket, key, ExtraArgs={"ContentType": content_type}, Config=_UPLOAD)
-    there, sent = client().head_object(Bucket=bucket, Key=key)["ContentLength"], made.stat().st_size
-    if there != sent:
-        raise ClientError({"Error": {"Code": f"{there} bytes of {sent}"}}, "PutObject")
+    client().upload_file(str(local), bucket, key, ExtraArgs={"ContentType": content_type}, Config=_UPLOAD)
+    stored, sent = client().head_object(Bucket=bucket, Key=key)["ContentLength"], local.stat().st_size
+    if stored != sent:
+        raise ClientError({"Error": {"Code": f"{stored} bytes of {sent}"}}, "PutObject")
 
 
-def _rename(made: Path, target: Path, mode: int | None) -> None:
+def _rename(local: Path, target: Path, mode: int | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if mode is not None:
-        made.chmod(made.stat().st_mode & mode)
-    _sync(made)
+        local.chmod(local.stat().st_mode & mode)
+    _sync(local)
     try:
-        made.replace(target)
+        local.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy(made, target)
+        _copy(local, target)
     _sync(target.parent)
 
 
-def _copy(made: Path, target: Path) -> None:
+def _copy(local: Path, target: Path) -> None:
     """From another disk: a temporary beside the target, locked while it is written, then a rename."""
     temporary = target.with_name(f".{secrets.token_hex(4)}{_TEMPORARY}")
     try:
-        with temporary.open("xb") as stream, made.open("rb") as source:
+        with temporary.open("xb") as stream, local.open("rb") as source:
             fcntl.flock(stream, fcntl.LOCK_SH)
             with suppress(PermissionError):  # a file system without modes
-                os.fchmod(stream.fileno(), stat.S_IMODE(made.stat().st_mode))
+                os.fchmod(stream.fileno(), stat.S_IMODE(local.stat().st_mode))
             shutil.copyfileobj(source, stream, 2**20)
             stream.flush()
             os.fsync(stream.fileno())
@@ -105,7 +105,7 @@ def _copy(made: Path, target: Path) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    made.unlink()
+    local.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -145,7 +145,7 @@ def abort_uploads(out: Storage, alone: bool, outputs: Collection[str]) -> int:
 
     Args:
         out: The prefix.
-        alone: Whether no other run may be alive.
+        alone: True if no other run may be alive.
         outputs: Places of all outputs that a ledger here knows; uploads to other keys are not ours.
     """
     ours = {bucket_and_key(output + ending)[1] for output in outputs for ending in ("", SIDECAR)}

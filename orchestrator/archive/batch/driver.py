@@ -18,12 +18,12 @@ from orchestrator.archive.batch.ledger_lines import Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
 from orchestrator.archive.batch.ray_pool import Ended, Pool, Task
-from orchestrator.archive.batch.worker import Divided, Failed, Finished, PartDone
+from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.archive.scene.types import Rows
 from trainables.errors import reason_of
 
 _TRIES = {"transient": 3, "disk": 2, "memory": 2}
-"""How often a scene is tried in one run, by what it failed of; others once."""
+"""Attempts at a scene in one run, by the class of its failure; one for other classes."""
 
 _PAUSE_SECONDS = 5.0
 _NODES_LOST = 5
@@ -36,7 +36,7 @@ _DIVIDED_AT_ONCE = 2
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         scenes: Scenes to upscale.
@@ -45,7 +45,7 @@ class Progress:
         ok: Scenes that came out.
         megapixels: HR megapixels of those.
         failed: Failed scenes by class.
-        started: When the run began, in seconds of the monotonic clock.
+        started: Start of the run in seconds of the monotonic clock.
     """
 
     scenes: int
@@ -80,19 +80,19 @@ class _Open:
     not_before: float = 0.0
     node: str | None = None
     rows: list[Rows] = field(default_factory=list)
-    parts: list[PartDone] = field(default_factory=list)
+    parts: list[PartFinished] = field(default_factory=list)
 
 
 class Driver:
     """Works through a plan.
 
     Args:
-        pool: What runs the tasks.
+        pool: Pool that runs the tasks.
         ledger: Takes every event.
         recipe: The model and the settings.
-        shared: Whether workspaces are seen by all nodes, so that any may take any part of a scene.
-        only_parts: Whether every scene is divided into what computes and what joins and stores.
-        tell: Called with the progress, about every second.
+        shared: True if all nodes see the workspaces, so that any may take any part of a scene.
+        only_parts: True to split every scene into tasks that compute and one that joins and stores.
+        report_progress: Called with the progress, about every second.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Driver:
         recipe: Recipe,
         shared: bool = True,
         only_parts: bool = False,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        report_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        self._pool, self._ledger, self._recipe, self._tell = pool, ledger, recipe, tell
+        self._pool, self._ledger, self._recipe, self._report_progress = pool, ledger, recipe, report_progress
         self._shared, self._only_parts = shared, only_parts
         self._waiting: deque[_Open] = deque()
         self._divided: deque[_Open] = deque()
@@ -130,10 +130,10 @@ class Driver:
             self._fill()
             before = time.monotonic()
             ended = self._pool.wait(1.0)
-            for one in ended:
-                self._take(one)
+            for end in ended:
+                self._take(end)
             self._write()
-            self._tell(self._progress)
+            self._report_progress(self._progress)
             if not ended and time.monotonic() - before < 0.5 and self._waiting:
                 time.sleep(0.5)  # all that is left has to wait a little
         return self._progress
@@ -169,7 +169,7 @@ class Driver:
                 self._take(Ended(task, lost=reason_of(error)))
 
     def _sharers(self, workers: int) -> int:
-        """How many workers may share a scene: all where some would be idle, none where there is but one."""
+        """Number of workers that may share a scene: all where some would be idle, none where there is but one."""
         if workers == 1:
             return 0
         return workers if len(self._waiting) + len(self._open) < workers else 1
@@ -207,11 +207,11 @@ class Driver:
             self._lost(state, ended.lost)
         elif isinstance(ended.outcome, Failed):
             self._failed(state, ended.outcome)
-        elif isinstance(ended.outcome, Divided):
+        elif isinstance(ended.outcome, Split):
             state.rows, state.parts = ended.outcome.rows, []
             state.node = None if self._shared else ended.node
             self._divided.append(state)
-        elif isinstance(ended.outcome, PartDone):
+        elif isinstance(ended.outcome, PartFinished):
             state.parts.append(ended.outcome)
             if len(state.parts) == len(state.rows):
                 parts = tuple(state.parts)

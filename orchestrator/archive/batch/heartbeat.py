@@ -1,4 +1,4 @@
-"""Which runs on a bucket are alive: each says so every minute in an object of its own.
+"""Heartbeats of runs on a bucket: each running one writes an object of its own every minute.
 
 Folders need no such thing: there, the kernel tells by the locks that processes hold.
 """
@@ -30,8 +30,8 @@ class OtherRun:
         run: Its name.
         host: The machine it runs on.
         process: Its process there.
-        since: When it began (UTC), by that machine's clock.
-        beats: How often it has said that it is alive.
+        since: Its start (UTC), by that machine's clock.
+        beats: Number of its heartbeats.
     """
 
     run: str
@@ -96,7 +96,7 @@ def _run_of(path: str) -> str | None:
 
 
 def _record(uri: str) -> dict[str, Any]:
-    """What a run says of itself; nothing if it is none of ours."""
+    """Heartbeat of a run as read from its object; None if it is none of ours."""
     with suppress(OSError, ValueError, RecursionError), open_object(uri) as stream:
         record = json.loads(stream.read(_LONGEST))
         if isinstance(record, dict) and {"machine", "process", "started"} <= record.keys():
@@ -111,7 +111,7 @@ def _other(run: str, record: dict[str, Any]) -> OtherRun:
 
 
 def _gone(record: dict[str, Any]) -> bool:
-    """Whether the run was a process of this very machine, and has ended."""
+    """Returns True if the run was a process of this very machine, and has ended."""
     if not record or not record["machine"] or record["machine"] != kernel() or type(record["process"]) is not int:
         return False
     return bool(record["started"] != _process(record["process"])["started"])

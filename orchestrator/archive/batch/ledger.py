@@ -30,8 +30,8 @@ _MERGED_EVERY = 200
 
 
 @dataclass(slots=True)
-class Past:
-    """What ledgers tell about a scene.
+class SceneHistory:
+    """History of a scene over all ledgers.
 
     Attributes:
         outcome: Its latest ``scene`` event, None where it has never ended.
@@ -84,7 +84,7 @@ class Ledger:
 
     @property
     def uri(self) -> str:
-        """Where the run's rows are: a file, or a prefix of a bucket."""
+        """URI of the run's rows: a file, or a prefix of a bucket."""
         return self.place.child(self.run).uri if self.place.remote else self.place.child(f"{self.run}.jsonl").uri
 
     def write(self, events: Iterable[Event]) -> None:
@@ -154,14 +154,14 @@ class Records:
     odd: list[OddLines]
 
     @property
-    def past(self) -> dict[str, Past]:
-        """What became of each scene, by the output's place."""
-        past: dict[str, Past] = {}
+    def histories(self) -> dict[str, SceneHistory]:
+        """History of each scene, by the output's place."""
+        histories: dict[str, SceneHistory] = {}
         for event in self.events:
             # As lists were once taken by the letter: ./a.tif is a.tif.
             place = event["output"].replace("/./", "/")
-            past.setdefault(place, Past()).add(event)
-        return past
+            histories.setdefault(place, SceneHistory()).add(event)
+        return histories
 
     @property
     def next_order(self) -> int:
@@ -187,12 +187,12 @@ def read_records(out: Storage) -> Records:
     return Records([once[mark] for mark in sorted(once)], odd)
 
 
-def read_past(out: Storage) -> dict[str, Past]:
-    """What all former runs tell, by the output's place.
+def read_histories(out: Storage) -> dict[str, SceneHistory]:
+    """Reads the scene histories of all former runs, by the output's place.
 
     Lines that a kill or a full disk cut short are passed over: their scenes are done again.
     """
-    return read_records(out).past
+    return read_records(out).histories
 
 
 def read_events(out: Storage) -> list[Event]:
@@ -217,7 +217,7 @@ def _line(event: Event) -> bytes:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -30,13 +30,13 @@ _SURROUNDINGS = frozenset({"transient", "error"})
 
 @dataclass(frozen=True, slots=True)
 class OddLines:
-    """What of one ledger is passed over.
+    """Lines of one ledger that are skipped.
 
     Attributes:
         file: Its place.
         line: Number of its first odd line, from 1; 0 for the whole file.
-        reason: What is odd about that.
-        count: How many odd lines it has.
+        reason: Reason for skipping them.
+        count: Number of such lines.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""What is to be upscaled: a file, a folder, a prefix or a list, and where each output goes.
+"""Listing of scenes to upscale: a file, a folder, a prefix or a list, with the output of each.
 
 An output's key is the scene's path below the archive, so that no two scenes of an archive can meet, whatever their
 folders; what does not end in ``.tif`` gets that ending. Scenes that would meet all the same (a list may name anything)
@@ -27,7 +27,7 @@ from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError, UsageError, reason_of
 
 SIDECAR = ".json"
-"""What a STAC item's name ends in, after the whole name of its output."""
+"""Ending of a STAC item's name, after the whole name of its output."""
 
 _HEADS_AT_ONCE = 16
 
@@ -39,9 +39,9 @@ class Scene:
     Attributes:
         name: Its path below the archive, or as a list names it.
         source: Its place, as a URI or an absolute path.
-        version: What changes with its content: the ETag in a bucket, size and time of change in nanoseconds elsewhere.
+        version: Version of its content: the ETag in a bucket, size and time of change in nanoseconds elsewhere.
         size: Its bytes.
-        modified: When it was last changed, in seconds since 1970.
+        modified: Time of its last change in seconds since 1970.
         output: The place of its output.
         problem: Class and reason why it cannot even be started; None for all but a few.
     """
@@ -60,7 +60,7 @@ class Listing:
     """An archive, sorted by name.
 
     Attributes:
-        scenes: What becomes a Cloud-Optimised GeoTIFF, with what cannot be started.
+        scenes: Scenes that become a Cloud-Optimised GeoTIFF, with those that cannot be started.
         plain: Further images, which become PNG, with what of them cannot be used, and all that is passed over.
     """
 
@@ -137,15 +137,15 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
     _check_apart(place, out)
     found = list_tree(place, ALL_INPUTS, include, exclude, outputs=out)
     scenes = [_scene_of(facts, place, out) for facts in found.files if kind_of(facts.path, as_) == "scene"]
-    for one in found.refused:
-        if kind_of(one.path, as_) == "scene":
-            output = out.child(output_key(one.path)).uri
-            scenes.append(Scene(one.path, place.child(one.path).uri, "", 0, 0.0, output, ("unreadable", one.reason)))
+    for file in found.refused:
+        if kind_of(file.path, as_) == "scene":
+            output = out.child(output_key(file.path)).uri
+            scenes.append(Scene(file.path, place.child(file.path).uri, "", 0, 0.0, output, ("unreadable", file.reason)))
     left = {scene.name for scene in scenes}
     plain = replace(
         found,
         files=[facts for facts in found.files if facts.path not in left],
-        refused=[one for one in found.refused if one.path not in left],
+        refused=[file for file in found.refused if file.path not in left],
     )
     if not scenes and not plain.files:
         raise ImageSetError(nothing_found(place, plain, ALL_INPUTS, "images or scenes"))

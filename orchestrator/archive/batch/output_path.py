@@ -1,4 +1,4 @@
-"""Where an output may lie: below OUTPUT, not among RayScale's own files, and not behind a link that leads elsewhere."""
+"""Valid places of an output: below OUTPUT, not among RayScale's own files, and behind no link that leads elsewhere."""
 
 from pathlib import Path, PurePosixPath
 

@@ -1,4 +1,4 @@
-"""Which scenes are to be upscaled, which are done, and which must not be tried again."""
+"""Plan of a run: scenes to upscale, scenes that are done, and scenes that must not be tried again."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.archive.batch.ledger import Past
+from orchestrator.archive.batch.ledger import SceneHistory
 from orchestrator.archive.batch.ledger_lines import Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
@@ -23,7 +23,7 @@ DEATHS = 2
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What determines an output beside its source.
+    """Model and settings that, with its source, determine an output.
 
     Attributes:
         model: Digest of the model's files.
@@ -34,7 +34,7 @@ class Recipe:
     settings: str
 
     def key(self, scene: Scene) -> str:
-        """What a finished scene is recognised by: its content, the model and the settings."""
+        """Key that identifies a finished scene: its content, the model and the settings."""
         return digest([scene.source, scene.version, self.model, self.settings])[:16]
 
 
@@ -48,7 +48,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does.
+    """Work of a run, and the scenes that need none.
 
     Attributes:
         work: Scenes to upscale: the largest first, so that none is left over at the end; suspects last.
@@ -84,8 +84,8 @@ def about(scene: Scene, recipe: Recipe) -> Event:
 
 def make_plan(
     scenes: Iterable[Scene],
-    past: dict[str, Past],
-    there: dict[str, int],
+    histories: dict[str, SceneHistory],
+    existing: dict[str, int],
     recipe: Recipe,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -95,28 +95,28 @@ def make_plan(
 
     Args:
         scenes: The archive.
-        past: What former runs tell, by output.
-        there: Bytes of every file that is among the outputs, by place.
+        histories: Scene histories from former runs, by output.
+        existing: Bytes of every file that is among the outputs, by place.
         recipe: The model and the settings of this run.
-        overwrite: Whether outputs are made again, and replace files that no ledger knows.
-        retry_failed: Whether scenes that failed for a reason of their own are tried again.
+        overwrite: True to upscale finished scenes again, and to replace files that no ledger knows.
+        retry_failed: True to try scenes again that failed for a reason of their own.
         out: Place of all outputs, if they are to be held to it.
     """
     work: list[tuple[bool, Planned]] = []
     settled: list[Event] = []
     for scene in scenes:
-        before = past.get(scene.output, Past())
+        before = histories.get(scene.output, SceneHistory())
         same = before.key == recipe.key(scene)
         event = None if (problem := _problem(scene, out)) is None else _failed(*problem)
         if event is None and not overwrite:
-            event = _settled(scene, before, there, recipe, retry_failed)
+            event = _settled(scene, before, existing, recipe, retry_failed)
         if event is not None:
             settled.append({"event": "scene", **about(scene, recipe), **event})
         else:
             known = same and not (overwrite or retry_failed)
             suspect = same and before.interrupted >= _SUSPECT
             work.append((suspect, Planned(scene, before.deaths if known else 0)))
-    work.sort(key=lambda one: (one[0], -one[1].scene.size, one[1].scene.name))
+    work.sort(key=lambda item: (item[0], -item[1].scene.size, item[1].scene.name))
     return Plan([planned for _, planned in work], settled)
 
 
@@ -129,11 +129,11 @@ def _problem(scene: Scene, out: str | None) -> tuple[str, str] | None:
 
 
 def _settled(
-    scene: Scene, before: Past, there: dict[str, int], recipe: Recipe, retry_failed: bool
+    scene: Scene, before: SceneHistory, existing: dict[str, int], recipe: Recipe, retry_failed: bool
 ) -> dict[str, Any] | None:
     outcome = before.outcome
     if outcome is None:
-        if scene.output in there and not before.key:
+        if scene.output in existing and not before.key:
             return _failed("exists", "there is a file that no ledger here knows; move it, or replace it by --overwrite")
         if before.key == recipe.key(scene) and before.deaths >= DEATHS and not retry_failed:
             return _failed("crashed", f"{before.deaths} workers died of it; --retry-failed tries again")
@@ -141,7 +141,7 @@ def _settled(
     if outcome["key"] != recipe.key(scene):
         return None
     if outcome["status"] == "ok":
-        complete = outcome["output"] == scene.output and there.get(scene.output) == outcome["output_bytes"]
+        complete = outcome["output"] == scene.output and existing.get(scene.output) == outcome["output_bytes"]
         return {"status": "skipped", "message": f"finished by run {outcome['run']}"} if complete else None
     if outcome["error"] in PASSING or retry_failed:
         return None

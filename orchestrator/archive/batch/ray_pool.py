@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.archive.batch.listing import Scene
-from orchestrator.archive.batch.worker import Failed, Outcome, PartDone, Worker
+from orchestrator.archive.batch.worker import Failed, Outcome, PartFinished, Worker
 from orchestrator.archive.scene.types import Rows
 from orchestrator.foundation.s3 import first_line
 from trainables.errors import reason_of
@@ -36,21 +36,21 @@ class Task:
         rows: For ``part``: which LR rows.
         parts: For ``finish``: all of them.
         node: The node it must run on; None for any.
-        round: Which of the scene's attempts it belongs to.
+        round: Number of the scene's attempt that it belongs to.
     """
 
     scene: Scene
     step: str
     workers: int = 1
     rows: Rows = (0, 0)
-    parts: tuple[PartDone, ...] = ()
+    parts: tuple[PartFinished, ...] = ()
     node: str | None = None
     round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a task ended: with an outcome, with the death of its worker, or with the loss of its node."""
+    """End of a task: with an outcome, with the death of its worker, or with the loss of its node."""
 
     task: Task
     outcome: Outcome | None = None
@@ -61,17 +61,17 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many tasks can run at once: those that compute, and those that only join and store parts."""
+    """Number of tasks that can run at once: those that compute, and those that only join and store parts."""
 
     compute: int
     finish: int
 
 
 class Pool(Protocol):
-    """What a driver needs of whatever runs its tasks."""
+    """Interface of a driver to whatever runs its tasks."""
 
     def slots(self) -> Slots:
-        """What can run at once, now."""
+        """Number of tasks that can run at once, now."""
 
     def submit(self, task: Task) -> None:
         """Starts a task, at once or as soon as there is room."""
@@ -87,7 +87,7 @@ class RayPool:
         worker: Copied once to every process that works.
         cpus: CPUs of each task.
         gpus: GPUs of each task that computes.
-        seconds: How long a task may run; None for what :func:`time_limit` gives.
+        seconds: Time limit of a task; None for that of :func:`time_limit`.
     """
 
     def __init__(self, worker: Worker, cpus: int = 1, gpus: float = 0.0, seconds: float | None = None) -> None:
@@ -98,7 +98,7 @@ class RayPool:
         self._slots, self._seen = Slots(0, 0), 0.0
 
     def slots(self) -> Slots:
-        """What fits the nodes that are alive; at least one, so that an autoscaler sees what is wanted."""
+        """Number of tasks that fit the living nodes; at least one, so that an autoscaler sees the demand."""
         if time.monotonic() - self._seen > _LOOK_AGAIN_SECONDS:
             finish = sum(int(node.get("CPU", 0) / self._cpus) for node in alive_nodes().values())
             compute = sum(int(node.get("GPU", 0) / self._gpus) for node in alive_nodes().values()) if self._gpus else 0
@@ -166,7 +166,7 @@ class RayPool:
 
 @dataclass(slots=True)
 class _Clock:
-    """When a task began, and how long it may take."""
+    """Start and time limit of a task."""
 
     began: float
     seconds: float = _FLOOR_SECONDS
@@ -178,7 +178,7 @@ class _Clock:
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """What a task says before it works: pixels times bands of its scene, None while they are not known."""
+    """First message of a task: pixels times bands of its scene, None while they are not known."""
 
     samples: int | None = None
 
@@ -215,7 +215,7 @@ def on_every_node(function: Any, *arguments: Any, seconds: float = 60.0) -> Iter
 
 
 def _ended(task: Task, stream: Any) -> "Ended | _Started":
-    """How a task ended, or what it says before.
+    """Returns the end of a task, or its first message.
 
     What its own code raised is the scene's failure. Whatever else Ray reports (a node or its raylet died, an object was
     lost, a process could not be started) is the machinery's, and the scene is done again.

@@ -15,14 +15,14 @@ from ray.exceptions import RayError
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.driver import Driver, Progress
 from orchestrator.archive.batch.heartbeat import others_alive
-from orchestrator.archive.batch.ledger import Ledger, Past, read_records
+from orchestrator.archive.batch.ledger import Ledger, SceneHistory, read_records
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.archive.batch.plan import Recipe, digest, make_plan
 from orchestrator.archive.batch.ray_pool import RayPool, alive_nodes, on_every_node
 from orchestrator.archive.batch.summary import Summary
-from orchestrator.archive.batch.worker import SceneWorker, Site, Worker
+from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
 from orchestrator.archive.batch.workspace import (
     WORKSPACES,
     enter_workspace,
@@ -67,7 +67,7 @@ def upscale_archive(
     target: str,
     settings: SceneSettings,
     options: Options,
-    tell: Callable[[Progress], None],
+    report_progress: Callable[[Progress], None],
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
 ) -> dict[str, Any]:
     """Upscales scenes to Cloud-Optimised GeoTIFFs, and goes on where an interrupted run was.
@@ -76,9 +76,9 @@ def upscale_archive(
         model: Packaged name, folder or prefix of the model.
         scenes: From :func:`orchestrator.archive.batch.listing.list_archive`.
         target: Folder or prefix of the outputs and the ledger.
-        settings: How scenes are upscaled; device and precision are settled here.
-        options: How the work is done.
-        tell: Called with the progress about every second.
+        settings: Settings for upscaling; device and precision are resolved here.
+        options: Options of the run.
+        report_progress: Called with the progress about every second.
         change_worker: Puts another worker in place, for tests of what happens to it.
 
     Returns:
@@ -102,9 +102,9 @@ def upscale_archive(
         gpus = _gpus(options.device, resources)
         settings = replace(settings, device="cuda" if gpus else "cpu")
         settings = replace(settings, precision=_precision(settings, own, out))
-        recipe, past = _recipe(found, settings), records.past
-        there = {out.child(file.path).uri: file.size for file in out.files()}
-        plan = make_plan(scenes, past, there, recipe, options.overwrite, options.retry_failed, out.uri)
+        recipe, histories = _recipe(found, settings), records.histories
+        existing = {out.child(file.path).uri: file.size for file in out.files()}
+        plan = make_plan(scenes, histories, existing, recipe, options.overwrite, options.retry_failed, out.uri)
         run = Summary(found, out, ledger, settings, records.odd)
         if not plan.work:
             ledger.write(plan.settled)
@@ -112,7 +112,7 @@ def upscale_archive(
         if own:
             held.enter_context(connect(cluster))
         scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
-        site = Site(
+        context = RunContext(
             run=ledger.run,
             out=out.uri,
             scratch=str(scratch),
@@ -121,15 +121,15 @@ def upscale_archive(
             mode=output_mode(),
         )
         facts = load_model(found, replace(settings, device="cpu")).facts
-        worker = change_worker(SceneWorker(site, facts, SharedModel(found, settings)))
-        held.enter_context(_tidy(out, ledger, scratch, past))
+        worker = change_worker(SceneWorker(context, facts, SharedModel(found, settings)))
+        held.enter_context(_tidy(out, ledger, scratch, histories))
         pool = RayPool(worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
         shared = len(alive_nodes()) == 1 or (not out.remote and options.scratch is None)
 
         def report(progress: Progress) -> None:
             check_lock()
             heartbeat.beat()
-            tell(progress)
+            report_progress(progress)
 
         driver = Driver(pool, ledger, recipe, shared, gpus, report)
         try:
@@ -165,10 +165,10 @@ def _precision(settings: SceneSettings, own: bool, out: Storage) -> Precision:
     if place is not None:
         Path(place).mkdir(parents=True, exist_ok=True)
     found = set()
-    for node, told in on_every_node(_survey, settings.precision, settings.device, place):
-        if isinstance(told, Exception):
-            raise RunError(f"Node {node[:8]} of the cluster cannot work: {told}")
-        sees, precision = told
+    for node, answer in on_every_node(_survey, settings.precision, settings.device, place):
+        if isinstance(answer, Exception):
+            raise RunError(f"Node {node[:8]} of the cluster cannot work: {answer}")
+        sees, precision = answer
         if not sees:
             raise UsageError(
                 f"Node {node[:8]} of the cluster does not see the folder '{place}'; outputs must go to s3:// or to a "
@@ -193,14 +193,14 @@ def _scratch(out: Storage) -> str:
 
 
 @contextmanager
-def _tidy(out: Storage, ledger: Ledger, scratch: Path, past: Mapping[str, Past]) -> Iterator[None]:
+def _tidy(out: Storage, ledger: Ledger, scratch: Path, histories: Mapping[str, SceneHistory]) -> Iterator[None]:
     """Removes what killed runs left behind, and in the end what this one did.
 
     Raises:
         UsageError: If work in progress cannot lie in ``scratch``.
     """
     if out.remote:
-        abort_uploads(out, not others_alive(ledger), past)
+        abort_uploads(out, not others_alive(ledger), histories)
     else:
         sweep_commits(out)
     new = not scratch.exists()

@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         name: As the list names it.
-        key: Of its output, where the list says one.
+        key: Key of its output, where the list states one.
         problem: Why the row cannot be used; None for all but a few.
     """
 
@@ -59,7 +59,7 @@ def read_list(place: Storage, size: int) -> list[Row]:
 
 
 def key_problem(key: str) -> str | None:
-    """Why an output must not have this key, or None: outputs stay in OUTPUT, and out of what is our own."""
+    """Reason to refuse an output's key, or None: outputs stay in OUTPUT, and out of RayScale's own folders."""
     advice = f"give it another in a column '{OUTPUT_COLUMN}'"
     shown, parts = printable(key), key.split("/")
     if key.startswith("/") or ".." in parts:

@@ -1,4 +1,4 @@
-"""What a run of an archive came to: counts by outcome, each failure, and what was passed over."""
+"""Summary of a run on an archive: counts by outcome, each failure, and ledger lines that were skipped."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Summary:
         model: The model.
         out: Place of the outputs.
         ledger: The run's ledger.
-        settings: How scenes were upscaled.
+        settings: Settings for upscaling.
         odd: Lines of ledgers that were passed over.
     """
 

@@ -1,4 +1,4 @@
-"""What a worker does with one scene: fetch it, upscale it or a part of it, and store what came out.
+"""Work on one scene: fetch it, upscale it or a part of it, and store the output.
 
 Nothing here raises for a bad scene: each function returns an outcome, so that only a process that dies is a failure of
 the machinery. Pixels stay on disk; only these small outcomes travel.
@@ -60,15 +60,15 @@ _SMALL = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where and how all scenes of a run are worked on.
+class RunContext:
+    """Settings and places that all scenes of a run share.
 
     Attributes:
         run: Name of the run.
         out: Place of all outputs.
         scratch: Folder of workspaces, the same path on every node.
-        settings: How scenes are upscaled, the precision resolved.
-        only_parts: Whether every scene goes in parts, so that what computes never encodes.
+        settings: Settings for upscaling, the precision resolved.
+        only_parts: True to split every scene, so that tasks that compute never encode.
         mode: Permissions of outputs: what the umask of the driver lets through.
     """
 
@@ -96,30 +96,30 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Divided:
+class Split:
     """A scene that several workers are to share, by rows of its LR pixels."""
 
     rows: list[Rows]
 
 
 @dataclass(frozen=True, slots=True)
-class PartDone:
+class PartFinished:
     """Some rows of a scene, on the disk of a node, and how well they agree with their source."""
 
     part: PartFacts
     meter: ConsistencyMeter | None = None
 
 
-Outcome = Finished | Failed | Divided | PartDone
+Outcome = Finished | Failed | Split | PartFinished
 
 
 @dataclass(slots=True)
-class Witness:
+class ConsistencyObserver:
     """Compares the output with its source while both are in memory.
 
     Attributes:
         scale: Scale factor r.
-        meter: What was seen so far; None before the first view.
+        meter: Meter of what was compared so far; None before the first view.
     """
 
     scale: int
@@ -133,7 +133,7 @@ class Witness:
 
 
 class Worker(Protocol):
-    """What a driver hands to its pool; tests put their own in its place."""
+    """Interface of the worker that a driver hands to its pool; tests put their own in its place."""
 
     def begin(self, scene: Scene, workers: int) -> Outcome:
         """Upscales a scene, or divides it; ``workers`` says how many are free to share it, 0 that there is but one."""
@@ -141,7 +141,7 @@ class Worker(Protocol):
     def part(self, scene: Scene, rows: Rows) -> Outcome:
         """Upscales some rows."""
 
-    def finish(self, scene: Scene, parts: list[PartDone]) -> Outcome:
+    def finish(self, scene: Scene, parts: list[PartFinished]) -> Outcome:
         """Joins parts and stores the output."""
 
 
@@ -150,12 +150,12 @@ class SceneWorker:
     """The real worker.
 
     Attributes:
-        site: Where and how.
-        facts: What is known of the model without its weights.
+        context: Context of the run.
+        facts: Facts about the model that need no weights.
         model: Gives the model, loaded once in each process.
     """
 
-    site: Site
+    context: RunContext
     facts: ModelFacts
     model: Callable[[], LoadedModel]
 
@@ -170,8 +170,8 @@ class SceneWorker:
         """Upscales a scene; one that is too large for one worker, or whose encoding is another's, is divided."""
 
         def work() -> Outcome:
-            settings = self.site.settings
-            reason = misplaced(scene.output, self.site.out)
+            settings = self.context.settings
+            reason = misplaced(scene.output, self.context.out)
             if reason is not None:
                 return Failed(OUTSIDE, reason)
             folder = self._folder(scene, own=True)
@@ -179,19 +179,19 @@ class SceneWorker:
                 source, fetched = self._fetch(scene, folder)
                 facts = check_scene(source, self.facts, settings)
                 parts = _parts(facts.pixels, workers)
-                if parts > 1 or self.site.only_parts:
+                if parts > 1 or self.context.only_parts:
                     rows = part_rows(facts, self.facts.scale, settings, parts)
-                    if len(rows) > 1 or self.site.only_parts:
-                        return Divided(rows)
+                    if len(rows) > 1 or self.context.only_parts:
+                        return Split(rows)
                 self._check_room(facts.scratch_bytes(self.facts.scale))
                 cog = folder / _name(scene)
-                witness = Witness(self.facts.scale)
-                made = upscale_scene(source, cog, folder, self.model(), settings, self._provenance(scene), witness)
-                return self._store(scene, made, fetched, witness.meter)
+                observer = ConsistencyObserver(self.facts.scale)
+                output = upscale_scene(source, cog, folder, self.model(), settings, self._provenance(scene), observer)
+                return self._store(scene, output, fetched, observer.meter)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-        return _told(work)
+        return _outcome_of(work)
 
     def part(self, scene: Scene, rows: Rows) -> Outcome:
         """Upscales some rows of a scene."""
@@ -200,35 +200,35 @@ class SceneWorker:
             model, folder = self.model(), self._folder(scene)
             source, fetched = self._fetch(scene, folder)
             path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
-            witness = Witness(self.facts.scale)
-            made = upscale_part(source, rows, path, model, self.site.settings, witness)
-            return PartDone(replace(made, seconds={"fetch": fetched, **made.seconds}), witness.meter)
+            observer = ConsistencyObserver(self.facts.scale)
+            output = upscale_part(source, rows, path, model, self.context.settings, observer)
+            return PartFinished(replace(output, seconds={"fetch": fetched, **output.seconds}), observer.meter)
 
-        return _told(work)
+        return _outcome_of(work)
 
-    def finish(self, scene: Scene, parts: list[PartDone]) -> Outcome:
+    def finish(self, scene: Scene, parts: list[PartFinished]) -> Outcome:
         """Joins all parts of a scene and stores the output; the network is not needed."""
 
         def work() -> Outcome:
             folder = self._folder(scene)
             source, fetched = self._fetch(scene, folder)
-            made = finish_scene(
+            output = finish_scene(
                 source,
                 sorted((done.part for done in parts), key=lambda part: part.rows),
                 folder / _name(scene),
                 self.facts,
-                self.site.settings,
+                self.context.settings,
                 self._provenance(scene),
             )
-            told = self._store(scene, made, fetched, _merged([done.meter for done in parts]))
+            outcome = self._store(scene, output, fetched, _merged([done.meter for done in parts]))
             shutil.rmtree(folder, ignore_errors=True)
-            return told
+            return outcome
 
-        return _told(work)
+        return _outcome_of(work)
 
     def _folder(self, scene: Scene, own: bool = False) -> Path:
         name = hashlib.sha256(scene.output.encode(errors="surrogateescape")).hexdigest()[:16]
-        workspace = enter_workspace(Path(self.site.scratch), self.site.run)
+        workspace = enter_workspace(Path(self.context.scratch), self.context.run)
         folder = workspace / (f"{name}-{os.getpid()}" if own else name)
         folder.mkdir(exist_ok=True)
         return folder
@@ -253,31 +253,31 @@ class SceneWorker:
         return path, time.monotonic() - start
 
     def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self.site.scratch).free
+        free = shutil.disk_usage(self.context.scratch).free
         if free < needed:
             raise SceneError(
-                "disk", f"{self.site.scratch} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed"
+                "disk", f"{self.context.scratch} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed"
             )
 
     def _provenance(self, scene: Scene) -> Provenance:
-        key = scene.output.removeprefix(self.site.out).strip("/")
+        key = scene.output.removeprefix(self.context.out).strip("/")
         return Provenance(item_id=str(PurePosixPath(key).with_suffix("")).replace("/", "_"), source=scene.source)
 
-    def _store(self, scene: Scene, made: SceneOutput, fetched: float, meter: ConsistencyMeter | None) -> Outcome:
+    def _store(self, scene: Scene, output: SceneOutput, fetched: float, meter: ConsistencyMeter | None) -> Outcome:
         _check_unchanged(scene)
-        start, output = time.monotonic(), Storage(scene.output)
-        item = made.path.with_name(made.path.name + SIDECAR)
+        start, target = time.monotonic(), Storage(scene.output)
+        item = output.path.with_name(output.path.name + SIDECAR)
         item.write_text(
-            json.dumps(made.item, indent=2, ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
+            json.dumps(output.item, indent=2, ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
         )
-        out, mode = Storage(self.site.out), self.site.mode
+        out, mode = Storage(self.context.out), self.context.mode
         with naming(scene.output, "written"):
             # The item first: where there is an output, there is its item.
             publish(item, Storage(scene.output + SIDECAR), _ITEM_TYPE, out, mode)
-            publish(made.path, output, _COG_TYPE, out, mode)
+            publish(output.path, target, _COG_TYPE, out, mode)
         upload = time.monotonic() - start
-        seconds = {**made.seconds, "fetch": made.seconds.get("fetch", 0.0) + fetched, "upload": upload}
-        return Finished({**_columns(made, seconds), "consistency": meter and meter.result().to_dict()})
+        seconds = {**output.seconds, "fetch": output.seconds.get("fetch", 0.0) + fetched, "upload": upload}
+        return Finished({**_columns(output, seconds), "consistency": meter and meter.result().to_dict()})
 
 
 def _merged(meters: list[ConsistencyMeter | None]) -> ConsistencyMeter | None:
@@ -314,27 +314,27 @@ def _name(scene: Scene) -> str:
     return PurePosixPath(scene.output).name
 
 
-def _columns(made: SceneOutput, seconds: dict[str, float]) -> dict[str, Any]:
+def _columns(output: SceneOutput, seconds: dict[str, float]) -> dict[str, Any]:
     return {
-        "width": made.width,
-        "height": made.height,
-        "bands": made.bands,
-        "dtype": made.dtype,
-        "tile": list(made.tile),
-        "halo": made.halo,
-        "normalisation": made.normalisation,
-        "band_map": made.band_map,
+        "width": output.width,
+        "height": output.height,
+        "bands": output.bands,
+        "dtype": output.dtype,
+        "tile": list(output.tile),
+        "halo": output.halo,
+        "normalisation": output.normalisation,
+        "band_map": output.band_map,
         "seconds": {phase: round(taken, 3) for phase, taken in seconds.items()},
-        "valid_percent": round(100 * made.valid_share, 4),
-        "minimum": made.minimum,
-        "maximum": made.maximum,
-        "notes": made.notes,
-        "output_bytes": made.size,
-        "sha256": made.sha256,
+        "valid_percent": round(100 * output.valid_share, 4),
+        "minimum": output.minimum,
+        "maximum": output.maximum,
+        "notes": output.notes,
+        "output_bytes": output.size,
+        "sha256": output.sha256,
     }
 
 
-def _told(work: Callable[[], Outcome]) -> Outcome:
+def _outcome_of(work: Callable[[], Outcome]) -> Outcome:
     try:
         return work()
     except SceneError as error:

@@ -1,4 +1,4 @@
-"""Where a run's work in progress lies, and how what killed runs left behind goes away.
+"""Folders for a run's work in progress, and the removal of those that killed runs left behind.
 
 A workspace is a folder of its own, ``rayscale-RUN``, which only its owner can enter and which holds a marker that names
 the run. Every process of the run holds a shared lock on the marker: the kernel drops it with the process, however that
@@ -174,7 +174,7 @@ def _is_marker(marker: int, run: str) -> bool:
 
 
 def _is_ours(handle: int, folder: Path) -> bool:
-    """Whether a folder has the owner that what we make in ``folder`` has (not us where root is mapped to nobody)."""
+    """Returns True if a folder has the owner of new files in ``folder`` (not us where root is mapped to nobody)."""
     owner = os.fstat(handle).st_uid
     if owner == os.geteuid():
         return True

@@ -1,4 +1,4 @@
-"""When a scene was taken, by what its file says."""
+"""Acquisition time of a scene, from its file."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""What is done with each band of a scene: seen by the network together with others, by itself, or repeated."""
+"""Role of each band of a scene: seen by the network together with others, seen alone, or repeated."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ _QUICK, _MOST_QUICK = 7, 40
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What is done with the image bands of a scene.
+    """Roles of a scene's image bands.
 
     Attributes:
         groups: Positions of the bands that the network sees together.
@@ -85,11 +85,11 @@ class _Sampled:
         return self.scene.samples()
 
     def values(self, band: int) -> Values:
-        """How those of one image band lie."""
+        """Distribution of one image band's values."""
         return Values.of([(w[band], None if v is None else v[band]) for w, v in self.windows])
 
     def many(self, band: int, most: int) -> bool:
-        """Whether a glance shows more than ``most`` different values."""
+        """Returns True if a small sample shows more than ``most`` different values."""
         seen = [np.unique(window[band].ravel()[::_QUICK]) for window, _ in self.windows]
         return bool(seen) and len(np.unique(np.concatenate(seen))) > most
 
@@ -116,7 +116,7 @@ def _repeated(scene: Scene, sampled: _Sampled, settings: SceneSettings) -> dict[
 
 
 def _stated(scene: Scene) -> str | None:
-    """What the file and those beside it say of the whole scene."""
+    """Meaning of the whole scene as stated by the file and its companions."""
     if scene.bits == 1 and scene.placed:
         return "its values have one bit"
     tags = scene.dataset.tags()
@@ -129,7 +129,7 @@ def _stated(scene: Scene) -> str | None:
 
 
 def _reason(scene: Scene, sampled: _Sampled, band: int, described: str, colour: bool) -> str | None:
-    """What says that an image band holds classes or flags."""
+    """Reason to treat an image band as classes or flags."""
     number = scene.image[band]
     if scene.dataset.tags(number).get("LAYER_TYPE", "").lower() == "thematic":
         return "a thematic layer"
@@ -149,7 +149,7 @@ def _reason(scene: Scene, sampled: _Sampled, band: int, described: str, colour: 
 
 
 def _groups(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[Group, ...]:
-    """Of the bands that are not repeated; a stated band map names all bands."""
+    """Groups of the bands that are not repeated; a stated band map names all bands."""
     colours = scene.colours
     left = [band for band in range(len(colours)) if band not in scene.repeated]
     if not left:

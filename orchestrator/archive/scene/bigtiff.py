@@ -148,16 +148,16 @@ def windows(width: int, height: int, blocksize: int) -> Iterator[Window]:
             yield Window(column, row, min(columns, width - column), min(blocksize, height - row))
 
 
-def same_pixels(one: "rasterio.io.DatasetReader", other: "rasterio.io.DatasetReader", blocksize: int) -> bool:
-    """Whether two files hold the same values and masks; all of both is decoded."""
-    masked = "per_dataset" in {flag.name for flag in one.mask_flag_enums[0]}
-    for window in windows(one.width, one.height, blocksize):
-        if not _equal(one.read(window=window), other.read(window=window)):
+def same_pixels(first: "rasterio.io.DatasetReader", second: "rasterio.io.DatasetReader", blocksize: int) -> bool:
+    """Returns True if two files hold the same values and masks; all of both is decoded."""
+    masked = "per_dataset" in {flag.name for flag in first.mask_flag_enums[0]}
+    for window in windows(first.width, first.height, blocksize):
+        if not _equal(first.read(window=window), second.read(window=window)):
             return False
-        if masked and not np.array_equal(one.read_masks(1, window=window), other.read_masks(1, window=window)):
+        if masked and not np.array_equal(first.read_masks(1, window=window), second.read_masks(1, window=window)):
             return False
     return True
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return np.array_equal(one.view(np.uint8), other.view(np.uint8))  # bytes: NaN equals itself
+def _equal(first: Any, second: Any) -> bool:
+    return np.array_equal(first.view(np.uint8), second.view(np.uint8))  # bytes: NaN equals itself

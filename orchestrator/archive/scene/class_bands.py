@@ -47,7 +47,7 @@ _HIGHEST_CLASS, _HIGHEST_WITHOUT_A_PLACE, _HIGHEST_OF_TWO = 100, 40, 10
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """How the values of a band lie, in samples of it.
+    """Distribution of the values of a band, from samples of it.
 
     Attributes:
         distinct: Different values, sorted.
@@ -61,26 +61,26 @@ class Values:
 
     @classmethod
     def of(cls, samples: Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]]) -> "Values":
-        """Of windows (H, W) and which of their samples have a value."""
+        """Distribution over windows (H, W), with the mask of the samples that have a value."""
         known = [window if valid is None else window[valid] for window, valid in samples]
-        joined = np.concatenate([each.ravel() for each in known]) if known else np.empty(0)
+        joined = np.concatenate([window.ravel() for window in known]) if known else np.empty(0)
         distinct, counts = np.unique(joined, return_counts=True)
         if len(distinct) < 2:
             return cls(distinct, 0.0, 0.0)
         mode = distinct[counts.argmax()]
         equal = beside = unequal = jumping = 0
-        for one, other in _neighbours(samples):
-            counted = one != mode
+        for left, right in _neighbours(samples):
+            counted = left != mode
             beside += int(counted.sum())
-            equal += int((counted & (one == other)).sum())
-            different = one != other
+            equal += int((counted & (left == right)).sum())
+            different = left != right
             unequal += int(different.sum())
-            ranks = np.searchsorted(distinct, one[different]) - np.searchsorted(distinct, other[different])
+            ranks = np.searchsorted(distinct, left[different]) - np.searchsorted(distinct, right[different])
             jumping += int((np.abs(ranks) > 1).sum())
         return cls(distinct, equal / max(beside, 1), jumping / max(unequal, 1))
 
     def are_classes(self, placed: bool) -> bool:
-        """Whether they can hardly be anything but classes or flags; ``placed``: a map, no photograph or scan."""
+        """True if they can hardly be anything but classes or flags; ``placed``: a map, no photograph or scan."""
         count = len(self.distinct)
         if not 2 <= count <= _MOST_CLASSES or self.patchy < _PATCHY or self.distinct[0] < 0:
             return False
@@ -94,7 +94,7 @@ class Values:
 
     @property
     def may_be_flags(self) -> bool:
-        """Whether nothing speaks against what a name says."""
+        """True if nothing speaks against a name that means flags."""
         return len(self.distinct) <= _MOST_FLAGS or self.patchy >= _PATCHY
 
 
@@ -103,9 +103,9 @@ def _neighbours(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Values that lie side by side or below each other, where both are known."""
     for window, valid in samples:
-        for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-            both = np.s_[:] if valid is None else valid[one] & valid[other]
-            yield window[one][both].ravel(), window[other][both].ravel()
+        for left, right in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+            both = np.s_[:] if valid is None else valid[left] & valid[right]
+            yield window[left][both].ravel(), window[right][both].ravel()
 
 
 def known_name(text: str) -> str | None:
@@ -126,7 +126,7 @@ def _words(text: str) -> str:
 
 
 def stated_by_companions(path: Path) -> str | None:
-    """What files beside a scene say: category names, a thematic attribute table, a value attribute table, colours.
+    """Evidence in files beside a scene: category names, a thematic attribute table, a value attribute table, colours.
 
     Raises:
         SceneError: ``unsupported``, for an ``.aux.xml`` that cannot be read.

@@ -16,7 +16,7 @@ _LIMIT = 3.3e38
 
 
 def valid_samples(pixels: Pixels, nodata: float | None) -> Mask:
-    """Which samples are neither nodata nor NaN nor infinite, nor at the limits of float32, as no measurement is."""
+    """Mask of samples that are not nodata, NaN or infinite, nor at float32's limits, as no measurement is."""
     valid = np.abs(pixels) < _LIMIT if pixels.dtype.kind == "f" else np.ones(pixels.shape, bool)
     if nodata is not None and not np.isnan(nodata):
         valid &= pixels != nodata
@@ -33,7 +33,7 @@ def filled(pixels: Pixels, valid: Mask, reach: int) -> Pixels:
     Args:
         pixels: (bands, H, W).
         valid: The same shape.
-        reach: How many rings are filled. The result is right further than ``reach`` from the borders.
+        reach: Number of rings to fill. The result is right further than ``reach`` from the borders.
 
     Returns:
         float32 (bands, H, W).

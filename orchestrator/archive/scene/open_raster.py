@@ -25,7 +25,7 @@ from orchestrator.foundation.sidecars import AUX
 from trainables.images.formats import TIFF_STARTS
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
-"""What rasterio raises; a failing copy raises GDAL's own class, which is no RasterioError."""
+"""Errors of rasterio; a failing copy raises GDAL's own class, which is no RasterioError."""
 
 _OPTIONS = {
     "GDAL_CACHEMAX": 64,
@@ -89,7 +89,7 @@ def gdal(**options: Any) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Companions:
-    """What lies beside a raster file and is read with it.
+    """Companion files of a raster that are read with it.
 
     Attributes:
         world: World file, six numbers that place the pixels.
@@ -262,6 +262,6 @@ def _is_regular(path: Path) -> bool:
 
 
 def plain(error: Exception) -> str:
-    """What rasterio or GDAL says, in one line of at most 200 characters."""
+    """Message of rasterio or GDAL, in one line of at most 200 characters."""
     text = " ".join(str(error.__context__ or error).split()) or type(error).__name__
     return text[:200].rstrip(". ")

@@ -23,7 +23,7 @@ _EDGE = 16
 """Straight pieces of each edge, since straight edges are not straight in longitude and latitude."""
 
 _DECIMALS = 7
-"""Of degrees: a centimetre."""
+"""Decimals of degrees: a centimetre."""
 
 _GLOBE = "OGC:CRS84"
 _AT_POLE = 90 - 1e-7
@@ -32,12 +32,12 @@ _OFF_THE_GLOBE = "its edge lies partly off the globe"
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Where a raster lies.
+    """Outline of a raster on earth.
 
     Attributes:
         geometry: A GeoJSON polygon or multipolygon with counter-clockwise rings; None where it is not known.
         bbox: West, south, east and north in degrees, with west > east across 180°; None where it is not known.
-        why: What makes it unknown; None where the file says nothing of its place, or all is well.
+        why: Reason for an unknown outline; None where the file states no location, or all is well.
     """
 
     geometry: dict[str, Any] | None = None
@@ -46,7 +46,7 @@ class Outline:
 
 
 class _NoOutline(Exception):
-    """Why there is none, in a few words."""
+    """Raised with the reason for a missing outline, in a few words."""
 
 
 def outline(dataset: "rasterio.io.DatasetReader") -> Outline:
@@ -73,9 +73,9 @@ def outline(dataset: "rasterio.io.DatasetReader") -> Outline:
 def _ring(dataset: "rasterio.io.DatasetReader") -> list[Point] | None:
     """Longitude and latitude along the raster's edge, not closed; None where the file does not say where it is."""
     along = np.linspace(0, 1, _EDGE + 1)[:-1]
-    zero, one = np.zeros_like(along), np.ones_like(along)
-    columns = np.concatenate([along, one, 1 - along, zero]) * dataset.width
-    rows = np.concatenate([zero, along, one, 1 - along]) * dataset.height
+    zeros, ones = np.zeros_like(along), np.ones_like(along)
+    columns = np.concatenate([along, ones, 1 - along, zeros]) * dataset.width
+    rows = np.concatenate([zeros, along, ones, 1 - along]) * dataset.height
     points, points_crs = dataset.gcps
     spare = 0.0
     transformer: Any
@@ -99,13 +99,13 @@ def _ring(dataset: "rasterio.io.DatasetReader") -> list[Point] | None:
     if crs is None:
         raise _NoOutline("its ground control points have no coordinate system")
     with transformer:
-        x, y = (np.asarray(each, float) for each in transformer.xy(rows, columns, offset="ul"))
+        x, y = (np.asarray(coordinates, float) for coordinates in transformer.xy(rows, columns, offset="ul"))
     if crs.is_geographic:
         # Rasters of values at the poles reach beyond them by half a pixel.
         if np.abs(y).max(initial=0) > 90 + spare:
             raise _NoOutline("it reaches beyond a latitude of 90 degrees")
         y = y.clip(-90, 90)
-    longitudes, latitudes = (np.asarray(each, float) for each in transform(crs, _GLOBE, x, y))
+    longitudes, latitudes = (np.asarray(coordinates, float) for coordinates in transform(crs, _GLOBE, x, y))
     if not (np.isfinite(longitudes).all() and np.isfinite(latitudes).all()):
         raise _NoOutline(_OFF_THE_GLOBE)
     return list(zip(longitudes.tolist(), latitudes.clip(-90, 90).tolist(), strict=True))

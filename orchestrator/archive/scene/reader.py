@@ -32,15 +32,15 @@ class Scene:
     """An open source scene; rows and columns are those that a viewer shows, whatever the order they are stored in.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         dataset: rasterio's.
-        facts: What it is.
-        encoding: What its header says of its samples.
+        facts: Facts from its header.
+        encoding: Encoding of its samples.
         image: Band numbers of what the network sees or what is repeated.
         alpha: Band number of its transparency; None where it has none.
-        masked: Whether a mask says which pixels are there.
+        masked: True if a mask marks the pixels that exist.
         nodata: The value of samples without one; None where there is none, or none that its data type can hold.
-        palette: Whether its one band holds indices of colours.
+        palette: True if its one band holds indices of colours.
         bits: Bits of its samples, where these are fewer than its data type has.
         repeated: Positions among the image bands of those that are repeated instead of filtered, with the reason; set
             by :meth:`repeat`.
@@ -81,7 +81,7 @@ class Scene:
                 bands=dataset.count,
                 dtype=dtype,
                 block=dataset.block_shapes[0],
-                together=structure.get("INTERLEAVE") == "PIXEL",
+                interleaved=structure.get("INTERLEAVE") == "PIXEL",
                 size=None if str(self.path).startswith("/vsimem/") else Path(self.path).stat().st_size,
             )
         )
@@ -146,12 +146,12 @@ class Scene:
 
     @property
     def placed(self) -> bool:
-        """Whether it says where on earth its pixels lie."""
+        """True if it states the location of its pixels on earth."""
         return self.facts.kind != "none"
 
     @property
     def notes(self) -> list[str]:
-        """What of the file is converted or left out on reading."""
+        """Notes on parts of the file that are converted or left out on reading."""
         notes = list(self.encoding.notes)
         if self.encoding.orientation != 1:
             done = "was applied" if self._turned != 1 else "was left out, since its place refers to the rows as stored"
@@ -164,7 +164,7 @@ class Scene:
             if self.bits is not None and not self.placed:
                 notes.append(f"{self.bits}-bit values became 8-bit values of the same shades")
         for reason in dict.fromkeys(self.repeated.values()):
-            bands = [str(self.image[each]) for each, why in self.repeated.items() if why == reason]
+            bands = [str(self.image[band]) for band, why in self.repeated.items() if why == reason]
             which = "all bands were" if len(bands) == len(self.image) else f"bands {', '.join(bands)} were"
             notes.append(f"{which} repeated, not filtered, as classes or flags ({reason})")
         return notes
@@ -180,7 +180,7 @@ class Scene:
 
     @property
     def expanded(self) -> bool:
-        """Whether its palette becomes colours."""
+        """True if its palette becomes colours."""
         return self.palette and not self.repeated
 
     def repeat(self, reasons: Mapping[int, str]) -> None:
@@ -190,7 +190,7 @@ class Scene:
 
     @property
     def may_lack_values(self) -> bool:
-        """Whether samples without a value are possible at all."""
+        """True if samples without a value are possible at all."""
         return self.nodata is not None or self.masked or self.alpha is not None or self.facts.dtype == "float32"
 
     @property

@@ -41,7 +41,7 @@ class _OutOfMemoryError(Exception):
 
 @dataclass
 class _Tally:
-    """What is counted while pixels pass."""
+    """Statistics collected while pixels pass."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "model", "write"), 0.0))
     valid: int = 0
@@ -78,7 +78,7 @@ class Worker:
         model: The network.
         groups: Image bands that the network sees together.
         norm: The values that mean 0 and 1.
-        cells: How the scene is cut for writing.
+        cells: Cells that the scene is cut into for writing.
         tile: Largest side of a tile.
     """
 
@@ -90,7 +90,7 @@ class Worker:
     tile: int
 
     def grid(self, rows: int, columns: int) -> Grid:
-        """How a cell is cut into tiles."""
+        """Grid of tiles that a cell is cut into."""
         return Grid.of(rows, columns, self.tile, self.model.net.radius)
 
     @property
@@ -174,7 +174,7 @@ class Worker:
         rows: int,
         columns: int,
     ) -> NDArray[np.bool_]:
-        """Which samples of a tile's core get back what the source holds there."""
+        """Mask of samples in a tile's core that get back the source's values."""
         margin = self.margin
         lost = ~valid[:, margin : margin + rows, margin : margin + columns]
         if strip.alpha is not None and self.scene.nodata is None and not self.scene.masked:
@@ -245,7 +245,7 @@ def apply_network(
 
 
 def _shown_beside(alpha: NDArray[Any], margin: int, rows: int, columns: int) -> NDArray[np.bool_]:
-    """Which pixels touch one that is not transparent: interpolation lets them be seen, so they keep their fill."""
+    """Mask of pixels next to one that is not transparent: interpolation lets them be seen, so they keep their fill."""
     shown = alpha[margin - 1 : margin + rows + 1, margin - 1 : margin + columns + 1] > 0
     lines = shown[:-2] | shown[1:-1] | shown[2:]
     return lines[:, :-2] | lines[:, 1:-1] | lines[:, 2:]
@@ -281,7 +281,7 @@ def make_worker(
 
 
 def row_step(scale: int, blocksize: int) -> int:
-    """How many LR rows end where a row of the output's internal tiles ends."""
+    """Number of LR rows after which a row of the output's internal tiles ends."""
     return blocksize // math.gcd(blocksize, scale)
 
 

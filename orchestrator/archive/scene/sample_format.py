@@ -1,4 +1,4 @@
-"""What a file says of how its samples are to be read, beside what GDAL's bands say: used, kept or named."""
+"""Sample format of a raster as its file states it beside GDAL's bands: used, kept or noted."""
 
 import base64
 from contextlib import suppress
@@ -42,15 +42,15 @@ _PLUGINS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How samples are to be read.
+    """Encoding of samples.
 
     Attributes:
         orientation: 1 to 8, as TIFF and EXIF number them (TIFF 6.0, section 8).
-        gray: Whether its one band is gray, even if GDAL shows it as a palette.
-        associated: Whether colours are multiplied by alpha (ExtraSamples 1).
-        opaque: Whether GDAL's alpha band is its own addition.
+        gray: True if its one band is gray, even if GDAL shows it as a palette.
+        associated: True if colours are multiplied by alpha (ExtraSamples 1).
+        opaque: True if GDAL's alpha band is its own addition.
         colour: Creation options of a GeoTIFF of the same colours: the ICC profile, primaries, transfer function.
-        notes: What is converted or left out.
+        notes: Properties that are converted or left out.
     """
 
     orientation: int = 1
@@ -62,12 +62,12 @@ class Encoding:
 
     @property
     def transposed(self) -> bool:
-        """Whether rows and columns are exchanged before anything is mirrored."""
+        """True if rows and columns are exchanged before anything is mirrored."""
         return self.orientation >= _LINES_FIRST
 
     @property
     def mirrored(self) -> tuple[bool, bool]:
-        """Whether rows, and whether columns, are stored in reverse order."""
+        """Two flags: rows, and columns, are stored in reverse order."""
         return self.orientation in (3, 4, 7, 8), self.orientation in (2, 3, 6, 7)
 
 

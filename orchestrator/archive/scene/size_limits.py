@@ -1,4 +1,4 @@
-"""How large a scene may say that it is; checked on its header, before memory or time is spent."""
+"""Size limits of a scene, checked on its header before memory or time is spent."""
 
 from dataclasses import dataclass
 from math import prod
@@ -25,7 +25,7 @@ _LARGE_BLOCK = 2**26
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a file says of its size.
+    """Size of a scene as its header states it.
 
     Attributes:
         width: Columns.
@@ -33,7 +33,7 @@ class Header:
         bands: Bands, alpha included.
         dtype: NumPy name of the data type.
         block: Rows and columns of an internal tile or strip.
-        together: Whether a block holds all bands.
+        interleaved: True if a block holds all bands.
         size: Bytes of the file; None where they are not known.
     """
 
@@ -42,7 +42,7 @@ class Header:
     bands: int
     dtype: str
     block: tuple[int, int]
-    together: bool
+    interleaved: bool
     size: int | None
 
 
@@ -72,7 +72,7 @@ def check_header(header: Header) -> None:
             f"One row of its pixels takes {row / 2**20:.0f} MB; at most {LARGEST_ROW >> 20} MB are taken. Cut it into "
             "narrower pieces or fewer bands.",
         )
-    block = prod(header.block) * sample * (header.bands if header.together else 1)
+    block = prod(header.block) * sample * (header.bands if header.interleaved else 1)
     scene = header.width * header.height * header.bands * sample
     if block > LARGEST_BLOCK:
         raise SceneError(

@@ -33,11 +33,11 @@ def make_item(
 
     Args:
         cog: The finished file.
-        href: Of the asset, relative to the item.
-        sha256: Of the file.
+        href: Path of the asset, relative to the item.
+        sha256: SHA-256 of the file.
         source: The scene, whose date is taken where nothing else says one.
         provenance: Identifier, source and date.
-        model: What upscaled it.
+        model: Model that upscaled it.
         properties: Further properties.
 
     Returns:
@@ -72,20 +72,20 @@ def make_item(
         file = FileExtension.ext(asset, add_if_missing=True)
         file.apply(checksum=f"1220{sha256}", size=cog.stat().st_size)  # 12 20: SHA-256 of 32 bytes, as a multihash
     item.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, provenance.source))
-    told: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
-    return told
+    record: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return record
 
 
 def _band(dataset: "rasterio.io.DatasetReader", band: int) -> dict[str, Any]:
     nodata = dataset.nodata
-    told = {
+    properties = {
         "name": f"b{band}",
         "description": dataset.descriptions[band - 1],
         "data_type": dataset.dtypes[band - 1],
         "nodata": "nan" if nodata is not None and np.isnan(nodata) else nodata,
         "unit": dataset.units[band - 1],
     }
-    return {name: value for name, value in told.items() if value not in (None, "")}
+    return {name: value for name, value in properties.items() if value not in (None, "")}
 
 
 def _project(item: pystac.Item, dataset: "rasterio.io.DatasetReader") -> None:

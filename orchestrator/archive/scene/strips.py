@@ -35,8 +35,8 @@ class Strip:
         return Strip(*cut)
 
 
-def _joined(one: NDArray[Any] | None, other: NDArray[Any] | None) -> Any:
-    return None if one is None or other is None else np.concatenate([one, other], axis=-2)
+def _joined(above: NDArray[Any] | None, below: NDArray[Any] | None) -> Any:
+    return None if above is None or below is None else np.concatenate([above, below], axis=-2)
 
 
 def divided(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
@@ -56,6 +56,6 @@ def usable_nodata(value: float | None, dtype: str) -> float | None:
 
 
 def tidy_limits(pixels: NDArray[Any], nodata: float) -> None:
-    """Where nodata is beyond float32 (ESRI's -1.797e308), the limit that some files hold in its stead becomes it."""
+    """Replaces float32's limit by nodata where nodata lies beyond it (ESRI's -1.797e308) and files hold the limit."""
     if np.isinf(nodata):
         pixels[pixels == np.sign(nodata) * np.finfo(np.float32).max] = nodata

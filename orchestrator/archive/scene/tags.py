@@ -1,4 +1,4 @@
-"""What a scene says beside its pixels, carried over to an output of r times as many.
+"""Metadata of a scene, carried over to an output of r times as many pixels.
 
 The formulas for scaled ground control points and rational polynomials are those that make GDAL's transformers give r
 times the source's pixel (tests/orchestrator/archive/scene/test_archive_georeferencing.py).
@@ -27,7 +27,7 @@ _WRONG_AFTER = (
     *("EXIF_Orientation", "EXIF_PixelXDimension", "EXIF_PixelYDimension", "EXIF_ImageWidth", "EXIF_ImageLength"),
     *("EXIF_XResolution", "EXIF_YResolution", "EXIF_ResolutionUnit"),
 )
-"""Of the source's pixels, not of the output's."""
+"""Tags that describe the source's pixels, not the output's."""
 _RESOLUTIONS = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
 
 
@@ -35,8 +35,8 @@ def carry_over(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int, ta
     """Writes georeferencing, bands' descriptions and all tags into an open raw file.
 
     Args:
-        scene: Where they come from.
-        target: Where they go.
+        scene: Source of the tags.
+        target: Output that gets them.
         scale: r.
         tags: Further tags of the output.
 
@@ -102,15 +102,15 @@ def _scaled_point(point: GroundControlPoint, scale: int) -> GroundControlPoint:
 
 def scaled_rpcs(rpcs: RPC, scale: int) -> RPC:
     """Rational polynomials of the output: they count from the centre of the first pixel, which moves."""
-    told: dict[str, Any] = rpcs.to_dict()
+    coefficients: dict[str, Any] = rpcs.to_dict()
     for axis in ("line", "samp"):
-        told[f"{axis}_off"] = scale * told[f"{axis}_off"] + (scale - 1) / 2
-        told[f"{axis}_scale"] *= scale
-    return RPC(**told)
+        coefficients[f"{axis}_off"] = scale * coefficients[f"{axis}_off"] + (scale - 1) / 2
+        coefficients[f"{axis}_scale"] *= scale
+    return RPC(**coefficients)
 
 
 def has_own_namespaces(dataset: "rasterio.io.DatasetReader") -> bool:
-    """Whether any tags lie in namespaces that are not GDAL's own."""
+    """Returns True if any tags lie in namespaces that are not GDAL's own."""
     return any(name not in _OWN_BY_GDAL for name in dataset.tag_namespaces())
 
 
@@ -129,7 +129,7 @@ def _resolution(tags: dict[str, str], scale: int) -> dict[str, str]:
 
 
 def own_tags(model: ModelFacts, normalisation: str, band_map: str, repeated: Sequence[int] = ()) -> dict[str, str]:
-    """What an output says of how it was made; nothing in it depends on when or where."""
+    """Tags of an output that state how it was made, independent of time and place."""
     labels = {f"{NAMESPACE}_REPEATED": ",".join(map(str, sorted(repeated)))} if repeated else {}
     return labels | {
         f"{NAMESPACE}_VERSION": __version__,

@@ -14,7 +14,7 @@ REFERENCE_BLACK_WHITE, EXIF, GPS, DNG = 532, 34665, 34853, 50706
 Tags = dict[int, tuple[int, ...]]
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _VALUES = 64
-"""Of a tag that are read at most: enough for those above."""
+"""Most values of a tag that are read: enough for those above."""
 _DIRECTORIES, _ENTRIES = 10_000, 65_536
 
 

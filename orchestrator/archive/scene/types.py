@@ -1,4 +1,4 @@
-"""What the parts of an archive's work tell each other: settings, facts and outcomes, all of which pickle.
+"""Types shared by the parts of an archive's work: settings, facts and outcomes, all of which pickle.
 
 LR is the source scene, HR its upscaled output, r the scale factor. Rows and columns count from the upper left corner,
 ``(first, last)`` means ``first <= row < last``. Bands count from 1, as in GDAL.
@@ -58,26 +58,26 @@ class SceneError(RayScaleError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneSettings:
-    """How scenes are upscaled.
+    """Settings for upscaling scenes.
 
     Attributes:
         memory_mb: Working memory of the network in MB, from which the size of a tile follows. It is halved when memory
             runs out all the same.
         threads: CPU threads of the network and of compression.
-        device: Where the network computes, as torch names it.
-        precision: What convolutions compute in.
-        normalisation: Which values mean 0 and 1 to the network. ``auto``: 0 and 255 for uint8, else what the model's
+        device: Device of the network, as torch names it.
+        precision: Number format of convolutions.
+        normalisation: Values that mean 0 and 1 to the network. ``auto``: 0 and 255 for uint8, else what the model's
             card says of the data type, else the file's scales and offsets, else an error. ``dtype``: the limits of the
             integer type. ``scales``: 0 and 1 after the file's scales and offsets. Or the two values (low, high).
-        band_map: Which bands the network sees together: groups of band numbers in the network's order. A group of one
+        band_map: Bands that the network sees together: groups of band numbers in the network's order. A group of one
             band is replicated and the outputs averaged. ``auto``: what the model's card says, else all bands together
             where their number is the network's, else red, green and blue together where the file names them, and all
             others singly.
-        compression: Of the output, lossless.
+        compression: Lossless compression of the output.
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
-        overviews: Whether the output gets reduced-resolution overviews.
-        expand_palette: Whether a palette image is turned into colours; else it is refused.
-        labels: What becomes of bands of classes or flags (``class_bands`` beside this): ``auto`` repeats each value r×r
+        overviews: True if the output gets reduced-resolution overviews.
+        expand_palette: True to turn a palette image into colours; else it is refused.
+        labels: Treatment of bands of classes or flags (``class_bands`` beside this): ``auto`` repeats each value r×r
             where they are recognised, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes,
             ``filter`` treats all as pictures.
     """
@@ -106,7 +106,7 @@ class SceneSettings:
             raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
 
     def of_the_result(self) -> dict[str, Any]:
-        """What determines the output's bytes, for digests; how much memory and how many threads do not."""
+        """Settings that determine the output's bytes, for digests; memory and number of threads do not."""
         settings = {name: getattr(self, name) for name in _OF_THE_RESULT}
         # Added later: at its default it is left out, so that what was finished before it stays finished.
         return settings if self.labels == "auto" else {**settings, "labels": self.labels}
@@ -129,15 +129,15 @@ _OF_THE_RESULT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What is known of a model without its weights.
+    """Facts about a model that are known without its weights.
 
     Attributes:
         name: As its card names it, else the folder's; wherever it lies, outputs are the same.
         digest: SHA-256 of the weights.
         scale: Scale factor r.
-        channels: How many bands the network takes and gives.
+        channels: Number of bands that the network takes and gives.
         radius: Receptive radius in LR pixels.
-        precision: What its convolutions compute in, resolved.
+        precision: Number format of its convolutions, resolved.
         value_range: (low, high) by data type, such as ``{"uint16": (0, 10000)}``, from the card's ``value_range``.
         band_map: Groups by the number of bands of a scene, such as ``{4: ((1, 2, 3), (4,))}``, from the card's
             ``band_map``.
@@ -158,7 +158,7 @@ class LoadedModel:
     """A network ready to compute, and what is known of it.
 
     Attributes:
-        facts: What is known.
+        facts: Facts known without the weights.
         net: The network.
         bytes_per_pixel: Working memory per LR pixel of a tile, measured.
     """
@@ -170,7 +170,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneFacts:
-    """What a source file says before its pixels are read.
+    """Facts about a source file that are known before its pixels are read.
 
     Attributes:
         width: LR columns.
@@ -179,7 +179,7 @@ class SceneFacts:
         dtype: NumPy name of the data type.
         kind: ``georeferenced``, ``gcps``, ``rpcs`` or ``none``: how the file says where its pixels lie.
         driver: GDAL's short name of the format.
-        palette: Whether its one band holds indices of colours.
+        palette: True if its one band holds indices of colours.
     """
 
     width: int
@@ -233,7 +233,7 @@ Observer = Callable[[TileView], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFacts:
-    """What became of some rows of a scene.
+    """Facts about some upscaled rows of a scene.
 
     Attributes:
         path: Raw uncompressed BigTIFF of r·(last - first) HR rows, on local disk.
@@ -243,7 +243,7 @@ class PartFacts:
         seconds: By phase: read, model, write.
         valid: Image samples (pixels times bands) of the LR source that are valid.
         samples: All image samples of these rows.
-        minimum: Of valid output values, for each image band; None where a band has none.
+        minimum: Minimum of valid output values, for each image band; None where a band has none.
         maximum: Likewise.
     """
 
@@ -274,12 +274,12 @@ class SceneOutput:
         seconds: By phase: read, model, write, assemble, overviews, encode, verify.
         tile: LR rows and columns computed at once.
         halo: LR pixels around them.
-        normalisation: Which values meant 0 and 1, as the output's tags state it.
-        band_map: Which bands the network saw together.
+        normalisation: Values that meant 0 and 1, as the output's tags state it.
+        band_map: Bands that the network saw together.
         valid_share: Share of valid image samples, 0 to 1.
-        minimum: Of valid values, for each image band.
+        minimum: Minimum of valid values, for each image band.
         maximum: Likewise.
-        notes: What the user should know, such as ``georef: none``.
+        notes: Notes for the user, such as ``georef: none``.
     """
 
     path: Path
@@ -303,12 +303,12 @@ class SceneOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What an output says of its origin.
+    """Origin of an output.
 
     Attributes:
-        item_id: Of the STAC item.
-        source: Where the scene comes from, for the item's ``derived_from`` link.
-        acquired: When the scene was taken; else what its tags say, else when the source file was last changed.
+        item_id: Id of the STAC item.
+        source: Origin of the scene, for the item's ``derived_from`` link.
+        acquired: Acquisition time of the scene; else that of its tags, else the source file's last change.
     """
 
     item_id: str

@@ -118,7 +118,7 @@ def check_scene(path: Path | str, model: ModelFacts, settings: SceneSettings) ->
     """Says what a scene is, and fails where its header and a sample of its values show that upscaling would.
 
     Raises:
-        SceneError: What :func:`describe_scene` raises, ``normalisation`` or ``model_mismatch``.
+        SceneError: As :func:`describe_scene`, ``normalisation`` or ``model_mismatch``.
     """
     with _named_failures(), Scene(path) as scene:
         settle(scene, model, settings)
@@ -155,7 +155,7 @@ def upscale_part(
         path: The source, a local file or what GDAL opens.
         rows: One of :func:`part_rows`.
         part_path: Written here, replaced if there; removed after an error.
-        model: Of :func:`load_model`.
+        model: A model of :func:`load_model`.
         settings: The same for all parts.
         observe: Called with each finished piece of the output.
 
@@ -185,8 +185,8 @@ def finish_scene(
 
     Args:
         path: The source, whose georeferencing and tags are taken over.
-        parts: Of all rows, in any order.
-        cog_path: Where the output goes; replaced if there. Its folder must exist.
+        parts: Parts of all rows, in any order.
+        cog_path: Path of the output; an existing file is replaced. Its folder must exist.
         model: Named in the output's tags.
         settings: The same as of the parts.
         provenance: Named in the STAC item.
@@ -226,15 +226,15 @@ def upscale_scene(
 
     Args:
         path: The source.
-        cog_path: Where the output goes.
+        cog_path: Path of the output.
         scratch: Folder on local disk for the raw pixels; nothing is left in it.
-        model: Of :func:`load_model`.
-        settings: How.
+        model: A model of :func:`load_model`.
+        settings: Settings for upscaling.
         provenance: Named in the STAC item.
         observe: Called with each finished piece of the output.
 
     Raises:
-        SceneError: Of any kind.
+        SceneError: An error of any kind.
     """
     with _named_failures():
         facts = check_scene(path, model.facts, settings)
@@ -318,7 +318,7 @@ def _finish(
 
 
 def _over_parts(which: Any, values: list[list[float | None]]) -> list[float | None]:
-    known = [[each for each in band if each is not None] for band in zip(*values, strict=True)]
+    known = [[value for value in band if value is not None] for band in zip(*values, strict=True)]
     return [which(band) if band else None for band in known]
 
 

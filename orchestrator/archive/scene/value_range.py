@@ -1,4 +1,4 @@
-"""What a scene's values and bands mean to a network: constants of the whole scene, stated and never guessed."""
+"""Value range and bands of a scene as a network sees them: constants of the whole scene, stated and never guessed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ class Normalisation:
         low: float64 (bands,).
         high: float64 (bands,).
         text: As output tags state it.
-        stated: Whether somebody chose the range, who may have been mistaken, and not the data type or the file.
+        stated: True if a person chose the range, who may be mistaken, and not the data type or the file.
     """
 
     low: NDArray[np.float64]
@@ -35,7 +35,7 @@ class Normalisation:
     stated: bool = False
 
     def of(self, bands: Sequence[int]) -> "Normalisation":
-        """That of some bands."""
+        """Normalisation of some bands."""
         return replace(self, low=self.low[list(bands)], high=self.high[list(bands)])
 
 
@@ -53,29 +53,29 @@ def normalisation(
         scales: GDAL's scale of each image band; 1 where the file has none.
         offsets: GDAL's offset of each image band.
         model: Whose card may say it.
-        settings: Who may say it first.
+        settings: Settings, which take precedence.
 
     Raises:
         SceneError: ``normalisation``, if nothing says it.
     """
-    wish = settings.normalisation
+    option = settings.normalisation
     count, scaled = len(scales), any(s != 1 for s in scales) or any(o != 0 for o in offsets)
-    if isinstance(wish, tuple):
-        return _given(*wish, dtype, count)
-    if wish == "auto":
+    if isinstance(option, tuple):
+        return _given(*option, dtype, count)
+    if option == "auto":
         if dtype == "uint8":
             return limits_of(dtype, count)
         if dtype in model.value_range:
             return _constant(*model.value_range[dtype], count, "the model's card", stated=True)
-    if wish in ("auto", "scales") and scaled:
+    if option in ("auto", "scales") and scaled:
         return _physical(np.array(scales, float), np.array(offsets, float))
-    if wish == "dtype" and dtype != "float32":
+    if option == "dtype" and dtype != "float32":
         return limits_of(dtype, count)
     found = {
         "auto": f"its values are {dtype} without scales and offsets, and the model's card has no value_range for them",
         "scales": "the file has no scales and offsets",
         "dtype": f"{dtype} has no limits that mean anything",
-    }[wish]
+    }[option]
     raise SceneError(
         "normalisation",
         f"Nothing says which values mean black and white to the network: {found}. Give a normalisation of two values, "
@@ -118,7 +118,7 @@ def check_range(norm: Normalisation, samples: Sequence[tuple[NDArray[Any], NDArr
     """
     for band, (low, high) in enumerate(zip(norm.low, norm.high, strict=True)):
         known = [window[band] if valid is None else window[band][valid[band]] for window, valid in samples]
-        values = np.concatenate([each.ravel() for each in known]).astype(np.float64) if known else np.empty(0)
+        values = np.concatenate([window.ravel() for window in known]).astype(np.float64) if known else np.empty(0)
         if not values.size or values.min() == values.max():
             continue
         span = high - low
@@ -136,7 +136,7 @@ def check_range(norm: Normalisation, samples: Sequence[tuple[NDArray[Any], NDArr
 _FAR, _FARTHER = 5, 20
 """Spans of the range beyond which no value, and no usual value, can lie."""
 _NARROW = 1000
-"""Of a range of decimals, the part that values must fill: reflectances of 0 to 1 are not 0 to 10,000."""
+"""Share of a range of decimals that values must fill: reflectances of 0 to 1 are not 0 to 10,000."""
 
 
 def _constant(low: float, high: float, count: int, why: str, stated: bool = False) -> Normalisation:
@@ -160,7 +160,7 @@ def band_groups(colours: Sequence[str], model: ModelFacts, settings: SceneSettin
     Args:
         colours: GDAL's colour interpretation of each image band (no alpha).
         model: Whose number of channels counts and whose card may say it.
-        settings: Who may say it first.
+        settings: Settings, which take precedence.
 
     Returns:
         Groups of positions in ``colours`` that together hold each once.
@@ -169,20 +169,20 @@ def band_groups(colours: Sequence[str], model: ModelFacts, settings: SceneSettin
         SceneError: ``model_mismatch``, if what is said does not fit the scene or the model.
     """
     count, channels = len(colours), model.channels
-    wish = settings.band_map
+    option = settings.band_map
     singly = tuple((band,) for band in range(count))
-    if wish == "singly":
+    if option == "singly":
         return singly
-    if wish == "auto":
+    if option == "auto":
         if count in model.band_map:
             return _checked(model.band_map[count], count, channels, "The model's card")
         if count == channels and not (channels == 3 and set(colours) == set(_COLOURS)):
             return (tuple(range(count)),)
         if channels == 3 and all(colours.count(colour) == 1 for colour in _COLOURS):
-            together = tuple(colours.index(colour) for colour in _COLOURS)
-            return together, *(each for each in singly if each[0] not in together)
+            rgb = tuple(colours.index(colour) for colour in _COLOURS)
+            return rgb, *(group for group in singly if group[0] not in rgb)
         return singly
-    return _checked(wish, count, channels, "The band map")
+    return _checked(option, count, channels, "The band map")
 
 
 def _checked(groups: tuple[Group, ...], count: int, channels: int, who: str) -> tuple[Group, ...]:
@@ -215,7 +215,7 @@ def parse_band_map(text: str) -> tuple[Group, ...]:
 
 
 def read_normalisation(text: str) -> Wish:
-    """What a user asks for: ``auto``, ``dtype``, ``scales`` or ``LOW,HIGH``.
+    """Parses a normalisation option: ``auto``, ``dtype``, ``scales`` or ``LOW,HIGH``.
 
     Raises:
         UsageError: If it is written otherwise.
@@ -231,7 +231,7 @@ def read_normalisation(text: str) -> Wish:
 
 
 def read_band_map(text: str) -> BandMap:
-    """What a user asks for: ``auto``, ``singly`` or groups such as ``1,2,3;4``.
+    """Parses a band map option: ``auto``, ``singly`` or groups such as ``1,2,3;4``.
 
     Raises:
         UsageError: If it is written otherwise.

@@ -7,11 +7,11 @@ import pytest
 
 from orchestrator.archive.batch import driver as driving
 from orchestrator.archive.batch.driver import Driver
-from orchestrator.archive.batch.ledger import Ledger, read_events, read_past
+from orchestrator.archive.batch.ledger import Ledger, read_events, read_histories
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, make_plan
 from orchestrator.archive.batch.ray_pool import Ended, Slots
-from orchestrator.archive.batch.worker import Divided, Failed, Finished, PartDone
+from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.cli.archive_output import progress_line
 from orchestrator.foundation.storage import Storage
 
@@ -65,7 +65,7 @@ def drive(tmp_path, monkeypatch):
         ledger = Ledger.new(out)
         pool = ScriptedPool(ledger, script, slots)
         driver = Driver(pool, ledger, RECIPE, **options)
-        progress = driver.run(make_plan(scenes, read_past(out), {}, RECIPE))
+        progress = driver.run(make_plan(scenes, read_histories(out), {}, RECIPE))
         return driver, pool, progress
 
     return run
@@ -111,7 +111,7 @@ def test_deaths_add_up_over_runs(drive):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        drive([scene("a.tif")], {"a.tif": [DEATH]}, tell=stop)
+        drive([scene("a.tif")], {"a.tif": [DEATH]}, report_progress=stop)
     driver, _, _ = drive([scene("a.tif")], {"a.tif": [DEATH]})
     assert outcomes(driver)["a.tif"] == ("failed", "crashed", 1)
 
@@ -139,7 +139,7 @@ def test_a_run_whose_surroundings_let_nothing_through_gives_up(drive):
 
 
 def divided(rows):
-    return [Divided(rows), *(PartDone(f"{first}") for first, _ in rows)]
+    return [Split(rows), *(PartFinished(f"{first}") for first, _ in rows)]
 
 
 def test_a_large_scene_is_shared_and_joined_once_all_its_parts_are_there(drive):
@@ -157,7 +157,7 @@ def test_parts_on_one_nodes_disk_stay_there(drive, shared, node):
 
 
 def test_a_part_that_fails_ends_its_scene_and_the_rest_of_it_is_passed_over(drive):
-    ends = [Divided([(0, 1), (1, 2), (2, 3), (3, 4)]), PartDone("0"), Failed("corrupt", "why"), PartDone("2")]
+    ends = [Split([(0, 1), (1, 2), (2, 3), (3, 4)]), PartFinished("0"), Failed("corrupt", "why"), PartFinished("2")]
     driver, pool, progress = drive([scene("big.tif", 9), scene("a.tif")], {"big.tif": ends})
     assert outcomes(driver) == {"big.tif": ("failed", "corrupt", 1), "a.tif": ("ok", None, 1)}
     assert ("finish", "big.tif") not in pool.seen
@@ -166,7 +166,7 @@ def test_a_part_that_fails_ends_its_scene_and_the_rest_of_it_is_passed_over(driv
 
 def test_a_part_whose_worker_dies_makes_the_scene_start_over(drive):
     rows = [(0, 1), (1, 2)]
-    driver, pool, _ = drive([scene("big.tif")], {"big.tif": [Divided(rows), DEATH, PartDone("1"), *divided(rows)]})
+    driver, pool, _ = drive([scene("big.tif")], {"big.tif": [Split(rows), DEATH, PartFinished("1"), *divided(rows)]})
     assert outcomes(driver)["big.tif"] == ("ok", None, 2)
     assert Counter(step for step, _ in pool.seen)["begin"] == 2
 
@@ -180,7 +180,7 @@ def test_parts_on_disk_are_bounded(drive):
         under_way.add(name) if step == "part" else under_way.discard(name) if step == "finish" else None
         most = max(most, len(under_way))
     assert progress.ok == 12
-    assert most <= driving._DIVIDED_AT_ONCE + 1  # one may wait to be joined
+    assert most <= driving._SPLIT_AT_ONCE + 1  # one may wait to be joined
 
 
 def test_what_computes_never_encodes(drive):
@@ -227,7 +227,7 @@ def test_a_scene_over_its_time_is_failed_and_the_others_go_on(drive):
 def test_a_part_of_a_round_that_was_given_up_is_not_joined(drive):
     """A part fails for a reason that passes while another one is at work; the scene starts over meanwhile."""
     rows = [(0, 1), (1, 2)]
-    ends = [Divided(rows), Failed("transient", "503"), PartDone("of the first round"), *divided(rows)]
+    ends = [Split(rows), Failed("transient", "503"), PartFinished("of the first round"), *divided(rows)]
     driver, pool, _ = drive([scene("big.tif")], {"big.tif": ends}, Slots(2, 2))
     (finish,) = [task for task in pool.tasks if task.step == "finish"]
     assert [done.part for done in finish.parts] == ["0", "1"]
@@ -247,14 +247,14 @@ def test_a_part_of_an_abandoned_round_that_ends_in_the_next_one_is_passed_over(d
         """The first part fails, the second is held back until parts of the second round are at work."""
         task = pool.running.pop(0)
         if task.step == "begin":
-            return [Ended(task, Divided([(0, 1), (1, 2)]), "here")]
+            return [Ended(task, Split([(0, 1), (1, 2)]), "here")]
         if task.step == "finish":
             return [Ended(task, Finished({"output_bytes": 1}), "here")]
         if task.round == 1:
             late.append(task)
             return [Ended(task, Failed("transient", "503"), "here")] if len(late) == 1 else []
-        stale = [Ended(late.pop(), PartDone("stale"), "here")] if len(late) == 2 else []
-        return [*stale, Ended(task, PartDone(f"{task.rows[0]}"), "here")]
+        stale = [Ended(late.pop(), PartFinished("stale"), "here")] if len(late) == 2 else []
+        return [*stale, Ended(task, PartFinished(f"{task.rows[0]}"), "here")]
 
     pool.wait = wait
     driver.run(make_plan([scene("big.tif")], {}, {}, RECIPE))
@@ -265,7 +265,7 @@ def test_a_part_of_an_abandoned_round_that_ends_in_the_next_one_is_passed_over(d
 @pytest.mark.parametrize(("end", "tries"), [(DEATH, 1), (LOST, 4), ({"outcome": Failed("transient", "503")}, 2)])
 def test_what_is_done_again_starts_from_nothing(drive, end, tries):
     rows = [(0, 1), (1, 2)]
-    driver, pool, _ = drive([scene("big.tif")], {"big.tif": [Divided(rows), end, PartDone("1"), *divided(rows)]})
+    driver, pool, _ = drive([scene("big.tif")], {"big.tif": [Split(rows), end, PartFinished("1"), *divided(rows)]})
     assert outcomes(driver)["big.tif"] == ("ok", None, 2)
     assert [len(task.parts) for task in pool.tasks if task.step == "finish"] == [2]
 

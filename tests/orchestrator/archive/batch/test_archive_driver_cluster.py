@@ -17,7 +17,7 @@ from benchmarks.archive import scene_files
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
-from orchestrator.archive.batch.worker import Divided, SceneWorker
+from orchestrator.archive.batch.worker import SceneWorker, Split
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.archive.scene.upscale import describe_scene, part_rows
 from orchestrator.foundation.storage import Storage
@@ -38,8 +38,8 @@ class Poisoned:
         if "slow" in scene.name:
             time.sleep(300)
         if "wide" in scene.name:
-            facts, settings = describe_scene(scene.source), self.worker.site.settings
-            return Divided(part_rows(facts, self.worker.facts.scale, settings, 3))
+            facts, settings = describe_scene(scene.source), self.worker.context.settings
+            return Split(part_rows(facts, self.worker.facts.scale, settings, 3))
         return self.worker.begin(scene, workers)
 
     def part(self, scene: Any, rows: Any) -> Any:

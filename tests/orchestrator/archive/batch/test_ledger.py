@@ -8,7 +8,7 @@ import pytest
 from fake_s3 import install, refused
 
 from orchestrator.archive.batch import ledger as ledger_module
-from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_past, read_records
+from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_histories, read_records
 from orchestrator.archive.batch.ledger_lines import LAST_ORDER
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, about, brief, make_plan
@@ -39,7 +39,7 @@ def remember(out, *runs, scene=SCENE, recipe=RECIPE):
 
 def planned(out, scene=SCENE, there=THERE, recipe=RECIPE, **flags):
     """What becomes of the scene: the status and class it is settled with, or how many died of it before."""
-    plan = make_plan([scene], read_past(out), there, recipe, **flags)
+    plan = make_plan([scene], read_histories(out), there, recipe, **flags)
     if plan.work:
         return plan.work[0].deaths
     return plan.settled[0]["status"], plan.settled[0].get("error")
@@ -96,9 +96,9 @@ def test_failures_of_a_scene_stay_and_those_of_its_surroundings_pass(out):
 
 def test_the_reason_does_not_grow_from_run_to_run(out):
     remember(out, ["attempt", failed("corrupt")])
-    first = make_plan([SCENE], read_past(out), {}, RECIPE).settled
+    first = make_plan([SCENE], read_histories(out), {}, RECIPE).settled
     Ledger(out.child(FOLDER), "run-1").write(first)
-    second = make_plan([SCENE], read_past(out), {}, RECIPE).settled
+    second = make_plan([SCENE], read_histories(out), {}, RECIPE).settled
     assert first[0]["message"] == second[0]["message"] == "why (as before; --retry-failed tries again)"
 
 
@@ -114,7 +114,7 @@ def test_deaths_are_counted_over_runs_and_interruptions_are_not(out):
 def test_a_scene_that_was_interrupted_twice_starts_after_all_others(out):
     other = replace(SCENE, name="b.tif", output="/out/b.tif", size=1)
     remember(out, ["attempt"], ["attempt"])
-    plan = make_plan([SCENE, other], read_past(out), {}, RECIPE)
+    plan = make_plan([SCENE, other], read_histories(out), {}, RECIPE)
     assert [one.scene.name for one in plan.work] == ["b.tif", "a.tif"]
 
 
@@ -167,21 +167,21 @@ def test_an_outcome_wipes_out_deaths_before_it(out):
 def test_a_death_is_no_interruption_too(out):
     other = replace(SCENE, name="b.tif", output="/out/b.tif", size=1)
     remember(out, ["attempt", "death", "attempt"])
-    assert read_past(out)[SCENE.output].interrupted == 1
-    plan = make_plan([SCENE, other], read_past(out), {}, RECIPE)
+    assert read_histories(out)[SCENE.output].interrupted == 1
+    plan = make_plan([SCENE, other], read_histories(out), {}, RECIPE)
     assert [one.scene.name for one in plan.work] == ["a.tif", "b.tif"], "the larger one still comes first"
 
 
 def test_another_key_starts_with_a_clean_slate(out):
     remember(out, ["attempt", "death", "attempt"])
     remember(out, [], ["attempt"], recipe=Recipe("other", "settings"))
-    past = read_past(out)[SCENE.output]
+    past = read_histories(out)[SCENE.output]
     assert (past.deaths, past.interrupted) == (0, 1)
 
 
 def test_a_death_is_on_record_even_if_its_attempt_is_not_done(out):
     remember(out, ["attempt", "death", "attempt", "death"])
-    past = read_past(out)[SCENE.output]
+    past = read_histories(out)[SCENE.output]
     assert (past.deaths, past.interrupted, past.outcome) == (2, 0, None)
 
 
@@ -251,7 +251,7 @@ COLUMNS = {
 )
 def test_rows_of_what_needs_no_work_are_whole(out, runs, there, row):
     remember(out, *runs)
-    plan = make_plan([SCENE], read_past(out), there, RECIPE)
+    plan = make_plan([SCENE], read_histories(out), there, RECIPE)
     assert plan.work == []
     assert plan.settled == [COLUMNS | row]
 
@@ -259,12 +259,12 @@ def test_rows_of_what_needs_no_work_are_whole(out, runs, there, row):
 def test_scenes_of_one_size_are_in_the_order_of_their_names_and_one_interruption_moves_none(out):
     same = [replace(SCENE, name=name, output=f"/out/{name}") for name in ("c.tif", "a.tif", "b.tif")]
     remember(out, ["attempt"], scene=same[1])
-    plan = make_plan(same, read_past(out), {}, RECIPE)
+    plan = make_plan(same, read_histories(out), {}, RECIPE)
     assert [one.scene.name for one in plan.work] == ["a.tif", "b.tif", "c.tif"]
     remember(out, [], ["attempt"], scene=same[1])
-    assert make_plan(same, read_past(out), {}, RECIPE).work[-1].scene.name == "a.tif"
+    assert make_plan(same, read_histories(out), {}, RECIPE).work[-1].scene.name == "a.tif"
     changed = [replace(scene, version="2-2") for scene in same]
-    assert make_plan(changed, read_past(out), {}, RECIPE).work[0].scene.name == "a.tif", "its content is another"
+    assert make_plan(changed, read_histories(out), {}, RECIPE).work[0].scene.name == "a.tif", "its content is another"
 
 
 class TestOrder:
@@ -279,9 +279,9 @@ class TestOrder:
     def test_a_clock_that_was_set_back_does_not_bring_back_an_older_row(self, out):
         self.run(out, "20300101T000000Z-aaaaaa", failed("corrupt"))
         self.run(out, "20200101T000000Z-bbbbbb", OK)
-        assert read_past(out)[SCENE.output].outcome["status"] == "ok"
+        assert read_histories(out)[SCENE.output].outcome["status"] == "ok"
         self.run(out, "20250101T000000Z-cccccc", failed("unsupported"))
-        assert read_past(out)[SCENE.output].outcome["error"] == "unsupported"
+        assert read_histories(out)[SCENE.output].outcome["error"] == "unsupported"
         assert [event["order"] for event in read_events(out)] == [1, 2, 3]
 
     def test_rows_without_an_order_come_first_by_name(self, out):
@@ -311,7 +311,7 @@ class TestOrder:
         path = Path(out.path, FOLDER, "a.jsonl")
         path.write_bytes(path.read_bytes().replace(b'"order": 1', b'"order": %d' % LAST_ORDER))
         self.run(out, "b", failed("corrupt"))
-        assert read_past(out)[SCENE.output].outcome["error"] == "corrupt"
+        assert read_histories(out)[SCENE.output].outcome["error"] == "corrupt"
 
     def test_numbers_count_on_and_rows_say_whose_they_are(self, out):
         ledger = Ledger.new(out, 7)

@@ -9,7 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 from fake_s3 import install, refused
 
 from orchestrator.archive.batch import ledger_lines
-from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_past, read_records
+from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_histories, read_records
 from orchestrator.archive.batch.ledger_lines import LAST_ORDER, parse_line
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError
@@ -90,7 +90,7 @@ def test_an_odd_line_is_named_and_passed_over(out, case):
     assert [(odd.file, odd.line, odd.count) for odd in records.odd] == [(path, 2, 1)]
     assert why in records.odd[0].reason
     assert str(records.odd[0]).startswith(f"{path}, line 2: it")
-    assert read_past(out)["/o/a.tif"].outcome["output_bytes"] == 7
+    assert read_histories(out)["/o/a.tif"].outcome["output_bytes"] == 7
 
 
 @pytest.mark.parametrize("status", ["ok", "skipped", "failed"])

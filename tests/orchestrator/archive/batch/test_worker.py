@@ -11,22 +11,22 @@ from fake_s3 import install, refused
 from orchestrator.archive.batch import worker as work
 from orchestrator.archive.batch import workspace
 from orchestrator.archive.batch.listing import list_archive
-from orchestrator.archive.batch.worker import Divided, Failed, Finished, SceneWorker, Site, _parts
+from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker, Split, _parts
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from trainables.errors import StorageError
 
 
 @pytest.fixture
-def site(tmp_path):
+def context(tmp_path):
     workspace.enter_workspace.cache_clear()
     settings = SceneSettings(precision="float32", blocksize=128)
-    return Site(run="run", out=str(tmp_path / "out"), scratch=str(tmp_path / "scratch"), settings=settings)
+    return RunContext(run="run", out=str(tmp_path / "out"), scratch=str(tmp_path / "scratch"), settings=settings)
 
 
 @pytest.fixture
-def worker(site):
+def worker(context):
     made = scenes.model()
-    return SceneWorker(site, made.facts, lambda: made)
+    return SceneWorker(context, made.facts, lambda: made)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_scene_and_its_item_are_stored_and_its_folder_is_gone(worker, scene, t
 
 @pytest.mark.parametrize("umask", [0o077, 0o027])
 def test_outputs_and_items_have_what_the_drivers_umask_lets_through(worker, scene, tmp_path, umask):
-    worker = replace(worker, site=replace(worker.site, mode=0o666 & ~umask))
+    worker = replace(worker, context=replace(worker.context, mode=0o666 & ~umask))
     assert isinstance(worker.begin(scene, 0), Finished)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o666 & ~umask & 0o644}
 
@@ -95,7 +95,7 @@ def test_a_link_that_appears_after_planning_is_not_written_through(worker, scene
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
     assert isinstance(worker.begin(scene, 0), Finished), "OUTPUT itself may be a link"
-    inner = replace(scene, output=f"{worker.site.out}/deep/a.tif")
+    inner = replace(scene, output=f"{worker.context.out}/deep/a.tif")
     (tmp_path / "third").mkdir()
     (tmp_path / "elsewhere" / "deep").symlink_to(tmp_path / "third")
     assert worker.begin(inner, 0).error == "outside"
@@ -129,8 +129,8 @@ def test_in_how_many_parts_a_scene_goes(pixels, workers, parts):
 
 
 def test_where_all_goes_in_parts_even_a_small_scene_does(worker, scene):
-    parts = replace(worker, site=replace(worker.site, only_parts=True))
-    assert parts.begin(scene, 0) == Divided([(0, 40)])
+    parts = replace(worker, context=replace(worker.context, only_parts=True))
+    assert parts.begin(scene, 0) == Split([(0, 40)])
     done = parts.part(scene, (0, 40))
     assert isinstance(parts.finish(scene, [done]), Finished)
 
@@ -175,7 +175,7 @@ class TestFromABucket:
         assert "s3://bucket/in/a.tif" in outcome.message
 
     def test_an_upload_that_is_refused_is_classed_by_what_the_server_said(self, worker, scene, server):
-        worker = replace(worker, site=replace(worker.site, out="s3://bucket/out"))
+        worker = replace(worker, context=replace(worker.context, out="s3://bucket/out"))
         server.fail["upload_file"] = [None, refused("SlowDown", 503)]
         outcome = worker.begin(replace(scene, output="s3://bucket/out/a.tif"), 0)
         assert outcome.error == "transient"

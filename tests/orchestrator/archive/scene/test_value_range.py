@@ -29,7 +29,7 @@ from orchestrator.archive.scene.value_range import band_groups, normalisation
 from trainables.errors import UsageError
 
 FACTS = ModelFacts(name="m", digest="d", scale=2, channels=3, radius=4, precision="float32")
-ONE = dict(width=1, height=1, bands=1, dtype="uint8", block=(1, 1), together=False, size=100)
+ONE = dict(width=1, height=1, bands=1, dtype="uint8", block=(1, 1), interleaved=False, size=100)
 
 
 def norm(dtype, wish, scales=(1.0,), offsets=(0.0,)):
@@ -250,8 +250,8 @@ def test_values_that_are_not_finite_are_no_output(tmp_path, value, dtype):
             "tiles or strips takes 1,024 MB; at most 1024 MB",
         ),
         (
-            {"block": (2**14, 2**14), "bands": 5, "together": True, "size": None},
-            {"block": (2**14, 2**14), "bands": 5, "together": False, "size": None},
+            {"block": (2**14, 2**14), "bands": 5, "interleaved": True, "size": None},
+            {"block": (2**14, 2**14), "bands": 5, "interleaved": False, "size": None},
             "tiles or strips takes 1,280 MB",
         ),
         (
