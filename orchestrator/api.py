@@ -410,11 +410,13 @@ def _ignore(progress: TaskProgress) -> None:
 
 
 def _places(named: Place | Sequence[Place]) -> list[str]:
-    return [os.fspath(named)] if isinstance(named, str | os.PathLike) else [os.fspath(each) for each in named]
+    return [os.fspath(named)] if isinstance(named, str | os.PathLike) else [os.fspath(place) for place in named]
 
 
 def _model_name(model: "Place | FoundModel") -> str:
-    """What the commands call a model; a path object is a folder, even one that is called as a packaged model is."""
+    """Returns a model's name as the commands take it; a path object is a folder, even if it is called as a packaged
+    model.
+    """
     if isinstance(model, str):
         return model
     return str(Path(model).absolute()) if isinstance(model, os.PathLike) else model.where

@@ -167,7 +167,7 @@ def _utf8(path: str) -> str:
 
 
 def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, DecodedImage] | Skipped:
-    """One file's bytes and its pixels, or why it is left out.
+    """Reads one file's bytes and its pixels, or the reason for leaving it out.
 
     Args:
         place: The folder that the file is in.

@@ -1,4 +1,4 @@
-"""The locked test split: apart from all that a search is told of, and opened once a choice is on record.
+"""The locked test split: apart from all data of a search, and opened once a choice is on record.
 
 Test images lie below a prefix of their own, ``test-locked/DOMAIN`` beside ``shards/DOMAIN``. No job of a search or a
 fine-tuning and no manifest that they read names it, and :func:`open_test` reads it only where a record says after which

@@ -1,4 +1,4 @@
-"""One picture is not on two sides: no test image of a target is a training or validation image of another set."""
+"""Separation of sets: no test image of a target is a training or validation image of another set."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from orchestrator.foundation.storage import Storage
 from trainables.images.picture_digest import picture_digest
 
 SEPARATION = "separation.json"
-"""Below an experiment's shards: for which builds of its sets it is known that they are apart."""
+"""File below an experiment's shards: the builds of its sets that are known to be apart."""
 
 Pictures = dict[str, dict[str, str]]
 """By split, the digest of each picture and the image's name."""

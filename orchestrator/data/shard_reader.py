@@ -1,4 +1,4 @@
-"""Shards are read here: the manifest says what there is, and what is read is compared with it."""
+"""Reads shards, and compares what is read with their manifest."""
 
 import hashlib
 from collections.abc import Iterator

@@ -133,7 +133,7 @@ def _verify_part(
 
 
 def _picture(row: PackedRow) -> tuple[str, str]:
-    """The digest of an image's picture, or why there is none."""
+    """Digest of an image's picture, or the reason for having none."""
     try:
         return picture_digest(decode(row["image"], checked=True).pixels), ""
     except Exception as error:

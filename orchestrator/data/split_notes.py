@@ -10,10 +10,10 @@ from orchestrator.data.set_rows import Row
 from trainables.errors import ImageSetError
 
 _FAR, _LEAST_IMAGES, _DOMINANT = 0.15, 10, 0.5
-"""From what difference of shares, in how many images, and from what share of one scene a split is called lopsided."""
+"""Least difference of shares, number of images and share of one scene for a split to count as lopsided."""
 
 _ALIKE, _LEAST_PAIRS = 3, 3
-"""Bits of 64 in which images that look alike may differ, and from how many pairs on that is said."""
+"""Most bits of 64 in which look-alike images differ, and the least number of pairs that is noted."""
 
 
 def split_notes(files: Sequence[SourceFile], splits: Mapping[str, list[Row]], shares: Mapping[str, float]) -> list[str]:
@@ -92,7 +92,7 @@ def _lopsided(splits: Mapping[str, list[Row]], shares: Mapping[str, float]) -> l
 
 
 def _alike(splits: Mapping[str, list[Row]]) -> list[str]:
-    """Says of images in different splits that look alike: all but equal neighbours by name, or equal looks anywhere."""
+    """Notes images in different splits that look alike: all but equal neighbours by name, or equal looks anywhere."""
     split_of = {row["origin"]: split for split, rows in splits.items() for row in rows}
     rows = sorted((row for rows in splits.values() for row in rows), key=lambda row: str(row["origin"]))
     pairs = {

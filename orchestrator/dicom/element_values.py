@@ -10,7 +10,7 @@ from trainables.images.codec import UnreadableImageError
 
 
 def on_one_line(text: str) -> str:
-    """Returns a text with what a file has put into it made fit for a terminal and a log: one line, printable, short."""
+    """Returns a text from a file in a form fit for a terminal and a log: one line, printable, short."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:400]
 
 

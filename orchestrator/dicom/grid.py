@@ -195,7 +195,7 @@ def _vr(dataset: Dataset, tag: BaseTag) -> str:
 
 
 def _judge_private(dataset: Dataset, tag: BaseTag, notes: _Notes) -> None:
-    """Drops what its vendor's name says is about pixels, or what holds such; keeps the rest, as noted."""
+    """Drops an element whose vendor's name is about pixels, or that holds such; keeps the rest, as noted."""
     if tag.is_private_creator:
         return
     block = Tag(tag.group, tag.element >> 8)

@@ -1,4 +1,4 @@
-"""One grayscale DICOM image as stored values, and which of them mean black and white to a network.
+"""One grayscale DICOM image as stored values, and the values that mean black and white to a network.
 
 Paragraphs of DICOM PS3.3 2024 are cited by number.
 """
@@ -33,7 +33,7 @@ _RLE_AT_MOST = 64
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One image and what its values mean.
+    """One image and the meaning of its values.
 
     Attributes:
         dataset: All of the file's elements.
@@ -146,7 +146,7 @@ def _read(data: bytes) -> Slice:
 
 
 def _check_inflated_size(data: bytes) -> None:
-    """Refuses what inflates beyond measure, before all of it is inflated.
+    """Refuses data that inflate beyond measure, before all of them are inflated.
 
     Raises:
         DicomError: ``corrupt``.
@@ -232,7 +232,7 @@ def _check_decodable(syntax: Any) -> None:
 
 
 def _only_stored_bits(values: NDArray[Any], stored: int, signed: bool) -> NDArray[Any]:
-    """Without what older files keep in the bits above, such as overlays, and with the sign where it belongs."""
+    """Clears the bits above the stored ones, where older files keep overlays, and extends the sign."""
     unused = 8 * values.dtype.itemsize - stored
     if not unused:
         return values

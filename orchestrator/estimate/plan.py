@@ -20,7 +20,7 @@ from orchestrator.pipeline.preflight import Inputs
 from orchestrator.search.pareto_front import CONFIRMED
 
 _RANGE = (0.7, 1.3)
-"""From the estimate to its ends."""
+"""Factors from the estimate to the ends of its range."""
 
 # Ray starts processes of its own, whose imports take longer than a small experiment trains. So many are started by a
 # stage, and so many of them one after the other: counted on a real run, and set by what three took (plan_check.py).
@@ -33,7 +33,7 @@ _REPORT_WORKERS = 0.4
 """Time of a report's figures, in starts of a worker."""
 
 _TRIAL_SECONDS = 0.4
-"""Between two trials of a domain: Optuna's suggestion, and Ray Tune's round through its actors."""
+"""Seconds between two trials of a domain: Optuna's suggestion, and Ray Tune's round through its actors."""
 
 
 @dataclass(frozen=True, slots=True)

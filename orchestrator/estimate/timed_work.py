@@ -1,4 +1,4 @@
-"""Times, in a process of its own, what a worker does: its start, a training step, a score.
+"""Timings of a worker's start, a training step and a score, each in a process of its own.
 
 Every function here is called in several processes at once, which wait for each other first, because cores that share
 their caches slow each other down.
@@ -26,12 +26,12 @@ _SCORED = 2
 """Images that are scored."""
 
 Rendezvous = tuple[str, int, int]
-"""A file that nobody else uses, this process's number, and how many there are."""
+"""Rendezvous of processes: a file that nobody else uses, this process's number, and their count."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainRates:
-    """Seconds that one thing of a target domain takes.
+    """Seconds of each kind of work on a target domain.
 
     Attributes:
         step: A training step with every block trained.
@@ -61,7 +61,7 @@ class DomainTask:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that is timed: settings as of the experiment, ``seconds`` for each kind of step, images to do it on."""
+    """Input of the timings: settings as of the experiment, ``seconds`` for each kind of step, images to do it on."""
 
     architecture: Architecture
     finetuning: Finetuning
@@ -75,7 +75,7 @@ class Task:
 
 
 def time_start(rendezvous: Rendezvous) -> float:
-    """The time at which this process has all that a worker imports."""
+    """Returns the time at which this process has imported all that a worker needs."""
     import orchestrator.confirm.driver  # noqa: F401
 
     arrived = time.time()
@@ -85,7 +85,7 @@ def time_start(rendezvous: Rendezvous) -> float:
 
 @contextmanager
 def _process_group(rendezvous: Rendezvous) -> Iterator[None]:
-    """Waits until all are there, who are then one process group."""
+    """Joins all processes of a rendezvous in one process group, and waits for them."""
     file, rank, count = rendezvous
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=count)
     try:

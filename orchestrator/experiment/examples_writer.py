@@ -1,4 +1,4 @@
-"""Example experiments, and what writes them to a folder of the user's."""
+"""Example experiments, and a function that writes them to a folder of the user's."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -9,7 +9,7 @@ from trainables.errors import UsageError, reason_of
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Where example experiments lie now.
+    """Folder and files of example experiments.
 
     Attributes:
         folder: The folder.

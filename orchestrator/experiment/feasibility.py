@@ -133,7 +133,7 @@ def _times(whole: float, part: float) -> int:
 
 
 def _rounded(share: float) -> float:
-    """Down to what Ray counts in; it rounds to the nearest, and three thirds would not fit one CPU."""
+    """Rounds down to Ray's unit; Ray rounds to the nearest, and three thirds would not fit one CPU."""
     return math.floor(share * _UNITS) / _UNITS
 
 

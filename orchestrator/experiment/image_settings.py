@@ -90,7 +90,7 @@ class ImageSet(Section):
 
 
 class SourceModel(Section):
-    """A model that is there already, instead of images to pretrain one on."""
+    """An existing model, instead of images to pretrain one on."""
 
     model: str = Field(
         description="model to start from, instead of `source.images`: packaged (base-x4), a folder or s3:// prefix"

@@ -68,7 +68,7 @@ def _naming(place: str) -> Iterator[None]:
 
 
 def check_source(experiment: Experiment) -> None:
-    """Checks what a source model has a say in; the model is read here.
+    """Checks the settings that depend on the source model; the model is read here.
 
     Raises:
         UsageError: If there is no such model, or a setting contradicts it.

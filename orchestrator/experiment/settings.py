@@ -245,7 +245,7 @@ class Experiment(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, content: Any) -> Any:
-        """Defaults that a source model has a say in."""
+        """Fills in defaults that depend on the source model."""
         if not isinstance(content, dict) or kind_of_source(content.get("source")) == "source model":
             return content
         given = {key: value for key, value in content.items() if value is not None or key not in _DEFAULTS}

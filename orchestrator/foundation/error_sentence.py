@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from trainables.errors import RayScaleError, reason_of, without_secrets
 
 TRACEBACK = "RAYSCALE_TRACEBACK"
-"""Set to anything but 0, the traceback of an error is printed too."""
+"""Environment variable: set to anything but 0, the traceback of an error is printed too."""
 
 _NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 """Message of the dynamic loader where a library does not fit into the memory that is allowed."""
@@ -41,7 +41,7 @@ def _sentence_of(error: BaseException) -> str:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """1, or 2 for what was asked wrongly."""
+    """Exit code of an error: 2 for wrong usage, else 1."""
     return error.exit_code if isinstance(error, RayScaleError) else 1
 
 

@@ -128,7 +128,7 @@ def list_tree(
 
 
 def lines_about(place: str, listing: FileListing, most: int = 5) -> list[str]:
-    """Lines that say what of a place is not used; none where everything is.
+    """Lines on the files of a place that are not used; none if all are.
 
     Args:
         place: The place, as it was named.

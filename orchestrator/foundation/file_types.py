@@ -32,7 +32,7 @@ ALL_INPUTS = RASTERS | INPUTS
 """Endings of inputs that `rayscale upscale` takes."""
 
 PICTURE_OUTPUTS = frozenset({PNG, *JPEG})
-"""What plain images can be written as, where an output is named by its own path."""
+"""Endings of plain images as outputs, where an output is named by its own path."""
 
 FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
 """Endings by which an output is a file and no folder."""

@@ -1,4 +1,4 @@
-"""One run at a time on a place: a second one is refused with the name of the first, and a dead one blocks nobody.
+"""Lock of a place for one run at a time: a second is refused with the name of the first; a dead one blocks nobody.
 
 In a folder the kernel holds the lock (``flock`` on a hidden file) and drops it with the process, however that ends. In
 a bucket the lock is an object that its run writes again every 20 s: a conditional PUT makes it, and whoever finds it

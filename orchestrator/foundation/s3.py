@@ -134,7 +134,7 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
 
 @contextmanager
 def naming(uri: str, action: str) -> Iterator[None]:
-    """Turns errors of boto3 into such as name the object.
+    """Turns errors of boto3 into errors that name the object.
 
     Args:
         uri: The object or prefix.
@@ -303,7 +303,7 @@ def objects_below(uri: str) -> Iterator[ObjectFacts]:
 
 
 def _seconds(moment: datetime) -> float:
-    """As file systems give it: nanoseconds, then one division; fingerprints hold the result to the last bit."""
+    """Seconds as file systems give them, nanoseconds divided once; fingerprints hold the result to the last bit."""
     whole = int(moment.replace(microsecond=0).timestamp())
     return (whole * 1_000_000 + moment.microsecond) * 1000 / 1e9
 

@@ -1,4 +1,4 @@
-"""Reads YAML that somebody else wrote: plain settings alone, in bounded time and memory, each fault in one sentence.
+"""Reads untrusted YAML: plain settings alone, in bounded time and memory, each fault in one sentence.
 
 Dates stay text, no tag makes anything but plain values, and neither nesting nor aliases can grow beyond what an
 experiment has any use for.
@@ -18,7 +18,7 @@ _LARGEST = 256 * 2**10
 
 _DEEPEST = 30
 _MOST_VALUES = 50_000
-"""With each alias counted as often as it is used."""
+"""Most values, with each alias counted as often as it is used."""
 
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 _KINDS = {"tag:yaml.org,2002:seq": yaml.SequenceNode, "tag:yaml.org,2002:map": yaml.MappingNode}

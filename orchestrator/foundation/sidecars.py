@@ -1,4 +1,4 @@
-"""Files beside an image that say where on earth it lies, or that some of its values mean nothing.
+"""Files beside an image that georeference it, or that mark some of its values as missing.
 
 World files follow ESRI's convention, in the spellings that GDAL looks for; ``.aux.xml`` is GDAL's own.
 """
@@ -29,7 +29,7 @@ def names_beside(path: str) -> list[str]:
 
 
 def lost_beside(path: str, beside: dict[str, str], read: Callable[[str], bytes]) -> str | None:
-    """Returns the sentence that says what an image would lose of what lies beside it; None if nothing.
+    """Returns the sentence on what an image would lose of the files beside it; None if nothing.
 
     Args:
         path: Path of the image.

@@ -109,7 +109,7 @@ def run_stage(
     vouched: Callable[[], Vouched] | None = None,
     check: Check | None = None,
 ) -> dict[str, Any]:
-    """Runs a stage unless it stands finished, and says which of the two.
+    """Runs a stage, or skips it if a record with the same fingerprint exists; logs which.
 
     Args:
         name: Name of the stage on the terminal.

@@ -261,7 +261,7 @@ def _s3_filesystem(bucket: str, scheme: str, host: str) -> fs.FileSystem:
 
 @cache
 def _check_bucket(bucket: str) -> None:
-    """Asks boto3, whose errors tell a wrong key from a wrong bucket from a wrong endpoint."""
+    """Asks boto3, whose errors distinguish a wrong key from a wrong bucket from a wrong endpoint."""
     _endpoint()
     patient = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
     try:

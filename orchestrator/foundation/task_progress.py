@@ -1,4 +1,4 @@
-"""Progress as a callable of Python's is told it."""
+"""Progress of a task, reported to a Python callable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
-    """How far a task is.
+    """Progress of a task.
 
     Attributes:
-        task: Such as ``upscale`` or ``search satellite``.
+        task: Its name, such as ``upscale`` or ``search satellite``.
         done: Units that are done.
-        total: Units that there are; 0 where ``note`` is all that there is to say.
+        total: All units; 0 where only ``note`` is known.
         note: A line for people; may be empty.
     """
 

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use."""
+"""Number of CPUs that this process may use."""
 
 import os
 

@@ -136,8 +136,8 @@ def equal_shares(files: Sequence[tuple[str, int]], shares: int) -> list[list[Fil
 def shares_of(files: Sequence[PackedFile], shares: int) -> list[list[FileRows]]:
     """Divides files as :func:`equal_shares` does; what is read of them is compared with what the manifest says."""
     packed = {file.path: file for file in files}
-    divided = equal_shares([(file.path, file.rows) for file in files], shares)
-    return [[replace(rows, packed=packed[rows.path]) for rows in share] for share in divided]
+    parts = equal_shares([(file.path, file.rows) for file in files], shares)
+    return [[replace(rows, packed=packed[rows.path]) for rows in share] for share in parts]
 
 
 def _between(files: Sequence[tuple[str, int]], first: int, last: int) -> Iterator[FileRows]:

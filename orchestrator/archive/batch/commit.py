@@ -91,7 +91,7 @@ def _rename(local: Path, target: Path, mode: int | None) -> None:
 
 
 def _copy(local: Path, target: Path) -> None:
-    """From another disk: a temporary beside the target, locked while it is written, then a rename."""
+    """Copies from another disk: a temporary beside the target, locked while it is written, then a rename."""
     temporary = target.with_name(f".{secrets.token_hex(4)}{_TEMPORARY}")
     try:
         with temporary.open("xb") as stream, local.open("rb") as source:

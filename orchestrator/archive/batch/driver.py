@@ -29,9 +29,9 @@ _PAUSE_SECONDS = 5.0
 _NODES_LOST = 5
 _SYSTEMIC = frozenset({"denied", "disk"})
 _SYSTEMIC_AFTER = 10
-"""Failures of such a class in a row that end the run: they are the surroundings', and all other scenes' to come."""
+"""Failures of such a class in a row that end the run: the environment is at fault, and other scenes would fail too."""
 
-_DIVIDED_AT_ONCE = 2
+_SPLIT_AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -59,12 +59,12 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self.started
 
     @property
     def seconds_left(self) -> float | None:
-        """Judged by the bytes that are left; None before the first scene has ended."""
+        """Estimate from the bytes that are left; None before the first scene has ended."""
         return self.seconds * (self.size - self.done_size) / self.done_size if self.done_size else None
 
 
@@ -107,7 +107,7 @@ class Driver:
         self._pool, self._ledger, self._recipe, self._report_progress = pool, ledger, recipe, report_progress
         self._shared, self._only_parts = shared, only_parts
         self._waiting: deque[_Open] = deque()
-        self._divided: deque[_Open] = deque()
+        self._split: deque[_Open] = deque()
         self._open: dict[str, _Open] = {}
         self._running: Counter[str] = Counter()
         self._tasks: dict[str, deque[Task]] = {"finish": deque(), "part": deque()}
@@ -117,7 +117,7 @@ class Driver:
         self.stopped: str | None = None
 
     def run(self, plan: Plan) -> Progress:
-        """Upscales everything; returns when each scene has ended, or the surroundings let none through.
+        """Upscales everything; returns when each scene has ended, or the environment fails for all.
 
         Afterwards, ``ended`` holds the events of all scenes, those included that needed no work, and ``stopped`` the
         reason why the run gave up, if it did.
@@ -143,9 +143,9 @@ class Driver:
         slots = self._pool.slots()
         chosen: list[Task] = []
         at_once = slots.compute + slots.finish if self._only_parts else slots.compute
-        under_way = 2 * slots.compute + slots.finish if self._only_parts else _DIVIDED_AT_ONCE
-        while self._divided and self._sharing() < under_way:
-            self._share(self._divided.popleft())
+        under_way = 2 * slots.compute + slots.finish if self._only_parts else _SPLIT_AT_ONCE
+        while self._split and self._sharing() < under_way:
+            self._share(self._split.popleft())
         while self._tasks["finish"] and self._running["finish"] < slots.finish:
             chosen.append(self._start(self._tasks["finish"].popleft()))
         while self._tasks["part"] and self._running["part"] < slots.compute + _ahead(slots.compute):
@@ -187,7 +187,7 @@ class Driver:
         return None
 
     def _sharing(self) -> int:
-        return sum(bool(state.rows) for state in self._open.values()) - len(self._divided)
+        return sum(bool(state.rows) for state in self._open.values()) - len(self._split)
 
     def _share(self, state: _Open) -> None:
         for rows in state.rows:
@@ -210,7 +210,7 @@ class Driver:
         elif isinstance(ended.outcome, Split):
             state.rows, state.parts = ended.outcome.rows, []
             state.node = None if self._shared else ended.node
-            self._divided.append(state)
+            self._split.append(state)
         elif isinstance(ended.outcome, PartFinished):
             state.parts.append(ended.outcome)
             if len(state.parts) == len(state.rows):
@@ -267,8 +267,8 @@ class Driver:
     def _close(self, state: _Open) -> None:
         """Forgets what of a scene is still to be done; what still runs is passed over when it ends."""
         del self._open[state.scene.output]
-        if state in self._divided:
-            self._divided.remove(state)
+        if state in self._split:
+            self._split.remove(state)
         for step, tasks in self._tasks.items():
             self._tasks[step] = deque(task for task in tasks if task.scene.output != state.scene.output)
 

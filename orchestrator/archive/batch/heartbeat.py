@@ -45,7 +45,7 @@ class OtherRun:
 
 
 class Heartbeat:
-    """Says that a run is alive; does nothing where its ledger is in a folder."""
+    """Heartbeat of a run; does nothing where its ledger is in a folder."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._object = ledger.place.child(ledger.run, _NAME).uri if ledger.place.remote else None
@@ -53,7 +53,7 @@ class Heartbeat:
         self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
     def beat(self) -> None:
-        """Says so, if it is time; a server that does not answer is asked again a little later."""
+        """Writes a heartbeat if it is due; a server that does not answer is asked again a little later."""
         if self._object is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _AGAIN_SECONDS
@@ -64,7 +64,7 @@ class Heartbeat:
             self._next = time.monotonic() + _EVERY_SECONDS
 
     def stop(self) -> None:
-        """Says no more."""
+        """Ends the heartbeat."""
         if self._object is not None:
             with suppress(OSError):
                 delete_object(self._object)
@@ -118,5 +118,5 @@ def _gone(record: dict[str, Any]) -> bool:
 
 
 def _process(number: int) -> dict[str, object]:
-    """A process with its time of start, since numbers are given again."""
+    """Number of a process with its time of start, since numbers are reused."""
     return {"machine": kernel(), "process": number, "started": start_of(number)}

@@ -1,4 +1,4 @@
-"""The ledger: what happened to every scene, in JSON lines that are only ever added to.
+"""The ledger: events of every scene, in JSON lines that are only ever appended.
 
 One run of the driver writes one file, ``_ledger/RUN.jsonl``, and forces each addition to the disk; in a bucket, where
 nothing can be added to an object, one small object for each addition, which are merged as they become many. Nothing

@@ -1,4 +1,4 @@
-"""Lines of ledgers as they are found: each is an event with the columns that planning needs, or odd and passed over.
+"""Lines of ledgers as found: each is an event with the columns that planning needs, or odd and skipped.
 
 A ledger lies in a folder where people and programs write; whatever a line holds, it ends no run.
 """

@@ -188,7 +188,7 @@ def _scene_of_row(folder: Storage, out: Storage, row: Row) -> Scene:
 
 
 def _refused(out: Storage, row: Row, kind: str, reason: str) -> Scene:
-    """A row that is not worked on; what stands for its output is where no output can be, so that it meets none."""
+    """A row that is not worked on; its output gets a place where no output can be, so that it collides with none."""
     mark = hashlib.sha256(f"{row.name}\n{row.key}".encode()).hexdigest()[:16]
     return Scene(row.name, row.name, "", 0, 0.0, out.child(FOLDER, f"refused-{mark}").uri, (kind, reason))
 
@@ -208,7 +208,7 @@ def _entry(folder: Storage, out: Storage, row: Row) -> Scene:
 
 
 def _facts_of(name: str, source: str, output: str) -> Scene:
-    """A scene that no listing has told about."""
+    """Facts of a scene that is in no listing."""
     place = Storage(source)
     try:
         if place.remote:
@@ -228,11 +228,11 @@ def _facts_of(name: str, source: str, output: str) -> Scene:
 def _without_collisions(scenes: Iterable[Scene], out: Storage) -> list[Scene]:
     """Marks scenes whose outputs, or STAC items, would overwrite each other."""
     same = str if out.remote else str.lower  # as a folder may be
-    meeting: dict[str, list[Scene]] = defaultdict(list)
+    colliding: dict[str, list[Scene]] = defaultdict(list)
     for scene in scenes:
-        meeting[same(scene.output)].append(scene)
+        colliding[same(scene.output)].append(scene)
     checked = []
-    for group in meeting.values():
+    for group in colliding.values():
         for scene in group:
             others = ", ".join(other.name for other in group if other is not scene)
             problem = ("collision", f"its output would overwrite that of {others}") if others else scene.problem

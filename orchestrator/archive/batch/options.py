@@ -1,23 +1,23 @@
-"""How an archive is worked through."""
+"""Options of a run on an archive."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How an archive is worked through; none of it changes an output.
+    """Options of a run on an archive; none of them changes an output.
 
     Attributes:
-        address: Of a Ray cluster; None for a Ray of our own.
+        address: Address of a Ray cluster; None to start a local Ray.
         cpus: CPUs of our own Ray; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
         scratch: Folder for work in progress on each node; None for one below the outputs, or, where these go to a
             bucket, the nodes' own temporary folder.
-        overwrite: Whether finished scenes are made again, and files replaced that no ledger knows.
-        retry_failed: Whether scenes that failed for a reason of their own are tried again.
+        overwrite: True to upscale finished scenes again, and to replace files that no ledger knows.
+        retry_failed: True to try scenes again that failed for a reason of their own.
         scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
             :func:`orchestrator.archive.batch.ray_pool.time_limit` gives.
-        side_by_side: Whether to work although another run works on the same outputs.
+        side_by_side: True to work although another run works on the same outputs.
     """
 
     address: str | None = None

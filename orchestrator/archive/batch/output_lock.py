@@ -1,4 +1,4 @@
-"""Two runs on the same outputs: the second is refused, unless it is meant to work beside the first.
+"""Lock of the outputs: a second run on them is refused, unless it is meant to work beside the first.
 
 Beside each other they harm nothing, since each has its own ledger and workspace and outputs appear whole; but what both
 were given is done twice.
@@ -50,7 +50,7 @@ def _lock(held: ExitStack, out: Storage) -> Callable[[], None]:
 
 @contextmanager
 def alive(ledger: Ledger, out: Storage, side_by_side: bool) -> Iterator[Heartbeat]:
-    """Says that a run is alive until the block ends.
+    """Keeps a run's heartbeat until the block ends.
 
     Raises:
         UsageError: If another run is alive that works beside a third, and ``side_by_side`` is not given.

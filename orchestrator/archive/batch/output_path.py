@@ -9,7 +9,7 @@ OUTSIDE = "outside"
 
 
 def misplaced(output: str, out: str) -> str | None:
-    """Says why an output must not be written at its place.
+    """Returns the reason why an output must not be written at its place.
 
     Args:
         output: Place of the output, an absolute path or an ``s3://`` URI.

@@ -12,10 +12,10 @@ from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 
 PASSING = frozenset({"transient", "disk", "denied", "memory", "archived", OUTSIDE, "exists", "collision"})
-"""Failures of the surroundings, which the next run may not meet again; all others are the scene's own."""
+"""Failures of the environment, which the next run may not meet again; all others are the scene's own."""
 
 _SUSPECT = 2
-"""Attempts that nobody saw end, from which on a scene is started after all others."""
+"""Unfinished attempts, from which on a scene is started after all others."""
 
 DEATHS = 2
 """Workers that may die of a scene before it is set aside."""
@@ -91,7 +91,7 @@ def make_plan(
     retry_failed: bool = False,
     out: str | None = None,
 ) -> Plan:
-    """Sorts scenes by what has become of them.
+    """Sorts scenes by their histories.
 
     Args:
         scenes: The archive.

@@ -1,4 +1,4 @@
-"""Scenes on Ray: where a worker's three functions run, and how the death of a process or a node is told apart.
+"""Pool of tasks on Ray: runs a worker's three functions, and distinguishes the death of a process from that of a node.
 
 Ray itself repeats nothing here, since only the driver knows how often a scene may be tried.
 """
@@ -139,7 +139,7 @@ class RayPool:
         self._clocks.clear()
 
     def _heard(self, stream: Any) -> Ended | None:
-        """Takes the next that a task says: that it has started, how large its scene is, or how it ended."""
+        """Takes a task's next message: that it has started, how large its scene is, or how it ended."""
         task = self._running[stream]
         ended = _ended(task, stream)
         if isinstance(ended, Ended):

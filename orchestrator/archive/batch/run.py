@@ -1,4 +1,4 @@
-"""A whole run: list, plan, connect, drive, tell."""
+"""A whole run: list, plan, connect, drive, report."""
 
 import os
 import tempfile
@@ -41,7 +41,7 @@ from trainables.errors import RunError, UsageError, reason_of
 from trainables.inference.precision import Precision, resolve
 
 _FORMAT = "archive-1"
-"""Changes with what an output's bytes depend on beside model and settings: this package's own way of making it."""
+"""Version of this package's outputs: changes with what their bytes depend on beside model and settings."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ def upscale_archive(
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """A Ray that is lost on the way is a sentence."""
+    """Turns the loss of Ray into a sentence."""
     try:
         yield
     except RayError as error:
@@ -158,7 +158,7 @@ def _gpus(device: str, resources: Resources) -> bool:
 
 
 def _precision(settings: SceneSettings, own: bool, out: Storage) -> Precision:
-    """One precision for all nodes, since outputs depend on it; and all of them must see where outputs go."""
+    """Resolves one precision for all nodes, since outputs depend on it; all of them must see where outputs go."""
     if own:
         return resolve(settings.precision, torch.device(settings.device))
     place = None if out.remote else out.path

@@ -126,7 +126,7 @@ class ConsistencyObserver:
     meter: ConsistencyMeter | None = None
 
     def __call__(self, view: TileView) -> None:
-        """Adds what one piece of the output says."""
+        """Adds one piece of the output."""
         if self.meter is None:
             self.meter = ConsistencyMeter(self.scale, len(view.lr))
         self.meter.add(view.lr, view.hr, np.all(view.valid, axis=0), view.low, view.high)
@@ -160,7 +160,7 @@ class SceneWorker:
     model: Callable[[], LoadedModel]
 
     def samples(self, scene: Scene) -> int | None:
-        """Pixels times bands of a scene, from its header; None where only fetching it would tell."""
+        """Pixels times bands of a scene, from its header; None where it would have to be fetched first."""
         if Storage(scene.source).remote:
             return None
         facts = describe_scene(scene.source)
@@ -291,7 +291,7 @@ def _merged(meters: list[ConsistencyMeter | None]) -> ConsistencyMeter | None:
 
 
 def _parts(pixels: int, workers: int) -> int:
-    """In how many parts a scene goes: each of a size that is worth its halo, and small enough to be lost."""
+    """Number of parts of a scene: each of a size that is worth its halo, and small enough to be lost."""
     return max(-(-pixels // _LARGE), min(-(-pixels // _SMALL), workers)) if workers else 1
 
 
@@ -304,7 +304,7 @@ def _check_unchanged(scene: Scene) -> None:
 
 
 def _fetched_name(scene: Scene) -> str:
-    """A name that keeps what says which band it is (``…_SCL.tif``), and is a file's on any disk."""
+    """A name that keeps the band's part (``…_SCL.tif``), and is a file's on any disk."""
     source = PurePosixPath(scene.source)
     words = re.sub(r"[^A-Za-z0-9_.-]", "_", source.stem)[-_NAME_CHARACTERS:]
     return f"source-{words}{source.suffix.lower()}"

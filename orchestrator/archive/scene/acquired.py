@@ -45,7 +45,7 @@ def time_of(text: str) -> datetime | None:
 
 
 def taken(dataset: "rasterio.io.DatasetReader", source: Path | str, by_caller: datetime | None) -> tuple[datetime, str]:
-    """Finds when a scene was taken, and what says so.
+    """Finds when a scene was taken, and the source of that time.
 
     Args:
         dataset: Whose tags are asked.

@@ -21,7 +21,7 @@ from orchestrator.archive.scene.value_range import (
 )
 
 _QUICK, _MOST_QUICK = 7, 40
-"""Every so manieth sample is enough to see that a band has more than so many different values, as no classes have."""
+"""Step between samples: enough to see that a band has more different values than classes have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Meaning:
 
 
 def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
-    """Decides it, and sets which bands the scene has repeated.
+    """Decides the roles, and sets which bands the scene has repeated.
 
     Raises:
         SceneError: ``unsupported``, ``normalisation`` or ``model_mismatch``.
@@ -95,7 +95,7 @@ class _Sampled:
 
 
 def _repeated(scene: Scene, sampled: _Sampled, settings: SceneSettings) -> dict[int, str]:
-    """Positions of image bands that hold classes or flags, with what says so."""
+    """Positions of image bands that hold classes or flags, with the reason for each."""
     bands = range(len(scene.image))
     if settings.labels == "filter":
         return {}

@@ -1,4 +1,4 @@
-"""Raw pixels on local disk: uncompressed tiled BigTIFFs, complete or not there at all."""
+"""Raw pixels on local disk: uncompressed tiled BigTIFFs, complete or absent."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""Bands of classes, masks or flags, whose values must not be mixed: recognised by what files say, names and values.
+"""Bands of classes, masks or flags, whose values must not be mixed: recognised by metadata, names and values.
 
 Between 4 (vegetation) and 6 (water) there is no 5, so such bands are repeated r×r instead of filtered.
 """
@@ -33,7 +33,7 @@ _GENERIC = re.compile(
     r"(?<![a-z0-9])(?:masks?|class(?:es|ification|ified)?|labels?|categor(?:y|ies)|flags?|segmentation|segments?"
     r"|annotations?|ground ?truth|quality ?flags?)(?:\d*)(?![a-z0-9])"
 )
-"""Names that values must bear out."""
+"""Names that count only if the values agree."""
 
 _MOST_CLASSES = 40
 _MOST_FLAGS = 64

@@ -1,4 +1,4 @@
-"""From raw pixels to a verified Cloud-Optimised GeoTIFF.
+"""Conversion of raw pixels to a verified Cloud-Optimised GeoTIFF.
 
 Overviews are made on the raw file, where that is cheap, and copied; GDAL's COG driver alone takes 2.6 times as long.
 """
@@ -67,7 +67,7 @@ def copy_as_cog(raw: Path, target: Path, settings: SceneSettings) -> None:
 
 
 def verify(cog: Path, raw: Path, settings: SceneSettings) -> None:
-    """Decodes every pixel and compares it with what was meant.
+    """Decodes every pixel and compares it with the raw file.
 
     Raises:
         SceneError: ``verification``, or ``disk`` where tiles are missing.

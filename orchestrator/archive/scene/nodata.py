@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
 _LIMIT = 3.3e38
-"""-3.4e38, however it was rounded, means that there is no value, whether a file says so or not."""
+"""Limit of valid values: -3.4e38, however it was rounded, means nodata, whether a file states it or not."""
 
 
 def valid_samples(pixels: Pixels, nodata: float | None) -> Mask:

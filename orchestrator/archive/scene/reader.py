@@ -1,4 +1,4 @@
-"""A source scene: what it is, and its rows as pixels with their footprint.
+"""A source scene: its facts, and its rows as pixels with their footprint.
 
 Every :class:`Scene` is a dataset handle of its own: GDAL's are not safe to share between threads.
 """
@@ -17,7 +17,7 @@ from orchestrator.archive.scene.nodata import valid_samples
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
 from orchestrator.archive.scene.sample_format import encoding_of
 from orchestrator.archive.scene.size_limits import Header, check_header
-from orchestrator.archive.scene.strips import Strip, divided, tidy_limits, usable_nodata
+from orchestrator.archive.scene.strips import Strip, tidy_limits, unpremultiplied, usable_nodata
 from orchestrator.archive.scene.types import SceneError, SceneFacts
 from orchestrator.archive.scene.value_range import DTYPES
 
@@ -278,7 +278,7 @@ class Scene:
             if hidden is not None:
                 valid &= hidden
         if self._associated and alpha is not None:
-            pixels = divided(pixels, alpha)
+            pixels = unpremultiplied(pixels, alpha)
         return Strip(pixels, valid, alpha, mask)
 
     def _coloured(self, indices: NDArray[Any], mask: NDArray[np.bool_] | None) -> Strip:

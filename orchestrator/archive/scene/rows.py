@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 32
 
 
 _LARGEST_CELL = 2**28
-"""Bytes of what is written at once, in all bands."""
+"""Bytes of a cell, in all bands."""
 
 
 class _OutOfMemoryError(Exception):

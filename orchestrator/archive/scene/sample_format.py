@@ -23,7 +23,7 @@ _PHOTOMETRIC = {
     51177: "a depth map",
     52527: "a semantic mask",
 }
-"""TIFF's photometric interpretations that GDAL's bands do not tell, or tell as something else."""
+"""TIFF's photometric interpretations that GDAL's bands do not show, or show as something else."""
 _CONVERTED = {5: "CMYK", 8: "L*a*b*"}
 _LINES_FIRST = 5
 """Orientations from here on are stored with rows and columns exchanged."""

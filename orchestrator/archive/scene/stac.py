@@ -17,7 +17,7 @@ from trainables.version import __version__
 
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 NO_GEOMETRY = "rayscale:no_geometry"
-"""The property that says why an output with a place has no geometry."""
+"""Property with the reason why an output with a place has no geometry."""
 
 
 def make_item(

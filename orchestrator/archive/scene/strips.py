@@ -1,4 +1,4 @@
-"""Rows of a scene as arrays, and what makes their values usable: nodata that can be stated, colours without alpha."""
+"""Rows of a scene as arrays, with values made usable: nodata that can be stated, colours without alpha."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def _joined(above: NDArray[Any] | None, below: NDArray[Any] | None) -> Any:
     return None if above is None or below is None else np.concatenate([above, below], axis=-2)
 
 
-def divided(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+def unpremultiplied(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Colours that were multiplied by alpha, without it; what is transparent throughout keeps what it has."""
     most = np.iinfo(pixels.dtype).max
     wide, share = pixels.astype(np.uint32), np.maximum(alpha, 1).astype(np.uint32)

@@ -1,4 +1,4 @@
-"""One scene: what it is, some of its rows upscaled, and all rows as one verified COG.
+"""Upscaling of one scene: its facts, some of its rows upscaled, and all rows as one verified COG.
 
 Several workers may share a scene: each calls :func:`upscale_part` for some rows, and one calls :func:`finish_scene`,
 which needs no model and no GPU. The bytes of the output do not depend on how many parts there were.
@@ -60,7 +60,7 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
 
 
 def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
-    """What scenes need to know of a model.
+    """Facts about a model that scenes need.
 
     Raises:
         UsageError: If its card's ``value_range`` or ``band_map`` make no sense.
@@ -105,7 +105,7 @@ def _named_failures() -> Iterator[None]:
 
 
 def describe_scene(path: Path | str) -> SceneFacts:
-    """Opens a scene and says what it is; its pixels are not read.
+    """Opens a scene and returns its facts; its pixels are not read.
 
     Raises:
         SceneError: ``unreadable``, ``unsupported``, ``denied`` or ``transient``.
@@ -115,7 +115,7 @@ def describe_scene(path: Path | str) -> SceneFacts:
 
 
 def check_scene(path: Path | str, model: ModelFacts, settings: SceneSettings) -> SceneFacts:
-    """Says what a scene is, and fails where its header and a sample of its values show that upscaling would.
+    """Returns a scene's facts, and fails where its header and a sample of its values show that upscaling would.
 
     Raises:
         SceneError: As :func:`describe_scene`, ``normalisation`` or ``model_mismatch``.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.archive.scene.types import BandMap, ModelFacts, SceneError, SceneSettings
-from orchestrator.archive.scene.types import Normalisation as Wish
+from orchestrator.archive.scene.types import Normalisation as NormalisationOption
 from trainables.errors import UsageError
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -214,7 +214,7 @@ def parse_band_map(text: str) -> tuple[Group, ...]:
     return tuple(tuple(int(band) for band in group.split(",")) for group in text.split(";"))
 
 
-def read_normalisation(text: str) -> Wish:
+def read_normalisation(text: str) -> NormalisationOption:
     """Parses a normalisation option: ``auto``, ``dtype``, ``scales`` or ``LOW,HIGH``.
 
     Raises:

@@ -1,0 +1,118 @@
+"""Names and docstrings use the field's terms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOT_YET = (
+    "orchestrator/api.py",
+    "orchestrator/apply",
+    "orchestrator/cli",
+    "orchestrator/confirm",
+    "orchestrator/jobs",
+    "orchestrator/pipeline",
+    "orchestrator/report",
+    "orchestrator/runtime",
+    "orchestrator/search",
+    "orchestrator/training",
+)
+"""Rooms whose names and docstrings are still to be revised."""
+
+INSTEAD = {
+    "told": "result, record or message",
+    "tell": "report_progress",
+    "teller": "report_progress",
+    "board": "ProgressActor",
+    "news": "updates",
+    "say": "log",
+    "stands": "is_complete",
+    "there": "existing",
+    "one": "the thing's own name",
+    "each": "the thing's own name",
+    "wish": "option",
+    "wishes": "options",
+    "meeting": "rendezvous",
+    "arrive": "rendezvous",
+    "together": "rendezvous",
+    "witness": "ConsistencyObserver",
+    "divided": "Split",
+    "partdone": "PartFinished",
+    "site": "RunContext",
+    "past": "SceneHistory",
+    "made": "output",
+    "looked_after": "health_check_interval",
+    "liveliest": "highest_contrast",
+}
+"""Identifiers, without leading underscores and in small letters, with the term to use instead."""
+
+CLAUSES = {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
+"""First words of a clause, where a docstring names what a thing is or does."""
+
+MODULES = sorted(
+    file.relative_to(ROOT)
+    for package in ("orchestrator", "search_spaces", "trainables")
+    for file in (ROOT / package).rglob("*.py")
+)
+
+
+def revised(file):
+    return not any(file.is_relative_to(room) for room in NOT_YET)
+
+
+def identifiers(tree):
+    """Every name that a module defines or uses, with its line."""
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "arg", "name", "asname"):
+            name = getattr(node, field, None)
+            if isinstance(name, str):
+                yield node.lineno, name
+
+
+def docstrings(tree):
+    """Strings that document a module, class, function or value, with their line."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                text = statement.value.value
+                if isinstance(text, str):
+                    yield statement.lineno, text.strip()
+
+
+def wrong_names(source):
+    return [
+        f"{line}: {name}: {INSTEAD[word]}"
+        for line, name in identifiers(ast.parse(source))
+        if (word := name.lstrip("_").lower()) in INSTEAD
+    ]
+
+
+def wrong_starts(source):
+    return [
+        f"{line}: {text.partition('.')[0]}"
+        for line, text in docstrings(ast.parse(source))
+        if text and text.split()[0].rstrip(",:;") in CLAUSES
+    ]
+
+
+def test_the_checks_see_what_they_are_for():
+    source = (
+        '"""What it is."""\ndef _tell(told, *, site=1):\n    """Reports."""\n    return [each for each in told.made]\n'
+    )
+    assert [line.rpartition(" ")[0] for line in wrong_starts(source)] == ["1: What it"]
+    names = {line.split(": ")[1] for line in wrong_names(source)}
+    assert names == {"_tell", "told", "site", "each", "made"}
+
+
+def test_rooms_to_revise_exist():
+    assert all(any(file.is_relative_to(room) for file in MODULES) for room in NOT_YET)
+
+
+@pytest.mark.parametrize("check", [wrong_names, wrong_starts])
+def test_code_uses_the_terms_of_the_field(check):
+    files = [file for file in MODULES if revised(file)]
+    assert len(files) > 100
+    wrong = [f"{file}:{line}" for file in files for line in check((ROOT / file).read_text(encoding="utf-8"))]
+    assert wrong == []
