@@ -414,9 +414,7 @@ def _places(named: Place | Sequence[Place]) -> list[str]:
 
 
 def _model_name(model: "Place | FoundModel") -> str:
-    """Returns a model's name as the commands take it; a path object is a folder, even if it is called as a packaged
-    model.
-    """
+    """Returns a model's name as the commands take it; a path object is a folder, whatever it is called."""
     if isinstance(model, str):
         return model
     return str(Path(model).absolute()) if isinstance(model, os.PathLike) else model.where

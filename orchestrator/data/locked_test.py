@@ -29,7 +29,7 @@ _Text = Annotated[str, Field(min_length=1)]
 
 
 class Opening(Record):
-    """When the locked test split was opened, by what, after which choice, and the digest of what was opened."""
+    """Opening of the locked test split: time, program, the choice before it, and the digest of what was opened."""
 
     at: _Text
     by: _Text

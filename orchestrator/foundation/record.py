@@ -73,7 +73,7 @@ class Record(BaseModel):
 
     @classmethod
     def problem(cls, value: object) -> str:
-        """What is wrong with parsed JSON as a record; empty if nothing is."""
+        """Fault of parsed JSON as a record; empty if there is none."""
         try:
             cls.parse(value)
         except DamagedRecordError as error:
