@@ -53,7 +53,9 @@ class DomainImages:
     train: int
 
 
-def analyze_experiment(experiment: Experiment, source_images: str | None, report_progress: ProgressCallback) -> Analysis:
+def analyze_experiment(
+    experiment: Experiment, source_images: str | None, report_progress: ProgressCallback
+) -> Analysis:
     """Analyses every target of an experiment whose shards and source model are there; writes ``analysis.json``.
 
     Args:
@@ -128,7 +130,9 @@ def advise_shards(
     return analyses
 
 
-def analyze_images(model: str, images: str, space: str, scenes: str, source_images: str | None, report_progress: ProgressCallback) -> Analysis:
+def analyze_images(
+    model: str, images: str, space: str, scenes: str, source_images: str | None, report_progress: ProgressCallback
+) -> Analysis:
     """Analyses one set of images without an experiment.
 
     Args:
@@ -153,7 +157,10 @@ def analyze_images(model: str, images: str, space: str, scenes: str, source_imag
 
 
 def _analyze(
-    found: FoundModel, source: DomainImages, targets: dict[str, tuple[DomainImages, TransferSpace]], report_progress: ProgressCallback
+    found: FoundModel,
+    source: DomainImages,
+    targets: dict[str, tuple[DomainImages, TransferSpace]],
+    report_progress: ProgressCallback,
 ) -> Analysis:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]

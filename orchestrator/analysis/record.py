@@ -1,4 +1,4 @@
-"""What an analysis of target domains says, as its file has it and the command line prints it."""
+"""Record of an analysis of target domains, as its file has it and the command line prints it."""
 
 from collections.abc import Sequence
 from typing import Literal, NotRequired, TypedDict
@@ -77,7 +77,7 @@ class SourceRecord(SignalRecord):
 
 
 class AdvisedDomain(TypedDict):
-    """What a search asks of a domain's analysis: its advice, or the reason why there is none."""
+    """Advice from a domain's analysis for its search, or the reason why there is none."""
 
     advice: AdviceRecord | None
     reason: NotRequired[str]

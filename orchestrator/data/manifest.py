@@ -1,4 +1,4 @@
-"""What the manifest of a set of shards says, as its file has it."""
+"""Manifest of a set of shards, as its file has it."""
 
 from typing import NotRequired, TypedDict
 
@@ -22,7 +22,7 @@ class PackedPart(TypedDict):
 
 
 class ManifestHead(TypedDict):
-    """What is known before anything is packed.
+    """Fields that are known before anything is packed.
 
     A locked test split is marked as such, with the digest of the shards that it was set aside from; other shards have
     notes for a reader.
