@@ -17,12 +17,16 @@ from trainables.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from orchestrator.apply.adapt import AdaptResult
+    from orchestrator.apply.upscale_inputs import InputsSummary
     from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.summary import ArchiveSummary
     from orchestrator.archive.scene.types import BandMap, Labels, Normalisation
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
     from orchestrator.foundation.file_types import As
     from orchestrator.foundation.model_store import FoundModel
+    from orchestrator.foundation.summaries import UpscaleSummary
     from orchestrator.report.schema import Report
     from trainables.inference.precision import Precision
 
@@ -173,7 +177,7 @@ def upscale(
     tile: int = ...,
     self_ensemble: bool = ...,
     progress: ProgressCallback | None = ...,
-) -> dict[str, Any]: ...
+) -> "InputsSummary": ...
 
 
 def upscale(
@@ -202,7 +206,7 @@ def upscale(
     tile: int = 256,
     self_ensemble: bool = False,
     progress: ProgressCallback | None = None,
-) -> "NDArray[Any] | dict[str, Any]":
+) -> "NDArray[Any] | InputsSummary":
     """Upscales an array in memory, or the files of a place as ``rayscale upscale`` does.
 
     Args:
@@ -350,7 +354,7 @@ def adapt(
     scenes: Literal["file", "folder"] = "file",
     keep: bool = False,
     progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
+) -> "AdaptResult":
     """Adapts a model to LR images of which no HR is known, as ``rayscale adapt`` does.
 
     Args:
@@ -393,10 +397,10 @@ class _UpscaleProgress:
         report = _counted("upscale scenes", self._report)
         return nullcontext(lambda progress: report(progress.done, progress.scenes))
 
-    def images_done(self, result: dict[str, Any]) -> None:
+    def images_done(self, result: "UpscaleSummary") -> None:
         """Nothing is shown."""
 
-    def scenes_done(self, result: dict[str, Any]) -> None:
+    def scenes_done(self, result: "ArchiveSummary") -> None:
         """Nothing is shown."""
 
 

@@ -7,9 +7,9 @@ without HR.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.summaries import LeftOutFile, PassedOver
+from orchestrator.foundation.vocabulary import Verdict
 from search_spaces import TransferSpace, find_space
 from trainables.errors import ImageSetError, UsageError
 from trainables.loops.cross_scale import adapt, least_side, patch_that_fits
@@ -52,9 +54,51 @@ class Settings:
     keep: bool = False
 
 
+class HeldOutPsnr(TypedDict):
+    """PSNR in dB on held-out cross-scale pairs."""
+
+    bicubic: float
+    source: float
+    adapted: float
+
+
+class Gain(TypedDict):
+    """A paired difference of PSNR in dB with its 95 % interval over scenes."""
+
+    mean: float
+    low: float
+    high: float
+    scenes: int
+
+
+class Comparison(TypedDict):
+    """An adapted model beside its source model, on images that were held out."""
+
+    model: str
+    scale: int
+    space: str
+    degradation: str
+    images: int
+    held_out: int
+    patch: int
+    psnr: HeldOutPsnr
+    gain: Gain
+    verdict: Verdict
+    worth_it: bool
+
+
+class AdaptResult(Comparison):
+    """What an adaptation came to, and whether and where its model was written."""
+
+    skipped: list[LeftOutFile]
+    passed_over: PassedOver
+    output: str
+    written: bool
+
+
 def adapt_model(
     images: str, out: str, model: str, space: str, settings: Settings, tell: Callable[[int, int], None]
-) -> dict[str, Any]:
+) -> AdaptResult:
     """Adapts a model to LR images and writes it, if it is worth it.
 
     Args:
@@ -83,11 +127,16 @@ def adapt_model(
     files, listing = _list(images, settings.scenes)
     train, held_out, skipped = _split(*_read(files, listing, scale))
     told = _train_and_compare(found, target, train, held_out, configuration, settings, tell)
-    told |= {"skipped": [asdict(one) for one in skipped], "passed_over": listing.report(), "output": place.uri}
-    told["written"] = told["worth_it"] or settings.keep
-    if told["written"]:
-        write_model(place, found.net, _card(found, target, settings, told))
-    return told
+    result: AdaptResult = {
+        **told,
+        "skipped": [{"file": one.file, "reason": one.reason} for one in skipped],
+        "passed_over": listing.report(),
+        "output": place.uri,
+        "written": told["worth_it"] or settings.keep,
+    }
+    if result["written"]:
+        write_model(place, found.net, _card(found, target, settings, result))
+    return result
 
 
 def _train_and_compare(
@@ -98,7 +147,7 @@ def _train_and_compare(
     configuration: TransferConfiguration,
     settings: Settings,
     tell: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> Comparison:
     net, scale = found.net, found.net.architecture.scale
     pairs = make_pairs(held_out, space.degradation, scale)
 
@@ -131,9 +180,11 @@ def _train_and_compare(
         "held_out": len(held_out),
         "patch": patch_that_fits(pixels, scale),
         "psnr": {
-            name: float(np.mean(each)) for name, each in (("bicubic", plain), ("source", before), ("adapted", after))
+            "bicubic": float(np.mean(plain)),
+            "source": float(np.mean(before)),
+            "adapted": float(np.mean(after)),
         },
-        "gain": asdict(gain),
+        "gain": {"mean": gain.mean, "low": gain.low, "high": gain.high, "scenes": gain.scenes},
         "verdict": gain.verdict,
         "worth_it": _worth_it(gain),
     }
@@ -183,7 +234,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _card(found: FoundModel, space: TransferSpace, settings: Settings, told: dict[str, Any]) -> dict[str, Any]:
+def _card(found: FoundModel, space: TransferSpace, settings: Settings, told: AdaptResult) -> dict[str, object]:
     return {
         "name": PurePosixPath(told["output"]).name,
         "degradation": space.degradation.to_dict(),
@@ -199,7 +250,11 @@ def _card(found: FoundModel, space: TransferSpace, settings: Settings, told: dic
             "space": space.id,
             "steps": settings.steps,
             "batch": _BATCH,
-            **{name: told[name] for name in ("images", "held_out", "patch", "worth_it", "verdict")},
+            "images": told["images"],
+            "held_out": told["held_out"],
+            "patch": told["patch"],
+            "worth_it": told["worth_it"],
+            "verdict": told["verdict"],
         },
         "data_licence": "not stated",
         "metrics": {"held_out_cross_scale": {"psnr": told["psnr"], "gain": told["gain"]}},

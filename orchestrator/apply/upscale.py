@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Event, Lock
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +38,7 @@ from orchestrator.foundation.file_types import (
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.summaries import Failure, UpscaleSummary
 from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
@@ -104,7 +104,7 @@ def upscale_images(
     listing: FileListing | None = None,
     include: Collection[str] = (),
     exclude: Collection[str] = (),
-) -> dict[str, Any]:
+) -> UpscaleSummary:
     """Upscales all images of a place.
 
     Args:
@@ -160,12 +160,12 @@ def upscale_images(
         "written": sum(outcome.failure is None for outcome in outcomes),
         "skipped": len(works) - len(to_do) - len(broken),
         "failed": [
-            *({"file": one.path, "reason": one.reason} for one in listing.refused),
+            *(Failure(file=one.path, reason=one.reason) for one in listing.refused),
             *(
-                {"file": work.name, "reason": f"its output exists and is no whole {_kind(work)}: {_AGAIN}"}
+                Failure(file=work.name, reason=f"its output exists and is no whole {_kind(work)}: {_AGAIN}")
                 for work in broken
             ),
-            *({"file": o.name, "reason": o.failure} for o in outcomes if o.failure is not None),
+            *(Failure(file=o.name, reason=o.failure) for o in outcomes if o.failure is not None),
         ],
         "notes": [{"file": o.name, "note": o.note} for o in outcomes if o.note is not None],
         "megapixels": round(sum(outcome.pixels for outcome in outcomes) / 1e6, 3),

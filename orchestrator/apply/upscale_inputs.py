@@ -6,7 +6,7 @@ A folder may hold all of them; one summary is given of both.
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
+from typing import TYPE_CHECKING, NotRequired, ParamSpec, Protocol, cast
 
 from orchestrator.apply.upscale import Settings, upscale_images
 from orchestrator.archive.batch.listing import Listing, list_archive
@@ -15,12 +15,28 @@ from orchestrator.archive.batch.output_lock import only_run
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.file_types import FILE_OUTPUTS, PICTURE_OUTPUTS, As, suffix_of
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.summaries import Failure, UpscaleSummary
 from trainables.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.summary import ArchiveSummary, Flagged
 
 P = ParamSpec("P")
+
+
+class InputsSummary(UpscaleSummary):
+    """One summary of images and scenes; where there were scenes, with the facts of :class:`ArchiveSummary`."""
+
+    stopped: str | None
+    ledger: NotRequired[str]
+    run: NotRequired[str]
+    errors: NotRequired[dict[str, int]]
+    flagged: NotRequired[list["Flagged"]]
+    leftovers: NotRequired[list[str]]
+    odd_ledger_lines: NotRequired[int]
+    odd_ledgers: NotRequired[list[str]]
+    not_tried: NotRequired[int]
 
 
 class UpscaleDisplay(Protocol):
@@ -32,10 +48,10 @@ class UpscaleDisplay(Protocol):
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
         """Shows the progress of scenes while the block runs."""
 
-    def images_done(self, result: dict[str, Any]) -> None:
+    def images_done(self, result: UpscaleSummary) -> None:
         """Shows the summary of images."""
 
-    def scenes_done(self, result: dict[str, Any]) -> None:
+    def scenes_done(self, result: "ArchiveSummary") -> None:
         """Shows the summary of scenes."""
 
 
@@ -62,7 +78,7 @@ def upscale_inputs(
     options: Options,
     display: UpscaleDisplay,
     patterns: Patterns = Patterns(),
-) -> dict[str, Any]:
+) -> InputsSummary:
     """Upscales all scenes and images of a place.
 
     Args:
@@ -87,7 +103,7 @@ def upscale_inputs(
         listing = None
     else:
         listing = list_archive(source, target, as_, patterns.include, patterns.exclude)
-    results: list[dict[str, Any]] = []
+    results: list[UpscaleSummary] = []
     unlocked = nullcontext[Callable[[], None]](lambda: None)
     with unlocked if ending in FILE_OUTPUTS else only_run(Storage.at(target), options.side_by_side) as check:
         if listing is None or not listing.scenes or listing.images:
@@ -101,8 +117,9 @@ def upscale_inputs(
         if listing is not None and listing.scenes:
             if images.ensemble:
                 raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
-            results.append(_upscale_scenes(model, listing, target, scenes, options, display, check))
-            display.scenes_done(results[-1])
+            result = _upscale_scenes(model, listing, target, scenes, options, display, check)
+            display.scenes_done(result)
+            results.append(result)
     return _merged(results)
 
 
@@ -114,13 +131,15 @@ def _upscale_scenes(
     options: Options,
     display: UpscaleDisplay,
     check: Callable[[], None],
-) -> dict[str, Any]:
+) -> "ArchiveSummary":
     from orchestrator.archive.batch.run import upscale_archive  # which needs Ray
 
     with display.scenes() as show:
         result = upscale_archive(model, listing.scenes, target, scenes, options, _checked(check, show))
     if not listing.images:  # else what was found beside the scenes is in the summary of images
-        refused = [{"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused]
+        refused: list[Failure] = [
+            {"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused
+        ]
         result["failed"] = [*refused, *result["failed"]]
         result["passed_over"] = listing.plain.report()
     return result
@@ -136,13 +155,20 @@ def _checked(check: Callable[[], None], show: Callable[P, None]) -> Callable[P, 
     return report
 
 
-def _merged(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _merged(results: list[UpscaleSummary]) -> InputsSummary:
     """One summary of plain images and scenes; the scenes' own facts come last."""
-    merged: dict[str, Any] = {"stopped": None}
-    for each in results:
-        merged |= each
-    for count in ("written", "skipped", "megapixels", "seconds"):
-        merged[count] = round(sum(each[count] for each in results), 3)
-    for entries in ("failed", "notes"):
-        merged[entries] = [entry for each in results for entry in each[entries]]
-    return merged
+    merged: dict[str, object] = {"stopped": None}
+    for result in results:
+        merged.update(result)
+    return cast(
+        InputsSummary,
+        {
+            **merged,
+            "written": sum(result["written"] for result in results),
+            "skipped": sum(result["skipped"] for result in results),
+            "megapixels": round(sum(result["megapixels"] for result in results), 3),
+            "seconds": round(sum(result["seconds"] for result in results), 3),
+            "failed": [failure for result in results for failure in result["failed"]],
+            "notes": [note for result in results for note in result["notes"]],
+        },
+    )

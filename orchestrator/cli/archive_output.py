@@ -5,13 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.summary import ArchiveSummary
 from orchestrator.cli.output import print_passed_over
 from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
@@ -52,7 +52,7 @@ def progress_line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def print_archive(told: Mapping[str, Any]) -> None:
+def print_archive(told: ArchiveSummary) -> None:
     """What was written, skipped and failed, and what to do about it."""
     rate = told["megapixels"] / max(told["seconds"], 1e-9)
     print(
@@ -62,15 +62,15 @@ def print_archive(told: Mapping[str, Any]) -> None:
     if told["skipped"]:
         print(f"{scenes(told['skipped'])} skipped: finished before (--overwrite makes them again)")
     for failure in told["failed"][:_NAMED]:
-        print(f"failed: {printable(failure['file'])}: {failure['error']}: {printable(failure['reason'])}")
+        print(f"failed: {printable(failure['file'])}: {failure.get('error', '')}: {printable(failure['reason'])}")
     if len(told["failed"]) > _NAMED:
         print(f"and {len(told['failed']) - _NAMED} more, named in the ledger")
     if told["failed"]:
-        classes = Counter(failure["error"] for failure in told["failed"])
+        classes = Counter(failure.get("error", "") for failure in told["failed"])
         print(f"{scenes(len(told['failed']))} failed: {_by_class(classes)}")
     for outlier in told["flagged"][:_NAMED]:
         print(f"does not match its source: {printable(outlier['file'])}: {', '.join(outlier['flags'])}")
-    print_passed_over(told)
+    print_passed_over(told.get("passed_over"))
     if told["odd_ledger_lines"]:
         count = told["odd_ledger_lines"]
         print(f"{count} odd {'line' if count == 1 else 'lines'} in the ledgers passed over:")

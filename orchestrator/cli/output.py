@@ -16,9 +16,11 @@ from trainables.errors import printable
 
 if TYPE_CHECKING:
     from orchestrator.analysis.record import Analysis, SignalRecord
+    from orchestrator.apply.adapt import AdaptResult
     from orchestrator.data.manifest import Manifest
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
+    from orchestrator.foundation.summaries import PassedOver, UpscaleSummary
     from orchestrator.report.schema import Report
 
 _LOG_SECONDS = 30
@@ -44,26 +46,27 @@ def print_report(report: "Report", place: str, as_json: bool) -> None:
         print(f"  {command}")
 
 
-def print_upscaled(told: Any) -> None:
+def print_upscaled(told: "UpscaleSummary") -> None:
     """What was written, skipped and failed."""
     print(f"{_images(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}")
     if told["skipped"]:
         print(f"{_images(told['skipped'])} skipped: already there (--overwrite makes them again)")
-    for entry in told["notes"]:
-        print(f"{printable(entry['file'])}: {entry['note']}")
-    for entry in told["failed"]:
-        print(f"failed: {printable(entry['file'])}: {entry['reason']}")
+    for note in told["notes"]:
+        print(f"{printable(note['file'])}: {note['note']}")
+    for failure in told["failed"]:
+        print(f"failed: {printable(failure['file'])}: {failure['reason']}")
     if told["failed"]:
         print(f"{_images(len(told['failed']))} failed")
-    print_passed_over(told)
+    print_passed_over(told.get("passed_over"))
 
 
-def print_passed_over(told: Any) -> None:
+def print_passed_over(passed_over: "PassedOver | None") -> None:
     """What lies in INPUT and is nothing to upscale."""
-    passed_over = told.get("passed_over", {})
-    if summary := passed_over.get("summary"):
-        print(f"passed over: {summary}")
-    for entry in passed_over.get("files", [])[:_NAMED]:
+    if passed_over is None:
+        return
+    if passed_over["summary"]:
+        print(f"passed over: {passed_over['summary']}")
+    for entry in passed_over["files"][:_NAMED]:
         print(f"  {printable(entry['file'])}: {printable(entry['reason'])}")
 
 
@@ -130,7 +133,7 @@ def _gain(one: Any) -> str:
     return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
 
 
-def print_adaptation(told: Any, images: str) -> None:
+def print_adaptation(told: "AdaptResult", images: str) -> None:
     """The adapted model beside the source model on held-out cross-scale pairs, and whether it was worth it."""
     print(f"{told['model']}, x{told['scale']}, adapted to {_images(told['images'])} ({told['space']}, no HR)")
     print(
@@ -150,7 +153,7 @@ def print_adaptation(told: Any, images: str) -> None:
         print("Nothing was written (--keep writes it all the same).")
     for entry in told["skipped"]:
         print(f"left out: {printable(entry['file'])}: {entry['reason']}")
-    print_passed_over(told)
+    print_passed_over(told.get("passed_over"))
 
 
 def print_analysis(told: "Analysis") -> None:

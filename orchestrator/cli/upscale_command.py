@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from trainables.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.summary import ArchiveSummary
+    from orchestrator.foundation.summaries import UpscaleSummary
 
 _SOME_FAILED = 2
 _SCENES, _IMAGES = "Scenes (GeoTIFF, JPEG 2000)", "Plain images (PNG, JPEG)"
@@ -187,11 +189,11 @@ class _Display:
 
         return watching()
 
-    def images_done(self, result: dict[str, Any]) -> None:
+    def images_done(self, result: "UpscaleSummary") -> None:
         if not self._quiet:
             print_upscaled(result)
 
-    def scenes_done(self, result: dict[str, Any]) -> None:
+    def scenes_done(self, result: "ArchiveSummary") -> None:
         from orchestrator.cli.archive_output import print_archive
 
         if not self._quiet:

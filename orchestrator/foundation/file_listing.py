@@ -11,8 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.foundation import summaries
 from orchestrator.foundation.s3 import objects_below
 from trainables.errors import printable, reason_of
 
@@ -87,7 +88,7 @@ class FileListing:
         words += [f"{count} × {reason}" for reason, count in reasons.most_common()]
         return ", ".join(words)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> summaries.PassedOver:
         """Report on skipped files for scripts: a ``summary``, ``counts``, and ``files`` with a reason each."""
         return {
             "summary": self.summary(),

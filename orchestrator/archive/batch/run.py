@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from ray.exceptions import RayError
@@ -21,7 +20,7 @@ from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.archive.batch.plan import Recipe, digest, make_plan
 from orchestrator.archive.batch.ray_pool import RayPool, alive_nodes, on_every_node
-from orchestrator.archive.batch.summary import Summary
+from orchestrator.archive.batch.summary import ArchiveSummary, Summary
 from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
 from orchestrator.archive.batch.workspace import (
     WORKSPACES,
@@ -69,7 +68,7 @@ def upscale_archive(
     options: Options,
     report_progress: Callable[[Progress], None],
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
-) -> dict[str, Any]:
+) -> ArchiveSummary:
     """Upscales scenes to Cloud-Optimised GeoTIFFs, and goes on where an interrupted run was.
 
     Args:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from orchestrator.archive.batch.driver import Progress
 from orchestrator.archive.batch.ledger import Ledger
@@ -12,6 +12,32 @@ from orchestrator.archive.batch.workspace import WORKSPACES, earlier_workspaces
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.summaries import UpscaleSummary
+
+
+class Flagged(TypedDict):
+    """A scene whose output does not match its source, and in what."""
+
+    file: str
+    flags: list[str]
+
+
+class ArchiveSummary(UpscaleSummary):
+    """What a run of an archive came to.
+
+    Beside what every summary holds: the ledger and the run's name in it, failures by class, scenes that do not match
+    their source, what killed runs and odd lines left behind, and how many scenes were not tried because of what.
+    """
+
+    ledger: str
+    run: str
+    errors: dict[str, int]
+    flagged: list[Flagged]
+    leftovers: list[str]
+    odd_ledger_lines: int
+    odd_ledgers: list[str]
+    not_tried: int
+    stopped: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +58,7 @@ class Summary:
     settings: SceneSettings
     odd: list[OddLines]
 
-    def of(self, ended: list[Event], progress: Progress | None = None, stopped: str | None = None) -> dict[str, Any]:
+    def of(self, ended: list[Event], progress: Progress | None = None, stopped: str | None = None) -> ArchiveSummary:
         """The summary of all scenes that have ended, and of a run that gave up if it says why."""
         by_status = Counter(event["status"] for event in ended)
         failed = sorted((event for event in ended if event["status"] == "failed"), key=lambda event: str(event["name"]))
