@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from orchestrator.apply.adapt import AdaptResult
+    from orchestrator.apply.evaluation_record import Evaluation
     from orchestrator.apply.upscale_inputs import InputsSummary
     from orchestrator.archive.batch.driver import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
@@ -306,7 +307,7 @@ def evaluate(
     band_map: "BandMap" = "auto",
     lpips: bool = False,
     progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
+) -> "Evaluation":
     """Scores a model on folders of HR images beside bicubic, as ``rayscale evaluate`` does.
 
     Args:

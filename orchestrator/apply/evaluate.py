@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import PurePosixPath
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 
 from orchestrator.apply.evaluate_scenes import are_scenes, evaluate_scenes
+from orchestrator.apply.evaluation_record import Evaluation, PlainSet, SceneSet
 from orchestrator.apply.scene_scores import LEAST_LR_SIDE, as_models
 from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
@@ -23,6 +24,7 @@ from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.summaries import LeftOutFile
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
@@ -66,7 +68,7 @@ def evaluate_model(
     band_map: BandMap = "auto",
     lpips: bool = False,
     tell: Callable[[int, int], None] = lambda _, __: None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Degrades, upscales and compares every image of every set.
 
     Args:
@@ -115,13 +117,15 @@ def evaluate_model(
             yield path
             tell(next(number), total)
 
-    def evaluate(one: _Set) -> dict[str, Any]:
+    def evaluate(one: _Set) -> PlainSet | SceneSet:
+        result: PlainSet | SceneSet
         if one.scenes or isinstance(one.lr, Storage):
             result = evaluate_scenes(one.name, one.place, each_path(one), one.lr, loaded, settings)
         else:
             result = _evaluate_set(one.name, one.place, each_path(one), upscalers, one.lr, net.scale, perceived)
-        result["skipped"] += [asdict(each) for each in one.skipped]
-        return result | {"passed_over": one.listing.report()}
+        result["skipped"] += [LeftOutFile(file=skipped.file, reason=skipped.reason) for skipped in one.skipped]
+        result["passed_over"] = one.listing.report()
+        return result
 
     return {
         "model": found.where,
@@ -173,7 +177,7 @@ def _evaluate_set(
     degradation: Degradation,
     scale: int,
     lpips: Lpips | None,
-) -> dict[str, Any]:
+) -> PlainSet:
     skipped: list[Skipped] = []
     scores: dict[str, list[Score]] = {arm: [] for arm in upscalers}
     perceived: dict[str, list[float | None]] = {arm: [] for arm in upscalers}
@@ -196,13 +200,14 @@ def _evaluate_set(
     if not ours:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
     gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
-    return {
+    result = {
         "name": name,
         "images": len(ours),
         **{arm: _means(of_arm, perceived[arm]) for arm, of_arm in scores.items()},
         "gain": asdict(paired_interval(gains, [one.name for one in ours])),
         "skipped": [asdict(one) for one in skipped],
     }
+    return cast(PlainSet, result)
 
 
 def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
+from orchestrator.apply.evaluation_record import SceneSet
 from orchestrator.apply.scene_pairs import is_scene
 from orchestrator.apply.scene_scores import ScoredScene, score_scene
 from orchestrator.archive.scene.types import LoadedModel, SceneError, SceneSettings
@@ -33,7 +34,7 @@ def evaluate_scenes(
     lr: Storage | Degradation,
     models: Mapping[str, LoadedModel],
     settings: SceneSettings,
-) -> dict[str, Any]:
+) -> SceneSet:
     """Scores every scene of a set.
 
     Args:
@@ -66,7 +67,7 @@ def evaluate_scenes(
     if not scored:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
     gains = [one.scores["model"].psnr - one.scores["bicubic"].psnr for one in scored]
-    return {
+    result = {
         "name": name,
         "images": len(scored),
         "bands": scored[0].bands,
@@ -81,6 +82,7 @@ def evaluate_scenes(
         "scenes": [asdict(one) for one in scored],
         "skipped": [asdict(one) for one in skipped],
     }
+    return cast(SceneSet, result)
 
 
 def _scored(

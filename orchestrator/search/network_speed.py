@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import ray
 import torch
@@ -17,7 +17,7 @@ import torch
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
-from trainables.inference.speed import ROUNDS, describe_device, output_speeds
+from trainables.inference.speed import ROUNDS, Device, describe_device, output_speeds
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
 
@@ -69,21 +69,30 @@ class Shortening:
         return min(max(configuration.kept_blocks or self.architecture.blocks, low), high)
 
 
+class SpeedRecord(TypedDict):
+    """Speeds by number of kept blocks in output megapixels per second, and what they were measured on."""
+
+    megapixels_per_second: dict[str, float]
+    device: Device
+    rounds: int
+    measured_at: str
+
+
 @ray.remote
-def measure_speeds(job: SpeedJob) -> dict[str, Any]:
+def measure_speeds(job: SpeedJob) -> SpeedRecord:
     """Measures every number of kept blocks, writes what was found and returns it."""
     torch.set_num_threads(job.threads)
     device = torch.device("cuda" if job.on_gpu else "cpu")
     source, (low, high) = read_model(job.source)[0], job.kept_blocks
     speeds = output_speeds({kept: _kept(source, kept) for kept in range(low, high + 1)}, device)
-    told = {
+    record: SpeedRecord = {
         "megapixels_per_second": {str(kept): speed for kept, speed in speeds.items()},
         "device": describe_device(device),
         "rounds": ROUNDS,
         "measured_at": now(),
     }
-    job.place.write_json(told)
-    return told
+    job.place.write_json(record)
+    return record
 
 
 def read_speeds(place: Storage) -> dict[int, float]:
@@ -96,7 +105,7 @@ def read_speeds(place: Storage) -> dict[int, float]:
     return speeds if all(0 < speed < math.inf for speed in speeds.values()) else {}
 
 
-def device_sentence(told: Mapping[str, Any]) -> str:
+def device_sentence(told: SpeedRecord) -> str:
     """What the speeds were measured on, in words."""
     device = told["device"]
     threads = f"{device['threads']} thread" + "s" * (device["threads"] != 1)

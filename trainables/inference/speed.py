@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -19,6 +19,16 @@ from trainables.network.network import SuperResolutionNet
 
 ROUNDS = 5
 """Times that each network is timed, after one that warms up."""
+
+
+class Device(TypedDict):
+    """What a speed depends on beside the network."""
+
+    processor: str
+    threads: int
+    precision: str
+    torch: str
+    tile: int
 
 
 def output_speeds(
@@ -48,7 +58,7 @@ def output_speeds(
     return {key: (ready[key].scale * tile) ** 2 / 1e6 / seconds[key] for key in ready}
 
 
-def describe_device(device: torch.device | str = "cpu", tile: int = TILE) -> dict[str, Any]:
+def describe_device(device: torch.device | str = "cpu", tile: int = TILE) -> Device:
     """Describes what a speed depends on beside the network: processor, threads, number format, torch and tile."""
     place = torch.device(device)
     return {
