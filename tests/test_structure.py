@@ -53,7 +53,7 @@ ROOMS = {
 """Rooms from the top: a module imports from its own room and from those below."""
 
 OWNERS = {
-    "ray": {"runtime", "training", "search", "confirm", "archive.batch", "pipeline", "data"},
+    "ray": {"runtime", "training", "search", "data"},
     "typer": {"cli"},
     "rich": {"cli", "runtime"},
     "optuna": {"search", "report"},

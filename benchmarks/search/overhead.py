@@ -32,8 +32,9 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.demo import prepare_demo
 from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.pipeline.run import run_experiment
-from orchestrator.runtime.progress import Display, new_board
-from orchestrator.runtime.ray_session import connect, drive_all
+from orchestrator.runtime.progress import Display
+from orchestrator.runtime.ray_session import connect
+from orchestrator.runtime.task_runner import run_for_all
 from orchestrator.search.driver import drive_study
 from orchestrator.search.trial_record import TrialRecord
 
@@ -119,18 +120,17 @@ def repeat(folder: str, times: int) -> dict[str, Any]:
     experiment = prepare(folder, 2, TINY)
     failures, differing, left, seconds = [], [], [], []
     first: dict[str, Any] = {}
-    with connect(experiment.cluster):
+    with connect(experiment.cluster) as runner:
         run_experiment(experiment, preflight(experiment), Display(Console(stderr=True)), until="pretrain")
-        jobs, board = Jobs(experiment), new_board()
+        jobs = Jobs(experiment)
         for number in range(times):
             told: dict[str, list[TrialRecord]] = {}
             place = experiment.home.child("repeated", str(number))
-            studies = {domain: _study_at(place, jobs, domain, board) for domain in experiment.targets}
+            studies = {domain: _study_at(place, jobs, domain) for domain in experiment.targets}
             start = time.monotonic()
-            try:
-                drive_all("Search", drive_study, studies, told.__setitem__)
-            except Exception as error:  # counted, whatever it is
-                failures.append(f"{number}: {type(error).__name__}: {error}")
+            failed: dict[str, str] = {}
+            run_for_all(runner, drive_study, studies, told.__setitem__, failed.__setitem__)
+            failures += [f"{number}: {domain}: {reason}" for domain, reason in failed.items()]
             seconds.append(round(time.monotonic() - start, 1))
             kept = {
                 name: [trial.model_dump(include=set(REPEATABLE)) for trial in found] for name, found in told.items()
@@ -149,8 +149,8 @@ def repeat(folder: str, times: int) -> dict[str, Any]:
     }
 
 
-def _study_at(place: Storage, jobs: Jobs, domain: str, board: Any) -> Any:
-    study = jobs.study(domain, (), board)
+def _study_at(place: Storage, jobs: Jobs, domain: str) -> Any:
+    study = jobs.study(domain, ())
     return replace(study, records=place.child(domain, "study-0"), scratch=place.child(domain, "ray"))
 
 

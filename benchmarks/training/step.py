@@ -121,13 +121,6 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
             yield decode(path.read_bytes()).pixels
 
 
-class Board:
-    """Hears of progress, as the run's own display does."""
-
-    def tell(self, *news: Any) -> None:
-        """Forgets it."""
-
-
 def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, shards: str, precision: str) -> None:
     """The loop as the project runs it: its own Ray, worker function, reading and share of the CPUs."""
     import ray.train
@@ -137,7 +130,7 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
     from orchestrator.experiment.settings import Cluster
     from orchestrator.foundation.storage import Storage
     from orchestrator.runtime.ray_session import connect
-    from orchestrator.training import pretrain as pretraining
+    from orchestrator.training import pretrain_worker, ray_train
 
     def loop(config: dict[str, Any]) -> None:
         clock = Clock(Path(folder) / str(ray.train.get_context().get_world_rank()), reports)
@@ -149,15 +142,15 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
 
             return pretrain(net, settings, pool, both, **further)
 
-        pretraining.__dict__["pretrain"] = timed
-        pretraining._train_on_worker(config)
+        pretrain_worker.__dict__["pretrain"] = timed
+        ray_train.train_on_worker(config)
 
     # By default Ray's workers are nicer than other processes; the bare loop is not.
     os.environ.update({"RAY_worker_niceness": "0"})
-    with connect(Cluster(address=None)):
-        board, ingest = ray.remote(Board).remote(), Ingest(Storage.at(shards))
-        job = pretraining.PretrainJob(
-            preset("base", SCALE), settings(batch, precision), ingest, LR_PATCH, POOL, 1, board
+    with connect(Cluster(address=None)) as runner:
+        ingest, progress = Ingest(Storage.at(shards)), runner.progress()
+        job = pretrain_worker.PretrainJob(
+            preset("base", SCALE), settings(batch, precision), ingest, LR_PATCH, POOL, 1, progress
         )
         trainer = TorchTrainer(
             loop,
@@ -165,7 +158,7 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
             scaling_config=ray.train.ScalingConfig(num_workers=int(workers)),
             run_config=ray.train.RunConfig(name=f"step-{workers}", storage_path=f"{folder}/ray"),
         )
-        with pretraining.looked_after(job.settings.steps):
+        with ray_train.looked_after(job.settings.steps):
             trainer.fit()
 
 

@@ -39,8 +39,8 @@ from trainables.samples import generate
 MOST_IMAGES = 96
 """Images of each set that are looked at."""
 
-_GENERATED, _GENERATED_SIDE = 64, 256
-_FEWEST_TARGET_SCENES = 2
+GENERATED, GENERATED_SIDE = 64, 256
+FEWEST_TARGET_SCENES = 2
 ProgressCallback = Callable[[int, int], None]
 
 
@@ -76,25 +76,13 @@ def analyze_experiment(
     elif isinstance(experiment.source, ImageSet):
         source = _of_shards("the experiment's source images", shards.child("source"), MOST_IMAGES)
     else:
-        source = _generated(_GENERATED, scale)
+        source = _generated(GENERATED, scale)
     targets = {
         name: (_of_shards(name, shards.child(name), MOST_IMAGES), experiment.space(name)) for name in experiment.targets
     }
     analysis = _analyze(find_model(experiment.home.child("source").uri), source, targets, report_progress)
     experiment.home.child("analysis", "analysis.json").write_json(analysis)
     return analysis
-
-
-def advise_domains(experiment: Experiment, domains: Sequence[str]) -> dict[str, AdvisedDomain]:
-    """Analyses some targets before their search begins, and gives advice for distance.
-
-    Training and validation images alone are read, ``search.analysis_images`` of each set.
-    """
-    shards = experiment.home.child("shards")
-    source = shards.child("source") if isinstance(experiment.source, ImageSet) else None
-    targets = {name: (shards.child(name), experiment.space(name)) for name in domains}
-    most = experiment.search.analysis_images
-    return advise_shards(find_model(experiment.home.child("source").uri), source, targets, most)
 
 
 def advise_shards(
@@ -113,21 +101,48 @@ def advise_shards(
     Returns:
         As the targets of :func:`analyze_images`, or ``{"advice": None, "reason": …}``.
     """
-    plain, scale = found.degradation or Degradation(), found.net.architecture.scale
     analyses: dict[str, AdvisedDomain] = {}
     reference: Observation | None = None
     for name, (shards, space) in targets.items():
         try:
-            if reference is None:
-                of = _of_shards("the source images", source, most) if source else _generated(_GENERATED, scale, most)
-                _check_scenes(of, FEWEST_SCENES)
-                reference = observe(found.net, of.images, plain)
-            domain = _of_shards(name, shards, most)
-            _check_scenes(domain, _FEWEST_TARGET_SCENES)
-            analyses[name] = _compare(found, reference, domain, space, plain, lambda: None)
+            reference = reference or observe_source(found, source, most)
+            analyses[name] = advise_target(found, reference, name, shards, space, most)
         except ImageSetError as problem:
-            analyses[name] = {"advice": None, "reason": str(problem)}
+            analyses[name] = no_advice(problem)
     return analyses
+
+
+def observe_source(found: FoundModel, source: Storage | None, most: int) -> Observation:
+    """Features of the source's images, or of generated ones where there are none.
+
+    Raises:
+        ImageSetError: If the set is too small.
+    """
+    of = (
+        _of_shards("the source images", source, most)
+        if source
+        else _generated(GENERATED, found.net.architecture.scale, most)
+    )
+    _check_scenes(of, FEWEST_SCENES)
+    return observe(found.net, of.images, found.degradation or Degradation())
+
+
+def advise_target(
+    found: FoundModel, reference: Observation, name: str, shards: Storage, space: TransferSpace, most: int
+) -> AdvisedDomain:
+    """The analysis of one target's shards with its advice, see :func:`advise_shards`.
+
+    Raises:
+        ImageSetError: If the set is too small.
+    """
+    domain = _of_shards(name, shards, most)
+    _check_scenes(domain, FEWEST_TARGET_SCENES)
+    return _compare(found, reference, domain, space, found.degradation or Degradation(), lambda: None)
+
+
+def no_advice(problem: ImageSetError) -> AdvisedDomain:
+    """Result in place of an analysis where a set is too small: nothing that a search must fail for."""
+    return {"advice": None, "reason": str(problem)}
 
 
 def analyze_images(
@@ -152,7 +167,7 @@ def analyze_images(
     found, target = find_model(model), find_space(space)
     scale = found.net.architecture.scale
     own = _of_folder(images, scenes, scale)
-    source = _generated(_GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
+    source = _generated(GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
     return _analyze(found, source, {target.domain: (own, target)}, report_progress)
 
 
@@ -164,7 +179,7 @@ def _analyze(
 ) -> Analysis:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]
-    for domain, least in zip(sets, [FEWEST_SCENES] + [_FEWEST_TARGET_SCENES] * len(targets), strict=True):
+    for domain, least in zip(sets, [FEWEST_SCENES] + [FEWEST_TARGET_SCENES] * len(targets), strict=True):
         _check_scenes(domain, least)
     done, of = itertools.count(1), sum(len(domain.images) for domain in sets)
 
@@ -285,7 +300,7 @@ def _of_shards(name: str, place: Storage, most: int) -> DomainImages:
 
 def _generated(count: int, scale: int, most: int = MOST_IMAGES) -> DomainImages:
     count = min(count, most)
-    side = max(_GENERATED_SIDE, TILE * scale)
+    side = max(GENERATED_SIDE, TILE * scale)
     drawn = [NamedImage(str(i), str(i), generate("natural", i, (side, side))) for i in range(count)]
     return DomainImages(f"{count} generated natural images (no source images were named)", drawn, len(drawn))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.cli.init_command import init
 from orchestrator.cli.model_commands import adapt, evaluate
-from orchestrator.cli.options import AsJson
+from orchestrator.cli.options import AsJson, LogFile, Verbose
 from orchestrator.cli.output import (
     counter,
     print_analysis,
@@ -84,6 +84,8 @@ Trim = Annotated[
 def demo(
     storage: Annotated[str, typer.Option(help="Folder for samples and artefacts.")] = "runs",
     size: Annotated[str, typer.Option(help="standard or smallest.")] = "standard",
+    log_file: LogFile = None,
+    verbose: Verbose = False,
 ) -> None:
     """The whole story on generated samples: minutes, no download, no account."""
     from orchestrator.pipeline.demo import prepare_demo
@@ -94,7 +96,14 @@ def demo(
 
 
 @app.command(epilog="Example: rayscale run experiments/four-domains.yaml --set search.trials=12")
-def run(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = False, as_json: AsJson = False) -> None:
+def run(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    trim: Trim = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
     """Runs everything, and goes on where an interrupted run was."""
     from orchestrator.experiment.load import load_experiment
 
@@ -125,7 +134,12 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
 
 
 @app.command(epilog="Example: rayscale pretrain experiments/four-domains.yaml")
-def pretrain(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+def pretrain(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
     """Builds the shards and trains the source model, then stops."""
     _run_until("pretrain", experiment, overrides)
 
@@ -140,6 +154,8 @@ def search(
     extend: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Go on with the finished search for so many more trials.")
     ] = None,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
 ) -> None:
     """Runs all up to the search, then stops.
 
@@ -156,7 +172,12 @@ def search(
 
 
 @app.command(epilog="Example: rayscale confirm experiments/four-domains.yaml")
-def confirm(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+def confirm(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
     """Runs all up to the confirmation, then stops."""
     _run_until("confirm", experiment, overrides)
 
@@ -207,6 +228,8 @@ def analyze(
         typer.Option(help="Images to take for the source's; else the experiment's own, or generated natural ones."),
     ] = None,
     as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
 ) -> None:
     """Measures how far target domains lie from the source, and what that suggests for their search.
 
@@ -239,7 +262,12 @@ def analyze(
 
 
 @shards_app.command("build", epilog="Example: rayscale shards build experiments/four-domains.yaml")
-def shards_build(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+def shards_build(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
     """Packs the images of all domains into shards, then stops."""
     _run_until("shards", experiment, overrides)
 
@@ -295,7 +323,7 @@ def main() -> None:
     try:
         terminal.make_safe()
         stop_signals.heed_signals()
-        code = _run_command()
+        code = run_command()
     except KeyboardInterrupt:  # at a moment at which Typer does not watch
         code = _interrupted()
     stop_signals.end_at_once()
@@ -305,7 +333,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run_command() -> int:
+def run_command() -> int:
     """Runs the command line; gives its exit code."""
     try:
         code = app(prog_name="rayscale", standalone_mode=False)

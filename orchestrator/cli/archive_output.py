@@ -1,22 +1,18 @@
 """What a run says: a moving line on a terminal, a plain line every half minute in a log, and the summary."""
 
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
 
 from orchestrator.archive.batch.driver import Progress
 from orchestrator.archive.batch.summary import ArchiveSummary
 from orchestrator.cli.output import print_passed_over
+from orchestrator.runtime.progress import Display
 from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
 
-_LOG_SECONDS = 30.0
 _NAMED = 20
 """Failures and outliers that are named; the ledger has them all."""
 
@@ -24,21 +20,8 @@ _NAMED = 20
 @contextmanager
 def watching() -> Iterator[Callable[[Progress], None]]:
     """Shows the progress that it is told on standard error."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        said = time.monotonic()
-
-        def tell_line(progress: Progress) -> None:
-            nonlocal said
-            if time.monotonic() - said >= _LOG_SECONDS:
-                said = time.monotonic()
-                print(progress_line(progress), file=sys.stderr, flush=True)
-
-        yield tell_line
-        return
-    with Bar(BarColumn(24), TextColumn("{task.description}"), console=console, transient=True) as bar:
-        task = bar.add_task("scenes", total=None)
-        yield lambda told: bar.update(task, completed=told.done, total=told.scenes, description=progress_line(told))
+    with Display(Console(stderr=True)).line() as show:
+        yield lambda progress: show(progress.done, progress.scenes, progress_line(progress))
 
 
 def progress_line(progress: Progress) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import AsJson, Model, PrecisionName, SelfEnsemble
+from orchestrator.cli.options import AsJson, LogFile, Model, PrecisionName, SelfEnsemble, Verbose
 from orchestrator.cli.output import counter, print_adaptation, print_evaluation, print_json
 
 
@@ -44,6 +44,8 @@ def evaluate(
         typer.Option("--lpips", help="Compare plain images by LPIPS too, with torchvision's AlexNet."),
     ] = False,
     as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
 ) -> None:
     """Scores a model against bicubic on HR images of your own, which it degrades itself.
 
@@ -76,6 +78,8 @@ def adapt(
     scenes: Annotated[Literal["file", "folder"], typer.Option(help="What an image's scene is.")] = "file",
     keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
     as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
 ) -> None:
     """Adapts a model to LR images of which no HR is known; exit 1 where that is not worth it and nothing is written.
 

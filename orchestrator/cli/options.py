@@ -1,8 +1,11 @@
 """Options that several commands take."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from orchestrator.foundation.logs import start_logging
 
 Model = Annotated[
     str,
@@ -19,3 +22,25 @@ PrecisionName = Annotated[
     typer.Option("--precision", help="What convolutions compute in; auto is bfloat16 where that is faster."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
+
+
+def _log_to(file: Path | None) -> None:
+    if file is not None:
+        start_logging(file)
+
+
+def _log_here(wanted: bool) -> None:
+    if wanted:
+        start_logging(verbose=True)
+
+
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        callback=_log_to,
+        help="Append a log to FILE, with stage, domain and trial in each line.",
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_log_here, help="Print the log on standard error.")]

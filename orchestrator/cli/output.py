@@ -1,14 +1,11 @@
 """What the command line prints: results as tables and lines, JSON for scripts, and progress through files."""
 
 import json
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from orchestrator.runtime.terminal import duration, speaks_unicode
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.foundation.summaries import PassedOver, UpscaleSummary
     from orchestrator.report.schema import Report
 
-_LOG_SECONDS = 30
 _NARROWEST = 60
 _OTHER_ARMS = ("bilinear", "lanczos")
 _NAMED = 5
@@ -243,21 +239,10 @@ def print_json(value: object) -> None:
 @contextmanager
 def counter(word: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
     """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        said = time.monotonic()
+    from orchestrator.runtime.progress import Display
 
-        def tell_line(done: int, of: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= _LOG_SECONDS:
-                said = time.monotonic()
-                print(f"{done} of {_images(of, unit)} {word}", file=sys.stderr)
-
-        yield tell_line
-        return
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(word, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+    with Display(Console(stderr=True)).line() as show:
+        yield lambda done, of: show(done, of, f"{done} of {_images(of, unit)} {word}")
 
 
 def _images(count: int, unit: str = "image") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import AsJson, Model, PrecisionName, SelfEnsemble
+from orchestrator.cli.options import AsJson, LogFile, Model, PrecisionName, SelfEnsemble, Verbose
 from orchestrator.cli.output import counter, print_json, print_upscaled
 from trainables.errors import RunError, UsageError
 
@@ -124,6 +124,8 @@ def upscale(
     ] = 256,
     self_ensemble: SelfEnsemble = False,
     as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
 ) -> None:
     """Upscales images or whole archives with a model; what cannot be upscaled is named and stops nothing.
 

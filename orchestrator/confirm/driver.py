@@ -6,12 +6,12 @@ and speed are trained beside them and cannot win. Only then is the test split op
 run leaves its weights and scores on storage and is not run again.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import ray
 
 from orchestrator.confirm.comparison import Scores, differences, picture_choice, summarize
 from orchestrator.confirm.job import ConfirmJob, FrontRun
@@ -28,11 +28,15 @@ from orchestrator.confirm.tasks import (
     validate_source,
 )
 from orchestrator.data.locked_test import Opening, record_choice, recorded_choice
+from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.vocabulary import CLASSICAL, INTERPOLATED, STEPS
-from orchestrator.runtime.progress import teller
+from orchestrator.runtime.progress_updates import reporter
+from orchestrator.runtime.task_runner import Needs, Task, TaskRunner, result_of, results
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
 from orchestrator.search.trial_record import TrialRecord
 from trainables.loops.finetune import TransferConfiguration
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)
 """Arms that begin with the source model and may forget it."""
@@ -40,6 +44,40 @@ _REMEMBERED = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)
 _Runs = dict[str, tuple[TransferConfiguration, Start]]
 _Key = tuple[str, int]
 """A run's name and seed."""
+
+
+class _Tasks:
+    """Submits a confirmation's tasks, each with the CPUs and GPUs of a run."""
+
+    def __init__(self, job: ConfirmJob, runner: TaskRunner) -> None:
+        self._job, self._runner, self._needs = job, runner, Needs(job.cpus, job.gpus)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Task:
+        """Submits a function of the job."""
+        return self._runner.submit(function, self._job, *arguments, needs=self._needs)
+
+    def training(self, runs: _Runs, seeds: Sequence[int]) -> dict[Any, Task]:
+        """Submits every run with every seed."""
+        return {
+            (name, seed): self.submit(train_run, name, configuration, seed, start)
+            for seed in seeds
+            for name, (configuration, start) in runs.items()
+        }
+
+    def collect(self, tasks: Mapping[Any, Task], phase: str) -> dict[Any, Any]:
+        """Waits for all tasks and reports how many are done; gives their results by key."""
+        report = reporter(self._job.progress, f"confirm {self._job.domain.domain}")
+        log.info("%s: %d tasks", phase, len(tasks))
+        report(0, len(tasks), phase)
+        found: dict[Any, Any] = {}
+        for key, value in results(self._runner, tasks):
+            found[key] = value
+            report(len(found), len(tasks), phase)
+        return found
+
+    def result(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Submits a function of the job and waits for it."""
+        return result_of(self._runner, self.submit(function, *arguments))
 
 
 def candidates_of(records: Sequence[TrialRecord], top: int, default: TransferConfiguration) -> tuple[Candidate, ...]:
@@ -81,40 +119,45 @@ def front_of(records: Sequence[TrialRecord], candidates: Sequence[Candidate], bl
     return tuple(points)
 
 
-@ray.remote(num_cpus=0, max_retries=2)
-def drive_confirmation(job: ConfirmJob) -> ConfirmationRecord:
-    """Confirms one domain, as a driver of its own: trains, chooses, opens the test split, scores, publishes."""
+def drive_confirmation(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
+    """Confirms one domain: trains, chooses, opens the test split, scores, publishes."""
+    with log_context(stage="confirm", domain=job.domain.domain):
+        return _confirm(job, runner)
+
+
+def _confirm(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
+    tasks_of = _Tasks(job, runner)
     tuned = {c.name: c.configuration for c in job.candidates if c.configuration is not None}
     model = _model_step(job, tuned)
     features = {f"feature-{i}": c for i, c in enumerate(job.ablation.features)} if job.ablation else {}
     front = {point.name: point.configuration for point in job.front}
     every: _Runs = {name: (configuration, "source") for name, configuration in {**front, **tuned, **model}.items()}
-    tasks = _training(job, {**every, "scratch": (job.scratch, "nothing")}, job.seeds)
-    tasks |= _training(job, {name: (c, "features") for name, c in features.items()}, job.seeds[:1])
-    tasks["zero_shot", 0] = _start(job, validate_source)
-    tasks["classical", 0] = _start(job, fit_classical)
-    told = _collect(job, tasks, "training and fitting")
+    tasks = tasks_of.training({**every, "scratch": (job.scratch, "nothing")}, job.seeds)
+    tasks |= tasks_of.training({name: (c, "features") for name, c in features.items()}, job.seeds[:1])
+    tasks["zero_shot", 0] = tasks_of.submit(validate_source)
+    tasks["classical", 0] = tasks_of.submit(fit_classical)
+    told = tasks_of.collect(tasks, "training and fitting")
 
     validation = {name: [told[name, seed] for seed in job.seeds] for name in tuned}
     validation["zero_shot"] = [told["zero_shot", 0]]
     winner = recorded_choice(job.opening) or _best(validation)
     feature = _best({name: [told[name, job.seeds[0]]] for name in features}) if features else None
     rest: _Runs = {feature: (features[feature], "features")} if feature else {}
-    tasks = _training(job, rest, job.seeds[1:])
+    tasks = tasks_of.training(rest, job.seeds[1:])
     if winner != "zero_shot":
-        tasks["share", 0] = _start(job, choose_share, winner)
-    interpolation = _collect(job, tasks, "last steps before the test").get(("share", 0))
+        tasks["share", 0] = tasks_of.submit(choose_share, winner)
+    interpolation = tasks_of.collect(tasks, "last steps before the test").get(("share", 0))
 
     record_choice(job.opening, job.test, winner)
     arms = _arms(job, winner, next(iter(model), None), feature, interpolation)
-    scores, source = _score(job, arms)
+    scores, source = _score(tasks_of, arms)
     summary = summarize(scores)
     confirmed = [_front_point(job, point, told, scores, summary) for point in job.front]
     seed = f"-seed{job.seeds[0]}"
     shown = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default{seed}", "best": arms["best"][0]}
-    pictures = ray.get(_start(job, make_pictures, shown, picture_choice(scores)))
+    pictures = tasks_of.result(make_pictures, shown, picture_choice(scores))
     share = interpolation.share if interpolation else 1.0
-    ray.get(_start(job, publish_models, winner, share, summary))
+    tasks_of.result(publish_models, winner, share, summary)
     return ConfirmationRecord(
         winner=winner,
         validation=validation,
@@ -173,39 +216,16 @@ def _arms(
     return arms | {"best": of(winner)} | averaged | {point.arm: of(point.name) for point in job.front}
 
 
-def _score(job: ConfirmJob, arms: dict[str, list[str]]) -> tuple[Scores, dict[str, float]]:
+def _score(tasks_of: _Tasks, arms: dict[str, list[str]]) -> tuple[Scores, dict[str, float]]:
     """Scores every arm on the test split, and its mean PSNR in dB on held-out source images where it may forget."""
     ours = dict.fromkeys(chain(*(arms.get(arm, []) for arm in _REMEMBERED)))
-    tasks = {("test", name): _start(job, score_run, name) for name in dict.fromkeys(chain(*arms.values()))}
-    tasks |= {("source", name): _start(job, remember_source, name) for name in ours}
-    told = _collect(job, tasks, "test")
+    tasks = {("test", name): tasks_of.submit(score_run, name) for name in dict.fromkeys(chain(*arms.values()))}
+    tasks |= {("source", name): tasks_of.submit(remember_source, name) for name in ours}
+    told = tasks_of.collect(tasks, "test")
     scores = {arm: [told["test", name] for name in runs if told["test", name]] for arm, runs in arms.items()}
     kept = {arm: [told["source", name] for name in arms.get(arm, [])] for arm in _REMEMBERED}
     finite = {arm: [value for value in values if value is not None] for arm, values in kept.items()}
     return scores, {arm: float(np.mean(values)) for arm, values in finite.items() if values}
-
-
-def _training(job: ConfirmJob, runs: _Runs, seeds: Sequence[int]) -> dict[_Key, Any]:
-    return {
-        (name, seed): _start(job, train_run, name, configuration, seed, start)
-        for seed in seeds
-        for name, (configuration, start) in runs.items()
-    }
-
-
-def _start(job: ConfirmJob, task: Any, *arguments: Any) -> Any:
-    return task.options(num_cpus=job.cpus, num_gpus=job.gpus, max_retries=2).remote(job, *arguments)
-
-
-def _collect(job: ConfirmJob, tasks: Mapping[Any, Any], phase: str) -> dict[Any, Any]:
-    """Waits for all tasks and tells how many are done; gives their results by key."""
-    tell, pending = teller(job.board, f"confirm {job.domain.domain}"), list(tasks.values())
-    tell(0, len(tasks), phase)
-    while pending:
-        ready, pending = ray.wait(pending, num_returns=1)
-        ray.get(ready)
-        tell(len(tasks) - len(pending), len(tasks), phase)
-    return {key: ray.get(task) for key, task in tasks.items()}
 
 
 def _best(validation: Mapping[str, Sequence[float | None]]) -> str:

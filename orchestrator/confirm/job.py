@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from orchestrator.confirm.ablation import Ablation
 from orchestrator.confirm.classical import classical_upscaler
@@ -11,6 +10,7 @@ from orchestrator.data.locked_test import open_test
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
+from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.training.finetune import DomainJob, load_source
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
@@ -60,7 +60,7 @@ class ConfirmJob:
         lineage: Digests for the model's card.
         cpus: CPUs of each run.
         gpus: GPUs of each run.
-        board: Where progress is told.
+        progress: Where progress is reported.
         front: Points of the front of quality and speed; none where speed was not searched.
     """
 
@@ -77,7 +77,7 @@ class ConfirmJob:
     lineage: dict[str, str]
     cpus: float
     gpus: float
-    board: Any
+    progress: ProgressUpdates
     front: tuple[FrontRun, ...] = ()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import ray
 import torch
 
 from orchestrator.confirm.job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
@@ -21,7 +20,6 @@ _CROP = 96
 _FRONT = "front"
 
 
-@ray.remote
 def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str]) -> list[Picture]:
     """Crops of the chosen test images under each arm, as PNG files beside the runs."""
     torch.set_num_threads(job.domain.threads)
@@ -40,7 +38,6 @@ def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str])
     return pictures
 
 
-@ray.remote
 def publish_models(job: ConfirmJob, winner: str, share: float, arms: dict[str, ArmScores]) -> None:
     """Writes the winner of the first seed (not of the best one on test) as the domain's model.
 

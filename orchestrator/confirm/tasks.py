@@ -4,11 +4,11 @@ Each leaves its result on storage and does not run again where that stands. The 
 else, by tasks that the confirmation starts once its choice is on record.
 """
 
+import logging
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import ray
 import torch
 
 from orchestrator.confirm import classical as classical_arms
@@ -34,11 +34,12 @@ from orchestrator.confirm.run_record import (
     read_source_psnr,
     write_scores,
 )
+from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
-from orchestrator.runtime.progress import teller
+from orchestrator.runtime.progress_updates import reporter
 from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_psnr
 from trainables.errors import DivergedError, UsageError
 from trainables.loops.finetune import TransferConfiguration, TransferMethod
@@ -46,11 +47,12 @@ from trainables.metrics.evaluation import Score, score
 from trainables.network.model_files import WEIGHTS
 from trainables.network.weight_average import SHARES, interpolated
 
+log = logging.getLogger(__name__)
+
 Start = Literal["source", "features", "nothing"]
 """What a run begins with: what the experiment transfers, F_θ alone, or a fresh network."""
 
 
-@ray.remote
 def train_run(
     job: ConfirmJob, name: str, configuration: TransferConfiguration, seed: int, start: Start = "source"
 ) -> float | None:
@@ -62,10 +64,12 @@ def train_run(
         for scores in (f"test-{run_name}.json", f"source-{run_name}.json"):  # of what was here before
             if job.runs.child(scores).exists():
                 job.runs.child(scores).delete()
-        tell = teller(job.board, f"confirm {job.domain.domain}: {run_name}")
+        report = reporter(job.progress, f"confirm {job.domain.domain}: {run_name}")
         domain = replace(job.domain, method=TransferMethod(generator="fresh")) if start == "features" else job.domain
         try:
-            net, curve = run_finetuning(domain, configuration, seed, tell, from_scratch=start == "nothing")
+            with log_context(stage="confirm", domain=job.domain.domain, run=run_name):
+                log.info("trains %s", configuration)
+            net, curve = run_finetuning(domain, configuration, seed, report, from_scratch=start == "nothing")
             write_model(place, net, facts_of(job, run_name, configuration, seed))
             record = RunRecord(validation_psnr=curve[-1][1], curve=curve, finished_at=now())
         except DivergedError:
@@ -74,21 +78,18 @@ def train_run(
     return record.validation_psnr
 
 
-@ray.remote
 def validate_source(job: ConfirmJob) -> float:
     """Validation PSNR of the source model as it is, in dB."""
     torch.set_num_threads(job.domain.threads)
     return validation_psnr(job.domain, load_source(job.domain).to(job.domain.device))
 
 
-@ray.remote
 def fit_classical(job: ConfirmJob) -> FittedBaselines:
     """Fits the classical baselines, see :mod:`orchestrator.confirm.classical`; nothing where they are left out."""
     torch.set_num_threads(job.domain.threads)
     return FittedBaselines() if job.classical is None else classical_arms.fit_classical(job.domain, job.classical)
 
 
-@ray.remote
 def choose_share(job: ConfirmJob, winner: str) -> Interpolation:
     """Averages the winner's weights with the source's; one share for all seeds, by their mean validation PSNR.
 
@@ -118,7 +119,6 @@ def choose_share(job: ConfirmJob, winner: str) -> Interpolation:
     return record
 
 
-@ray.remote
 def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:
     """Scores one run on the test split unless its scores stand; None if the run diverged."""
     place = job.runs.child(f"test-{run_name}.json")
@@ -134,7 +134,6 @@ def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:
     return scores
 
 
-@ray.remote
 def remember_source(job: ConfirmJob, run_name: str) -> float | None:
     """PSNR in dB of one run on held-out source images, unless it stands on record; None if the run diverged."""
     place = job.runs.child(f"source-{run_name}.json")

@@ -17,7 +17,7 @@ from trainables.samples import generate
 _REPLAYED = 192
 """Most images that are replayed."""
 
-_GENERATED, _LEAST_SIDE = 32, 192
+GENERATED, LEAST_SIDE = 32, 192
 """Generated images to replay, a quarter of a second each, and their least side in pixels."""
 
 _HELD_OUT_SEED = 1_000_000
@@ -43,7 +43,7 @@ def held_out_images(shards: Storage | None, count: int) -> list[NamedImage]:
         count: Most images.
     """
     found = list(islice(read_split(shards, "validation"), count)) if shards is not None else []
-    return found or [_drawn(_HELD_OUT_SEED + i, _LEAST_SIDE) for i in range(count)]
+    return found or [drawn_image(_HELD_OUT_SEED + i, LEAST_SIDE) for i in range(count)]
 
 
 @lru_cache(maxsize=1)
@@ -51,8 +51,9 @@ def _replayed(shards: Storage | None, version: str, side: int) -> list[Pixels]:
     del version  # part of the key
     if shards is not None:
         return [image.pixels for image in islice(read_split(shards, "train"), _REPLAYED)]
-    return [_drawn(seed, max(side, _LEAST_SIDE)).pixels for seed in range(_GENERATED)]
+    return [drawn_image(seed, max(side, LEAST_SIDE)).pixels for seed in range(GENERATED)]
 
 
-def _drawn(seed: int, side: int) -> NamedImage:
+def drawn_image(seed: int, side: int) -> NamedImage:
+    """A generated natural image, which depends on its seed and side alone."""
     return NamedImage(f"generated-{seed}", str(seed), generate("natural", seed, (side, side)))

@@ -26,7 +26,7 @@ MOST_PIXELS = 1 << 27
 """Most pixels of an image: above the largest scanned film, and few enough to decode for any damaged file."""
 
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
-_MOST_INFLATED = 2 * MOST_PIXELS + (64 << 20)
+MOST_INFLATED = 2 * MOST_PIXELS + (64 << 20)
 _RLE_AT_MOST = 64
 """Bytes that one byte of a run-length code becomes at most (PS3.5 G.3)."""
 
@@ -161,8 +161,8 @@ def _check_inflated_size(data: bytes) -> None:
     while rest and not inflater.eof:
         inflated += len(inflater.decompress(rest, 1 << 24))
         rest = inflater.unconsumed_tail
-        if inflated > _MOST_INFLATED:
-            raise DicomError("corrupt", f"its deflated elements become more than {_MOST_INFLATED >> 20} MiB")
+        if inflated > MOST_INFLATED:
+            raise DicomError("corrupt", f"its deflated elements become more than {MOST_INFLATED >> 20} MiB")
 
 
 def _check(dataset: Dataset) -> None:

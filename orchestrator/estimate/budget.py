@@ -14,8 +14,8 @@ from typing import Any
 from orchestrator.estimate.plan import Plan, make_plan
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import now
-from orchestrator.jobs.remaining_work import remaining
 from orchestrator.pipeline.preflight import Inputs
+from orchestrator.pipeline.remaining_work import remaining
 from trainables.errors import UsageError
 
 RECORD = "budget.json"

@@ -14,9 +14,9 @@ from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.vocabulary import CLASSICAL
-from orchestrator.jobs.remaining_work import Remaining, remaining
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.preflight import Inputs
+from orchestrator.pipeline.remaining_work import Remaining, remaining
 from orchestrator.search.pareto_front import CONFIRMED
 
 _RANGE = (0.7, 1.3)
@@ -149,8 +149,7 @@ class _Known:
 
 def _start(known: _Known) -> StageEstimate:
     """The command line itself; Ray, if a stage needs it."""
-    left = known.left
-    needs_ray = left.pretraining_steps or any(left.trials.values()) or left.trained
+    needs_ray = known.left.needs_ray
     workers = 1 + _RAY_WORKERS if needs_ray else 1
     return StageEstimate("start", "the command, and Ray" if needs_ray else "the command", workers * known.rates.worker)
 
@@ -183,7 +182,6 @@ def _pretrain(known: _Known) -> StageEstimate:
 def _search(known: _Known) -> StageEstimate:
     experiment, section = known.experiment, known.experiment.search
     trials = {domain: count for domain, count in known.left.trials.items() if count}
-    share = _share_of_steps(experiment)
     # A study keeps its place in the cluster from its first trial to its last.
     places = max(1, known.slots // section.concurrent_trials)
     studies = []
@@ -191,7 +189,7 @@ def _search(known: _Known) -> StageEstimate:
         rates, _ = known.of(domain)
         # The frozen depth is drawn from all between none and the deepest.
         steps = experiment.finetuning.steps * (rates.step + rates.frozen_step) / 2
-        trial = share * (steps + known.scoring(domain)) + _TRIAL_SECONDS
+        trial = steps + known.scoring(domain) + _TRIAL_SECONDS
         at_once = min(section.concurrent_trials, count, known.slots)
         studies.append(known.rates.worker + known.first(domain) + count * trial / at_once)
     driving = known.starting(len(trials), 1)
@@ -250,12 +248,6 @@ def _front(experiment: Experiment) -> int:
     """Most points of a front that are trained beside the candidates, the best of which is a point too."""
     low, high = experiment.search.kept_blocks or (1, 1)
     return min(high - low + 1, CONFIRMED) - 1
-
-
-def _share_of_steps(experiment: Experiment) -> float:
-    """Expected share of its steps that a trial trains for; below 1 where a study stops trials early."""
-    del experiment
-    return 1.0
 
 
 def _stage(name: str, work: str, seconds: float, left: bool) -> StageEstimate:

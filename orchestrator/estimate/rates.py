@@ -25,7 +25,7 @@ from trainables.inference.speed import processor
 _SAMPLED = 6
 """Images of each set that are read."""
 
-_SECONDS = 1.0
+MEASURED_SECONDS = 1.0
 """Seconds for which steps of one kind are repeated, after two that warm up."""
 
 
@@ -77,7 +77,7 @@ def measure(
         search.validation_crop,
         threads,
         on_gpu,
-        _SECONDS,
+        MEASURED_SECONDS,
         source,
         domains,
     )

@@ -30,7 +30,7 @@ from trainables.errors import RunError, UsageError
 LOCK = ".rayscale-lock"
 """Name of the hidden file or object, below the place that is locked."""
 
-_BEAT_SECONDS = 20.0
+BEAT_SECONDS = 20.0
 _DEAD_AFTER_SECONDS = 180.0
 _HELD: set[str] = set()
 """Places that this very process has locked: a lock within a lock is none."""
@@ -220,7 +220,7 @@ class _Lease:
             raise UsageError(_refusal(what, holder))
 
     def beat_until(self, ended: threading.Event) -> None:
-        while not ended.wait(_BEAT_SECONDS):
+        while not ended.wait(BEAT_SECONDS):
             with suppress(ClientError, BotoCoreError, OSError):  # the next beat may come through
                 holder, _, version = self._read()
                 if version is not None and (holder is None or holder.mark != self._lock.holder.mark):

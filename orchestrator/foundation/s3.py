@@ -56,7 +56,7 @@ _FAILING = {
 """Errors of disks and networks of a machine that may pass."""
 
 _LONGEST_PAUSE = 20.0
-_LARGEST_PUT = 2 * 2**30
+LARGEST_PUT = 2 * 2**30
 """S3 takes 5 GB at once; what is larger goes in parts."""
 
 _AT_ONCE = 16
@@ -85,7 +85,7 @@ class ObjectFacts:
 
 
 _making = Lock()
-_sleep = time.sleep
+sleep = time.sleep
 
 
 def client() -> Any:
@@ -192,7 +192,7 @@ def write_object(uri: str, data: bytes) -> None:
     """
     bucket, key = bucket_and_key(uri)
     with naming(uri, "written"):
-        if len(data) <= _LARGEST_PUT:
+        if len(data) <= LARGEST_PUT:
             client().put_object(Bucket=bucket, Key=key, Body=data)
         else:  # boto3 aborts an upload in parts that fails
             client().upload_fileobj(io.BytesIO(data), bucket, key)
@@ -284,7 +284,7 @@ def _again(read: Callable[[], bytes]) -> bytes:
         try:
             return read()
         except (ResponseStreamingError, IncompleteReadError):
-            _sleep(_pause(attempt))
+            sleep(_pause(attempt))
     return read()
 
 

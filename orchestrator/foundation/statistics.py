@@ -15,7 +15,7 @@ from scipy.stats import t as student
 
 from orchestrator.foundation.vocabulary import Verdict
 
-_RESAMPLES = 10_000
+RESAMPLES = 10_000
 
 FEWEST_SCENES = 6
 """With fewer scenes no claim at 5 % can be made: even if all of them agree, chance does that in 2 / 2^n of cases."""
@@ -50,7 +50,7 @@ def paired_interval(differences: Sequence[float], scenes: Sequence[str], seed: i
         ValueError: If there are no images or the lengths differ.
     """
     sums, counts = _by_scene(differences, scenes)
-    picks = np.random.default_rng(seed).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    picks = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
     means = sums[picks].sum(1) / counts[picks].sum(1)
     low, high = np.quantile(means, [_tail(len(sums)), 1 - _tail(len(sums))])
     return Interval(float(np.mean(differences)), float(low), float(high), len(sums))

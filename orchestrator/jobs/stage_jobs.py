@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from orchestrator.analysis.record import AdviceRecord
+from orchestrator.analysis.task import AnalysisJob
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.driver import candidates_of, front_of
 from orchestrator.confirm.job import ConfirmJob
@@ -14,12 +15,13 @@ from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.progress_updates import NO_PROGRESS, ProgressUpdates
 from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, read_records
 from orchestrator.training.finetune import DomainJob
-from orchestrator.training.pretrain import SOURCE_DEGRADATION
+from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
 from trainables.images.patch_pool import smallest_image
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD
@@ -195,7 +197,21 @@ class Jobs:
             place=self.speeds_place(),
         )
 
-    def study(self, domain: str, starts: tuple[Start, ...], board: Any) -> StudyJob:
+    def analysis(self, domain: str) -> AnalysisJob:
+        """Input of a domain's analysis."""
+        experiment, search = self.experiment, self.experiment.search
+        return AnalysisJob(
+            domain=domain,
+            shards=self.place("shards", domain),
+            space=experiment.space(domain),
+            model=self.place("source"),
+            model_digest=self._source_digest(),
+            source=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
+            images=search.analysis_images,
+            threads=max(1, int(search.cpus_per_trial)),
+        )
+
+    def study(self, domain: str, starts: tuple[Start, ...], progress: ProgressUpdates = NO_PROGRESS) -> StudyJob:
         """What a domain's search is told."""
         experiment, space = self.experiment, self.experiment.space(domain)
         return StudyJob(
@@ -210,11 +226,11 @@ class Jobs:
             starts=starts,
             records=self.records_place(domain),
             scratch=self.place("search", domain, "ray"),
-            board=board,
+            progress=progress,
             shortening=self.shortening(),
         )
 
-    def confirmation(self, domain: str, board: Any) -> ConfirmJob:
+    def confirmation(self, domain: str, progress: ProgressUpdates = NO_PROGRESS) -> ConfirmJob:
         """What a domain's confirmation is told."""
         experiment, settings, inputs = self.experiment, self.experiment.confirmation, self.confirm_inputs(domain)
         records, told = self.records(domain), self._domain_job(domain)
@@ -243,7 +259,7 @@ class Jobs:
             },
             cpus=experiment.search.cpus_per_trial,
             gpus=experiment.search.gpus_per_trial,
-            board=board,
+            progress=progress,
         )
 
     def _domain_job(self, domain: str) -> DomainJob:

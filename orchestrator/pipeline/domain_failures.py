@@ -24,7 +24,7 @@ class DomainFailures:
         """The domains that have not failed."""
         return tuple(domain for domain in self._domains if domain not in self.reasons)
 
-    def add(self, domain: str, stage: str, reason: str) -> None:
+    def add(self, domain: str, reason: str, stage: str) -> None:
         """Leaves a domain behind."""
         self.reasons[domain] = f"{stage}: {reason.rstrip('.')}"
         self._say(f"{stage} {domain}: failed, {reason}")
@@ -36,7 +36,7 @@ class DomainFailures:
             yield
         except Exception as error:
             self._last = error
-            self.add(domain, stage, reason_of(error))
+            self.add(domain, reason_of(error), stage)
 
     def check_some_left(self) -> None:
         """Ends the run where no domain is left.

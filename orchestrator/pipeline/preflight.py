@@ -9,8 +9,8 @@ from orchestrator.experiment.load import check_source
 from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.foundation.file_listing import FileListing, lines_about
 from orchestrator.foundation.storage import Storage
-from orchestrator.jobs.remaining_work import remaining
 from orchestrator.jobs.stage_jobs import SOURCE
+from orchestrator.pipeline.remaining_work import remaining
 from orchestrator.runtime.ray_session import local_resources
 from orchestrator.search.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError
@@ -51,10 +51,9 @@ def preflight(experiment: Experiment) -> Inputs:
 def needs_ray(experiment: Experiment, inputs: Inputs) -> bool:
     """Whether anything is left that Ray does."""
     try:
-        left = remaining(experiment, inputs.files)
+        return remaining(experiment, inputs.files).needs_ray
     except Exception:  # what stands in the way of counting, its own stage says
         return True
-    return bool(left.pretraining_steps or any(left.trials.values()) or left.trained)
 
 
 def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list[str]]:

@@ -18,7 +18,7 @@ from orchestrator.data.shard_verify import verify_shards
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, check_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.pipeline.finished_stages import older_report
+from orchestrator.pipeline.stages.report import older_report
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
 from trainables.network.model_files import CARD, WEIGHTS

@@ -22,7 +22,7 @@ from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceR
 from orchestrator.report.tables import best_yaml, markdown_table
 from orchestrator.search.pareto_front import CONFIRMED
 from orchestrator.search.trial_record import TrialRecord
-from orchestrator.training.pretrain import SOURCE_DEGRADATION
+from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD
 from trainables.version import __version__

@@ -27,7 +27,7 @@ def study_report(
     starts = study_starts(jobs, domain)
     return study_facts(
         records,
-        distributions=jobs.study(domain, starts, None).distributions(),
+        distributions=jobs.study(domain, starts).distributions(),
         axes=_axes(experiment, domain),
         winner=_settings(winner, experiment.architecture.blocks) if winner else None,
         evaluations=len(experiment.finetuning.budget().evaluation_steps()),

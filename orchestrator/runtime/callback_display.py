@@ -2,16 +2,16 @@
 
 import threading
 from contextlib import suppress
-from typing import Any
 
 from rich.console import Console
 
 from orchestrator.foundation.task_progress import ProgressCallback, TaskProgress
-from orchestrator.runtime.progress import Display, News, poll
+from orchestrator.runtime.progress import Display, poll
+from orchestrator.runtime.progress_updates import ProgressUpdates, Updates
 
 
 class CallbackDisplay(Display):
-    """Gives lines and the news of workers to a callable.
+    """Gives lines and the updates of tasks to a callable.
 
     Args:
         report: The callable.
@@ -25,12 +25,12 @@ class CallbackDisplay(Display):
         """Gives one line."""
         self._report(TaskProgress("run", note=line.strip()))
 
-    def _show(self, board: Any, stop: threading.Event) -> None:
-        seen: News = {}
-        for news in poll(board, stop, 1.0):
-            self._take(news)
-            for task, item in news.items():
+    def _show(self, updates: ProgressUpdates, stop: threading.Event) -> None:
+        seen: Updates = {}
+        for latest in poll(updates, stop):
+            self._take(latest)
+            for task, item in latest.items():
                 if seen.get(task) != item:
-                    with suppress(Exception):  # a callable that fails must not end the news of others
+                    with suppress(Exception):  # a callable that fails must not end the updates of others
                         self._report(TaskProgress(task, *item))
-            seen = dict(news)
+            seen = dict(latest)

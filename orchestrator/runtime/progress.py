@@ -1,61 +1,30 @@
-"""Live progress: workers tell a board, the terminal shows it.
+"""Live progress: tasks report it, the terminal shows it.
 
 On a terminal there is one moving line per task; in a log, one plain line per task every few seconds. A part of a task,
 named ``task: part``, has a line only while it moves. Where nothing moves for half a minute, a line says what is still
 going on, or what is waited for. Nothing that goes wrong here ends a run.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import ray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from orchestrator.runtime.progress_updates import ProgressUpdates, Updates
 from orchestrator.runtime.terminal import duration, shown
 
-Tell = Callable[[float, float, str], None]
-"""Called with (done, total, note)."""
+log = logging.getLogger(__name__)
 
-News = dict[str, tuple[float, float, str]]
-
-_LOG_SECONDS = 10.0
-_STILL_SECONDS = 30.0
-_ANSWER_SECONDS = 60.0
-"""After so long an answer of the board counts as lost."""
-
-
-class Board:
-    """Holds the latest news of every task."""
-
-    def __init__(self) -> None:
-        self._news: News = {}
-
-    def tell(self, task: str, done: float, total: float, note: str) -> None:
-        """Replaces a task's news."""
-        self._news[task] = (done, total, note)
-
-    def read(self) -> News:
-        """All news."""
-        return self._news
-
-
-def new_board() -> Any:
-    """Starts a board as a Ray actor; where it dies, Ray starts it again under the same handle."""
-    return ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
-
-
-def teller(board: Any, task: str) -> Tell:
-    """A callback that tells a board about one task and never waits for it."""
-
-    def tell(done: float, total: float, note: str) -> None:
-        with suppress(Exception):  # a lost line must not take the work with it
-            board.tell.remote(task, done, total, note)
-
-    return tell
+LOG_SECONDS = 10.0
+STILL_SECONDS = 30.0
+POLL_SECONDS = 0.3
+LINE_SECONDS = 30.0
+"""Between two lines of :meth:`Display.line` in a log."""
 
 
 class Display:
@@ -71,12 +40,13 @@ class Display:
         self.free: Callable[[], str] | None = None
         self._activity = ""
         self._asked: dict[str, str] = {}
-        self._news: News = {}
+        self._latest: Updates = {}
         self._moved = time.monotonic()
 
     def say(self, line: str) -> None:
         """Prints one line, above any moving ones."""
         self._moved = time.monotonic()
+        log.info("%s", line.strip())
         # Nobody may be reading any more, and the run goes on; rich would exit where a pipe is broken.
         with suppress(OSError, ValueError, SystemExit):
             self.console.print(shown(line), highlight=False, markup=False, soft_wrap=True)
@@ -89,8 +59,15 @@ class Display:
             activity: What goes on, such as ``search``.
             asks: What the cluster is asked for, such as ``1 CPU``, by the task that waits for it.
         """
-        self._activity, self._asked, self._moved = activity, dict(asks or {}), time.monotonic()
-        ended = threading.Event()
+        outer = self._activity
+        self._activity, self._moved = activity, time.monotonic()
+        if outer:  # which says that nothing moves, and by this name
+            try:
+                yield
+            finally:
+                self._activity = outer
+            return
+        self._asked, ended = dict(asks or {}), threading.Event()
         thread = threading.Thread(target=self._say_still, args=(ended,), daemon=True)
         thread.start()
         try:
@@ -101,10 +78,34 @@ class Display:
             self._activity, self._asked = "", {}
 
     @contextmanager
-    def watching(self, board: Any) -> Iterator[None]:
-        """Shows a board's news until the block ends."""
+    def line(self) -> Iterator[Callable[[float, float, str], None]]:
+        """Shows one line: a moving bar on a terminal, a plain line every half minute in a log.
+
+        Yields:
+            A callable that takes (done, total, line).
+        """
+        if not self.console.is_terminal:
+            said = time.monotonic()
+
+            def say_now_and_then(done: float, total: float, line: str) -> None:
+                nonlocal said
+                del done, total
+                if time.monotonic() - said >= LINE_SECONDS:
+                    said = time.monotonic()
+                    self.say(line)
+
+            yield say_now_and_then
+            return
+        columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, total, line: bar.update(task, completed=done, total=total, description=shown(line))
+
+    @contextmanager
+    def watching(self, updates: ProgressUpdates) -> Iterator[None]:
+        """Shows the latest updates until the block ends."""
         stop = threading.Event()
-        thread = threading.Thread(target=self._show, args=(board, stop), daemon=True)
+        thread = threading.Thread(target=self._show, args=(updates, stop), daemon=True)
         thread.start()
         try:
             yield
@@ -112,50 +113,50 @@ class Display:
             stop.set()
             thread.join(timeout=5)
 
-    def _show(self, board: Any, stop: threading.Event) -> None:
+    def _show(self, updates: ProgressUpdates, stop: threading.Event) -> None:
         if self.console.is_terminal:
             with suppress(Exception):  # a terminal that cannot show moving lines may still take plain ones
-                self._show_live(board, stop)
+                self._show_live(updates, stop)
         while not stop.is_set():
             with suppress(Exception):
-                self._show_lines(board, stop)
+                self._show_lines(updates, stop)
 
-    def _show_live(self, board: Any, stop: threading.Event) -> None:
+    def _show_live(self, updates: ProgressUpdates, stop: threading.Event) -> None:
         columns = ("{task.description}", BarColumn(24), "{task.completed:.0f}/{task.total:.0f}")
         bars = [TextColumn(column) if isinstance(column, str) else column for column in columns]
         tasks: dict[str, Any] = {}
         with Progress(*bars, TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=self.console) as progress:
-            for news in poll(board, stop, 0.3):
-                if self._take(news):
+            for latest in poll(updates, stop):
+                if self._take(latest):
                     self._moved = time.monotonic()
-                for task, (done, total, note) in news.items():
+                for task, (done, total, note) in latest.items():
                     if task not in tasks:
                         tasks[task] = progress.add_task(task, note=note, total=total)
                     visible = not (_is_part(task) and done >= total)
                     progress.update(tasks[task], completed=done, total=total, note=note, visible=visible)
 
-    def _show_lines(self, board: Any, stop: threading.Event) -> None:
+    def _show_lines(self, updates: ProgressUpdates, stop: threading.Event) -> None:
         said: dict[str, tuple[float, tuple[float, float, str]]] = {}
-        for news in poll(board, stop, 1.0):
-            self._take(news)
-            for task, item in news.items():
+        for latest in poll(updates, stop):
+            self._take(latest)
+            for task, item in latest.items():
                 at, before = said.get(task, (0.0, None))
                 finished = item[0] >= item[1] and item != before
-                due = not _is_part(task) and item != before and time.monotonic() - at >= _LOG_SECONDS
+                due = not _is_part(task) and item != before and time.monotonic() - at >= LOG_SECONDS
                 if finished or due:
                     said[task] = (time.monotonic(), item)
                     self.say(f"  {task}: {item[0]:.0f}/{item[1]:.0f} {item[2]}")
 
-    def _take(self, news: News) -> bool:
-        """Takes the latest news in; whether anything has changed."""
-        changed = any(self._news.get(task) != item for task, item in news.items())
-        self._news = {**self._news, **news}
+    def _take(self, latest: Updates) -> bool:
+        """Takes updates in; whether anything has changed."""
+        changed = any(self._latest.get(task) != item for task, item in latest.items())
+        self._latest = {**self._latest, **latest}
         return changed
 
     def _say_still(self, ended: threading.Event) -> None:
         begun = time.monotonic()
-        while not ended.wait(min(1.0, _STILL_SECONDS / 4)):
-            if time.monotonic() - self._moved >= _STILL_SECONDS:
+        while not ended.wait(min(1.0, STILL_SECONDS / 4)):
+            if time.monotonic() - self._moved >= STILL_SECONDS:
                 with suppress(Exception):
                     for line in self._still(time.monotonic() - begun):
                         self.say(line)
@@ -168,7 +169,7 @@ class Display:
         lines = [f"  waiting for {asks} to start {task}{free}" for task, asks in waiting.items()]
         moving = {
             task: item
-            for task, item in self._news.items()
+            for task, item in self._latest.items()
             if task in self._asked and task not in waiting and item[0] < item[1]
         }
         lines += [
@@ -178,24 +179,18 @@ class Display:
 
     def _begun(self, task: str) -> bool:
         """Whether a worker has said anything of a task; that it is to begin, its driver says too."""
-        done, _, note = self._news.get(task, (0.0, 0.0, ""))
-        return done > 0 or note.startswith("trial") or any(name.startswith(f"{task}: ") for name in self._news)
+        done, _, note = self._latest.get(task, (0.0, 0.0, ""))
+        return done > 0 or note.startswith("trial") or any(name.startswith(f"{task}: ") for name in self._latest)
 
 
 def _is_part(task: str) -> bool:
     return ": " in task
 
 
-def poll(board: Any, stop: threading.Event, seconds: float) -> Iterator[News]:
-    """Gives the news of a board, again and again; a slow answer is waited for, and a lost one is asked for again."""
-    answer, asked, last = None, 0.0, False
+def poll(updates: ProgressUpdates, stop: threading.Event) -> Iterator[Updates]:
+    """The latest updates, again and again, and once more after ``stop``."""
+    last = False
     while not last:
-        last = stop.wait(seconds)
-        try:
-            if answer is None or time.monotonic() - asked > _ANSWER_SECONDS:
-                answer, asked = board.read.remote(), time.monotonic()
-            if ray.wait([answer], timeout=2.0)[0]:
-                done, answer = answer, None
-                yield ray.get(done)
-        except Exception:  # a board that died must not take the run with it; Ray starts it again
-            answer = None
+        last = stop.wait(POLL_SECONDS)
+        if (latest := updates.latest(2.0)) is not None:
+            yield latest

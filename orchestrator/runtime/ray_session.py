@@ -5,7 +5,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ import torch
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
+from orchestrator.foundation import logs
+from orchestrator.foundation.s3 import first_line
 from orchestrator.foundation.usable_cpus import usable_cpus
 from orchestrator.runtime.own_ray import kept_private, make_folder, remove_folder, without_user
+from orchestrator.runtime.ray_runner import RayRunner, alive_nodes
 from orchestrator.runtime.stop_signals import handlers_kept
-from trainables.errors import RunError, reason_of
+from orchestrator.runtime.task_runner import TaskRunner
+from trainables.errors import RunError
 
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -39,7 +43,7 @@ _ALONE = {
     "RAY_task_events_report_interval_ms": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+_FORWARDED = (logs.FILE, logs.VERBOSE, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 def local_resources(cluster: Cluster) -> Resources:
@@ -49,8 +53,8 @@ def local_resources(cluster: Cluster) -> Resources:
 
 
 @contextmanager
-def connect(cluster: Cluster) -> Iterator[Resources]:
-    """Starts or joins Ray and leaves it at the end.
+def connect(cluster: Cluster) -> Iterator[TaskRunner]:
+    """Starts or joins Ray and leaves it at the end; gives what runs tasks on it.
 
     Raises:
         RunError: If no cluster answers at the address.
@@ -62,7 +66,7 @@ def connect(cluster: Cluster) -> Iterator[Resources]:
     with kept_private() if own else nullcontext():
         session = None if joined else _start(cluster)
         try:
-            yield _measured(cluster)
+            yield RayRunner(_measured(cluster))
         finally:
             if not joined:
                 ray.shutdown()
@@ -71,49 +75,19 @@ def connect(cluster: Cluster) -> Iterator[Resources]:
         remove_folder(Path(session))
 
 
-def free_resources() -> str:
-    """What of the cluster is free at the moment, in words."""
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    kinds = ["CPU", "GPU"] if total.get("GPU") else ["CPU"]
-    return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in kinds)
-
-
-def drive_all(
-    stage: str,
-    drive: Any,
-    jobs: Mapping[str, Any],
-    done: Callable[[str, Any], None],
-    failed: Callable[[str, str], None] | None = None,
-) -> None:
-    """Runs one driver task per domain, all at once, and calls ``done`` with a domain's result as soon as it is there.
-
-    Args:
-        stage: What a failure is said of.
-        drive: A remote function of one job.
-        jobs: A job for each domain.
-        done: Called with the domain and what its driver returned.
-        failed: Called with a domain and the reason where its driver failed; the others go on.
+@contextmanager
+def loss_explained() -> Iterator[None]:
+    """Makes a sentence of a Ray that is lost on the way.
 
     Raises:
-        RunError: If a driver failed and there is no ``failed``; the others are finished first.
+        RunError: If Ray was lost.
     """
-    pending = {drive.remote(job): domain for domain, job in jobs.items()}
-    failures: dict[str, str] = {}
-    while pending:
-        ready, _ = ray.wait(list(pending), num_returns=1)
-        domain = pending.pop(ready[0])
-        try:
-            done(domain, ray.get(ready[0]))
-        except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            lines = str(cause).strip().splitlines()
-            failures[domain] = lines[-1] if lines and isinstance(error, ray.exceptions.RayError) else reason_of(cause)
-            if failed is not None:
-                failed(domain, failures[domain])
-    if failures and failed is None:
-        named = "; ".join(f"{domain}: {reason}" for domain, reason in failures.items())
-        raise RunError(f"{stage} failed for {named}. What had finished is kept.")
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise RunError(
+            f"Ray was lost ({first_line(error)}); what had finished is kept, and the same command goes on."
+        ) from None
 
 
 def _start(cluster: Cluster) -> str | None:
@@ -182,15 +156,9 @@ def _absolute_path_of_modules(folder: Path) -> dict[str, str]:
 
 
 def _measured(cluster: Cluster) -> Resources:
-    alive = [node["Resources"] for node in _nodes() if node["Alive"]]
-    nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
+    nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive_nodes().values())
     cpus, gpus = sum(node[0] for node in nodes), sum(node[1] for node in nodes)
     best = max((node[1] for node in nodes), default=0.0)
     if cluster.gpus is not None:
         return Resources(max(cpus, 1.0), max(cluster.gpus, gpus), max(best, cluster.gpus), nodes, grows=True)
     return Resources(cpus, gpus, best, () if cluster.address is None else nodes)
-
-
-def _nodes() -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return nodes

@@ -13,7 +13,7 @@ from types import FrameType
 
 _HEEDED = (signal.SIGTERM, signal.SIGHUP)
 _KEPT = (signal.SIGINT, *_HEEDED)
-_REPEATED_SECONDS = 5.0
+REPEATED_SECONDS = 5.0
 """A scheduler may send its signal to the process and to its group: what follows so soon is the same request."""
 
 
@@ -73,7 +73,7 @@ def handlers_kept() -> Iterator[None]:
 
 def _stop(number: int, _: FrameType | None) -> None:
     moment = time.monotonic()
-    repeated = _Received.signal is not None and moment - _Received.at < _REPEATED_SECONDS
+    repeated = _Received.signal is not None and moment - _Received.at < REPEATED_SECONDS
     _Received.signal, _Received.at = _Received.signal or number, moment
     if repeated:
         return None

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
-import ray
 import torch
 
 from orchestrator.foundation.model_store import read_model
@@ -24,7 +23,7 @@ from trainables.network.network import Architecture, SuperResolutionNet, frozen_
 
 @dataclass(frozen=True, slots=True)
 class SpeedJob:
-    """What the task that measures is told.
+    """Input of the task that measures speeds.
 
     Attributes:
         source: Folder of the source model.
@@ -78,7 +77,6 @@ class SpeedRecord(TypedDict):
     measured_at: str
 
 
-@ray.remote
 def measure_speeds(job: SpeedJob) -> SpeedRecord:
     """Measures every number of kept blocks, writes what was found and returns it."""
     torch.set_num_threads(job.threads)

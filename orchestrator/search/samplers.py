@@ -59,19 +59,19 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See Optuna."""
-        return self._for(trial).infer_relative_search_space(_with_penalties(study), trial)
+        return self._for(trial).infer_relative_search_space(with_penalties(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See Optuna."""
-        return self._for(trial).sample_relative(_with_penalties(study), trial, search_space)
+        return self._for(trial).sample_relative(with_penalties(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See Optuna."""
-        return self._for(trial).sample_independent(_with_penalties(study), trial, param_name, param_distribution)
+        return self._for(trial).sample_independent(with_penalties(study), trial, param_name, param_distribution)
 
     def _for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number != self._number:
@@ -87,7 +87,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._startup)
 
 
-def _with_penalties(study: optuna.Study) -> optuna.Study:
+def with_penalties(study: optuna.Study) -> optuna.Study:
     """The study as a sampler should see it: itself, or where trials diverged a copy with the values they count with.
 
     Optuna does not let the values of a trial be changed once it has ended.

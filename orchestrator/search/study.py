@@ -10,8 +10,9 @@ from optuna.trial import TrialState, create_trial
 
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.search.network_speed import Shortening
-from orchestrator.search.samplers import DIVERGED
+from orchestrator.search.samplers import DIVERGED, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.search.starts import Start
 from orchestrator.search.trial_record import TrialOrigin, TrialRecord
 from orchestrator.training.finetune import DomainJob
@@ -35,7 +36,7 @@ class StudyJob:
         starts: First configurations, with where each comes from.
         records: Folder of this study's trial records.
         scratch: Folder for Ray Tune's own state.
-        board: Where progress is told.
+        progress: Where progress is reported.
         shortening: The shortened networks that are tried, with their speeds; None where quality alone is searched.
         known: What trials sampled whose records were found damaged, by number: they are run again as they were.
     """
@@ -51,7 +52,7 @@ class StudyJob:
     starts: tuple[Start, ...]
     records: Storage
     scratch: Storage
-    board: Any
+    progress: ProgressUpdates
     shortening: Shortening | None = None
     known: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
@@ -105,6 +106,17 @@ class StudyJob:
             "frozen_depth": int(_clamp(start.frozen_depth, self.frozen_depth)),
             **({} if self.shortening is None else {"kept_blocks": self.shortening.inside(start)}),
         }
+
+
+def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[int]) -> NumberedSearch:
+    """Suggests the missing trials of a study that knows the finished ones."""
+    return NumberedSearch(
+        missing,
+        space=job.distributions(),
+        **maximised(job.objectives),
+        sampler=RepeatableSampler(job.settings.sampler, job.seed, job.settings.startup_trials),
+        **study_with(job, records),
+    )
 
 
 def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""One trial on a worker: fine-tunes, scores on validation, writes its record, reports to Tune."""
+"""One trial on a worker: fine-tunes, scores on validation, writes its record."""
 
+import logging
 import time
 from typing import Any
 
-from ray import tune
-
+from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.stage_record import now
-from orchestrator.runtime.progress import teller
+from orchestrator.runtime.progress_updates import reporter
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.early_stopping import Stopped, Stopper, Stopping
 from orchestrator.search.samplers import DIVERGED
@@ -17,27 +17,35 @@ from trainables.errors import DivergedError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
 
+log = logging.getLogger(__name__)
 
-def run_trial(config: dict[str, Any], job: StudyJob) -> None:
-    """The trial of a suggested configuration and its number; not run again where its record stands."""
+
+def run_trial(config: dict[str, Any], job: StudyJob) -> dict[str, Any]:
+    """Runs the trial of a suggested configuration and its number, unless its record exists.
+
+    Returns:
+        Its objectives, and whether it ``stopped`` or :data:`DIVERGED`, as :class:`NumberedSearch` reads them.
+    """
     place = record_place(job.records, config["number"])
     record = read_record(place, config["number"])
     if record is None:
-        record = _new_record(config, job)
-        record.write(place)
+        with log_context(stage="search", domain=job.domain.domain, trial=config["number"]):
+            record = _new_record(config, job)
+            record.write(place)
     if record.status == "stopped":
-        tune.report({"psnr": record.curve[-1][1], "stopped": True})
-    else:
-        scores = {"psnr": record.objective, "speed": record.speed}
-        ended = {"stopped": False, DIVERGED: record.status == "diverged"}
-        tune.report({name: scores[name] for name in job.objectives} | ended)
+        return {"psnr": record.curve[-1][1], "stopped": True}
+    scores = {"psnr": record.objective, "speed": record.speed}
+    ended = {"stopped": False, DIVERGED: record.status == "diverged"}
+    return {name: scores[name] for name in job.objectives} | ended
 
 
 def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     number, sampled = config["number"], {name: config[name] for name in job.distributions()}
     configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
+    log.info("starts: %s from %s", configuration, job.origin(number))
     status, curve = _train(job, number, configuration)
+    log.info("%s in %.1f s, curve %s", status, time.monotonic() - start, curve)
     psnr = curve[-1][1] if status == "finished" else None
     return TrialRecord(
         number=number,
@@ -56,20 +64,20 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
 
 
 def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[Status, Curve]:
-    tell = teller(job.board, f"search {job.domain.domain}")
+    report = reporter(job.progress, f"search {job.domain.domain}")
     reached: Curve = []
 
-    def tell_trial(done: float, total: float, note: str) -> None:
-        tell(number + done / total, job.trials, f"trial {number}: {note}")
+    def report_trial(done: float, total: float, note: str) -> None:
+        report(number + done / total, job.trials, f"trial {number}: {note}")
 
     def watch(step: int, value: float) -> None:
         reached.append((step, value))
         if _ends(job, reached):
             raise Stopped
 
-    tell_trial(0, 1, "started")
+    report_trial(0, 1, "started")
     try:
-        return "finished", run_finetuning(job.domain, configuration, job.seed, tell_trial, watch=watch)[1]
+        return "finished", run_finetuning(job.domain, configuration, job.seed, report_trial, watch=watch)[1]
     except DivergedError:
         return "diverged", []
     except Stopped:

@@ -12,7 +12,7 @@ from orchestrator.data.shards import read_manifest, read_split
 from orchestrator.data.source_images import held_out_images, replayed_images
 from orchestrator.foundation.model_store import degradation_of, read_model
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime.progress import Tell
+from orchestrator.runtime.progress_updates import Reporter
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
@@ -77,7 +77,7 @@ def run_finetuning(
     job: DomainJob,
     configuration: TransferConfiguration,
     seed: int,
-    tell: Tell,
+    tell: Reporter,
     from_scratch: bool = False,
     watch: Watch = lambda step, value: None,
 ) -> tuple[SuperResolutionNet, Curve]:

@@ -83,7 +83,7 @@ def test_a_killed_build_goes_on_and_ends_like_an_unbroken_one(tmp_path, argument
     kept = Path(seen[0].path)
     before = kept.stat().st_mtime_ns
     files = {path.name for path in (whole / "rows" / "satellite").iterdir()}
-    monkeypatch.setattr(build_script, "_spread_out", lambda tasks, n: [t for t in tasks if t.place.uri[-21:] in files])
+    monkeypatch.setattr(build_script, "spread_out", lambda tasks, n: [t for t in tasks if t.place.uri[-21:] in files])
     assert len(build(monkeypatch, *arguments, "--out", broken, "--limit", 3)) == 2
     assert kept.stat().st_mtime_ns == before
 

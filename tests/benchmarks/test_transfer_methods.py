@@ -44,8 +44,8 @@ def arguments(tmp_path_factory):
 
 @pytest.fixture
 def compare(arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(source_images, "_GENERATED", 1)
-    monkeypatch.setattr(source_images, "_LEAST_SIDE", 64)
+    monkeypatch.setattr(source_images, "GENERATED", 1)
+    monkeypatch.setattr(source_images, "LEAST_SIDE", 64)
     trained = []
 
     def train(run):

@@ -1,4 +1,4 @@
-"""Trials whose score is a formula of their configuration, run one after the other as Ray Tune would."""
+"""Trials whose score is a formula of their configuration, run one after the other."""
 
 import math
 from types import SimpleNamespace
@@ -7,11 +7,12 @@ import pytest
 
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.progress_updates import NO_PROGRESS
 from orchestrator.search import trial as trials
-from orchestrator.search.samplers import NumberedSearch, RepeatableSampler
 from orchestrator.search.starts import Start
-from orchestrator.search.study import StudyJob, study_with
+from orchestrator.search.study import StudyJob, searcher
 from orchestrator.search.trial_record import read_records
+from orchestrator.search.trials_in_turn import run_suggested
 from trainables.errors import DivergedError
 from trainables.loops.finetune import Budget, TransferConfiguration
 
@@ -23,7 +24,7 @@ SIBLING = TransferConfiguration(learning_rate=8e-4, lambda_=0.0, frozen_depth=1)
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
     """Fine-tuning as a formula: the end depends on the learning rate and depth, and 2e-3 and more diverges."""
-    told = SimpleNamespace(configurations=[], reported=[])
+    told = SimpleNamespace(configurations=[])
 
     def train(job, configuration, seed, tell, watch):
         told.configurations.append(configuration)
@@ -38,8 +39,6 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(trials, "run_finetuning", train)
     monkeypatch.setattr(trials, "bicubic_psnr", lambda job: 23.0)
-    monkeypatch.setattr(trials, "teller", lambda board, task: lambda *news: None)
-    monkeypatch.setattr(trials.tune, "report", told.reported.append)
     return told
 
 
@@ -56,24 +55,15 @@ def job_at(place, **changes):
         "starts": (Start("default", DEFAULT), Start("advice", SLOW), Start("sibling", SIBLING, "art of other")),
         "records": Storage.at(str(place)),
         "scratch": Storage("/nowhere"),
-        "board": None,
+        "progress": NO_PROGRESS,
     }
     return StudyJob(**settings | changes)
 
 
-def search(job, told, most=99):
-    """Runs at most so many missing trials one after the other, as Tune would; then the driver is gone."""
+def search(job, most=99):
+    """Runs at most so many missing trials one after the other; then the driver is gone. Gives the Optuna study."""
     records = read_records(job.records)
     missing = sorted(set(range(job.trials)) - {record.number for record in records})
-    searcher = NumberedSearch(
-        missing,
-        space=job.distributions(),
-        metric="psnr",
-        mode="max",
-        sampler=RepeatableSampler(job.settings.sampler, job.seed, job.settings.startup_trials),
-        **study_with(job, records),
-    )
-    for name in map(str, missing[:most]):
-        trials.run_trial(searcher.suggest(name), job)
-        searcher.on_trial_complete(name, told.reported[-1])
-    return searcher._ot_study
+    suggested = searcher(job, records, missing[:most])
+    run_suggested(suggested, job)
+    return suggested._ot_study

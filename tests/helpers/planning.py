@@ -23,5 +23,5 @@ def pack(experiment: Experiment) -> Jobs:
         place = jobs.place("shards", name)
         locked = None if name == SOURCE else jobs.locked_test(name)
         build_shards(listed, jobs.shares(name), jobs.least_side(name), place, "none", locked)
-        finish_stage("shards", place, jobs.shard_inputs(name, listed), 0.0, {})
+        finish_stage("shards", place, jobs.shard_inputs(name, listed), 0.0, {"digest": "", "test_images": 0})
     return jobs

@@ -224,7 +224,7 @@ def serving(monkeypatch):
     ):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(botocore.endpoint, "time", _NoPauses)
-    monkeypatch.setattr(objects, "_sleep", _NoPauses.sleep)
+    monkeypatch.setattr(objects, "sleep", _NoPauses.sleep)
     objects.forget_client()
     storage._check_bucket.cache_clear()
     try:

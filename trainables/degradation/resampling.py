@@ -74,12 +74,12 @@ def _gaussian(distances: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _blurring_matrices(weights: Tensor, kind: Decimation, size: int, scale: int) -> Tensor:
-    shifted = _shifted_matrices(kind, size, scale, weights.shape[1] // 2, weights.device, weights.dtype)
+    shifted = shifted_matrices(kind, size, scale, weights.shape[1] // 2, weights.device, weights.dtype)
     return (weights @ shifted.flatten(1)).view(-1, *shifted.shape[1:])
 
 
 @lru_cache(maxsize=8)
-def _shifted_matrices(
+def shifted_matrices(
     kind: Decimation, size: int, scale: int, radius: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     """The matrices (2R + 1, size/r, size) that decimate an image shifted by -R to R pixels."""

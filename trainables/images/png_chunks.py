@@ -72,7 +72,7 @@ def check_rows(chunks: list[Chunk]) -> None:
     needed = sum(_bytes_of_pass(width, height, bits * _SAMPLES.get(colour, 1), *adam7_pass) for adam7_pass in passes)
     pieces = [chunk.data for chunk in chunks if chunk.kind == b"IDAT"]
     too_small = needed > _MOST_EXPANSION * sum(map(len, pieces)) + _STEP
-    held = 0 if too_small else _inflated(pieces, needed)
+    held = 0 if too_small else inflated(pieces, needed)
     if held < needed:
         found = "not all" if interlaced or too_small else held * height // needed
         raise UnreadableImageError(f"the PNG is cut short: it holds {found} of its {height} rows; copy it again")
@@ -89,7 +89,7 @@ def _bytes_of_pass(width: int, height: int, bits: int, left: int, top: int, acro
     return rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
 
 
-def _inflated(pieces: Iterable[bytes], most: int) -> int:
+def inflated(pieces: Iterable[bytes], most: int) -> int:
     """Counts the bytes that a zlib stream becomes, and stops after ``most``."""
     stream, count = zlib.decompressobj(), 0
     try:

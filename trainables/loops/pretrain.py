@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -63,6 +63,7 @@ def pretrain(
     resume: Files | None = None,
     parallel: nn.Module | None = None,
     rank: int = 0,
+    others: Sequence[PatchPool] = (),
 ) -> History:
     """Minimises the mean absolute error under a cosine schedule.
 
@@ -74,6 +75,8 @@ def pretrain(
         resume: A checkpoint's files to go on from.
         parallel: ``net`` wrapped for several workers (DistributedDataParallel); None for one.
         rank: This worker's number.
+        others: Patches of the workers with the numbers that follow, which this process stands for: each step then
+            takes the mean over all of them, as several workers do.
 
     Returns:
         The loss curve, the resumed part included.
@@ -89,8 +92,7 @@ def pretrain(
     total = torch.zeros((), device=pool.device)
     net.train()
     for step in range(history.step + 1, settings.steps + 1):
-        pool.reseed(_seed(settings.seed, rank, step))
-        lr, hr = pool.sample(settings.batch)
+        lr, hr = _patches([pool, *others], settings, rank, step)
         with torch.autocast(pool.device.type, torch.bfloat16, enabled=half):
             output = model(lr.contiguous(memory_format=torch.channels_last))
         loss = functional.l1_loss(output, hr)
@@ -107,6 +109,13 @@ def pretrain(
             report(step, mean, checkpoint(net, optimizer, history) if due else None)
     net.eval()
     return history
+
+
+def _patches(pools: Sequence[PatchPool], settings: PretrainSettings, rank: int, step: int) -> tuple[Tensor, Tensor]:
+    for number, pool in enumerate(pools, rank):
+        pool.reseed(_seed(settings.seed, number, step))
+    lr, hr = zip(*(pool.sample(settings.batch) for pool in pools), strict=True)
+    return (lr[0], hr[0]) if len(pools) == 1 else (torch.cat(lr), torch.cat(hr))
 
 
 def checkpoint(net: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> Files:

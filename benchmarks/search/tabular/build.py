@@ -69,7 +69,7 @@ def build(options: argparse.Namespace) -> None:
     missing = [task for task in tasks if task.read() is None]
     print(f"{len(tasks)} rows, {len(tasks) - len(missing)} of them are there", flush=True)
     wanted = max(0, ESTIMATE_ROWS - len(tasks) + len(missing)) if options.estimate else options.limit
-    chosen = missing if wanted is None else _spread_out(missing, wanted)
+    chosen = missing if wanted is None else spread_out(missing, wanted)
     if chosen:
         start = time.monotonic()
         finish_all(chosen, options.cpus, lambda row, number: _tell(row, number, len(chosen), start))
@@ -174,7 +174,7 @@ def _further(options: argparse.Namespace) -> list[str]:
     return told
 
 
-def _spread_out(tasks: Sequence[RowTask], count: int) -> list[RowTask]:
+def spread_out(tasks: Sequence[RowTask], count: int) -> list[RowTask]:
     """So many tasks, evenly spread over all of them: every domain, part and depth has its share."""
     count = min(count, len(tasks))
     return [tasks[len(tasks) * i // count] for i in range(count)]

@@ -17,7 +17,7 @@ from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.ledger_lines import Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
-from orchestrator.archive.batch.ray_pool import Ended, Pool, Task
+from orchestrator.archive.batch.scene_pool import Ended, Pool, Task
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.archive.scene.types import Rows
 from trainables.errors import reason_of
@@ -25,7 +25,7 @@ from trainables.errors import reason_of
 _TRIES = {"transient": 3, "disk": 2, "memory": 2}
 """Attempts at a scene in one run, by the class of its failure; one for other classes."""
 
-_PAUSE_SECONDS = 5.0
+PAUSE_SECONDS = 5.0
 _NODES_LOST = 5
 _SYSTEMIC = frozenset({"denied", "disk"})
 _SYSTEMIC_AFTER = 10
@@ -242,7 +242,7 @@ class Driver:
 
     def _failed(self, state: _Open, outcome: Failed) -> None:
         if state.attempts < _TRIES.get(outcome.error, 1):
-            self._again(state, _PAUSE_SECONDS * state.attempts)
+            self._again(state, PAUSE_SECONDS * state.attempts)
             return
         self._systemic = self._systemic + 1 if outcome.error in _SYSTEMIC else 0
         self._progress.failed[outcome.error] += 1

@@ -57,7 +57,12 @@ class Heartbeat:
         if self._object is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _AGAIN_SECONDS
-        record = {**_process(os.getpid()), "host": socket.gethostname(), "since": self._since, "beats": self._beats + 1}
+        record = {
+            **process_facts(os.getpid()),
+            "host": socket.gethostname(),
+            "since": self._since,
+            "beats": self._beats + 1,
+        }
         with suppress(OSError):
             write_object(self._object, json.dumps(record).encode())
             self._beats += 1
@@ -114,9 +119,9 @@ def _gone(record: dict[str, Any]) -> bool:
     """Returns True if the run was a process of this very machine, and has ended."""
     if not record or not record["machine"] or record["machine"] != kernel() or type(record["process"]) is not int:
         return False
-    return bool(record["started"] != _process(record["process"])["started"])
+    return bool(record["started"] != process_facts(record["process"])["started"])
 
 
-def _process(number: int) -> dict[str, object]:
+def process_facts(number: int) -> dict[str, object]:
     """Number of a process with its time of start, since numbers are reused."""
     return {"machine": kernel(), "process": number, "started": start_of(number)}

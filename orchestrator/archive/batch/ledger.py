@@ -26,7 +26,7 @@ from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, StorageError, reason_of
 
 FOLDER = "_ledger"
-_MERGED_EVERY = 200
+MERGED_EVERY = 200
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class Ledger:
         write_object(name, _encoded(events))
         self._unmerged += events
         self._objects.append(name)
-        if len(self._objects) >= _MERGED_EVERY:
+        if len(self._objects) >= MERGED_EVERY:
             self.close()
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ LAST_ORDER = 10**15
 """The greatest number of a run."""
 
 _READS_AT_ONCE = 16
-_LONGEST = 8 * 2**20
+LONGEST = 8 * 2**20
 """Bytes of a line, above which it is odd: a scene of 60,000 bands needs half of that."""
 
 _TEXT = ("event", "output", "key", "run")
@@ -110,10 +110,10 @@ def _split(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
             number += 1
             if line.strip():
                 yield number, line, True
-        if len(rest) > _LONGEST:
-            rest = rest[: _LONGEST + 1]
+        if len(rest) > LONGEST:
+            rest = rest[: LONGEST + 1]
     if rest.strip():
-        yield number + 1, rest, len(rest) > _LONGEST
+        yield number + 1, rest, len(rest) > LONGEST
 
 
 def parse_line(line: bytes) -> Event:
@@ -123,8 +123,8 @@ def parse_line(line: bytes) -> Event:
         ValueError: If it is none; the message says why.
         RecursionError: If it is nested too deeply.
     """
-    if len(line) > _LONGEST:
-        raise ValueError(f"it is longer than {_LONGEST / 2**20:.0f} MB")
+    if len(line) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST / 2**20:.0f} MB")
     try:
         event = json.loads(line.decode())
     except UnicodeDecodeError:

@@ -16,7 +16,7 @@ class Options:
         overwrite: True to upscale finished scenes again, and to replace files that no ledger knows.
         retry_failed: True to try scenes again that failed for a reason of their own.
         scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
-            :func:`orchestrator.archive.batch.ray_pool.time_limit` gives.
+            :func:`orchestrator.archive.batch.scene_pool.time_limit` gives.
         side_by_side: True to work although another run works on the same outputs.
     """
 

@@ -3,13 +3,12 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from ray.exceptions import RayError
 
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.driver import Driver, Progress
@@ -19,7 +18,7 @@ from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.archive.batch.plan import Recipe, digest, make_plan
-from orchestrator.archive.batch.ray_pool import RayPool, alive_nodes, on_every_node
+from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
 from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
 from orchestrator.archive.batch.workspace import (
@@ -33,9 +32,9 @@ from orchestrator.archive.scene.upscale import load_model
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
-from orchestrator.foundation.s3 import first_line
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime.ray_session import connect, local_resources
+from orchestrator.runtime.ray_session import connect, local_resources, loss_explained
+from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import RunError, UsageError, reason_of
 from trainables.inference.precision import Precision, resolve
 
@@ -68,6 +67,7 @@ def upscale_archive(
     options: Options,
     report_progress: Callable[[Progress], None],
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
+    start: Callable[[Cluster], AbstractContextManager[TaskRunner]] = connect,
 ) -> ArchiveSummary:
     """Upscales scenes to Cloud-Optimised GeoTIFFs, and goes on where an interrupted run was.
 
@@ -79,6 +79,7 @@ def upscale_archive(
         options: Options of the run.
         report_progress: Called with the progress about every second.
         change_worker: Puts another worker in place, for tests of what happens to it.
+        start: Starts what runs tasks; Ray by default.
 
     Returns:
         Counts by outcome, each failure, and where the ledger is.
@@ -90,17 +91,17 @@ def upscale_archive(
     found, out = find_model(model), Storage.at(target)
     out.check_writable()
     cluster = Cluster(address=options.address, cpus=options.cpus)
-    with ExitStack() as held, _explained():
+    with ExitStack() as held, loss_explained():
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         records = read_records(out)
         ledger = Ledger.new(out, records.next_order)
         heartbeat = held.enter_context(alive(ledger, out, options.side_by_side))
         # A Ray of our own is started only if there is something to do.
         own = options.address is None
-        resources = local_resources(cluster) if own else held.enter_context(connect(cluster))
-        gpus = _gpus(options.device, resources)
+        runner = None if own else held.enter_context(start(cluster))
+        gpus = _gpus(options.device, local_resources(cluster) if runner is None else runner.resources)
         settings = replace(settings, device="cuda" if gpus else "cpu")
-        settings = replace(settings, precision=_precision(settings, own, out))
+        settings = replace(settings, precision=_precision(settings, runner, out))
         recipe, histories = _recipe(found, settings), records.histories
         existing = {out.child(file.path).uri: file.size for file in out.files()}
         plan = make_plan(scenes, histories, existing, recipe, options.overwrite, options.retry_failed, out.uri)
@@ -108,8 +109,8 @@ def upscale_archive(
         if not plan.work:
             ledger.write(plan.settled)
             return run.of(plan.settled)
-        if own:
-            held.enter_context(connect(cluster))
+        if runner is None:
+            runner = held.enter_context(start(cluster))
         scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
         context = RunContext(
             run=ledger.run,
@@ -121,9 +122,9 @@ def upscale_archive(
         )
         facts = load_model(found, replace(settings, device="cpu")).facts
         worker = change_worker(SceneWorker(context, facts, SharedModel(found, settings)))
-        held.enter_context(_tidy(out, ledger, scratch, histories))
-        pool = RayPool(worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
-        shared = len(alive_nodes()) == 1 or (not out.remote and options.scratch is None)
+        held.enter_context(_tidy(runner, out, ledger, scratch, histories))
+        pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
+        shared = len(runner.nodes()) == 1 or (not out.remote and options.scratch is None)
 
         def report(progress: Progress) -> None:
             check_lock()
@@ -139,32 +140,21 @@ def upscale_archive(
     return run.of(driver.ended, progress, driver.stopped)
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turns the loss of Ray into a sentence."""
-    try:
-        yield
-    except RayError as error:
-        raise RunError(
-            f"Ray was lost ({first_line(error)}); what had finished is kept, and the same command goes on."
-        ) from None
-
-
 def _gpus(device: str, resources: Resources) -> bool:
     if device == "cuda" and not resources.gpus:
         raise UsageError("--device is cuda, but no node of this Ray has a GPU; take --device cpu.")
     return device != "cpu" and resources.gpus > 0
 
 
-def _precision(settings: SceneSettings, own: bool, out: Storage) -> Precision:
+def _precision(settings: SceneSettings, runner: TaskRunner | None, out: Storage) -> Precision:
     """Resolves one precision for all nodes, since outputs depend on it; all of them must see where outputs go."""
-    if own:
+    if runner is None:
         return resolve(settings.precision, torch.device(settings.device))
     place = None if out.remote else out.path
     if place is not None:
         Path(place).mkdir(parents=True, exist_ok=True)
     found = set()
-    for node, answer in on_every_node(_survey, settings.precision, settings.device, place):
+    for node, answer in on_every_node(runner, _survey, settings.precision, settings.device, place):
         if isinstance(answer, Exception):
             raise RunError(f"Node {node[:8]} of the cluster cannot work: {answer}")
         sees, precision = answer
@@ -192,7 +182,9 @@ def _scratch(out: Storage) -> str:
 
 
 @contextmanager
-def _tidy(out: Storage, ledger: Ledger, scratch: Path, histories: Mapping[str, SceneHistory]) -> Iterator[None]:
+def _tidy(
+    runner: TaskRunner, out: Storage, ledger: Ledger, scratch: Path, histories: Mapping[str, SceneHistory]
+) -> Iterator[None]:
     """Removes what killed runs left behind, and in the end what this one did.
 
     Raises:
@@ -212,7 +204,7 @@ def _tidy(out: Storage, ledger: Ledger, scratch: Path, histories: Mapping[str, S
     try:
         yield
     finally:
-        for _ in on_every_node(_leave, scratch, ledger.run) if len(alive_nodes()) > 1 else ():
+        for _ in on_every_node(runner, _leave, scratch, ledger.run) if len(runner.nodes()) > 1 else ():
             pass
         _leave(scratch, ledger.run)
         with suppress(OSError):

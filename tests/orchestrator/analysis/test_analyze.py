@@ -10,8 +10,12 @@ import tiny_models
 
 from orchestrator.analysis import analyze as analysis
 from orchestrator.analysis.analyze import analyze_experiment
+from orchestrator.analysis.task import analyze_domain
+from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import load_experiment
 from orchestrator.foundation.storage import Storage
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.runtime.task_runner import InProcessRunner
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +48,8 @@ def test_one_set_as_a_document(rayscale, tmp_path):
 
 
 def test_without_source_images_they_are_generated_and_it_says_so(rayscale, monkeypatch):
-    monkeypatch.setattr(analysis, "_GENERATED", 4)
-    monkeypatch.setattr(analysis, "_GENERATED_SIDE", 64)
+    monkeypatch.setattr(analysis, "GENERATED", 4)
+    monkeypatch.setattr(analysis, "GENERATED_SIDE", 64)
     code, out, _ = rayscale(*SET)
     assert code == 0
     assert "source: 4 generated natural images (no source images were named), bicubic" in out
@@ -95,7 +99,7 @@ def test_an_experiment_reads_no_test_image(rayscale, tmp_path):
     ],
 )
 def test_wrong_input_is_one_sentence(rayscale, tmp_path, words, arguments, monkeypatch):
-    monkeypatch.setattr(analysis, "_GENERATED", 0)
+    monkeypatch.setattr(analysis, "GENERATED", 0)
     if "folder" in arguments:
         arguments = [*arguments, "--source-images", "natural"]
     noise_images.write(tmp_path / "small", ["a.png", "b.png"], (63, 80))
@@ -109,8 +113,8 @@ def test_wrong_input_is_one_sentence(rayscale, tmp_path, words, arguments, monke
 
 
 def test_a_search_goes_without_advice_where_a_set_is_too_small(rayscale, tmp_path, monkeypatch):
-    monkeypatch.setattr(analysis, "_GENERATED", 4)
-    monkeypatch.setattr(analysis, "_GENERATED_SIDE", 64)
+    monkeypatch.setattr(analysis, "GENERATED", 4)
+    monkeypatch.setattr(analysis, "GENERATED_SIDE", 64)
     settings = {
         "name": "tiny",
         "storage": str(tmp_path / "runs"),
@@ -122,9 +126,11 @@ def test_a_search_goes_without_advice_where_a_set_is_too_small(rayscale, tmp_pat
     file = tiny_experiment.write_experiment(tmp_path / "tiny.yaml", settings)
     assert rayscale("pretrain", file)[0] == 0
     experiment = load_experiment(file, [])
-    told = analysis.advise_domains(experiment, ["satellite"])["satellite"]
+    job = Jobs(experiment).analysis("satellite")
+    told = analyze_domain(job, InProcessRunner(Resources(2, 0, 0)))
     assert (told["images"], told["advice"]["regime"]) == (6, "few images")
-    monkeypatch.setattr(analysis, "_FEWEST_TARGET_SCENES", 7)
-    assert analysis.advise_domains(experiment, ["satellite"]) == {
-        "satellite": {"advice": None, "reason": "'satellite' has usable images of 6 scenes; an analysis needs 7."}
+    monkeypatch.setattr(analysis, "FEWEST_TARGET_SCENES", 7)
+    assert analyze_domain(job, InProcessRunner(Resources(2, 0, 0))) == {
+        "advice": None,
+        "reason": "'satellite' has usable images of 6 scenes; an analysis needs 7.",
     }

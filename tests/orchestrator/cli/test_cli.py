@@ -19,6 +19,7 @@ from orchestrator.cli import app as cli
 from orchestrator.estimate import plan
 from orchestrator.foundation.storage import Storage
 from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline import run_context
 from trainables.version import __version__
 
 SETS = {"natural": 5, "medical": 9, "satellite": 9}
@@ -32,7 +33,7 @@ def no_ray(monkeypatch):
         pytest.fail("the command started Ray")
 
     monkeypatch.setattr(ray, "init", started)
-    monkeypatch.setattr(pipeline, "connect", started)
+    monkeypatch.setattr(run_context, "connect", started)
 
 
 @pytest.fixture(autouse=True)

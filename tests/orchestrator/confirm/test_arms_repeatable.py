@@ -47,16 +47,14 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arms")
     records = [record(number, 25.0 + number, each, origin="sampler") for number, each in enumerate((DEFAULT, FOUND))]
     jobs = searched(folder, 8, 0.4, records)
-    # Nothing below is told of a board, which a subprocess could not have.
-    made = jobs.confirmation("satellite", None)
+    made = jobs.confirmation("satellite")
     return replace(made, ablation=Ablation(model=DEFAULT, features=(DEFAULT,)), classical=Storage(str(folder / "c")))
 
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch):
-    monkeypatch.setattr(confirmation_runs, "teller", lambda board, task: lambda *_: None)
-    monkeypatch.setattr(source_images, "_GENERATED", 2)
-    monkeypatch.setattr(source_images, "_drawn", drawn)
+    monkeypatch.setattr(source_images, "GENERATED", 2)
+    monkeypatch.setattr(source_images, "drawn_image", drawn)
 
 
 def drawn(seed, side):
@@ -79,18 +77,18 @@ def averaged(job):
     runs = replace(job, runs=job.runs.child(f"averaged-{random.random()}"))
     runs = replace(runs, candidates=(FOUND_CANDIDATE,))
     for seed in runs.seeds:
-        confirmation_runs.train_run._function(runs, "found", FOUND, seed)
-    return confirmation_runs.choose_share._function(runs, "found")
+        confirmation_runs.train_run(runs, "found", FOUND, seed)
+    return confirmation_runs.choose_share(runs, "found")
 
 
 def of_runs(job, name, configuration, start):
     runs = replace(job, runs=job.runs.child(f"{name}-{random.random()}"))
-    value = confirmation_runs.train_run._function(runs, name, configuration, 3, start)
-    return value, confirmation_runs.remember_source._function(runs, f"{name}-seed3")
+    value = confirmation_runs.train_run(runs, name, configuration, 3, start)
+    return value, confirmation_runs.remember_source(runs, f"{name}-seed3")
 
 
 ARMS = {
-    "zero_shot": lambda job: confirmation_runs.validate_source._function(job),
+    "zero_shot": confirmation_runs.validate_source,
     "scratch": lambda job: trained(job, DEFAULT, from_scratch=True),
     "scratch, shortened": lambda job: trained(job, replace(DEFAULT, kept_blocks=2), from_scratch=True),
     "default": lambda job: trained(job, DEFAULT),
@@ -104,7 +102,7 @@ ARMS = {
     "run of feature transfer": lambda job: of_runs(job, "feature", DEFAULT, "features"),
     "run of the default": lambda job: of_runs(job, "default", DEFAULT, "source"),
     "averaged": averaged,
-    "classical": lambda job: confirmation_runs.fit_classical._function(
+    "classical": lambda job: confirmation_runs.fit_classical(
         replace(job, classical=job.classical.child(str(random.random())))
     ),
     "penalty": lambda job: trials.bicubic_psnr(SimpleNamespace(domain=job.domain)),

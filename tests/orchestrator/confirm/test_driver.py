@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from searched_experiment import record, searched
@@ -13,10 +12,12 @@ from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.comparison import differences
 from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.data.locked_test import record_choice
+from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.domain_section import domain_report
+from orchestrator.runtime.task_runner import InProcessRunner
 from trainables.errors import RunError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Score
@@ -26,7 +27,6 @@ SCRATCH = replace(DEFAULT, learning_rate=1e-3)
 FOUND = TransferConfiguration(learning_rate=5e-4, lambda_=1e-3, frozen_depth=2)
 
 
-BOARD = SimpleNamespace(tell=SimpleNamespace(remote=lambda *_: None))
 RECORDS = [record(0, 25.0, DEFAULT), record(1, 26.0, FOUND)]
 
 
@@ -37,31 +37,33 @@ def jobs(tmp_path_factory):
     return searched(tmp_path_factory.mktemp("confirming"), 9, 0.67, RECORDS, confirmation=compared)
 
 
-@pytest.fixture
-def in_process(monkeypatch):
-    """Tasks run at once and here; gives the list of those that ran."""
-    ran = []
+class Recording(InProcessRunner):
+    """Runs tasks here, and keeps the name and arguments of each."""
 
-    def start(job, task, *arguments):
-        ran.append((task._function_name.rpartition(".")[2], arguments))
-        return task._function(job, *arguments)
+    def __init__(self):
+        super().__init__(Resources(2, 0, 0))
+        self.ran = []
 
-    monkeypatch.setattr(confirming, "_start", start)
-    monkeypatch.setattr(confirming, "_collect", lambda job, tasks, phase: dict(tasks))
-    monkeypatch.setattr(confirming.ray, "get", lambda value: value)
-    return ran
+    def submit(self, function, *arguments, **options):
+        self.ran.append((function.__name__, arguments[1:]))
+        return super().submit(function, *arguments, **options)
 
 
 @pytest.fixture
-def confirm(jobs, in_process):
-    return lambda: drive_confirmation._function(jobs.confirmation("satellite", BOARD))
+def runner():
+    return Recording()
 
 
-def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_process):
-    job = jobs.confirmation("satellite", BOARD)
+@pytest.fixture
+def confirm(jobs, runner):
+    return lambda: drive_confirmation(jobs.confirmation("satellite"), runner)
+
+
+def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, runner):
+    job = jobs.confirmation("satellite")
     told = json.loads(json.dumps(confirm().plain()))  # as the stage's record keeps it
-    names = [name for name, _ in in_process]
-    trained = [arguments for name, arguments in in_process if name == "train_run"]
+    names = [name for name, _ in runner.ran]
+    trained = [arguments for name, arguments in runner.ran if name == "train_run"]
     assert names.index("score_run") > max(i for i, name in enumerate(names) if name in ("train_run", "fit_classical"))
     # Two seeds of the trial, the default and scratch; the default is model transfer too. Feature transfer has two
     # learning rates, of which the first seed chooses.
@@ -104,7 +106,7 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, in_proc
 
 def test_the_test_split_is_not_read_before_the_choice(jobs, confirm, monkeypatch):
     """Where the choice cannot be recorded, no task sees a test image."""
-    job = jobs.confirmation("satellite", BOARD)
+    job = jobs.confirmation("satellite")
     if job.opening.exists():
         job.opening.delete()
 
@@ -117,7 +119,7 @@ def test_the_test_split_is_not_read_before_the_choice(jobs, confirm, monkeypatch
     assert not job.opening.exists()
 
 
-def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jobs, in_process):
+def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jobs, runner):
     """A shortened winner, a point of its own, and one that diverges with every seed."""
     search = jobs.experiment.search.model_copy(update={"kept_blocks": (1, 7), "trials": 4})
     fronts = Jobs(jobs.experiment.model_copy(update={"search": search}))
@@ -127,11 +129,11 @@ def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jo
     for number, (configuration, psnr) in enumerate(found):
         told = record(number, psnr, configuration).model_copy(update={"speed": 1.0 + number})
         fronts.records_place("satellite").child(f"{number:04d}.json").write_json(told.plain())
-    job = fronts.confirmation("satellite", BOARD)
+    job = fronts.confirmation("satellite")
     record_choice(job.opening, job.test, "trial-1")
-    told = json.loads(json.dumps(drive_confirmation._function(job).plain()))
+    told = json.loads(json.dumps(drive_confirmation(job, runner).plain()))
 
-    trained = {arguments[0] for name, arguments in in_process if name == "train_run"}
+    trained = {arguments[0] for name, arguments in runner.ran if name == "train_run"}
     assert {"trial-1", "default", "kept-2", "kept-1"} <= trained
     assert "kept-3" not in trained
     assert set(told["validation"]) == {"trial-1", "default", "zero_shot"}
@@ -156,9 +158,9 @@ def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jo
     assert (net.architecture.depth, card["megapixels_per_second"]) == (1, 4.0)
     assert card["metrics"]["test"] == fast["test"]
 
-    plain = jobs.confirmation("satellite", BOARD)
+    plain = jobs.confirmation("satellite")
     assert plain.front == ()
-    drive_confirmation._function(plain)
+    drive_confirmation(plain, runner)
     assert not models.child("front").exists(), "the front of an earlier confirmation"
 
 

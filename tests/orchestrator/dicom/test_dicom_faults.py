@@ -173,7 +173,7 @@ def test_a_deflated_bomb_and_a_deflated_slice(plain, monkeypatch):
     good = dicom_files.encoded(made)
     data, _ = upscale_slice(good, plain, DicomSettings(digest="ab" * 32, model="tiny"))
     assert pydicom.dcmread(io.BytesIO(data)).Rows == 80
-    monkeypatch.setattr("orchestrator.dicom.slice._MOST_INFLATED", 50_000_000)
+    monkeypatch.setattr("orchestrator.dicom.slice.MOST_INFLATED", 50_000_000)
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     element = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 200_000_000)
     bomb = deflater.compress(element) + deflater.compress(bytes(200_000_000)) + deflater.flush()

@@ -86,7 +86,7 @@ def test_ctrl_c_anywhere_is_one_sentence(rayscale, monkeypatch):
 
     monkeypatch.setattr(cli, "app", interrupted)
     assert rayscale("run", "x.yaml") == (130, "", said)
-    monkeypatch.setattr(cli, "_run_command", interrupted)
+    monkeypatch.setattr(cli, "run_command", interrupted)
     assert rayscale("run", "x.yaml") == (130, "", said)
 
 

@@ -197,7 +197,7 @@ def test_of_two_that_start_together_one_is_refused(monkeypatch):
 
 
 def test_a_lease_is_renewed_and_one_that_was_taken_over_is_noticed(bucket, monkeypatch):
-    monkeypatch.setattr(run_lock, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.01)
     with locked(PLACE, "x") as lock:
         bucket.now += timedelta(seconds=100)
         _until(lambda: bucket.objects[KEY][1] == bucket.now)

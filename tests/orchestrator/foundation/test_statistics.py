@@ -16,7 +16,7 @@ def simulated(rng, count=20):
 
 @pytest.mark.parametrize("scenes_of_a_set", [6, 10, 20, 40])
 def test_it_covers_95_percent(monkeypatch, scenes_of_a_set):
-    monkeypatch.setattr(statistics, "_RESAMPLES", 2000)
+    monkeypatch.setattr(statistics, "RESAMPLES", 2000)
     rng, sets = np.random.default_rng(0), 1000
     intervals = [paired_interval(*simulated(rng, scenes_of_a_set)) for _ in range(sets)]
     covered = sum(interval.low <= 0 <= interval.high for interval in intervals) / sets
@@ -25,7 +25,7 @@ def test_it_covers_95_percent(monkeypatch, scenes_of_a_set):
 
 
 def test_resampling_single_images_would_not_cover(monkeypatch):
-    monkeypatch.setattr(statistics, "_RESAMPLES", 800)
+    monkeypatch.setattr(statistics, "RESAMPLES", 800)
     rng, sets = np.random.default_rng(0), 400
     drawn = [simulated(rng)[0] for _ in range(sets)]
     naive = [paired_interval(values, [str(i) for i in range(len(values))]) for values in drawn]

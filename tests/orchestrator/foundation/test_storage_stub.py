@@ -138,7 +138,7 @@ def test_whole_files_never_begin_an_upload_in_parts(server):
 
 
 def test_a_very_large_file_that_fails_leaves_no_upload(server, monkeypatch):
-    monkeypatch.setattr(objects, "_LARGEST_PUT", 1000)
+    monkeypatch.setattr(objects, "LARGEST_PUT", 1000)
     data = bytes(20 * 2**20)
     file = Storage.at("s3://bucket/home/huge")
     server.fail("PUT", "partNumber=2", 400, "Broken", times=99)

@@ -5,8 +5,14 @@ import json
 import pytest
 from test_extend_search import experiment, trained  # noqa: F401
 
-from orchestrator.pipeline import run as pipeline
+from orchestrator.confirm.record import ConfirmationRecord, Steps
+from orchestrator.confirm.run_record import FittedBaselines
+from orchestrator.data.locked_test import Opening
 from orchestrator.pipeline.domain_failures import DomainFailures
+from orchestrator.pipeline.stages import confirm as confirm_stage
+from orchestrator.pipeline.stages import report as report_stage
+from orchestrator.pipeline.stages import search as search_stage
+from orchestrator.pipeline.stages import shards as shards_stage
 from trainables.errors import PartlyDoneError, RunError, StorageError
 
 
@@ -32,8 +38,8 @@ def test_a_domain_that_fails_is_named_and_the_others_go_on(failures):
 
 
 def test_with_no_domain_left_the_run_ends(failures):
-    failures.add("a", "shards", "one.")
-    failures.add("b", "search", "two.")
+    failures.add("a", "one.", "shards")
+    failures.add("b", "two.", "search")
     with pytest.raises(RunError, match=r"^2 of 2 domains failed: a, shards: one; b, search: two\. What had"):
         failures.check_some_left()
 
@@ -58,23 +64,26 @@ def test_nothing_is_said_where_nothing_failed(failures):
     assert failures.lines == []
 
 
-def fail_for_medical(monkeypatch, name, place=0):
+def fail_for_medical(monkeypatch, module, name, place=0):
     """Makes a step of the pipeline fail for one of its two domains."""
-    right = getattr(pipeline, name)
+    right = getattr(module, name)
 
     def fail(*arguments, **settings):
         if "medical" in str(getattr(arguments[place], "uri", arguments[place])):
             raise RuntimeError("broken\nin two lines")
         return right(*arguments, **settings)
 
-    monkeypatch.setattr(pipeline, name, fail)
+    monkeypatch.setattr(module, name, fail)
 
 
-@pytest.mark.parametrize(("step", "place", "stage"), [("build_shards", 3, "shards"), ("study_starts", 1, "search")])
-def test_one_domain_fails_in_a_run(rayscale, experiment, tmp_path, monkeypatch, step, place, stage):  # noqa: F811
+@pytest.mark.parametrize(
+    ("module", "step", "place", "stage"),
+    [(shards_stage, "build_shards", 3, "shards"), (search_stage, "study_starts", 1, "search")],
+)
+def test_one_domain_fails_in_a_run(rayscale, experiment, tmp_path, monkeypatch, module, step, place, stage):  # noqa: F811
     home = tmp_path / "runs" / "tiny"
     with monkeypatch.context() as broken:
-        fail_for_medical(broken, step, place)
+        fail_for_medical(broken, module, step, place)
         code, out, err = rayscale("search", experiment)
     assert code == 1
     assert f"{stage} medical: failed, RuntimeError: broken\n" in out
@@ -95,19 +104,27 @@ def test_a_report_of_some_domains_is_no_finished_report(rayscale, experiment, tm
         place.child("report.json").write_bytes(b"{}")
         return {}
 
-    def confirm(stage, drive, jobs, done, failed):
-        for domain in jobs:
-            (failed(domain, "died") if domain == "medical" and not reports else finish(domain, jobs[domain], done))
+    def confirm(job, runner):
+        if job.domain.domain == "medical" and not reports:
+            raise RunError("died")
+        return ConfirmationRecord(
+            winner="default",
+            validation={candidate.name: [1.0] for candidate in job.candidates},
+            opened=Opening(at="now", by="me", after_choosing="default", test="digest"),
+            arms={},
+            differences=[],
+            classical=FittedBaselines(),
+            steps=Steps(feature=None, model=None),
+            source_psnr={},
+            interpolation=None,
+            front=[],
+            pictures=[],
+            candidates=list(job.candidates),
+            runs="confirm/satellite/runs",
+        )
 
-    def finish(domain, job, done):
-        empty = {name: [] for name in ("opened", "arms", "differences", "pictures")}
-        done(domain, {"winner": "default", "validation": {c.name: 1.0 for c in job.candidates}, **empty})
-
-    search = pipeline.drive_all
-    monkeypatch.setattr(
-        pipeline, "drive_all", lambda stage, *rest: (confirm if stage == "Confirmation" else search)(stage, *rest)
-    )
-    monkeypatch.setattr(pipeline, "write_report", write_report)
+    monkeypatch.setattr(confirm_stage, "drive_confirmation", confirm)
+    monkeypatch.setattr(report_stage, "write_report", write_report)
     printed = []
     monkeypatch.setattr("orchestrator.cli.app.print_report", lambda *_: printed.append(1))
     monkeypatch.setattr("orchestrator.report.build.read_report", lambda _: None)

@@ -1,41 +1,28 @@
 """`rayscale search` of one domain, and on, with trials that are a formula and no cluster."""
 
 import json
-from contextlib import nullcontext
 
 import optuna
 import pytest
 import tiny_experiment
 import tiny_models
-from formula_trials import search as run_trials
 from formula_trials import trained  # noqa: F401
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.experiment.feasibility import Resources
-from orchestrator.pipeline import run as pipeline
-from orchestrator.runtime.progress import Display
-from orchestrator.search.trial_record import read_records
+from orchestrator.pipeline import run_context
+from orchestrator.pipeline.stages import analyze
+from orchestrator.runtime.task_runner import in_process
 
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch, trained):  # noqa: F811
     """The file of an experiment of two domains on a model; drivers run in this process."""
 
-    def drive_all(stage, drive, jobs, done, failed):
-        for domain, job in jobs.items():
-            run_trials(job, trained)
-            done(domain, read_records(job.records))
-
-    monkeypatch.setattr(pipeline, "drive_all", drive_all)
-    monkeypatch.setattr(pipeline, "connect", lambda cluster: nullcontext(Resources(2, 0, 0)))
-    monkeypatch.setattr(pipeline, "new_board", lambda: None)
-    monkeypatch.setattr(Display, "watching", lambda self, board: nullcontext())
+    monkeypatch.setattr(run_context, "connect", in_process)
     points = [{"learning_rate": 9e-4, "lambda_": 0.0, "frozen_depth": 0}]
     advice = {"regime": "near", "reason": "close", "points": points}
-    monkeypatch.setattr(
-        pipeline, "advise_domains", lambda experiment, domains: {d: {"advice": advice} for d in domains}
-    )
+    monkeypatch.setattr(analyze, "analyze_domain", lambda job, runner: {"advice": advice})
     model = tiny_models.write(tmp_path / "model", tiny_models.net(4))
     images = tiny_experiment.write_images(tmp_path / "images")
     search = {"trials": 4, "sampler": "random", "starts": ["default", "siblings", "advice", "space"]}

@@ -11,19 +11,23 @@ from test_older_artefacts import FIXTURES, contents, unpacked
 
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.experiment.load import load_experiment
-from orchestrator.foundation.stage_record import RECORD, finish_stage
-from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.pipeline import run as pipeline
-from orchestrator.pipeline.finished_stages import FinishedStages
+from orchestrator.foundation.stage_record import RECORD
+from orchestrator.pipeline import run_context
+from orchestrator.pipeline.preflight import preflight
+from orchestrator.pipeline.stages.all_stages import stages_of
 from trainables.errors import RunError
 
-STAGES = {
-    "shards": ("source", "medical", "satellite"),
-    "pretrain": ("source",),
-    "search": ("medical", "satellite"),
-    "confirm": ("medical", "satellite"),
-    "report": ("source",),
-}
+
+def stages_in(file):
+    """Every stage of an experiment with the names it runs for, by what its record says it is of."""
+    experiment = load_experiment(file, [])
+    stages = stages_of(experiment, preflight(experiment).files)
+    every = {stage.title(name): (stage, name) for stage in stages for name in stage.names(tuple(experiment.targets))}
+    assert list(every) == [*(f"shards {name}" for name in ("source", "medical", "satellite")), "pretrain", *STUDIED]
+    return every
+
+
+STUDIED = [f"{stage} {domain}" for stage in ("search", "confirm") for domain in ("medical", "satellite")] + ["report"]
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +49,10 @@ def older(of_today, tmp_path):
 def sealed(older):
     """The same as this version leaves it: each stage lists the files that it vouches for."""
     file, home = older
-    stages = FinishedStages(Jobs(load_experiment(file, [])))
-    for stage, names in STAGES.items():
-        for name in names:
-            place = stages.place(stage, name)
-            record = place.child(RECORD).read_json()
-            finish_stage(record["stage"], place, record["inputs"], 0.0, record["result"], stages.vouched(stage, name))
+    for stage, name in stages_in(file).values():
+        record = stage.place(name).child(RECORD).read_json()
+        assert record["inputs"] == stage.inputs(name)
+        stage.finish(name, 0.0, record["result"])
     return file, home
 
 
@@ -59,7 +61,7 @@ def no_ray(monkeypatch):
     def refuse(*_):
         raise RunError("Ray would start.")
 
-    monkeypatch.setattr(pipeline, "connect", refuse)
+    monkeypatch.setattr(run_context, "connect", refuse)
 
 
 def flip(path):
@@ -113,23 +115,18 @@ def test_nothing_is_done_again_on_a_sealed_experiment(sealed, rayscale):
 @pytest.mark.parametrize("how", DAMAGE)
 def test_every_damaged_file_is_noticed_and_named(sealed, how):
     """Each stage by itself: what it vouches for, and nothing else."""
-    _, home = sealed
-    jobs = Jobs(load_experiment(sealed[0], []))
-    stages = FinishedStages(jobs)
-    inputs = {}
-    for stage, names in STAGES.items():
-        for name in names:
-            record = stages.place(stage, name).child(RECORD).read_json()
-            inputs[record["stage"]] = (stage, name, record["inputs"])
+    file, home = sealed
+    stages = stages_in(file)
     for pattern, expected in FILES.items():
         path = sorted(home.glob(pattern))[0]
         data = path.read_bytes()
         DAMAGE[how](path)
-        check = stages.check(*inputs[expected])
+        stage, name = stages[expected]
+        check = stage.check(name)
         assert check.finished is None, pattern
         assert str(path.relative_to(home)) in check.damage, pattern
         path.write_bytes(data)
-        assert stages.check(*inputs[expected]).damage == {}, pattern
+        assert stage.check(name).damage == {}, pattern
 
 
 @pytest.mark.parametrize("how", DAMAGE)
@@ -260,20 +257,15 @@ OLDER = {
 
 def test_what_0_2_0_left_is_checked_as_far_as_it_has_digests_or_a_structure(older):
     file, home = older
-    jobs = Jobs(load_experiment(file, []))
-    stages = FinishedStages(jobs)
-    found = {}
-    for stage, names in STAGES.items():
-        for name in names:
-            record = stages.place(stage, name).child(RECORD).read_json()
-            found[record["stage"]] = (stage, name, record["inputs"])
+    stages = stages_in(file)
     for pattern, how in OLDER.items():
         path = sorted(home.glob(pattern))[0]
         data = path.read_bytes()
         DAMAGE[how](path)
-        assert stages.check(*found[FILES[pattern]]).finished is None, pattern
+        stage, name = stages[FILES[pattern]]
+        assert stage.check(name).finished is None, pattern
         path.write_bytes(data)
-        assert stages.check(*found[FILES[pattern]]).damage == {}, pattern
+        assert stage.check(name).damage == {}, pattern
 
 
 @pytest.mark.parametrize("older_one", [True, False], ids=["0.2.0", "today"])

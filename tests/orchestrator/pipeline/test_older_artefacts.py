@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from orchestrator.archive.batch import run as running
-from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline import run_context
+from orchestrator.pipeline.stages import report, shards
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures").glob("v*.tar.xz"))
 WRITTEN_AGAIN = {"experiment.json"}
@@ -61,9 +62,9 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("something is being done again")
 
-    monkeypatch.setattr(pipeline, "connect", refuse)
-    monkeypatch.setattr(pipeline, "build_shards", refuse)
-    monkeypatch.setattr(pipeline, "write_report", refuse)
+    monkeypatch.setattr(run_context, "connect", refuse)
+    monkeypatch.setattr(shards, "build_shards", refuse)
+    monkeypatch.setattr(report, "write_report", refuse)
 
 
 @pytest.mark.parametrize("name", ["finished", "extended"])

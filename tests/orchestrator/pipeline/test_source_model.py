@@ -19,7 +19,7 @@ from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.load import load_experiment, make_experiment
 from orchestrator.foundation.model_store import find_model
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline import run_context
 from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.pipeline.run import run_experiment
 from orchestrator.report.build import _source
@@ -42,7 +42,7 @@ def here(tmp_path, monkeypatch):
     def started(*_, **__):
         pytest.fail("Ray was started")
 
-    monkeypatch.setattr(pipeline, "connect", started)
+    monkeypatch.setattr(run_context, "connect", started)
 
 
 def experiment(model="base-x4", **changes):

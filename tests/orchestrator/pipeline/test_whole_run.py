@@ -14,6 +14,7 @@ from tiny_experiment import DOMAINS, settings, write_images
 from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.data.locked_test import open_test
 from orchestrator.data.shards import read_split
+from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import read_model
@@ -24,7 +25,9 @@ from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline.preflight import preflight
 from orchestrator.pipeline.run import run_experiment
 from orchestrator.report.build import read_report
-from orchestrator.runtime.progress import Display, new_board
+from orchestrator.runtime.progress import Display
+from orchestrator.runtime.ray_runner import RayRunner
+from orchestrator.runtime.task_runner import result_of
 from orchestrator.search.driver import drive_study
 from trainables.errors import RunError
 
@@ -86,7 +89,7 @@ def test_a_search_needs_no_test_split_and_a_confirmation_does(searched: tuple[Ex
 
 def test_a_search_process_cannot_read_the_test_split(searched: tuple[Experiment, str, str]) -> None:
     jobs = Jobs(searched[0])
-    study = jobs.study("satellite", study_starts(jobs, "satellite"), new_board())
+    study = jobs.study("satellite", study_starts(jobs, "satellite"))
     assert "test-locked" not in repr(study)
     assert b"test-locked" not in study.domain.shards.child("manifest.json").read_bytes()
 
@@ -245,9 +248,10 @@ def test_storage_is_free_of_pickles(first_run: tuple[Experiment, str]) -> None:
 
 
 def test_trials_that_keep_failing_are_said_with_their_reason(first_run: tuple[Experiment, str], tmp_path: Path) -> None:
-    job = Jobs(first_run[0]).study("satellite", (), new_board())
+    job = Jobs(first_run[0]).study("satellite", ())
     nowhere = replace(job.domain, source=Storage.at(str(tmp_path / "no-model")))
     places = {"records": Storage.at(str(tmp_path / "r")), "scratch": Storage.at(str(tmp_path / "s"))}
     job = replace(job, domain=nowhere, trials=1, **places)
-    with pytest.raises(ray.exceptions.RayTaskError, match=r"1 of 1 trials were lost .*There is no model at"):
-        ray.get(drive_study.remote(job))
+    runner = RayRunner(Resources(2, 0, 0))
+    with pytest.raises(RunError, match=r"1 of 1 trials were lost .*There is no model at"):
+        result_of(runner, runner.submit(drive_study, job, runner))

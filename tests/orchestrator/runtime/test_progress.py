@@ -1,6 +1,7 @@
 """Progress is never lost for good and never ends a run; where nothing moves, a line says so."""
 
 import io
+import pickle
 import threading
 import time
 from types import SimpleNamespace
@@ -8,15 +9,17 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from orchestrator.runtime import progress
-from orchestrator.runtime.progress import Board, Display, teller
+from orchestrator.runtime import progress, ray_updates
+from orchestrator.runtime.progress import Display
+from orchestrator.runtime.progress_updates import LocalUpdates, reporter
+from orchestrator.runtime.ray_updates import RayUpdates
 
 
 class Answers:
-    """Stands in for Ray and a board: each answer is late, an error, or news."""
+    """Stands in for Ray and its actor: each answer is late, an error, or updates."""
 
     def __init__(self, *answers):
-        self.answers, self.read = list(answers), SimpleNamespace(remote=self._ask)
+        self.answers, self.latest = list(answers), SimpleNamespace(remote=self._ask)
         self.asked = 0
 
     def _ask(self):
@@ -37,20 +40,19 @@ class Answers:
 
 
 def shown_of(monkeypatch, board, seconds=0.3, terminal=False, display=None):
-    monkeypatch.setattr(progress, "ray", board)
-    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
-    poll = progress.poll
-    monkeypatch.setattr(progress, "poll", lambda board, stop, _: poll(board, stop, 0.005))
+    monkeypatch.setattr(ray_updates, "ray", board)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "POLL_SECONDS", 0.005)
     out = io.StringIO()
     display = display or Display(Console(file=out, force_terminal=terminal, width=100))
-    with display.watching(board):
+    with display.watching(RayUpdates(board)):
         time.sleep(seconds)
     return out.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("before", [["late"] * 7, [RuntimeError("actor died")] * 3, ["late", ValueError(), "late"]])
-def test_a_slow_answer_or_a_dead_board_does_not_silence_a_run_for_good(monkeypatch, before, terminal):
+def test_a_slow_answer_or_a_dead_actor_does_not_silence_a_run_for_good(monkeypatch, before, terminal):
     board = Answers({"search a": (1, 9, "first")}, *before, {"search a": (2, 9, "second")})
     said = shown_of(monkeypatch, board, terminal=terminal)
     assert "first" in said
@@ -62,29 +64,35 @@ def test_a_slow_answer_is_waited_for_and_one_that_is_lost_is_asked_for_again(mon
     board.answers += ["late"] * 1000
     shown_of(monkeypatch, board, 0.1)
     assert board.asked == 2
-    monkeypatch.setattr(progress, "_ANSWER_SECONDS", 0.02)
+    monkeypatch.setattr(ray_updates, "ANSWER_SECONDS", 0.02)
     lost = Answers(*["late"] * 1000)
     shown_of(monkeypatch, lost, 0.2)
     assert lost.asked > 2
 
 
-def test_a_teller_whose_board_is_gone_disturbs_no_work():
+def test_a_reporter_whose_actor_is_gone_disturbs_no_work():
     def fail(*_):
         raise RuntimeError("dead")
 
-    teller(SimpleNamespace(tell=SimpleNamespace(remote=fail)), "task")(1, 2, "note")
+    reporter(RayUpdates(SimpleNamespace(report=SimpleNamespace(remote=fail))), "task")(1, 2, "note")
 
 
-def test_a_board_holds_the_latest_news():
-    board = Board()
-    board.tell("a", 1, 2, "x")
-    board.tell("a", 2, 2, "y")
-    assert board.read() == {"a": (2, 2, "y")}
+def test_the_latest_update_of_each_task_is_kept():
+    updates = LocalUpdates()
+    updates.report("a", 1, 2, "x")
+    updates.report("a", 2, 2, "y")
+    assert updates.latest() == {"a": (2, 2, "y")}
+
+
+def test_a_task_gets_the_actor_and_not_the_answers_that_are_waited_for():
+    updates = RayUpdates("actor")
+    updates._answer = threading.Lock()  # cannot be pickled
+    assert pickle.loads(pickle.dumps(updates))._actor == "actor"
 
 
 @pytest.fixture
 def display(monkeypatch):
-    monkeypatch.setattr(progress, "_STILL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "STILL_SECONDS", 0.02)
     return Display(Console(file=io.StringIO(), width=100))
 
 
@@ -100,7 +108,7 @@ def test_a_stage_in_which_nothing_moves_is_named_again_and_again(display):
 
 
 def test_nothing_is_said_of_a_stage_that_moves(monkeypatch, display):
-    monkeypatch.setattr(progress, "_STILL_SECONDS", 30.0)
+    monkeypatch.setattr(progress, "STILL_SECONDS", 30.0)
     with display.doing("shards source"):
         time.sleep(0.1)
     assert lines(display) == []
@@ -108,14 +116,14 @@ def test_nothing_is_said_of_a_stage_that_moves(monkeypatch, display):
 
 def test_what_has_not_been_started_is_waited_for_with_what_it_asks_and_what_is_free(display):
     display.free = lambda: "0 of 2 CPUs are free"
-    display._news = {"pretraining": (0, 24, "starting workers")}
+    display._latest = {"pretraining": (0, 24, "starting workers")}
     with display.doing("pretrain", {"pretraining": "2 workers with 1 GPUs each"}):
         time.sleep(0.06)
     assert lines(display)[0] == "  waiting for 2 workers with 1 GPUs each to start pretraining; 0 of 2 CPUs are free"
 
 
 @pytest.mark.parametrize(
-    ("news", "expected"),
+    ("latest", "expected"),
     [
         ({}, ["waiting for 2 CPUs to start search a"]),
         ({"search b": (1, 9, "x")}, ["waiting for 2 CPUs to start search a"]),
@@ -125,9 +133,9 @@ def test_what_has_not_been_started_is_waited_for_with_what_it_asks_and_what_is_f
         ({"search a": (9, 9, "trial 8: done")}, ["still search, for 5 s"]),
     ],
 )
-def test_what_is_said_when_nothing_moves(news, expected):
+def test_what_is_said_when_nothing_moves(latest, expected):
     display = Display(Console(file=io.StringIO()))
-    display._activity, display._asked, display._news = "search", {"search a": "2 CPUs"}, news
+    display._activity, display._asked, display._latest = "search", {"search a": "2 CPUs"}, latest
     assert display._still(5.0) == [f"  {line}" for line in expected]
 
 
@@ -156,7 +164,7 @@ def test_a_terminal_without_moving_lines_gets_plain_ones(monkeypatch):
     def fail(*_):
         raise RuntimeError("no terminal")
 
-    monkeypatch.setattr(Display, "_show_live", fail)
+    monkeypatch.setattr(progress, "Progress", fail)
     board = Answers({"search a": (9, 9, "done")})
     assert "search a: 9/9 done" in shown_of(monkeypatch, board, terminal=True)
 
@@ -166,3 +174,23 @@ def test_threads_of_a_display_end_with_it(monkeypatch, display):
     with display.doing("x"):
         pass
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_one_line_moves_on_a_terminal_and_comes_now_and_then_in_a_log(monkeypatch, terminal):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    out = io.StringIO()
+    with Display(Console(file=out, force_terminal=terminal, width=100)).line() as show:
+        show(1, 2, "1 of 2 images done")
+        time.sleep(0.2)
+    if terminal:
+        assert "1 of 2 images done" in out.getvalue()
+    else:
+        assert out.getvalue() == "1 of 2 images done\n"
+
+
+def test_a_log_is_not_filled_by_one_line(display):
+    with display.line() as show:
+        for done in range(100):
+            show(done, 100, f"{done} of 100 images done")
+    assert lines(display) == []

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.runtime import ray_session as cluster
 from orchestrator.runtime.ray_session import connect
@@ -35,8 +34,9 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch, kind):
 def test_logs_of_a_ray_of_our_own_stay_only_after_a_failure(monkeypatch, tmp_path, address, fails, kept):
     session = tmp_path / "session_1"
     session.mkdir()
-    monkeypatch.setattr(cluster, "_start", lambda _: str(session))
-    monkeypatch.setattr(cluster, "_measured", lambda _: Resources(1, 0, 0))
+    started = SimpleNamespace(address_info={"session_dir": str(session)})
+    monkeypatch.setattr(ray, "init", lambda **_: started)
+    monkeypatch.setattr(ray, "nodes", list)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     try:
@@ -71,18 +71,3 @@ def test_a_working_folder_that_is_gone_does_not_keep_ray_from_starting(monkeypat
     gone.rmdir()
     monkeypatch.setattr(ray, "init", lambda **_: None)
     cluster._start(Cluster())
-
-
-def test_a_domain_whose_driver_fails_is_named_and_the_others_are_done(monkeypatch):
-    def get(job):
-        if job == "a":
-            raise ValueError("one\ntwo")
-        return f"result of {job}"
-
-    monkeypatch.setattr(ray, "wait", lambda pending, num_returns: (pending[:1], pending[1:]))
-    monkeypatch.setattr(ray, "get", get)
-    drive, done, failed = SimpleNamespace(remote=lambda job: job), {}, {}
-    cluster.drive_all("Search", drive, {"x": "a", "y": "b"}, done.__setitem__, failed.__setitem__)
-    assert (done, failed) == ({"y": "result of b"}, {"x": "ValueError: one"})
-    with pytest.raises(RunError, match=r"^Search failed for x: ValueError: one\. What had finished is kept\.$"):
-        cluster.drive_all("Search", drive, {"x": "a", "y": "b"}, done.__setitem__)

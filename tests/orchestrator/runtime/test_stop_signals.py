@@ -44,7 +44,7 @@ def test_a_signal_that_is_repeated_at_once_does_not_disturb_the_cleaning_up(monk
     os.kill(os.getpid(), signal.SIGHUP)
     time.sleep(0.05)
     assert received() == signal.SIGTERM
-    monkeypatch.setattr(stop_signals, "_REPEATED_SECONDS", 0.0)
+    monkeypatch.setattr(stop_signals, "REPEATED_SECONDS", 0.0)
     with pytest.raises(Terminated):
         ask(signal.SIGTERM)
 

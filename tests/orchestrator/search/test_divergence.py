@@ -16,8 +16,8 @@ from orchestrator.search.samplers import (
     NumberedSearch,
     RepeatableSampler,
     _seed_of,
-    _with_penalties,
     maximised,
+    with_penalties,
 )
 from orchestrator.search.study import study_with
 
@@ -45,14 +45,14 @@ RECORDS = [entry(0, 25.0), entry(1, 12.0), entry(2, 20.0, "diverged"), entry(3, 
 
 
 def seen_by_a_sampler(study):
-    return [trial.values for trial in _with_penalties(study).get_trials(states=[TrialState.COMPLETE])]
+    return [trial.values for trial in with_penalties(study).get_trials(states=[TrialState.COMPLETE])]
 
 
 def test_a_sampler_sees_divergence_below_a_bad_trial_that_finished():
     study = optuna.load_study(**study_with(study_job(), RECORDS))
     assert seen_by_a_sampler(study) == [[25.0], [12.0], [9.0], [24.0]]
     assert study.trials[2].value == 20.0, "the record's own value stays"
-    assert _with_penalties(study).trials[4].state == TrialState.FAIL
+    assert with_penalties(study).trials[4].state == TrialState.FAIL
 
 
 def test_a_worse_trial_that_finishes_later_lowers_it_again():
@@ -62,7 +62,7 @@ def test_a_worse_trial_that_finishes_later_lowers_it_again():
 
 def test_without_divergence_the_study_itself_is_seen():
     study = optuna.load_study(**study_with(study_job(), RECORDS[:2]))
-    assert _with_penalties(study) is study
+    assert with_penalties(study) is study
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_a_copy_with_the_same_values_suggests_the_same(kind, monkeypatch):
         return [study.ask(fixed_distributions=job.distributions()).params for _ in range(2)]
 
     copied = suggested()
-    monkeypatch.setattr("orchestrator.search.samplers._with_penalties", lambda study: study)
+    monkeypatch.setattr("orchestrator.search.samplers.with_penalties", lambda study: study)
     assert suggested() == copied
 
 
@@ -179,7 +179,7 @@ def test_a_copy_has_the_directions_and_every_trial_and_leaves_optuna_s_log_as_it
     before = optuna.logging.get_verbosity()
     try:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        copy = _with_penalties(study)
+        copy = with_penalties(study)
         assert optuna.logging.get_verbosity() == optuna.logging.ERROR
     finally:
         optuna.logging.set_verbosity(before)

@@ -22,7 +22,9 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.jobs import stage_jobs as module
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
-from orchestrator.pipeline import run as pipeline
+from orchestrator.pipeline import run_context
+from orchestrator.pipeline.run_context import RunContext
+from orchestrator.pipeline.stages.search import SearchStage
 from orchestrator.report.range_edges import Axis, edge_warnings
 from orchestrator.report.study_facts import importance
 from orchestrator.runtime.progress import Display
@@ -195,12 +197,12 @@ def test_measured_speeds_reach_the_study(jobs):
 def test_speeds_are_measured_once_and_read_from_then_on(jobs, monkeypatch):
     front = jobs(kept_blocks=[5, 7])
     tiny_models.write(Path(front.place("source").path), tiny_models.net())
-    told = measure_speeds._function(front.speeds())
+    told = measure_speeds(front.speeds())
     assert front.shortening().speeds == {int(kept): s for kept, s in told["megapixels_per_second"].items()}
     assert list(front.shortening().speeds) == [5, 6, 7]
-    monkeypatch.setattr(pipeline, "connect", lambda cluster: pytest.fail("nothing is left to measure"))
+    monkeypatch.setattr(run_context, "connect", lambda cluster: pytest.fail("nothing is left to measure"))
     before, said = front.speeds_place().read_bytes(), Console(record=True)
     with ExitStack() as stack:
-        pipeline._Run(front.experiment, ("satellite",), Display(said), stack, "report")._measure_speeds()
+        SearchStage(front).ensure_speeds(RunContext(front.experiment, ("satellite",), Display(said), stack))
     assert front.speeds_place().read_bytes() == before
     assert said.export_text() == ""

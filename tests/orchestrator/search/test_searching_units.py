@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 from orchestrator.confirm.driver import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.progress_updates import NO_PROGRESS
 from orchestrator.search import trial as trials
 from orchestrator.search.samplers import NumberedSearch, RepeatableSampler, _seed_of
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob, study_with
+from orchestrator.search.trial_record import read_records
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
 
@@ -36,7 +38,7 @@ def study_job(**changes):
         "starts": (Start("default", DEFAULT), Start("start", START)),
         "records": Storage("/nowhere"),
         "scratch": Storage("/nowhere"),
-        "board": None,
+        "progress": NO_PROGRESS,
     }
     return StudyJob(**settings | changes)
 
@@ -127,8 +129,8 @@ def test_start_points_are_moved_into_narrower_ranges():
         assert all(space._contains(space.to_internal_repr(point[name])) for name, space in job.distributions().items())
 
 
-def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monkeypatch):
-    job = study_job(lambda_=None)
+def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monkeypatch, tmp_path):
+    job = study_job(lambda_=None, records=Storage(str(tmp_path)))
     assert list(job.distributions()) == ["learning_rate", "frozen_depth"]
     assert job.start_points()[1] == {"learning_rate": 1e-3, "frozen_depth": 2}
     trained = []
@@ -137,8 +139,8 @@ def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monke
         "run_finetuning",
         lambda domain, configuration, *_, watch: trained.append(configuration) or (None, [(1, 30.0)]),
     )
-    monkeypatch.setattr(trials, "teller", lambda *_: lambda *_: None)
-    record = trials._new_record({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
+    trials.run_trial({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
+    (record,) = read_records(job.records)
     assert trained == [TransferConfiguration(learning_rate=2e-4, lambda_=0.0, frozen_depth=3)]
     assert record.sampled == {"learning_rate": 2e-4, "frozen_depth": 3}
     study = optuna.load_study(**study_with(job, [record]))

@@ -27,9 +27,9 @@ def timeless(job):
 def test_a_killed_search_has_the_trials_of_an_unbroken_one(tmp_path, trained, stopping):
     settings = Search(sampler="tpe", startup_trials=3, stopping=stopping, reduction_factor=2, grace=1)
     unbroken = job_at(tmp_path / "unbroken", settings=settings)
-    search(unbroken, trained)
+    search(unbroken)
     again = job_at(tmp_path / "again", settings=settings)
-    search(again, trained)
+    search(again)
     assert timeless(again) == timeless(unbroken)
     statuses = {record.status for record in timeless(unbroken)}
     assert statuses >= {"finished", "stopped" if stopping == "asha" else "diverged"}
@@ -37,14 +37,14 @@ def test_a_killed_search_has_the_trials_of_an_unbroken_one(tmp_path, trained, st
     killed = job_at(tmp_path / "killed", settings=settings)
     before = len(trained.configurations)
     for most in (1, 2, 1, 3, 9):
-        search(killed, trained, most)
+        search(killed, most)
     assert timeless(killed) == timeless(unbroken)
     assert len(trained.configurations) - before == killed.trials, "a trial that had ended was run again"
 
 
-def test_a_stopped_trial_neither_wins_nor_teaches(tmp_path, trained):
+def test_a_stopped_trial_neither_wins_nor_teaches(tmp_path):
     job = job_at(tmp_path)
-    study = search(job, trained)
+    study = search(job)
     records = read_records(job.records)
     stopped = [record for record in records if record.status == "stopped"]
     assert stopped[0].number == 1
@@ -60,17 +60,17 @@ def test_a_stopped_trial_neither_wins_nor_teaches(tmp_path, trained):
     assert names.isdisjoint(f"trial-{record.number}" for record in stopped)
 
 
-def test_a_record_says_where_its_configuration_comes_from(tmp_path, trained):
+def test_a_record_says_where_its_configuration_comes_from(tmp_path):
     job = job_at(tmp_path, settings=Search(sampler="random"))
-    search(job, trained)
+    search(job)
     assert [r.origin for r in read_records(job.records)] == ["default", "advice", "sibling"] + ["sampler"] * 5
     assert json.loads((tmp_path / "0002.json").read_bytes())["configuration"]["learning_rate"] == 8e-4
 
 
-def test_an_extended_study_goes_on_as_one_that_was_longer_from_the_start(tmp_path, trained):
+def test_an_extended_study_goes_on_as_one_that_was_longer_from_the_start(tmp_path):
     longer = job_at(tmp_path / "longer", trials=11)
-    search(longer, trained)
+    search(longer)
     extended = job_at(tmp_path / "extended", trials=8)
-    search(extended, trained)
-    search(job_at(tmp_path / "extended", trials=11), trained)
+    search(extended)
+    search(job_at(tmp_path / "extended", trials=11))
     assert timeless(extended) == timeless(longer)

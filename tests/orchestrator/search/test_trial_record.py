@@ -52,9 +52,9 @@ def test_records_as_a_search_writes_them_are_valid(status):
         assert json.dumps(parse_record(written, 1).plain()) == json.dumps(written)
 
 
-def test_records_of_a_real_search_are_valid(tmp_path, trained):  # noqa: F811
+def test_records_of_a_real_search_are_valid(tmp_path):
     job = job_at(tmp_path)
-    search(job, trained)
+    search(job)
     assert len(read_records(job.records)) == job.trials
     assert damaged_records(job.records) == {}
 
@@ -96,24 +96,24 @@ def test_two_records_of_one_trial_are_one_and_the_other_is_named(tmp_path):
     assert damaged_records(place) == {"1.json": "is a second record of trial 1"}
 
 
-def test_a_damaged_record_is_run_again_as_its_number(tmp_path, trained):  # noqa: F811
+def test_a_damaged_record_is_run_again_as_its_number(tmp_path):
     job = job_at(tmp_path)
-    search(job, trained)
+    search(job)
     before = {record.number: record.configuration for record in read_records(job.records)}
     (tmp_path / "0001.json").write_text("{}")
-    search(job, trained)
+    search(job)
     after = {record.number: record.configuration for record in read_records(job.records)}
     assert after == before, "number 1 is a start"
     assert damaged_records(job.records) == {}
 
 
-def test_a_sampled_trial_that_was_lost_is_run_again_with_its_configuration(tmp_path, trained):  # noqa: F811
+def test_a_sampled_trial_that_was_lost_is_run_again_with_its_configuration(tmp_path):
     job = job_at(tmp_path)
-    search(job, trained)
+    search(job)
     records = read_records(job.records)
     (tmp_path / "0006.json").unlink()
     known = {record.number: record.sampled for record in records}
-    search(job_at(tmp_path, known=known), trained)
+    search(job_at(tmp_path, known=known))
     assert [r.configuration for r in read_records(job.records)] == [r.configuration for r in records]
 
 

@@ -118,7 +118,7 @@ def test_generated_images_that_nothing_trains_on_stand_in_for_shards(job, monkey
 
     drawn = source_images.generate
     monkeypatch.setattr(source_images, "generate", generate)
-    monkeypatch.setattr(source_images, "_GENERATED", 2)
+    monkeypatch.setattr(source_images, "GENERATED", 2)
     without = replace(job, source_images=None, validation_crop=48)
     trained(without, TransferMethod(regularizer="replay"))
     assert seeds == [("natural", 0), ("natural", 1)]

@@ -16,8 +16,8 @@ from orchestrator.pipeline.preflight import preflight
 from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.stop_signals import handlers_kept
-from orchestrator.training import pretrain as pretraining
-from orchestrator.training.pretrain import _innermost, looked_after
+from orchestrator.training import ray_train
+from orchestrator.training.ray_train import _innermost, looked_after
 from trainables.errors import DivergedError
 
 INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
@@ -76,7 +76,7 @@ def test_workers_go_on_from_the_last_checkpoint_after_one_was_killed(ray_session
     write_images(tmp_path)
     section = {"workers": 2, "steps": 400, "report_every": 40, "checkpoint_every": 40, "pool_images": 1}
     made = make_experiment(settings(str(tmp_path), str(tmp_path / "runs"), pretraining=section), "mine.yaml")
-    killed, train = tmp_path / "killed", pretraining._train_on_worker
+    killed, train = tmp_path / "killed", ray_train.train_on_worker
 
     def train_and_be_killed(config):
         def be_killed():
@@ -89,7 +89,7 @@ def test_workers_go_on_from_the_last_checkpoint_after_one_was_killed(ray_session
             threading.Thread(target=be_killed, daemon=True).start()
         train(config)
 
-    monkeypatch.setattr(pretraining, "_train_on_worker", train_and_be_killed)
+    monkeypatch.setattr(ray_train, "train_on_worker", train_and_be_killed)
     run_experiment(made, preflight(made), Display(Console(record=True, force_terminal=False)), until="pretrain")
     done = json.loads((tmp_path / "runs/tiny/source/stage.json").read_text())["result"]
     assert killed.exists()

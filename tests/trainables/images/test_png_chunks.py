@@ -86,7 +86,7 @@ def test_rows_are_counted_in_little_memory():
 
 
 def test_what_so_few_bytes_cannot_become_is_not_even_inflated(monkeypatch):
-    monkeypatch.setattr(png_chunks, "_inflated", lambda pieces, most: pytest.fail("inflated"))
+    monkeypatch.setattr(png_chunks, "inflated", lambda pieces, most: pytest.fail("inflated"))
     with pytest.raises(UnreadableImageError, match="holds not all of its 20000 rows"):
         check_rows(read_chunks(png(bytes(1000), 20_000, 20_000)))
 

@@ -10,7 +10,7 @@ from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.ledger import Ledger, read_events, read_histories
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, make_plan
-from orchestrator.archive.batch.ray_pool import Ended, Slots
+from orchestrator.archive.batch.scene_pool import Ended, Slots
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.cli.archive_output import progress_line
 from orchestrator.foundation.storage import Storage
@@ -58,7 +58,7 @@ class ScriptedPool:
 
 @pytest.fixture
 def drive(tmp_path, monkeypatch):
-    monkeypatch.setattr(driving, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.01)
 
     def run(scenes, script=None, slots=TWO, **options):
         out = Storage.at(str(tmp_path / "out"))
@@ -237,7 +237,7 @@ def test_a_part_of_a_round_that_was_given_up_is_not_joined(drive):
 
 def test_a_part_of_an_abandoned_round_that_ends_in_the_next_one_is_passed_over(drive, tmp_path, monkeypatch):
     """The same, with the next round already at work when the late part comes."""
-    monkeypatch.setattr(driving, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.0)
     ledger = Ledger.new(Storage.at(str(tmp_path / "late")))
     pool = ScriptedPool(ledger)
     driver = Driver(pool, ledger, RECIPE)

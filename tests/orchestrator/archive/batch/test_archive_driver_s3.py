@@ -65,7 +65,7 @@ def test_an_archive_from_a_bucket_to_a_bucket(
 def test_a_ledger_in_a_bucket_merges_its_objects_and_loses_nothing(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.archive.batch.ledger._MERGED_EVERY", 4)
+    monkeypatch.setattr("orchestrator.archive.batch.ledger.MERGED_EVERY", 4)
     out = Storage.at(f"{s3_bucket}/ledger-test")
     ledger = Ledger.new(out)
     for number in range(10):

@@ -337,7 +337,7 @@ class TestInABucket:
 
     @pytest.fixture
     def server(self, monkeypatch):
-        monkeypatch.setattr(ledger_module, "_MERGED_EVERY", 4)
+        monkeypatch.setattr(ledger_module, "MERGED_EVERY", 4)
         return install(monkeypatch)
 
     def write(self, ledger, count):

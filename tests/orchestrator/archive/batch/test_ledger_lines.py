@@ -118,7 +118,7 @@ def test_a_last_line_that_a_kill_cut_short_is_not_odd(out):
 
 
 def test_a_line_of_a_hundred_megabytes_is_passed_over_in_little_memory(out, monkeypatch):
-    monkeypatch.setattr(ledger_lines, "_LONGEST", 2**20)
+    monkeypatch.setattr(ledger_lines, "LONGEST", 2**20)
     with Path(write(out, GOOD)).open("ab") as file:
         for _ in range(100):
             file.write(b"[1,2,3]," * 2**17)
@@ -129,7 +129,7 @@ def test_a_line_of_a_hundred_megabytes_is_passed_over_in_little_memory(out, monk
 
 
 def test_a_long_last_line_is_odd_though_it_does_not_end(out, monkeypatch):
-    monkeypatch.setattr(ledger_lines, "_LONGEST", 100)
+    monkeypatch.setattr(ledger_lines, "LONGEST", 100)
     write(out, b"[" + b"1," * 100, end=b"")
     assert "longer" in read_records(out).odd[0].reason
 

@@ -150,7 +150,9 @@ class TestInABucket:
         other = Ledger.new(out)
         with monkeypatch.context() as patch:
             patch.setattr(liveness.os, "getpid", lambda: 2**22 + 1)  # no process has such a number
-            patch.setattr(liveness, "_process", lambda number: {"machine": "here", "process": number, "started": "7"})
+            patch.setattr(
+                liveness, "process_facts", lambda number: {"machine": "here", "process": number, "started": "7"}
+            )
             Heartbeat(other).beat()
         mine = Ledger.new(out)
         Heartbeat(mine).beat()
@@ -159,7 +161,7 @@ class TestInABucket:
     def test_the_same_process_number_on_another_machine_says_nothing(self, server, out, monkeypatch):
         other = Ledger.new(out)
         with monkeypatch.context() as patch:
-            patch.setattr(liveness, "_process", lambda number: {"machine": "there", "process": 1, "started": "7"})
+            patch.setattr(liveness, "process_facts", lambda number: {"machine": "there", "process": 1, "started": "7"})
             Heartbeat(other).beat()
         mine = Ledger.new(out)
         Heartbeat(mine).beat()

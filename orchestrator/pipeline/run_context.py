@@ -1,0 +1,72 @@
+"""What the stages of one run share: progress, failed domains, and Ray, which starts when the first stage needs it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cached_property
+
+from orchestrator.experiment.feasibility import check_resources
+from orchestrator.experiment.settings import Cluster, Experiment
+from orchestrator.jobs.stage_jobs import SOURCE
+from orchestrator.pipeline.domain_failures import DomainFailures
+from orchestrator.runtime.progress import Display
+from orchestrator.runtime.progress_updates import ProgressUpdates
+from orchestrator.runtime.ray_session import connect
+from orchestrator.runtime.task_runner import TaskRunner
+
+Connect = Callable[[Cluster], AbstractContextManager[TaskRunner]]
+
+
+class RunContext:
+    """One run of an experiment.
+
+    Args:
+        experiment: What is run.
+        domains: The targets that are run.
+        display: Where progress goes.
+        stack: Closed when the run ends.
+        start: Starts what runs tasks; Ray by default.
+
+    Attributes:
+        failures: Domains that were left behind.
+        say: Logs one line.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        domains: tuple[str, ...],
+        display: Display,
+        stack: ExitStack,
+        start: Connect | None = None,
+    ) -> None:
+        self.experiment, self.domains, self.say = experiment, domains, display.say
+        self.failures = DomainFailures(domains, display.say)
+        self._display, self._stack, self._start = display, stack, start or connect
+
+    def connect(self) -> None:
+        """Starts or joins Ray now, and checks that all fits it."""
+        _ = self.runner  # not by an assertion, which Python leaves out under -O
+
+    @contextmanager
+    def working_on(self, name: str, stage: str) -> Iterator[None]:
+        """Shows which image set a stage works on; leaves a domain behind that fails, but not the source."""
+        leaving: AbstractContextManager[None] = (
+            nullcontext() if name == SOURCE else self.failures.leaving_behind(name, stage)
+        )
+        with self._display.doing(f"{stage} {name}"), leaving:
+            yield
+
+    @cached_property
+    def runner(self) -> TaskRunner:
+        """Runs the tasks of stages; starts or joins Ray."""
+        runner = self._stack.enter_context(self._start(self.experiment.cluster))
+        check_resources(self.experiment, runner.resources)
+        self._display.free = runner.free
+        return runner
+
+    @cached_property
+    def progress(self) -> ProgressUpdates:
+        """Where tasks report their progress; the display shows it."""
+        progress = self.runner.progress()
+        self._stack.enter_context(self._display.watching(progress))
+        return progress

@@ -1,0 +1,132 @@
+"""The confirm stage: fresh seeds for the best configurations, a choice on validation, and the locked test."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from orchestrator.confirm.driver import drive_confirmation
+from orchestrator.confirm.job import ConfirmJob
+from orchestrator.confirm.record import Candidate, ConfirmationRecord
+from orchestrator.confirm.run_record import FITTED, INTERPOLATION, RUN, problem_of
+from orchestrator.foundation.artefact_digests import Damage
+from orchestrator.foundation.stage_record import RECORD, Check, Vouched
+from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.vocabulary import INTERPOLATED
+from orchestrator.pipeline.run_context import RunContext
+from orchestrator.pipeline.stages.stage import Stage, trial_request
+from orchestrator.runtime.task_runner import run_for_all
+from trainables.errors import reason_of
+from trainables.loops.finetune import TransferConfiguration
+from trainables.network.model_files import CARD, WEIGHTS
+
+
+class ConfirmStage(Stage):
+    """Confirms searches."""
+
+    name, noun = "confirm", "confirm"
+    results = ("winner", "validation", "opened", "arms", "differences", "candidates", "runs", "pictures")
+
+    def names(self, domains: Sequence[str]) -> tuple[str, ...]:
+        """Every domain."""
+        return tuple(domains)
+
+    def inputs(self, name: str) -> str:
+        """Fingerprint of a confirmation."""
+        return self.jobs.confirm_inputs(name)
+
+    def vouched(self, name: str) -> Vouched:
+        """Its runs, the record of the opened test split, the domain's models, and fitted classical baselines."""
+        job = self.jobs.confirmation(name)
+        return Vouched(self.home, [job.runs, job.opening, job.model, *([job.classical] if job.classical else [])])
+
+    def requests(self, domains: Sequence[str]) -> dict[str, str]:
+        """Its runs, which need what trials need."""
+        return {self.title(domain): trial_request(self.jobs) for domain in domains}
+
+    def run(self, run: RunContext) -> None:
+        """Confirms all domains at once."""
+        domains = self.unfinished(run)
+        if not domains:
+            return
+        run.say(f"confirm: {self.jobs.experiment.confirmation.seeds} fresh seeds each for {', '.join(domains)}")
+        start = time.monotonic()
+        progress = run.progress
+        jobs: dict[str, ConfirmJob] = {}
+        for domain in domains:
+            with run.failures.leaving_behind(domain, self.noun):
+                jobs[domain] = self.jobs.confirmation(domain, progress)
+
+        def done(domain: str, confirmed: ConfirmationRecord) -> None:
+            self.finish(domain, start, confirmed.plain())
+            run.say(f"confirm {domain}: done, the winner is {confirmed.winner}")
+
+        run_for_all(run.runner, drive_confirmation, jobs, done, partial(run.failures.add, stage=self.noun))
+
+    def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
+        """Other candidates than the search has now: a trial that was lost and run again may have become another."""
+
+        def known_by(candidate: Candidate) -> tuple[str, TransferConfiguration | None]:
+            return candidate.name, candidate.configuration
+
+        try:
+            confirmed = [known_by(c) for c in ConfirmationRecord.parse(record["result"]).candidates]
+            found = [known_by(candidate) for candidate in self.jobs.confirmation(name).candidates]
+        except Exception as error:
+            return {f"confirm/{name}/{RECORD}": f"has candidates that cannot be compared ({reason_of(error)})"}
+        return {} if confirmed == found else {f"confirm/{name}": "confirmed other candidates than the search has now"}
+
+    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+        """Empty or malformed records of runs, another opening than the recorded one, and unreadable models."""
+        result, damage = record["result"], {}
+        runs = self.home.child(result["runs"])
+        for facts in runs.files():
+            path, file = f"{result['runs']}/{facts.path}", facts.path.rpartition("/")[2]
+            if not facts.size:
+                damage[path] = "is empty"
+            elif file.endswith(".json") and (problem := problem_of(file, self.home.child(path).read_json())):
+                damage[path] = problem
+        opening = f"confirm/{name}/test-opened/{record['inputs']}.json"
+        if self.home.child(opening).read_json() != result["opened"]:
+            damage[opening] = "is not what the confirmation recorded"
+        share = (result.get("interpolation") or {}).get("share", 1)
+        models = self.jobs.place("models", name)
+        folders = {models.uri} | ({models.child(INTERPOLATED).uri} if share < 1 else set())
+        for place in (models, runs):
+            cards = (facts.path for facts in place.files() if facts.path.rpartition("/")[2] in (CARD, WEIGHTS))
+            folders |= {place.child(path).uri.rpartition("/")[0] for path in cards}
+        for folder in sorted(folders):
+            damage |= self.model_damage(Storage(folder))
+        return damage
+
+    def prepare(self, name: str, check: Check) -> None:
+        """Deletes damaged runs, and puts the record that opened the locked test split back as it was written down."""
+        if check.record is not None:
+            for path in check.damage:
+                self._set_run_aside(path, check.record)
+
+    def runs_done(self, name: str) -> tuple[int, int]:
+        """How many runs of an unfinished confirmation are trained, and how many scored on the test split."""
+        place = self.place(name).child(f"runs-{self.inputs(name)}")
+        paths = [facts.path for facts in place.files()]
+        return sum(path.endswith("/run.json") for path in paths), sum(path.startswith("test-") for path in paths)
+
+    def _set_run_aside(self, path: str, record: dict[str, Any]) -> None:
+        place = self.home.child(path)
+        opened = record["result"].get("opened") if isinstance(record.get("result"), dict) else None
+        if "/test-opened/" in path:
+            if isinstance(opened, dict):
+                place.write_json(opened)
+            return
+        folder = Storage(place.uri.rpartition("/")[0])
+        own = folder.uri.rpartition("/")[2]
+        redone = [place] if "/runs-" in path or path.endswith(f"/{FITTED}") else []
+        if own.startswith(f"{INTERPOLATED}-seed"):
+            redone.append(Storage(folder.uri.rpartition("/")[0]).child(INTERPOLATION))
+        elif place.uri.rpartition("/")[2] in (WEIGHTS, CARD):
+            redone.append(folder.child(RUN))
+        elif "/classical-" in path:
+            redone.append(folder.child(FITTED))
+        for each in redone:
+            if each.exists():
+                each.delete()

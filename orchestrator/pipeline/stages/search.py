@@ -1,0 +1,128 @@
+"""The search stage: one study per domain."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from orchestrator.foundation.artefact_digests import Damage
+from orchestrator.foundation.stage_record import RECORD, Check, Vouched
+from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.jobs.study_starts import study_starts
+from orchestrator.pipeline.run_context import RunContext
+from orchestrator.pipeline.stages.stage import Stage, trial_request
+from orchestrator.runtime.task_runner import Needs, result_of, run_for_all
+from orchestrator.search.driver import drive_study
+from orchestrator.search.network_speed import device_sentence, measure_speeds
+from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
+from orchestrator.search.optuna_export import write_optuna_log
+from orchestrator.search.result import search_result
+from orchestrator.search.study import StudyJob
+from orchestrator.search.trial_record import TrialRecord, damaged_records, read_records
+
+_ASIDE = ".damaged"
+"""Ending of a trial's record that was found damaged; nothing reads it."""
+
+
+class SearchStage(Stage):
+    """Runs studies.
+
+    Attributes:
+        sampled: What the trials of a search that has to run again had sampled, by domain and number.
+    """
+
+    name, noun = "search", "search"
+    results = ("trials", "best")
+
+    def __init__(self, jobs: Jobs, with_tests: bool = True) -> None:
+        super().__init__(jobs, with_tests)
+        self.sampled: dict[str, dict[int, Any]] = {}
+
+    def names(self, domains: Sequence[str]) -> tuple[str, ...]:
+        """Every domain."""
+        return tuple(domains)
+
+    def inputs(self, name: str) -> str:
+        """Fingerprint of a finished search."""
+        return self.jobs.search_inputs(name)
+
+    def vouched(self, name: str) -> Vouched:
+        """Trial records, their Optuna log, and the measured speeds where they are an objective."""
+        places = [self.jobs.records_place(name), self.place(name).child(OPTUNA_LOG)]
+        return Vouched(self.home, places + ([self.jobs.speeds_place()] if self.jobs.shortening() else []))
+
+    def requests(self, domains: Sequence[str]) -> dict[str, str]:
+        """Its trials."""
+        return {self.title(domain): trial_request(self.jobs) for domain in domains}
+
+    def run(self, run: RunContext) -> None:
+        """Runs the studies of all domains at once."""
+        domains = self.unfinished(run)
+        if not domains:
+            return
+        run.say(f"search: {', '.join(f'{self.jobs.trials(domain)} trials for {domain}' for domain in domains)}")
+        start = time.monotonic()
+        progress = run.progress
+        self.ensure_speeds(run)
+        jobs: dict[str, StudyJob] = {}
+        for domain in domains:
+            with run.failures.leaving_behind(domain, self.noun):
+                job = self.jobs.study(domain, study_starts(self.jobs, domain), progress)
+                jobs[domain] = replace(job, known=self.sampled.get(domain, {}))
+
+        def done(domain: str, records: list[TrialRecord]) -> None:
+            self._export(domain, jobs[domain], records)
+            self.finish(domain, start, search_result(records).plain())
+            run.say(f"search {domain}: done, {len(records)} trials")
+
+        run_for_all(run.runner, drive_study, jobs, done, partial(run.failures.add, stage=self.noun))
+
+    def log_damage(self, name: str, check: Check, say: Callable[[str], None]) -> None:
+        """Logs each damaged trial too, of a search that has not finished."""
+        super().log_damage(name, check, say)
+        if not check.damage:
+            for file, problem in damaged_records(self.jobs.records_place(name)).items():
+                say(f"search {name}: trial record {file} {problem}, running it again")
+
+    def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
+        """Trials without a whole record."""
+        records = self.jobs.records_place(name)
+        whole = {record.number for record in read_records(records)}
+        missing = [f"{number:04d}.json" for number in range(self.jobs.trials(name)) if number not in whole]
+        problems = damaged_records(records) if missing else {}
+        return {f"{self.below_home(records)}/{file}": problems.get(file, "is missing") for file in missing}
+
+    def prepare(self, name: str, check: Check) -> None:
+        """Keeps damaged trial records under another name, and what their trials had sampled."""
+        records = self.jobs.records_place(name)
+        base = self.below_home(records)
+        damaged = {path.rpartition("/")[2] for path in check.damage if path.rpartition("/")[0] == base}
+        damaged = {file for file in damaged if file.removesuffix(".json").isdigit()} | set(damaged_records(records))
+        for file in sorted(damaged):
+            place = records.child(file)
+            if place.exists():
+                records.child(file + _ASIDE).write_bytes(place.read_bytes())
+                place.delete()
+        whole = check.record is not None and RECORD not in check.damage
+        sampled = check.record["result"].get("sampled") if whole and check.record else None
+        self.sampled[name] = {int(number): point for number, point in (sampled or {}).items()}
+
+    def trials_left(self, name: str) -> int:
+        """Trials to run of a domain whose shards stand."""
+        return 0 if self.finished(name) else self.jobs.trials(name) - len(self.jobs.records(name))
+
+    def ensure_speeds(self, run: RunContext) -> None:
+        """Measures the speeds that studies maximise too, unless that is done or quality alone is searched."""
+        shortening = self.jobs.shortening()
+        if shortening is None or shortening.speeds:
+            return
+        search = self.jobs.experiment.search
+        needs = Needs(search.cpus_per_trial, search.gpus_per_trial)
+        told = result_of(run.runner, run.runner.submit(measure_speeds, self.jobs.speeds(), needs=needs))
+        speeds = told["megapixels_per_second"].values()
+        run.say(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(told)}")
+
+    def _export(self, domain: str, job: StudyJob, records: list[TrialRecord]) -> None:
+        name, log = f"{self.jobs.experiment.name}, {domain}", self.place(domain).child(OPTUNA_LOG)
+        write_optuna_log(name, records, job.distributions(), log, job.objectives)

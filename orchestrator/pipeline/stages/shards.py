@@ -1,0 +1,103 @@
+"""The shards stage: packs every image set, and keeps the targets' test images out of all training."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from orchestrator.data.image_sets import SourceFile
+from orchestrator.data.shard_reader import MANIFEST
+from orchestrator.data.shards import SPLITS, build_shards, read_manifest
+from orchestrator.experiment.image_settings import Target
+from orchestrator.foundation.artefact_digests import Damage, damage_of
+from orchestrator.foundation.stage_record import Vouched
+from orchestrator.foundation.storage import Storage
+from orchestrator.jobs.stage_jobs import SOURCE, Jobs
+from orchestrator.pipeline.pack_shards import Packing
+from orchestrator.pipeline.run_context import RunContext
+from orchestrator.pipeline.stages.stage import Stage
+from trainables.errors import RayScaleError, reason_of
+
+Counts = dict[str, int]
+
+
+class ShardsStage(Stage):
+    """Packs image sets.
+
+    Args:
+        jobs: The experiment's folders and fingerprints.
+        with_tests: As of :class:`Stage`.
+        files: The listed files of every set.
+    """
+
+    name, noun = "shards", "shards"
+    results = ("digest", "test_images")
+
+    def __init__(self, jobs: Jobs, with_tests: bool, files: Mapping[str, list[SourceFile]]) -> None:
+        super().__init__(jobs, with_tests)
+        self.files = files
+
+    def names(self, domains: Sequence[str]) -> tuple[str, ...]:
+        """The source's images, where there are any, and the targets'."""
+        return tuple(name for name in self.files if name == SOURCE or name in domains)
+
+    def inputs(self, name: str) -> str:
+        """Fingerprint of a set of shards."""
+        return self.jobs.shard_inputs(name, self.files[name])
+
+    def vouched(self, name: str) -> Vouched:
+        """The shards, with the digests of their manifests."""
+        places = self._places(name)
+        known = {part["path"]: part for shards in places for part in self.parts(shards)}
+        return Vouched(self.home, places, known)
+
+    def run(self, run: RunContext) -> None:
+        """Packs the targets' sets, and the source's last, when all test images are known."""
+        packing = Packing(self.jobs, self.files, run.say, partial(self._run_set, run), build_shards)
+        packing.pack(list(self.names(run.domains)), lambda name: run.working_on(name, self.noun))
+
+    def _run_set(self, run: RunContext, name: str, work: Any, inputs: str) -> dict[str, Any]:
+        del inputs  # the stage's own
+        return self.run_one(run, name, work)
+
+    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+        """Files that are not as their manifest has them."""
+        tested = self.with_tests and bool(record["result"].get("test_images"))
+        damage: Damage = {}
+        for place in self._places(name)[: 2 if tested else 1]:
+            try:
+                damage |= damage_of(self.home, list(self.parts(place)), most_bytes)
+            except Exception as error:
+                damage[f"{self.below_home(place)}/{MANIFEST}"] = f"is missing or damaged ({reason_of(error)})"
+        return damage
+
+    def is_packed(self, name: str) -> bool:
+        """Whether a set's shards are built, and say what they hold; those that do not are built again."""
+        if not self.finished(name):
+            return False
+        try:
+            self._packed(name)
+        except RayScaleError:
+            return False
+        return True
+
+    def images(self, packed: set[str]) -> dict[str, Counts]:
+        """Images of each split by set, counted in the shards of packed sets, and estimated from shares of others."""
+        return {name: self._packed(name) if name in packed else self._estimated(name) for name in self.files}
+
+    def _packed(self, name: str) -> Counts:
+        return {split: count for place in self._places(name) for split, count in read_manifest(place)["images"].items()}
+
+    def _estimated(self, name: str) -> Counts:
+        """Images of each split if scenes were equally large; an image set's own test folder is counted as it is."""
+        files = self.files[name]
+        own = [file for file in files if not file.test]
+        scenes, shares = len({file.scene for file in own}), self.jobs.shares(name)
+        counts = {split: round(len(own) * max(1, round(share * scenes)) / scenes) for split, share in shares.items()}
+        counts["train"] = max(1, len(own) - sum(counts.values()))
+        if isinstance(self.jobs.image_set(name), Target):
+            counts.setdefault("test", len(files) - len(own))
+        return {split: counts[split] for split in SPLITS if split in counts}
+
+    def _places(self, name: str) -> list[Storage]:
+        """A set's shards and, of a target, its locked test split."""
+        return [self.place(name), *([] if name == SOURCE else [self.jobs.locked_test(name)])]

@@ -1,0 +1,143 @@
+"""Tasks on Ray, and how the death of a process or a node is told apart from what a task raised."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.foundation.logs import start_from_environment
+from orchestrator.foundation.s3 import first_line
+from orchestrator.runtime.progress_updates import ProgressUpdates
+from orchestrator.runtime.ray_updates import RayUpdates
+from orchestrator.runtime.task_runner import Ended, Needs, Shared, Task, Update, steps_of
+
+_DIED = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+
+
+class RayRunner:
+    """Runs tasks on the Ray that this process is connected to.
+
+    Args:
+        resources: What it had when it was joined.
+    """
+
+    distributed = True
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        needs: Needs = Needs(),  # noqa: B008 - immutable
+        retries: int = 2,
+        name: str = "",
+    ) -> Task:
+        """Hands a call to Ray."""
+        options: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_retries": retries}
+        if name:
+            options["name"] = name.encode(errors="replace").decode()
+        if needs.node is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(needs.node, soft=False)
+        return RayTask(_run.options(**options).remote(function, arguments))
+
+    def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
+        """Waits for the first of the tasks that says something, and hears all that have by then."""
+        streams = {task.stream: task for task in tasks if isinstance(task, RayTask)}
+        ready, rest = ray.wait(list(streams), num_returns=1, timeout=seconds)
+        if ready and rest:
+            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        return [_heard(streams[stream]) for stream in ready]
+
+    def cancel(self, task: Task) -> None:
+        """Kills the task's process."""
+        assert isinstance(task, RayTask)
+        ray.cancel(task.stream, force=True)
+
+    def share(self, value: Any) -> Shared:
+        """Puts a value into Ray's store, from which each process unpacks it once."""
+        return _Stored([ray.put(value)])
+
+    def nodes(self) -> dict[str, dict[str, float]]:
+        """Resources of the nodes that are alive, by their id."""
+        return alive_nodes()
+
+    def free(self) -> str:
+        """What of the cluster is free at the moment, in words."""
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        kinds = ["CPU", "GPU"] if total.get("GPU") else ["CPU"]
+        return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in kinds)
+
+    def progress(self) -> ProgressUpdates:
+        """Starts an actor that holds the latest updates."""
+        return RayUpdates.start()
+
+
+def alive_nodes() -> dict[str, dict[str, float]]:
+    """Resources of the nodes that are alive, by their id."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RayTask:
+    """A task as Ray refers to it: the stream of what it says."""
+
+    stream: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The last that a task says: its result, and where it ran."""
+
+    value: Any
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    reference: list[Any]  # boxed: Ray would unpack a reference among arguments for each task
+
+    def get(self) -> Any:
+        return _unpacked(self.reference[0])
+
+
+@lru_cache(maxsize=1)
+def _unpacked(reference: Any) -> Any:
+    return ray.get(reference)
+
+
+@ray.remote(num_returns="streaming")
+def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[Any]:
+    start_from_environment()
+    value = yield from steps_of(function, arguments)
+    yield Returned(value, ray.get_runtime_context().get_node_id())
+
+
+def _heard(task: RayTask) -> Update | Ended:
+    """What a task says next, or how it ended.
+
+    What its own code raised is its error. Whatever else Ray reports (a node or its raylet died, an object was lost, a
+    process could not be started) is the machinery's.
+    """
+    try:
+        said = ray.get(next(task.stream))
+        return Ended(task, said.value, node=said.node) if isinstance(said, Returned) else Update(task, said)
+    except _DIED as error:
+        memory = isinstance(error, ray.exceptions.OutOfMemoryError)
+        return Ended(task, death="its node ran out of memory" if memory else "the process that worked on it died")
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause or error
+        if isinstance(cause, ray.exceptions.RayError) and not isinstance(cause, ray.exceptions.RayTaskError):
+            return Ended(task, lost=first_line(cause))
+        return Ended(task, error=cause)
+    except (ray.exceptions.RayError, StopIteration) as error:
+        return Ended(task, lost=first_line(error))
+    except Exception as error:  # what it sent cannot be read here
+        return Ended(task, error=error)

@@ -1,0 +1,281 @@
+"""Where tasks run: the protocol of a task runner, and the one that runs them one after another in this process.
+
+Stages submit plain functions and wait for them. :mod:`orchestrator.runtime.ray_runner` runs them on Ray; whole
+experiments run in tests without it.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.settings import Cluster
+from orchestrator.runtime.progress_updates import LocalUpdates, ProgressUpdates
+from trainables.errors import RunError, reason_of
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+HERE = "here"
+"""Id of the only node of a runner in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Resources of a task.
+
+    Attributes:
+        cpus: CPUs.
+        gpus: GPUs, or a share of one.
+        node: Id of the node it must run on; None for any.
+    """
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+    node: str | None = None
+
+
+class Task(Protocol):
+    """Handle of a submitted task; equal to itself alone."""
+
+    def __hash__(self) -> int:
+        """By identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A value that a task has yielded before its end."""
+
+    task: Task
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a task ended.
+
+    Attributes:
+        task: Which one.
+        value: Its result.
+        error: The exception that it raised.
+        death: Why its process died, in words, where that may be the task's own fault.
+        lost: Why it was lost without any fault of its own, such as with its node.
+        node: Id of the node on which it returned.
+    """
+
+    task: Task
+    value: Any = None
+    error: Exception | None = None
+    death: str | None = None
+    lost: str | None = None
+    node: str = ""
+
+    def result(self) -> Any:
+        """Its result.
+
+        Raises:
+            Exception: What the task raised.
+            RunError: If its process died or was lost.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.death is not None or self.lost is not None:
+            raise RunError(self.death or self.lost or "")
+        return self.value
+
+
+class Shared(Protocol):
+    """A value that each process of a runner receives once, however many of its tasks take it."""
+
+    def get(self) -> Any:
+        """The value."""
+
+
+class TaskRunner(Protocol):
+    """Runs functions somewhere; it can be handed to a task, which then submits tasks of its own.
+
+    Attributes:
+        distributed: Whether Ray runs them, whose own libraries (Tune, Train) may then be used too.
+        resources: What there was when it started.
+    """
+
+    distributed: bool
+    resources: Resources
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        needs: Needs = Needs(),
+        retries: int = 2,
+        name: str = "",
+    ) -> Task:
+        """Submits a call; what a generator function yields are updates, and what it returns is its result.
+
+        Args:
+            function: A function of a module.
+            arguments: Its arguments.
+            needs: Its resources.
+            retries: How often it is started again where its process dies; never where it raises.
+            name: For Ray's own lists of tasks.
+        """
+
+    def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
+        """Waits for the first updates and ends of these tasks, for so many seconds at most."""
+
+    def cancel(self, task: Task) -> None:
+        """Ends a task by force."""
+
+    def share(self, value: Any) -> Shared:
+        """Shares a value with all processes."""
+
+    def nodes(self) -> dict[str, dict[str, float]]:
+        """Resources of the nodes that are alive, by their id."""
+
+    def free(self) -> str:
+        """What of its resources is free, in words."""
+
+    def progress(self) -> ProgressUpdates:
+        """Starts a channel through which tasks report their progress."""
+
+
+def results(runner: TaskRunner, tasks: Mapping[Key, Task]) -> Iterator[tuple[Key, Any]]:
+    """Gives the results of tasks by their keys, as they end.
+
+    Raises:
+        Exception: What the first task that failed raised.
+        RunError: If a task's process died or was lost for good.
+    """
+    pending = {task: key for key, task in tasks.items()}
+    while pending:
+        for event in runner.wait(pending):
+            if isinstance(event, Ended):
+                yield pending.pop(event.task), event.result()
+
+
+def result_of(runner: TaskRunner, task: Task) -> Any:
+    """Waits for one task; see :func:`results`."""
+    return next(results(runner, {"": task}))[1]
+
+
+def run_for_all(
+    runner: TaskRunner,
+    function: Callable[..., Any],
+    jobs: Mapping[str, Any],
+    done: Callable[[str, Any], None],
+    failed: Callable[[str, str], None],
+    needs: Needs = Needs(),
+) -> None:
+    """Submits ``function(job, runner)`` for the job of each domain, all at once, and takes what they return.
+
+    Args:
+        runner: Runs them.
+        function: The driver of one domain.
+        jobs: A job for each domain.
+        done: Called with a domain and its result as soon as it is there.
+        failed: Called with a domain and the reason where its driver, or ``done``, failed; the others go on.
+        needs: Resources of each driver.
+    """
+    pending = {runner.submit(function, job, runner, needs=needs): domain for domain, job in jobs.items()}
+    while pending:
+        for event in runner.wait(pending):
+            if not isinstance(event, Ended):
+                continue
+            domain = pending.pop(event.task)
+            try:
+                done(domain, event.result())
+            except Exception as error:
+                log.info("%s of %s failed", getattr(function, "__name__", function), domain, exc_info=error)
+                failed(domain, reason_of(error))
+
+
+class InProcessRunner:
+    """Runs tasks in this process, one after another, in the order in which they are waited for.
+
+    Args:
+        resources: What is taken to be there.
+    """
+
+    distributed = False
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        needs: Needs = Needs(),
+        retries: int = 2,
+        name: str = "",
+    ) -> Task:
+        """Takes a call; it runs when it is waited for."""
+        del needs, retries, name
+        return _LocalTask(steps_of(function, arguments))
+
+    def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
+        """Runs the first of the tasks until its next update or its end."""
+        del seconds
+        for task in tasks:
+            assert isinstance(task, _LocalTask)
+            return [task.step()]
+        return []
+
+    def cancel(self, task: Task) -> None:
+        """Closes a task that has begun."""
+        assert isinstance(task, _LocalTask)
+        task.steps.close()
+
+    def share(self, value: Any) -> Shared:
+        """There is one process."""
+        return _Here(value)
+
+    def nodes(self) -> dict[str, dict[str, float]]:
+        """This process."""
+        return {HERE: {"CPU": self.resources.cpus, "GPU": self.resources.gpus}}
+
+    def free(self) -> str:
+        """All of it, between two tasks."""
+        return f"{self.resources.cpus:g} of {self.resources.cpus:g} CPUs are free"
+
+    def progress(self) -> ProgressUpdates:
+        """The latest updates, in memory."""
+        return LocalUpdates()
+
+
+@contextmanager
+def in_process(cluster: Cluster) -> Iterator[TaskRunner]:
+    """Takes the place of :func:`orchestrator.runtime.ray_session.connect` where all is to run in this process."""
+    yield InProcessRunner(Resources(float(cluster.cpus or 2), 0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    value: Any
+
+    def get(self) -> Any:
+        return self.value
+
+
+@dataclass(eq=False, slots=True)
+class _LocalTask:
+    steps: Generator[Any, None, Any]
+
+    def step(self) -> Update | Ended:
+        try:
+            return Update(self, next(self.steps))
+        except StopIteration as end:
+            return Ended(self, end.value, node=HERE)
+        except Exception as error:
+            return Ended(self, error=error)
+
+
+def steps_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Generator[Any, None, Any]:
+    """A call as a generator of its updates, which returns its result."""
+    if inspect.isgeneratorfunction(function):
+        return (yield from function(*arguments))
+    return function(*arguments)

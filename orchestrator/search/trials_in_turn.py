@@ -1,0 +1,28 @@
+"""Trials in this process, one after another, with the sampler, starts and records that Ray Tune's trials have."""
+
+from orchestrator.search.samplers import NumberedSearch
+from orchestrator.search.study import StudyJob, searcher
+from orchestrator.search.trial import run_trial
+from orchestrator.search.trial_record import TrialRecord
+from trainables.errors import reason_of
+
+
+def run_in_turn(job: StudyJob, records: list[TrialRecord], missing: list[int], round_number: int = 0) -> str:
+    """Runs the missing trials; returns why the last of those that failed did."""
+    del round_number
+    return run_suggested(searcher(job, records, missing), job)
+
+
+def run_suggested(search: NumberedSearch, job: StudyJob) -> str:
+    """Runs all that is suggested; returns why the last trial that failed did."""
+    reason = "no error was reported"
+    for name in map(str, range(job.trials)):
+        config = search.suggest(name)
+        if config is None:
+            break
+        try:
+            search.on_trial_complete(name, run_trial(config, job))
+        except Exception as error:
+            reason = reason_of(error)
+            search.on_trial_complete(name, error=True)
+    return reason

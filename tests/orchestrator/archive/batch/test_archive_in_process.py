@@ -1,0 +1,41 @@
+"""An archive from its listing to its ledger in this process, without Ray."""
+
+import pytest
+import rasterio
+import ray
+import tiny_models
+
+from benchmarks.archive import scene_files
+from orchestrator.archive.batch.ledger import read_events
+from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.batch.run import Options, upscale_archive
+from orchestrator.archive.scene.types import SceneSettings
+from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.task_runner import in_process
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+
+
+def test_scenes_are_upscaled_a_bad_one_is_named_and_none_is_done_again(tmp_path):
+    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
+    source, out = tmp_path / "in", tmp_path / "out"
+    for number in range(2):
+        scene_files.write(source / f"{number}.tif", (40, 36))
+    scene_files.write_bad(source, "empty.tif")
+
+    def upscale():
+        scenes = list_archive(str(source), str(out), "cog").scenes
+        settings = SceneSettings(precision="float32", blocksize=128)
+        return upscale_archive(model, scenes, str(out), settings, Options(), lambda _: None, start=in_process)
+
+    told = upscale()
+    assert (told["written"], [failure["file"] for failure in told["failed"]]) == (2, ["empty.tif"])
+    with rasterio.open(out / "0.tif") as output:
+        assert output.shape == (80, 72)
+    kinds = [event["event"] for event in read_events(Storage.at(str(out)))]
+    assert (kinds.count("attempt"), kinds.count("scene")) == (3, 3)
+    again = upscale()
+    assert (again["written"], again["skipped"]) == (0, 2)
