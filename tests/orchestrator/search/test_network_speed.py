@@ -14,8 +14,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from records import trial
 from rich.console import Console
+from study_records import AXES, DISTRIBUTIONS, record
 from test_searching_units import DEFAULT, START, study_job
-from test_study_facts import AXES, DISTRIBUTIONS, record
 
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_study_facts import DISTRIBUTIONS, record
+from study_records import DISTRIBUTIONS, record
 
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.optuna_export import write_optuna_log
