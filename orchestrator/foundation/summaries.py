@@ -11,7 +11,7 @@ class LeftOutFile(TypedDict):
 
 
 class PassedOver(TypedDict):
-    """What lay in a folder and was not used: in a sentence, counted by kind, and the files that need a reason."""
+    """Files of a folder that were not used: in a sentence, counted by kind, and the files that need a reason."""
 
     summary: str
     counts: dict[str, int]
@@ -25,14 +25,14 @@ class Failure(LeftOutFile):
 
 
 class Note(TypedDict):
-    """What is to be known of a file's output."""
+    """Facts of a file's output that the user should know."""
 
     file: str
     note: str
 
 
 class UpscaleSummary(TypedDict):
-    """What an upscaling came to: counts of outputs, each failure and note, output megapixels and wall-clock seconds."""
+    """Result of an upscaling: counts of outputs, each failure and note, output megapixels and wall-clock seconds."""
 
     model: str
     scale: int

@@ -14,7 +14,7 @@ from orchestrator.search.trial_record import TrialRecord
 
 def run_on_tune(job: StudyJob, records: list[TrialRecord], missing: list[int], round_number: int) -> str:
     """Runs the missing trials; returns why the last of those that were lost was lost."""
-    _keep_keys_to_ourselves()
+    keep_keys_to_ourselves()
     # Tune's registry of trainables is one for the cluster: a name of our own keeps domains apart.
     name = f"finetune-{job.domain.domain}-{job.records.uri.rpartition('-')[2]}"
     resources = {"cpu": job.settings.cpus_per_trial, "gpu": job.settings.gpus_per_trial}
@@ -44,7 +44,7 @@ def _run_and_report(config: dict[str, Any], job: StudyJob) -> None:
     tune.report(run_trial(config, job))
 
 
-def _keep_keys_to_ourselves() -> None:
+def keep_keys_to_ourselves() -> None:
     """Keeps Tune from putting AWS's keys into the settings of trials, where command lines and logs of Ray show them."""
     names = class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.ENV_VARS_TO_PROPAGATE = {name for name in names if not name.startswith("AWS_")}

@@ -22,7 +22,7 @@ ROUNDS = 5
 
 
 class Device(TypedDict):
-    """What a speed depends on beside the network."""
+    """Conditions of a measured speed beside the network."""
 
     processor: str
     threads: int

@@ -23,7 +23,7 @@ class Flagged(TypedDict):
 
 
 class ArchiveSummary(UpscaleSummary):
-    """What a run of an archive came to.
+    """Result of a run of an archive.
 
     Beside what every summary holds: the ledger and the run's name in it, failures by class, scenes that do not match
     their source, what killed runs and odd lines left behind, and how many scenes were not tried because of what.

@@ -22,6 +22,7 @@ from orchestrator.confirm import tasks as confirmation_runs
 from orchestrator.confirm.ablation import Ablation
 from orchestrator.confirm.record import Candidate
 from orchestrator.data import source_images
+from orchestrator.foundation.record import Record
 from orchestrator.foundation.storage import Storage
 from orchestrator.search import trial as trials
 from orchestrator.training import finetune as finetuning
@@ -125,8 +126,8 @@ def test_every_arm_is_the_same_cold_and_warm_and_in_any_order(job):
     cold = {}
     for seed, (name, arm) in enumerate(ARMS.items()):
         forget(100 + seed)
-        cold[name] = json.loads(json.dumps(arm(job)))
-    warm = {name: json.loads(json.dumps(arm(job))) for name, arm in reversed(ARMS.items())}
+        cold[name] = json.loads(json.dumps(arm(job), default=Record.plain))
+    warm = {name: json.loads(json.dumps(arm(job), default=Record.plain)) for name, arm in reversed(ARMS.items())}
     assert warm == cold
     assert cold["scratch"] != cold["default"]
 

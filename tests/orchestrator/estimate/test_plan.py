@@ -6,6 +6,7 @@ import math
 import noise_images
 import pytest
 import ray
+from confirmations import confirmed
 from planning import pack, steady_rates
 from records import trial_record
 from tiny_experiment import settings
@@ -18,7 +19,6 @@ from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import Vouched, finish_stage
 from orchestrator.pipeline.preflight import Inputs, preflight
-from orchestrator.pipeline.stages.confirm import ConfirmStage
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}
 WORKER, READ, PRETRAINING_STEP = 4.0, 0.01, 0.5
@@ -83,8 +83,7 @@ def finish(jobs, stage, domain):
             jobs.records_place(domain).child(f"{number:04d}.json").write_json(trial_record(number))
         result = {"trials": jobs.trials(domain), "best": None}
     else:
-        result = dict.fromkeys(ConfirmStage.results)
-        result["candidates"] = [candidate.to_dict() for candidate in jobs.confirmation(domain, None).candidates]
+        result = confirmed(jobs.confirmation(domain)).plain()
     seal(jobs, stage, jobs.place(stage, domain), inputs, result)
 
 

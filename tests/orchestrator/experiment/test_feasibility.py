@@ -6,7 +6,8 @@ import ray
 from orchestrator.experiment.feasibility import Resources, check_resources, cpus_per_worker
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Cluster
-from orchestrator.runtime.ray_session import _measured, free_resources
+from orchestrator.runtime.ray_runner import RayRunner
+from orchestrator.runtime.ray_session import _measured
 from trainables.errors import UsageError
 
 
@@ -101,7 +102,8 @@ def test_workers_share_cpus_so_that_all_of_them_fit(workers, nodes, share):
 
 def test_a_cluster_is_measured_node_by_node(monkeypatch):
     nodes = [
-        {"Alive": alive, "Resources": {"CPU": 2.0, **gpus}} for alive, gpus in ((1, {}), (1, {"GPU": 1.0}), (0, {}))
+        {"NodeID": f"{alive} {gpus}", "Alive": alive, "Resources": {"CPU": 2.0, **gpus}}
+        for alive, gpus in ((1, {}), (1, {"GPU": 1.0}), (0, {}))
     ]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     assert _measured(Cluster(address="auto")) == Resources(4, 1, 1, ((2, 0), (2, 1)))
@@ -122,4 +124,4 @@ def test_a_refusal_on_a_cluster_says_what_to_do_if_it_grows():
 def test_what_is_free_is_said_in_words(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.5})
-    assert free_resources() == "0.5 of 8 CPUs are free and 0 of 2 GPUs are free"
+    assert RayRunner(Resources(8, 2, 0)).free() == "0.5 of 8 CPUs are free and 0 of 2 GPUs are free"

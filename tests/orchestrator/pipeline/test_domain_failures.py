@@ -3,11 +3,9 @@
 import json
 
 import pytest
+from confirmations import confirmed
 from test_extend_search import experiment, trained  # noqa: F401
 
-from orchestrator.confirm.record import ConfirmationRecord, Steps
-from orchestrator.confirm.run_record import FittedBaselines
-from orchestrator.data.locked_test import Opening
 from orchestrator.pipeline.domain_failures import DomainFailures
 from orchestrator.pipeline.stages import confirm as confirm_stage
 from orchestrator.pipeline.stages import report as report_stage
@@ -107,21 +105,7 @@ def test_a_report_of_some_domains_is_no_finished_report(rayscale, experiment, tm
     def confirm(job, runner):
         if job.domain.domain == "medical" and not reports:
             raise RunError("died")
-        return ConfirmationRecord(
-            winner="default",
-            validation={candidate.name: [1.0] for candidate in job.candidates},
-            opened=Opening(at="now", by="me", after_choosing="default", test="digest"),
-            arms={},
-            differences=[],
-            classical=FittedBaselines(),
-            steps=Steps(feature=None, model=None),
-            source_psnr={},
-            interpolation=None,
-            front=[],
-            pictures=[],
-            candidates=list(job.candidates),
-            runs="confirm/satellite/runs",
-        )
+        return confirmed(job)
 
     monkeypatch.setattr(confirm_stage, "drive_confirmation", confirm)
     monkeypatch.setattr(report_stage, "write_report", write_report)

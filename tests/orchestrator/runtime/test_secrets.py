@@ -7,7 +7,7 @@ from ray.tune.execution import class_cache
 from orchestrator.foundation import storage
 from orchestrator.foundation.error_sentence import TRACEBACK, sentence_of, traceback_of
 from orchestrator.foundation.storage import Storage
-from orchestrator.search import driver as searching
+from orchestrator.search import trials_on_tune
 from trainables.errors import StorageError, UsageError, reason_of, without_secrets
 
 CANARY = "canary-4c1d"
@@ -94,7 +94,7 @@ def test_tune_puts_no_keys_into_the_settings_of_trials(monkeypatch):
     monkeypatch.setattr(class_cache.ray, "remote", lambda **options: given.update(options) or (lambda kind: kind))
     class_cache._ActorClassCache().get(int)
     assert CANARY in repr(given), "Tune would do so by itself"
-    searching._keep_keys_to_ourselves()
+    trials_on_tune.keep_keys_to_ourselves()
     class_cache._ActorClassCache().get(int)
     assert CANARY not in repr(given)
     assert "PL_DISABLE_FORK" in repr(given)

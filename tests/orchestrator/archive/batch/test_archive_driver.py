@@ -203,7 +203,7 @@ def test_how_often_a_scene_is_tried_follows_its_class(drive):
 
 
 def test_a_scene_is_tried_again_after_a_pause_that_grows(drive, monkeypatch):
-    monkeypatch.setattr(driving, "_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.3)
     driver, pool, _ = drive([scene("a.tif")], {"a.tif": [Failed("transient", "no answer")] * 2})
     assert outcomes(driver)["a.tif"] == ("ok", None, 3)
     first, second, third = pool.times
