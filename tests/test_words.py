@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.code.house import INSTEAD
+
 ROOT = Path(__file__).parents[1]
 NOT_YET = (
     "orchestrator/api.py",
@@ -19,33 +21,6 @@ NOT_YET = (
     "orchestrator/training",
 )
 """Rooms whose names and docstrings are still to be revised."""
-
-INSTEAD = {
-    "told": "result, record or message",
-    "tell": "report_progress",
-    "teller": "report_progress",
-    "board": "ProgressActor",
-    "news": "updates",
-    "say": "log",
-    "stands": "is_complete",
-    "there": "existing",
-    "one": "the thing's own name",
-    "each": "the thing's own name",
-    "wish": "option",
-    "wishes": "options",
-    "meeting": "rendezvous",
-    "arrive": "rendezvous",
-    "together": "rendezvous",
-    "witness": "ConsistencyObserver",
-    "divided": "Split",
-    "partdone": "PartFinished",
-    "site": "RunContext",
-    "past": "SceneHistory",
-    "made": "output",
-    "looked_after": "health_check_interval",
-    "liveliest": "highest_contrast",
-}
-"""Identifiers, without leading underscores and in small letters, with the term to use instead."""
 
 CLAUSES = {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
 """First words of a clause, where a docstring names what a thing is or does."""
