@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from orchestrator.foundation.task_progress import ProgressCallback, TaskProgress
+from orchestrator.foundation.task_progress import CountCallback, ProgressCallback, TaskProgress
 from trainables.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,14 +97,13 @@ def run(experiment: "Experiment", *, trim: bool = False, progress: ProgressCallb
         RunError: If a stage failed for all; what had finished is kept.
     """
     from orchestrator.estimate.budget import fit_budget
-    from orchestrator.foundation.run_lock import locked
     from orchestrator.pipeline.preflight import preflight
-    from orchestrator.pipeline.run import run_experiment
+    from orchestrator.pipeline.run import only_run_of, run_experiment
     from orchestrator.runtime.callback_display import CallbackDisplay
 
     display = CallbackDisplay(progress or _ignore)
     inputs = preflight(experiment)
-    with locked(experiment.home, f"Experiment '{experiment.name}' in '{experiment.storage}'") as lock:
+    with only_run_of(experiment) as lock:
         experiment = fit_budget(experiment, inputs, trim, display.say)
         run_experiment(experiment, inputs, display, check=lock.check)
     return read_report(experiment)
@@ -118,8 +117,6 @@ def read_report(experiment: "Experiment") -> "Report":
     """
     from orchestrator.report import build
 
-    if experiment.home.remote:
-        experiment.home.check_readable()
     return build.read_report(experiment)
 
 
@@ -391,7 +388,7 @@ class _UpscaleProgress:
     def __init__(self, report: ProgressCallback) -> None:
         self._report = report
 
-    def images(self) -> AbstractContextManager[Callable[[int, int], None]]:
+    def images(self) -> AbstractContextManager[CountCallback]:
         return nullcontext(_counted("upscale images", self._report))
 
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
@@ -405,7 +402,7 @@ class _UpscaleProgress:
         """Nothing is shown."""
 
 
-def _counted(task: str, progress: ProgressCallback | None) -> Callable[[int, int], None]:
+def _counted(task: str, progress: ProgressCallback | None) -> CountCallback:
     report = progress or _ignore
     return lambda done, total: report(TaskProgress(task, done, total))
 

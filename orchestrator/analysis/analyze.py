@@ -24,6 +24,7 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.task_progress import CountCallback
 from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
 from trainables.domain_shift.cka import cka_estimate
@@ -41,7 +42,6 @@ MOST_IMAGES = 96
 
 GENERATED, GENERATED_SIDE = 64, 256
 FEWEST_TARGET_SCENES = 2
-ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,7 @@ class DomainImages:
     train: int
 
 
-def analyze_experiment(
-    experiment: Experiment, source_images: str | None, report_progress: ProgressCallback
-) -> Analysis:
+def analyze_experiment(experiment: Experiment, source_images: str | None, report_progress: CountCallback) -> Analysis:
     """Analyses every target of an experiment whose shards and source model are there; writes ``analysis.json``.
 
     Args:
@@ -85,33 +83,6 @@ def analyze_experiment(
     return analysis
 
 
-def advise_shards(
-    found: FoundModel, source: Storage | None, targets: dict[str, tuple[Storage, TransferSpace]], most: int
-) -> dict[str, AdvisedDomain]:
-    """The analysis of shards, each set with its advice.
-
-    Where a set is too small there is none, and the reason: nothing that a search must fail for.
-
-    Args:
-        found: The source model.
-        source: Shards of the source's images; None for generated ones.
-        targets: Shards and search space of each target.
-        most: Images of each set that are looked at.
-
-    Returns:
-        As the targets of :func:`analyze_images`, or ``{"advice": None, "reason": …}``.
-    """
-    analyses: dict[str, AdvisedDomain] = {}
-    reference: Observation | None = None
-    for name, (shards, space) in targets.items():
-        try:
-            reference = reference or observe_source(found, source, most)
-            analyses[name] = advise_target(found, reference, name, shards, space, most)
-        except ImageSetError as problem:
-            analyses[name] = no_advice(problem)
-    return analyses
-
-
 def observe_source(found: FoundModel, source: Storage | None, most: int) -> Observation:
     """Features of the source's images, or of generated ones where there are none.
 
@@ -130,14 +101,24 @@ def observe_source(found: FoundModel, source: Storage | None, most: int) -> Obse
 def advise_target(
     found: FoundModel, reference: Observation, name: str, shards: Storage, space: TransferSpace, most: int
 ) -> AdvisedDomain:
-    """The analysis of one target's shards with its advice, see :func:`advise_shards`.
+    """The analysis of one target's shards with its advice.
 
-    Raises:
-        ImageSetError: If the set is too small.
+    Where the set is too small there is none, and the reason: nothing that a search must fail for.
+
+    Args:
+        found: The source model.
+        reference: Of :func:`observe_source`.
+        name: The target.
+        shards: Its shards, of which training and validation images alone are read.
+        space: Its search space.
+        most: Images that are looked at.
     """
-    domain = _of_shards(name, shards, most)
-    _check_scenes(domain, FEWEST_TARGET_SCENES)
-    return _compare(found, reference, domain, space, found.degradation or Degradation(), lambda: None)
+    try:
+        domain = _of_shards(name, shards, most)
+        _check_scenes(domain, FEWEST_TARGET_SCENES)
+        return _compare(found, reference, domain, space, found.degradation or Degradation(), lambda: None)
+    except ImageSetError as problem:
+        return no_advice(problem)
 
 
 def no_advice(problem: ImageSetError) -> AdvisedDomain:
@@ -146,7 +127,7 @@ def no_advice(problem: ImageSetError) -> AdvisedDomain:
 
 
 def analyze_images(
-    model: str, images: str, space: str, scenes: str, source_images: str | None, report_progress: ProgressCallback
+    model: str, images: str, space: str, scenes: str, source_images: str | None, report_progress: CountCallback
 ) -> Analysis:
     """Analyses one set of images without an experiment.
 
@@ -175,7 +156,7 @@ def _analyze(
     found: FoundModel,
     source: DomainImages,
     targets: dict[str, tuple[DomainImages, TransferSpace]],
-    report_progress: ProgressCallback,
+    report_progress: CountCallback,
 ) -> Analysis:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]

@@ -41,14 +41,14 @@ class AnalysisJob:
 
 
 def analyze_domain(job: AnalysisJob, runner: TaskRunner) -> AdvisedDomain:
-    """Measures how far a domain lies from the source; see :func:`~orchestrator.analysis.analyze.advise_shards`."""
+    """Measures how far a domain lies from the source; see :func:`~orchestrator.analysis.analyze.advise_target`."""
     del runner
     torch.set_num_threads(job.threads)
     try:
         found, reference = _source(job.model, job.model_digest, job.source, job.images)
-        return advise_target(found, reference, job.domain, job.shards, job.space, job.images)
     except ImageSetError as problem:
         return no_advice(problem)
+    return advise_target(found, reference, job.domain, job.shards, job.space, job.images)
 
 
 @lru_cache(maxsize=1)

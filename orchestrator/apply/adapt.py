@@ -6,7 +6,7 @@ without HR.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypedDict
@@ -21,6 +21,7 @@ from orchestrator.foundation.model_store import FoundModel, find_model, write_mo
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
+from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.foundation.vocabulary import Verdict
 from search_spaces import TransferSpace, find_space
 from trainables.errors import ImageSetError, UsageError
@@ -97,7 +98,7 @@ class AdaptResult(Comparison):
 
 
 def adapt_model(
-    images: str, out: str, model: str, space: str, settings: Settings, tell: Callable[[int, int], None]
+    images: str, out: str, model: str, space: str, settings: Settings, report_progress: CountCallback
 ) -> AdaptResult:
     """Adapts a model to LR images and writes it, if it is worth it.
 
@@ -107,7 +108,7 @@ def adapt_model(
         model: Packaged name, folder or prefix of the source model.
         space: Search space whose degradation the images went through.
         settings: How.
-        tell: Told (steps done, of).
+        report_progress: Told (steps done, of).
 
     Returns:
         PSNR in dB of bicubic, source and adapted model on held-out cross-scale pairs, the paired gain, whether it was
@@ -126,13 +127,13 @@ def adapt_model(
     scale = found.net.architecture.scale
     files, listing = _list(images, settings.scenes)
     train, held_out, skipped = _split(*_read(files, listing, scale))
-    told = _train_and_compare(found, target, train, held_out, configuration, settings, tell)
+    compared = _train_and_compare(found, target, train, held_out, configuration, settings, report_progress)
     result: AdaptResult = {
-        **told,
-        "skipped": [{"file": one.file, "reason": one.reason} for one in skipped],
+        **compared,
+        "skipped": [{"file": left_out.file, "reason": left_out.reason} for left_out in skipped],
         "passed_over": listing.report(),
         "output": place.uri,
-        "written": told["worth_it"] or settings.keep,
+        "written": compared["worth_it"] or settings.keep,
     }
     if result["written"]:
         write_model(place, found.net, _card(found, target, settings, result))
@@ -146,13 +147,13 @@ def _train_and_compare(
     held_out: list[NamedImage],
     configuration: TransferConfiguration,
     settings: Settings,
-    tell: Callable[[int, int], None],
+    report_progress: CountCallback,
 ) -> Comparison:
     net, scale = found.net, found.net.architecture.scale
     pairs = make_pairs(held_out, space.degradation, scale)
 
     def scores(upscale: Upscaler) -> list[float]:
-        return [one.psnr for one in score(upscale, pairs, scale)]
+        return [image_score.psnr for image_score in score(upscale, pairs, scale)]
 
     before, plain = scores(net), scores(bicubic(scale))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -167,7 +168,7 @@ def _train_and_compare(
         budget,
         settings.seed,
         lambda _: 0.0,  # nothing is chosen on the way, so that the held-out images are looked at once
-        lambda step, _: tell(step, settings.steps),
+        lambda step, _: report_progress(step, settings.steps),
     )
     after = scores(net.cpu())
     gain = paired_interval(np.subtract(after, before).tolist(), [image.scene for image in held_out])
@@ -204,7 +205,7 @@ def _list(images: str, scenes: str) -> tuple[list[SourceFile], FileListing]:
 
 def _read(files: Sequence[SourceFile], listing: FileListing, scale: int) -> tuple[list[NamedImage], list[Skipped]]:
     usable: list[NamedImage] = []
-    skipped = [Skipped(one.path, one.reason) for one in listing.refused]
+    skipped = [Skipped(entry.path, entry.reason) for entry in listing.refused]
     for file in sorted(files, key=lambda file: _digest(file.facts.path)):
         read = read_image(file.place, file.facts.path, least_side(scale))
         if isinstance(read, Skipped):
@@ -234,9 +235,9 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _card(found: FoundModel, space: TransferSpace, settings: Settings, told: AdaptResult) -> dict[str, object]:
+def _card(found: FoundModel, space: TransferSpace, settings: Settings, result: AdaptResult) -> dict[str, object]:
     return {
-        "name": PurePosixPath(told["output"]).name,
+        "name": PurePosixPath(result["output"]).name,
         "degradation": space.degradation.to_dict(),
         "configuration": {"learning_rate": settings.learning_rate, "lambda_": 0.0, "frozen_depth": 0},
         "seed": settings.seed,
@@ -250,12 +251,12 @@ def _card(found: FoundModel, space: TransferSpace, settings: Settings, told: Ada
             "space": space.id,
             "steps": settings.steps,
             "batch": _BATCH,
-            "images": told["images"],
-            "held_out": told["held_out"],
-            "patch": told["patch"],
-            "worth_it": told["worth_it"],
-            "verdict": told["verdict"],
+            "images": result["images"],
+            "held_out": result["held_out"],
+            "patch": result["patch"],
+            "worth_it": result["worth_it"],
+            "verdict": result["verdict"],
         },
         "data_licence": "not stated",
-        "metrics": {"held_out_cross_scale": {"psnr": told["psnr"], "gain": told["gain"]}},
+        "metrics": {"held_out_cross_scale": {"psnr": result["psnr"], "gain": result["gain"]}},
     }

@@ -96,10 +96,10 @@ def _in_its_depth(image: Array, net: Prepared, model: ModelFacts, settings: Arra
     run = replace(net, run=self_ensemble(net)) if settings.ensemble else net
     out = np.empty((bands, height * net.scale, width * net.scale), planes.dtype)
     grid, halo = Grid.of(height, width, settings.tile, net.radius), net.radius
-    for each in grid.tiles():
-        window = cut(planes, each.row - halo, each.column - halo, grid.rows + 2 * halo, grid.columns + 2 * halo, height)
-        rows = slice(each.row * net.scale, (each.row + each.rows) * net.scale)
-        columns = slice(each.column * net.scale, (each.column + each.columns) * net.scale)
+    for tile in grid.tiles():
+        window = cut(planes, tile.row - halo, tile.column - halo, grid.rows + 2 * halo, grid.columns + 2 * halo, height)
+        rows = slice(tile.row * net.scale, (tile.row + tile.rows) * net.scale)
+        columns = slice(tile.column * net.scale, (tile.column + tile.columns) * net.scale)
         for group in map(list, groups):
             low, span = norm.low[group], (norm.high - norm.low)[group]
             apply_network(run, model.channels, window[group], low, span, out[:, rows, columns], group)

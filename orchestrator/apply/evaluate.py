@@ -5,7 +5,7 @@ compared as :mod:`orchestrator.apply.scene_scores` says: all its files are TIFFs
 what plain images do not, or a setting for scenes is given.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import PurePosixPath
@@ -25,6 +25,7 @@ from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile
+from orchestrator.foundation.task_progress import CountCallback
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
@@ -53,7 +54,7 @@ class _Set:
     @property
     def skipped(self) -> list[Skipped]:
         """What cannot even be opened."""
-        return [Skipped(one.path, one.reason) for one in self.listing.refused]
+        return [Skipped(file.path, file.reason) for file in self.listing.refused]
 
 
 def evaluate_model(
@@ -67,7 +68,7 @@ def evaluate_model(
     normalisation: Normalisation = "auto",
     band_map: BandMap = "auto",
     lpips: bool = False,
-    tell: Callable[[int, int], None] = lambda _, __: None,
+    report_progress: CountCallback = lambda _, __: None,
 ) -> Evaluation:
     """Degrades, upscales and compares every image of every set.
 
@@ -82,7 +83,7 @@ def evaluate_model(
         normalisation: Of scenes, as for archives.
         band_map: Of scenes, as for archives.
         lpips: Whether plain images are also compared by LPIPS.
-        tell: Called with the images done and the images of all sets.
+        report_progress: Called with the images done and the images of all sets.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
@@ -104,27 +105,33 @@ def evaluate_model(
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
     asked = bool(lr) or (normalisation, band_map) != ("auto", "auto")
     sets = _sets(images, lr_of, asked)
-    if lpips and all(one.scenes for one in sets):
+    if lpips and all(image_set.scenes for image_set in sets):
         raise UsageError("LPIPS is of plain 8-bit images; remove --lpips for sets of GeoTIFF scenes.")
     perceived = Lpips() if lpips else None
-    loaded = as_models(load_model(found, settings), plain, ensemble) if any(one.scenes for one in sets) else {}
+    loaded = (
+        as_models(load_model(found, settings), plain, ensemble) if any(image_set.scenes for image_set in sets) else {}
+    )
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
 
-    total, number = sum(len(one.paths) for one in sets), count(1)
+    total, number = sum(len(image_set.paths) for image_set in sets), count(1)
 
-    def each_path(one: _Set) -> Iterator[str]:
-        for path in one.paths:
+    def each_path(image_set: _Set) -> Iterator[str]:
+        for path in image_set.paths:
             yield path
-            tell(next(number), total)
+            report_progress(next(number), total)
 
-    def evaluate(one: _Set) -> PlainSet | SceneSet:
+    def evaluate(image_set: _Set) -> PlainSet | SceneSet:
         result: PlainSet | SceneSet
-        if one.scenes or isinstance(one.lr, Storage):
-            result = evaluate_scenes(one.name, one.place, each_path(one), one.lr, loaded, settings)
+        if image_set.scenes or isinstance(image_set.lr, Storage):
+            result = evaluate_scenes(
+                image_set.name, image_set.place, each_path(image_set), image_set.lr, loaded, settings
+            )
         else:
-            result = _evaluate_set(one.name, one.place, each_path(one), upscalers, one.lr, net.scale, perceived)
-        result["skipped"] += [LeftOutFile(file=skipped.file, reason=skipped.reason) for skipped in one.skipped]
-        result["passed_over"] = one.listing.report()
+            result = _evaluate_set(
+                image_set.name, image_set.place, each_path(image_set), upscalers, image_set.lr, net.scale, perceived
+            )
+        result["skipped"] += [LeftOutFile(file=skipped.file, reason=skipped.reason) for skipped in image_set.skipped]
+        result["passed_over"] = image_set.listing.report()
         return result
 
     return {
@@ -133,7 +140,7 @@ def evaluate_model(
         "precision": net.precision,
         "degradation": None if isinstance(lr_of[0], Storage) else lr_of[0].describe(),
         "self_ensemble": ensemble,
-        "sets": [evaluate(one) for one in sets],
+        "sets": [evaluate(image_set) for image_set in sets],
     }
 
 
@@ -204,8 +211,8 @@ def _evaluate_set(
         "name": name,
         "images": len(ours),
         **{arm: _means(of_arm, perceived[arm]) for arm, of_arm in scores.items()},
-        "gain": asdict(paired_interval(gains, [one.name for one in ours])),
-        "skipped": [asdict(one) for one in skipped],
+        "gain": asdict(paired_interval(gains, [item.name for item in ours])),
+        "skipped": [asdict(item) for item in skipped],
     }
     return cast(PlainSet, result)
 

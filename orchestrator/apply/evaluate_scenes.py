@@ -54,19 +54,19 @@ def evaluate_scenes(
     """
     scored: list[ScoredScene] = []
     skipped: list[Skipped] = []
-    there = {facts.path for facts in list_images(lr).files} if isinstance(lr, Storage) else None
+    existing = {facts.path for facts in list_images(lr).files} if isinstance(lr, Storage) else None
     for path in paths:
-        missing = there is not None and path not in there
-        one = "no LR file of the same name" if missing else _scored(path, place, lr, models, settings)
-        if isinstance(one, ScoredScene) and scored and one.bands != scored[0].bands:
-            one = f"{one.bands} bands, where the scenes before have {scored[0].bands}"
-        if isinstance(one, ScoredScene):
-            scored.append(one)
+        missing = existing is not None and path not in existing
+        scene = "no LR file of the same name" if missing else _scored(path, place, lr, models, settings)
+        if isinstance(scene, ScoredScene) and scored and scene.bands != scored[0].bands:
+            scene = f"{scene.bands} bands, where the scenes before have {scored[0].bands}"
+        if isinstance(scene, ScoredScene):
+            scored.append(scene)
         else:
-            skipped.append(Skipped(path, one))
+            skipped.append(Skipped(path, scene))
     if not scored:
         raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
-    gains = [one.scores["model"].psnr - one.scores["bicubic"].psnr for one in scored]
+    gains = [scene.scores["model"].psnr - scene.scores["bicubic"].psnr for scene in scored]
     result = {
         "name": name,
         "images": len(scored),
@@ -74,13 +74,13 @@ def evaluate_scenes(
         "lr": f"from {lr.uri}"
         if isinstance(lr, Storage)
         else "made by blur and decimation alone, in the scene's depth",
-        "dtype": sorted({one.dtype for one in scored}),
-        "normalisation": sorted({one.normalisation for one in scored}),
-        "band_map": sorted({one.band_map for one in scored}),
-        **{arm: _means([asdict(one.scores[arm]) for one in scored]) for arm in models},
-        "gain": asdict(paired_interval(gains, [one.name for one in scored])),
-        "scenes": [asdict(one) for one in scored],
-        "skipped": [asdict(one) for one in skipped],
+        "dtype": sorted({scene.dtype for scene in scored}),
+        "normalisation": sorted({scene.normalisation for scene in scored}),
+        "band_map": sorted({scene.band_map for scene in scored}),
+        **{arm: _means([asdict(scene.scores[arm]) for scene in scored]) for arm in models},
+        "gain": asdict(paired_interval(gains, [scene.name for scene in scored])),
+        "scenes": [asdict(scene) for scene in scored],
+        "skipped": [asdict(file) for file in skipped],
     }
     return cast(SceneSet, result)
 
@@ -106,8 +106,8 @@ def _scored(
 
 def _means(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """Of every measure, over the scenes that have it; bands apart."""
-    by_band = zip(*(one["psnr_by_band"] for one in scores), strict=True)
-    plain = {measure: _mean([one[measure] for one in scores]) for measure in scores[0] if measure != "psnr_by_band"}
+    by_band = zip(*(scene["psnr_by_band"] for scene in scores), strict=True)
+    plain = {measure: _mean([scene[measure] for scene in scores]) for measure in scores[0] if measure != "psnr_by_band"}
     return plain | {"psnr_by_band": [_mean(list(band)) for band in by_band]}
 
 

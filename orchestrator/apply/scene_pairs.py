@@ -122,7 +122,7 @@ def check_pair(lr: Scene, hr: Scene, scale: int) -> None:
     ):
         if found != expected:
             raise UnreadableImageError(f"{what} of LR must be that of HR, {_said(expected)}, found {_said(found)}")
-    sizes = [(each.facts.width, each.facts.height) for each in (lr, hr)]
+    sizes = [(scene.facts.width, scene.facts.height) for scene in (lr, hr)]
     if sizes[1] != (sizes[0][0] * scale, sizes[0][1] * scale):
         (width, height), (hr_width, hr_height) = sizes
         raise UnreadableImageError(
@@ -138,10 +138,10 @@ def check_pair(lr: Scene, hr: Scene, scale: int) -> None:
         )
 
 
-def _farthest_corner(one: Affine, other: Affine, width: int, height: int) -> float:
+def _farthest_corner(first: Affine, other: Affine, width: int, height: int) -> float:
     """In pixels of the other grid."""
     corners = np.array([(x, y) for x in (0, width) for y in (0, height)])
-    places = np.array([~other * (one * tuple(corner)) for corner in corners])
+    places = np.array([~other * (first * tuple(corner)) for corner in corners])
     return float(np.abs(places - corners).max())
 
 

@@ -75,13 +75,13 @@ class ScoredScene:
 
 def as_models(model: LoadedModel, upscalers: Mapping[str, Upscaler], ensemble: bool) -> dict[str, LoadedModel]:
     """Upscalers by name in the form in which archives are upscaled, the model last."""
-    made = {}
+    models = {}
     for name, upscaler in upscalers.items():
         net = Prepared(upscaler, model.net.device, "float32", model.net.scale, _KERNEL_RADIUS)
-        made[name] = replace(model, facts=replace(model.facts, radius=_KERNEL_RADIUS), net=net)
+        models[name] = replace(model, facts=replace(model.facts, radius=_KERNEL_RADIUS), net=net)
     net = replace(model.net, run=self_ensemble(model.net)) if ensemble else model.net
     per_pixel = bytes_per_pixel(net, model.facts.channels)
-    return made | {"model": LoadedModel(model.facts, net, per_pixel)}
+    return models | {"model": LoadedModel(model.facts, net, per_pixel)}
 
 
 def score_scene(
@@ -134,15 +134,15 @@ def compare(output: Tensor, target: Tensor, valid: Tensor, scale: int) -> SceneS
         UnreadableImageError: If nothing is left to compare.
     """
     inner = slice(scale, -scale)
-    output, target, valid = (each[:, inner, inner] for each in (output, target, valid))
-    told = [not _blank(band, known) for band, known in zip(target, valid, strict=True)]
-    if not any(told):
+    output, target, valid = (array[:, inner, inner] for array in (output, target, valid))
+    compared = [not _blank(band, known) for band, known in zip(target, valid, strict=True)]
+    if not any(compared):
         raise UnreadableImageError("no band has two different values where HR and LR are valid")
     by_band = [
         _of_band(*band) if tells else (None, None, None)
-        for band, tells in zip(zip(output, target, valid, strict=True), told, strict=True)
+        for band, tells in zip(zip(output, target, valid, strict=True), compared, strict=True)
     ]
-    first, second, everywhere, many = output[told], target[told], valid[told].all(0), sum(told) > 1
+    first, second, everywhere, many = output[compared], target[compared], valid[compared].all(0), sum(compared) > 1
     peak_ratio, similarity, correlation = (_mean([band[which] for band in by_band]) for which in range(3))
     assert peak_ratio is not None
     return SceneScore(
@@ -188,9 +188,9 @@ def _cut(scene: Scene, scale: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 @contextmanager
 def _lr_file(lr: Storage | Degradation, hr: Scene, scale: int, scratch: Path) -> Iterator[str]:
     if isinstance(lr, Degradation):
-        made = scratch / "lr.tif"
-        write_lr(made, *degraded(*_cut(hr, scale), lr, scale), hr)
-        yield str(made)
+        lr_file = scratch / "lr.tif"
+        write_lr(lr_file, *degraded(*_cut(hr, scale), lr, scale), hr)
+        yield str(lr_file)
         return
     with readable(lr) as path:
         with Scene(path) as source:

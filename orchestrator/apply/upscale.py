@@ -39,6 +39,7 @@ from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.sidecars import ENDINGS, by_small_letters, files_beside, lost_beside
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import Failure, UpscaleSummary
+from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import ImageSetError, UnreadableImageError, UsageError, reason_of
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
@@ -100,7 +101,7 @@ def upscale_images(
     source: str,
     target: str,
     settings: Settings,
-    tell: Callable[[int, int], None],
+    report_progress: CountCallback,
     listing: FileListing | None = None,
     include: Collection[str] = (),
     exclude: Collection[str] = (),
@@ -112,7 +113,7 @@ def upscale_images(
         source: An image file, a folder or an ``s3://`` prefix.
         target: A folder or prefix; for one file also a path that ends in .png or .jpg, for DICOM in .dcm or .tif.
         settings: How.
-        tell: Called with the files done and the files to do.
+        report_progress: Called with the files done and the files to do.
         listing: Which images of a folder are meant; all that lie there by default.
         include: Patterns, of which a path below the folder must match one, if there are any; ``*`` matches ``/`` too.
         exclude: Patterns of which it must match none.
@@ -148,11 +149,11 @@ def upscale_images(
     def upscale_file(work: _Work) -> _Outcome:
         return _upscale_slice(deep, how, work, lock) if work.dicom else _upscale_file(net, work, settings, lock)
 
-    tell(0, len(to_do))
+    report_progress(0, len(to_do))
     with closing(_all(upscale_file, to_do, stopped)) as finished:  # else a Ctrl-C in `tell` would stop it much later
         for outcome in finished:
             outcomes.append(outcome)
-            tell(len(outcomes), len(to_do))
+            report_progress(len(outcomes), len(to_do))
     return {
         "model": found.where,
         "scale": net.scale,
@@ -160,7 +161,7 @@ def upscale_images(
         "written": sum(outcome.failure is None for outcome in outcomes),
         "skipped": len(works) - len(to_do) - len(broken),
         "failed": [
-            *(Failure(file=one.path, reason=one.reason) for one in listing.refused),
+            *(Failure(file=file.path, reason=file.reason) for file in listing.refused),
             *(
                 Failure(file=work.name, reason=f"its output exists and is no whole {_kind(work)}: {_AGAIN}")
                 for work in broken
@@ -308,8 +309,8 @@ def _missing(works: list[_Work], target: str) -> list[_Work]:
     if len(works) == 1:
         return [work for work in works if not work.target.exists()]
     out = Storage.at(target)
-    there = {out.child(facts.path).uri for facts in out.files()}
-    return [work for work in works if work.target.uri not in there]
+    existing = {out.child(facts.path).uri for facts in out.files()}
+    return [work for work in works if work.target.uri not in existing]
 
 
 def _kind(work: _Work) -> str:

@@ -16,6 +16,7 @@ from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.file_types import FILE_OUTPUTS, PICTURE_OUTPUTS, As, suffix_of
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import Failure, UpscaleSummary
+from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class InputsSummary(UpscaleSummary):
 class UpscaleDisplay(Protocol):
     """Where progress and the results of each kind of inputs go."""
 
-    def images(self) -> AbstractContextManager[Callable[[int, int], None]]:
+    def images(self) -> AbstractContextManager[CountCallback]:
         """Shows images that are done, of how many, while the block runs."""
 
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:

@@ -35,37 +35,41 @@ def progress_line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def print_archive(told: ArchiveSummary) -> None:
+def print_archive(summary: ArchiveSummary) -> None:
     """What was written, skipped and failed, and what to do about it."""
-    rate = told["megapixels"] / max(told["seconds"], 1e-9)
+    rate = summary["megapixels"] / max(summary["seconds"], 1e-9)
     print(
-        f"{scenes(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}"
-        + (f" ({told['megapixels']:.1f} MP in {duration(told['seconds'])}, {rate:.1f} MP/s)" if told["written"] else "")
+        f"{scenes(summary['written'])} upscaled x{summary['scale']} with {summary['model']}, in {summary['output']}"
+        + (
+            f" ({summary['megapixels']:.1f} MP in {duration(summary['seconds'])}, {rate:.1f} MP/s)"
+            if summary["written"]
+            else ""
+        )
     )
-    if told["skipped"]:
-        print(f"{scenes(told['skipped'])} skipped: finished before (--overwrite makes them again)")
-    for failure in told["failed"][:_NAMED]:
+    if summary["skipped"]:
+        print(f"{scenes(summary['skipped'])} skipped: finished before (--overwrite makes them again)")
+    for failure in summary["failed"][:_NAMED]:
         print(f"failed: {printable(failure['file'])}: {failure.get('error', '')}: {printable(failure['reason'])}")
-    if len(told["failed"]) > _NAMED:
-        print(f"and {len(told['failed']) - _NAMED} more, named in the ledger")
-    if told["failed"]:
-        classes = Counter(failure.get("error", "") for failure in told["failed"])
-        print(f"{scenes(len(told['failed']))} failed: {_by_class(classes)}")
-    for outlier in told["flagged"][:_NAMED]:
+    if len(summary["failed"]) > _NAMED:
+        print(f"and {len(summary['failed']) - _NAMED} more, named in the ledger")
+    if summary["failed"]:
+        classes = Counter(failure.get("error", "") for failure in summary["failed"])
+        print(f"{scenes(len(summary['failed']))} failed: {_by_class(classes)}")
+    for outlier in summary["flagged"][:_NAMED]:
         print(f"does not match its source: {printable(outlier['file'])}: {', '.join(outlier['flags'])}")
-    print_passed_over(told.get("passed_over"))
-    if told["odd_ledger_lines"]:
-        count = told["odd_ledger_lines"]
+    print_passed_over(summary.get("passed_over"))
+    if summary["odd_ledger_lines"]:
+        count = summary["odd_ledger_lines"]
         print(f"{count} odd {'line' if count == 1 else 'lines'} in the ledgers passed over:")
-        for odd in told["odd_ledgers"][:_NAMED]:
+        for odd in summary["odd_ledgers"][:_NAMED]:
             print(f"  {printable(odd)}")
-    if told["leftovers"]:
+    if summary["leftovers"]:
         print("Left by killed runs of an earlier version, to be removed if none is working:")
-        for name in told["leftovers"][:_NAMED]:
-            print(f"  {told['output']}/{name}")
-    if told["stopped"]:
-        print(f"Given up with {scenes(told['not_tried'])} left: {told['stopped']}")
-    print(f"Ledger: {told['ledger']}")
+        for name in summary["leftovers"][:_NAMED]:
+            print(f"  {summary['output']}/{name}")
+    if summary["stopped"]:
+        print(f"Given up with {scenes(summary['not_tried'])} left: {summary['stopped']}")
+    print(f"Ledger: {summary['ledger']}")
 
 
 def scenes(count: int) -> str:

@@ -57,12 +57,14 @@ def evaluate(
     from orchestrator.apply.evaluate import evaluate_model
     from orchestrator.archive.scene.value_range import read_band_map, read_normalisation
 
-    wishes = read_normalisation(normalisation), read_band_map(band_map)
-    told = evaluate_model(model, images, space, self_ensemble, precision, baselines, lr or (), *wishes, lpips)
+    scene_options = read_normalisation(normalisation), read_band_map(band_map)
+    evaluation = evaluate_model(
+        model, images, space, self_ensemble, precision, baselines, lr or (), *scene_options, lpips
+    )
     if as_json:
-        print_json(told)
+        print_json(evaluation)
     else:
-        print_evaluation(told)
+        print_evaluation(evaluation)
 
 
 def adapt(
@@ -89,11 +91,11 @@ def adapt(
     from orchestrator.apply.adapt import Settings, adapt_model
 
     settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
-    with counter("done", unit="step") as tell:
-        told = adapt_model(images, out, model, space, settings, tell)
+    with counter("done", unit="step") as report_progress:
+        result = adapt_model(images, out, model, space, settings, report_progress)
     if as_json:
-        print_json(told)
+        print_json(result)
     else:
-        print_adaptation(told, images)
-    if not told["written"]:
+        print_adaptation(result, images)
+    if not result["written"]:
         raise typer.Exit(1)

@@ -1,13 +1,14 @@
 """What the command line prints: results as tables and lines, JSON for scripts, and progress through files."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.runtime.terminal import duration, speaks_unicode
 from trainables.errors import printable
 
@@ -42,18 +43,18 @@ def print_report(report: "Report", place: str, as_json: bool) -> None:
         print(f"  {command}")
 
 
-def print_upscaled(told: "UpscaleSummary") -> None:
+def print_upscaled(summary: "UpscaleSummary") -> None:
     """What was written, skipped and failed."""
-    print(f"{_images(told['written'])} upscaled x{told['scale']} with {told['model']}, in {told['output']}")
-    if told["skipped"]:
-        print(f"{_images(told['skipped'])} skipped: already there (--overwrite makes them again)")
-    for note in told["notes"]:
+    print(f"{_images(summary['written'])} upscaled x{summary['scale']} with {summary['model']}, in {summary['output']}")
+    if summary["skipped"]:
+        print(f"{_images(summary['skipped'])} skipped: already there (--overwrite makes them again)")
+    for note in summary["notes"]:
         print(f"{printable(note['file'])}: {note['note']}")
-    for failure in told["failed"]:
+    for failure in summary["failed"]:
         print(f"failed: {printable(failure['file'])}: {failure['reason']}")
-    if told["failed"]:
-        print(f"{_images(len(told['failed']))} failed")
-    print_passed_over(told.get("passed_over"))
+    if summary["failed"]:
+        print(f"{_images(len(summary['failed']))} failed")
+    print_passed_over(summary.get("passed_over"))
 
 
 def print_passed_over(passed_over: "PassedOver | None") -> None:
@@ -66,21 +67,23 @@ def print_passed_over(passed_over: "PassedOver | None") -> None:
         print(f"  {printable(entry['file'])}: {printable(entry['reason'])}")
 
 
-def print_evaluation(told: Any) -> None:
+def print_evaluation(evaluation: Any) -> None:
     """One row for each set of plain images, and for each upscaler of a set of scenes."""
-    title = ", ".join(word for word in (told["model"], f"x{told['scale']}", told["degradation"]) if word)
-    title += ", self-ensemble" if told["self_ensemble"] else ""
-    plain = [one for one in told["sets"] if "scenes" not in one]
-    scenes = [one for one in told["sets"] if "scenes" in one]
+    title = ", ".join(
+        word for word in (evaluation["model"], f"x{evaluation['scale']}", evaluation["degradation"]) if word
+    )
+    title += ", self-ensemble" if evaluation["self_ensemble"] else ""
+    plain = [image_set for image_set in evaluation["sets"] if "scenes" not in image_set]
+    scenes = [image_set for image_set in evaluation["sets"] if "scenes" in image_set]
     if plain:
         _print_plain_sets(title, plain)
     if scenes:
         _print_scene_sets(title, scenes)
-    for one in told["sets"]:
-        for entry in one["skipped"]:
-            print(f"left out of {one['name']}: {printable(entry['file'])}: {entry['reason']}")
-        if one["passed_over"]["summary"]:
-            print(f"passed over in {one['name']}: {one['passed_over']['summary']}")
+    for image_set in evaluation["sets"]:
+        for entry in image_set["skipped"]:
+            print(f"left out of {image_set['name']}: {printable(entry['file'])}: {entry['reason']}")
+        if image_set["passed_over"]["summary"]:
+            print(f"passed over in {image_set['name']}: {image_set['passed_over']['summary']}")
 
 
 def _print_plain_sets(title: str, sets: list[Any]) -> None:
@@ -88,19 +91,19 @@ def _print_plain_sets(title: str, sets: list[Any]) -> None:
     table = Table("set", title=title, title_justify="left")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for one in sets:
-        psnr, ssim = ([one[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
-        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), _gain(one)]
-        table.add_row(one["name"], str(one["images"]), *cells)
+    for image_set in sets:
+        psnr, ssim = ([image_set[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
+        cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), _gain(image_set)]
+        table.add_row(image_set["name"], str(image_set["images"]), *cells)
     _wide_console().print(table)
-    for one in sets:
+    for image_set in sets:
         for arm in _OTHER_ARMS:
-            if arm in one:
-                print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(one["name"], arm, **one[arm]))
-        if "lpips" in one["model"]:
-            values = (one[arm]["lpips"] for arm in ("bicubic", "model"))
+            if arm in image_set:
+                print("{} by {}: {psnr:.2f} dB, {ssim:.4f}".format(image_set["name"], arm, **image_set[arm]))
+        if "lpips" in image_set["model"]:
+            values = (image_set[arm]["lpips"] for arm in ("bicubic", "model"))
             bicubic, model = ("none, too small" if value is None else f"{value:.4f}" for value in values)
-            print(f"{one['name']}: LPIPS (AlexNet; 0 is equal) bicubic {bicubic}, model {model}")
+            print(f"{image_set['name']}: LPIPS (AlexNet; 0 is equal) bicubic {bicubic}, model {model}")
 
 
 def _print_scene_sets(title: str, sets: list[Any]) -> None:
@@ -108,73 +111,74 @@ def _print_scene_sets(title: str, sets: list[Any]) -> None:
     for column in ("scenes", "by", "PSNR", "SSIM", "SCC", "SAM °", "ERGAS", "gain in dB,\n95 % interval"):
         table.add_column(column, justify="left" if column == "by" else "right", no_wrap=True)
     measures = {"psnr": "{:.2f}", "ssim": "{:.4f}", "scc": "{:.4f}", "sam": "{:.3f}", "ergas": "{:.3f}"}
-    for one in sets:
+    for image_set in sets:
         for arm in ("bicubic", *_OTHER_ARMS, "model"):
-            if arm in one:
+            if arm in image_set:
                 cells = [
-                    "" if one[arm][name] is None else form.format(one[arm][name]) for name, form in measures.items()
+                    "" if image_set[arm][name] is None else form.format(image_set[arm][name])
+                    for name, form in measures.items()
                 ]
-                first = [one["name"], str(one["images"])] if arm == "bicubic" else ["", ""]
-                table.add_row(*first, arm, *cells, _gain(one) if arm == "model" else "")
+                first = [image_set["name"], str(image_set["images"])] if arm == "bicubic" else ["", ""]
+                table.add_row(*first, arm, *cells, _gain(image_set) if arm == "model" else "")
     _wide_console().print(table)
-    for one in sets:
-        print(f"{one['name']}: LR {one['lr']}; 0 and 1 are {' or '.join(one['normalisation'])}")
-        if one["bands"] > 1:
+    for image_set in sets:
+        print(f"{image_set['name']}: LR {image_set['lr']}; 0 and 1 are {' or '.join(image_set['normalisation'])}")
+        if image_set["bands"] > 1:
             for arm in ("bicubic", "model"):
-                bands = ", ".join("none" if band is None else f"{band:.2f}" for band in one[arm]["psnr_by_band"])
-                print(f"{one['name']}: PSNR by band, {arm}: {bands}")
+                bands = ", ".join("none" if band is None else f"{band:.2f}" for band in image_set[arm]["psnr_by_band"])
+                print(f"{image_set['name']}: PSNR by band, {arm}: {bands}")
 
 
-def _gain(one: Any) -> str:
-    return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**one["gain"])
+def _gain(image_set: Any) -> str:
+    return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**image_set["gain"])
 
 
-def print_adaptation(told: "AdaptResult", images: str) -> None:
+def print_adaptation(result: "AdaptResult", images: str) -> None:
     """The adapted model beside the source model on held-out cross-scale pairs, and whether it was worth it."""
-    print(f"{told['model']}, x{told['scale']}, adapted to {_images(told['images'])} ({told['space']}, no HR)")
+    print(f"{result['model']}, x{result['scale']}, adapted to {_images(result['images'])} ({result['space']}, no HR)")
     print(
-        "{bicubic:.2f} dB bicubic, {source:.2f} dB as it was, {adapted:.2f} dB adapted".format(**told["psnr"]), end=""
+        "{bicubic:.2f} dB bicubic, {source:.2f} dB as it was, {adapted:.2f} dB adapted".format(**result["psnr"]), end=""
     )
-    print(f": PSNR on cross-scale pairs of {_images(told['held_out'])} held out")
-    interval = "{mean:+.2f} dB [{low:+.2f}, {high:+.2f}]".format(**told["gain"])
-    if told["worth_it"]:
-        doubt = ", on average: too few scenes to be sure" if told["verdict"] == "too few scenes" else ""
+    print(f": PSNR on cross-scale pairs of {_images(result['held_out'])} held out")
+    interval = "{mean:+.2f} dB [{low:+.2f}, {high:+.2f}]".format(**result["gain"])
+    if result["worth_it"]:
+        doubt = ", on average: too few scenes to be sure" if result["verdict"] == "too few scenes" else ""
         print(f"Worth it: {interval}{doubt}. What it brings at the images' own scale cannot be measured without HR.")
     else:
-        print(f"Not worth it: {interval}, so upscale with {told['model']} as it is.")
-    if told["written"]:
-        print(f"Model: {told['output']}")
-        print(f"Next:\n  rayscale upscale {images} upscaled --model {told['output']}")
+        print(f"Not worth it: {interval}, so upscale with {result['model']} as it is.")
+    if result["written"]:
+        print(f"Model: {result['output']}")
+        print(f"Next:\n  rayscale upscale {images} upscaled --model {result['output']}")
     else:
         print("Nothing was written (--keep writes it all the same).")
-    for entry in told["skipped"]:
+    for entry in result["skipped"]:
         print(f"left out: {printable(entry['file'])}: {entry['reason']}")
-    print_passed_over(told.get("passed_over"))
+    print_passed_over(result.get("passed_over"))
 
 
-def print_analysis(told: "Analysis") -> None:
+def print_analysis(analysis: "Analysis") -> None:
     """Distances of every target, block by block where they differ, and what they suggest."""
-    source = told["source"]
-    print(f"{told['model']}, x{told['scale']}; source: {source['images_from']}, {source['degradation']}")
+    source = analysis["source"]
+    print(f"{analysis['model']}, x{analysis['scale']}; source: {source['images_from']}, {source['degradation']}")
     columns = ("images /\nscenes", "Fréchet\n/ floor", "content\nalone", "MMD²\n(floor)", "proxy A\n(floor)")
     table = Table("domain", title="Distance from the source", title_justify="left")
     for column in (*columns, "spectral\nslope", "noise,\n8 bits"):
         table.add_column(column, no_wrap=True)
     table.add_row("source", _counts(source), "1", "1", "", "", _slope(source), _noise(source))
-    for name, one in told["targets"].items():
-        distance = "{value:.1f}\n[{low:.1f}, {high:.1f}]".format(**one["frechet_over_floor"])
-        others = ("{value:.3f}\n({floor:.3f})".format(**distance) for distance in (one["mmd"], one["proxy_a"]))
-        content, noise = f"{one['content_frechet_over_floor']:.1f}", _noise(one)
-        table.add_row(name, _counts(one), distance, content, *others, _slope(one), noise)
+    for name, domain in analysis["targets"].items():
+        distance = "{value:.1f}\n[{low:.1f}, {high:.1f}]".format(**domain["frechet_over_floor"])
+        others = ("{value:.3f}\n({floor:.3f})".format(**distance) for distance in (domain["mmd"], domain["proxy_a"]))
+        content, noise = f"{domain['content_frechet_over_floor']:.1f}", _noise(domain)
+        table.add_row(name, _counts(domain), distance, content, *others, _slope(domain), noise)
     _wide_console().print(table)
-    blocks = Table("CKA after", *told["targets"], title="Linear CKA", title_justify="left")
-    for number, block in enumerate(told["blocks"]):
-        each = (one["per_block"][number]["cka"] for one in told["targets"].values())
-        blocks.add_row(block, *("{value:.2f} [{low:.2f}, {high:.2f}]".format(**cka) for cka in each))
+    blocks = Table("CKA after", *analysis["targets"], title="Linear CKA", title_justify="left")
+    for number, block in enumerate(analysis["blocks"]):
+        estimates = (domain["per_block"][number]["cka"] for domain in analysis["targets"].values())
+        blocks.add_row(block, *("{value:.2f} [{low:.2f}, {high:.2f}]".format(**cka) for cka in estimates))
     _wide_console().print(blocks)
     print("What that suggests; hypotheses from other networks, to be tried and not to be trusted (docs/analysis.md):")
-    for name, one in told["targets"].items():
-        advice = one["advice"]
+    for name, domain in analysis["targets"].items():
+        advice = domain["advice"]
         if advice is None:
             continue
         low, high = advice["frozen_depth"]
@@ -183,16 +187,16 @@ def print_analysis(told: "Analysis") -> None:
             print("  lr {learning_rate:g}, λ {lambda_:g}, depth {frozen_depth}".format(**point))
 
 
-def _counts(one: "SignalRecord") -> str:
-    return f"{one['images']} / {one['scenes']}"
+def _counts(signal: "SignalRecord") -> str:
+    return f"{signal['images']} / {signal['scenes']}"
 
 
-def _noise(one: "SignalRecord") -> str:
-    return f"{one['noise']['mean']:.2f}" if one["noise"] else "none"
+def _noise(signal: "SignalRecord") -> str:
+    return f"{signal['noise']['mean']:.2f}" if signal["noise"] else "none"
 
 
-def _slope(one: "SignalRecord") -> str:
-    slope = one["spectral_slope"]
+def _slope(signal: "SignalRecord") -> str:
+    slope = signal["spectral_slope"]
     return f"{slope['mean']:.2f} ± {slope['spread']:.2f}" if slope else "none"
 
 
@@ -220,11 +224,11 @@ def print_plan(experiment: "Experiment", plan: "Plan") -> None:
 def print_shards(place: str, manifest: "Manifest", locked_test: "Manifest | None") -> None:
     """What shards hold, split by split, and the files that were left out."""
     table = Table("split", "images", "scenes", "megapixels", "files", title=place)
-    for one in (manifest, locked_test) if locked_test else (manifest,):
-        for split, count in one["images"].items():
-            files = sum(part["split"] == split for part in one["files"])
-            name = f"{split} (locked)" if one is locked_test else split
-            megapixels, scenes = one["pixels"][split] / 1e6, len(one["scenes"][split])
+    for shown in (manifest, locked_test) if locked_test else (manifest,):
+        for split, count in shown["images"].items():
+            files = sum(part["split"] == split for part in shown["files"])
+            name = f"{split} (locked)" if shown is locked_test else split
+            megapixels, scenes = shown["pixels"][split] / 1e6, len(shown["scenes"][split])
             table.add_row(name, str(count), str(scenes), f"{megapixels:.1f}", str(files))
     _wide_console().print(table)
     for entry in manifest["skipped"]:
@@ -237,7 +241,7 @@ def print_json(value: object) -> None:
 
 
 @contextmanager
-def counter(word: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+def counter(word: str, unit: str = "image") -> Iterator[CountCallback]:
     """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
     from orchestrator.runtime.progress import Display
 

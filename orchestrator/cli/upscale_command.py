@@ -8,6 +8,7 @@ import typer
 
 from orchestrator.cli.options import AsJson, LogFile, Model, PrecisionName, SelfEnsemble, Verbose
 from orchestrator.cli.output import counter, print_json, print_upscaled
+from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -166,14 +167,14 @@ def upscale(
         )
         patterns = Patterns(include or (), exclude or ())
         display = _Display(quiet=as_json)
-        told = upscale_inputs(model, source, target, as_, images, scenes, options, display, patterns)
+        summary = upscale_inputs(model, source, target, as_, images, scenes, options, display, patterns)
     except UsageError as error:
         raise RunError(str(error)) from None  # whose exit code is 1: 2 says that some failed
     if as_json:
-        print_json(told)
-    if told["stopped"] and not told["written"] + told["skipped"]:
+        print_json(summary)
+    if summary["stopped"] and not summary["written"] + summary["skipped"]:
         raise typer.Exit(1)
-    if told["failed"] or told["stopped"]:
+    if summary["failed"] or summary["stopped"]:
         raise typer.Exit(_SOME_FAILED)
 
 
@@ -183,7 +184,7 @@ class _Display:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
 
-    def images(self) -> AbstractContextManager[Callable[[int, int], None]]:
+    def images(self) -> AbstractContextManager[CountCallback]:
         return counter("upscaled")
 
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:

@@ -136,12 +136,12 @@ def _confirm(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
     tasks |= tasks_of.training({name: (c, "features") for name, c in features.items()}, job.seeds[:1])
     tasks["zero_shot", 0] = tasks_of.submit(validate_source)
     tasks["classical", 0] = tasks_of.submit(fit_classical)
-    told = tasks_of.collect(tasks, "training and fitting")
+    results = tasks_of.collect(tasks, "training and fitting")
 
-    validation = {name: [told[name, seed] for seed in job.seeds] for name in tuned}
-    validation["zero_shot"] = [told["zero_shot", 0]]
+    validation = {name: [results[name, seed] for seed in job.seeds] for name in tuned}
+    validation["zero_shot"] = [results["zero_shot", 0]]
     winner = recorded_choice(job.opening) or _best(validation)
-    feature = _best({name: [told[name, job.seeds[0]]] for name in features}) if features else None
+    feature = _best({name: [results[name, job.seeds[0]]] for name in features}) if features else None
     rest: _Runs = {feature: (features[feature], "features")} if feature else {}
     tasks = tasks_of.training(rest, job.seeds[1:])
     if winner != "zero_shot":
@@ -152,7 +152,7 @@ def _confirm(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
     arms = _arms(job, winner, next(iter(model), None), feature, interpolation)
     scores, source = _score(tasks_of, arms)
     summary = summarize(scores)
-    confirmed = [_front_point(job, point, told, scores, summary) for point in job.front]
+    confirmed = [_front_point(job, point, results, scores, summary) for point in job.front]
     seed = f"-seed{job.seeds[0]}"
     shown = {"bicubic": "bicubic", "zero-shot": "zero_shot", "default": f"default{seed}", "best": arms["best"][0]}
     pictures = tasks_of.result(make_pictures, shown, picture_choice(scores))
@@ -164,7 +164,7 @@ def _confirm(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
         opened=Opening.parse(job.opening.read_json()),
         arms=summary,
         differences=differences(scores),
-        classical=told["classical", 0],
+        classical=results["classical", 0],
         steps=Steps(
             feature=features[feature] if feature else None,
             model=job.ablation.model if job.ablation else None,
@@ -179,10 +179,10 @@ def _confirm(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
 
 
 def _front_point(
-    job: ConfirmJob, point: FrontRun, told: Mapping[_Key, Any], scores: Scores, summary: Mapping[str, ArmScores]
+    job: ConfirmJob, point: FrontRun, results: Mapping[_Key, Any], scores: Scores, summary: Mapping[str, ArmScores]
 ) -> FrontResult:
     """What the confirmation found of one point; None on test where all of its seeds diverged."""
-    validation = [told[point.name, seed] for seed in job.seeds]
+    validation = [results[point.name, seed] for seed in job.seeds]
     return FrontResult(
         kept=point.kept,
         trial=point.trial,
@@ -221,9 +221,9 @@ def _score(tasks_of: _Tasks, arms: dict[str, list[str]]) -> tuple[Scores, dict[s
     ours = dict.fromkeys(chain(*(arms.get(arm, []) for arm in _REMEMBERED)))
     tasks = {("test", name): tasks_of.submit(score_run, name) for name in dict.fromkeys(chain(*arms.values()))}
     tasks |= {("source", name): tasks_of.submit(remember_source, name) for name in ours}
-    told = tasks_of.collect(tasks, "test")
-    scores = {arm: [told["test", name] for name in runs if told["test", name]] for arm, runs in arms.items()}
-    kept = {arm: [told["source", name] for name in arms.get(arm, [])] for arm in _REMEMBERED}
+    results = tasks_of.collect(tasks, "test")
+    scores = {arm: [results["test", name] for name in runs if results["test", name]] for arm, runs in arms.items()}
+    kept = {arm: [results["source", name] for name in arms.get(arm, [])] for arm in _REMEMBERED}
     finite = {arm: [value for value in values if value is not None] for arm, values in kept.items()}
     return scores, {arm: float(np.mean(values)) for arm, values in finite.items() if values}
 

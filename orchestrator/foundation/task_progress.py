@@ -23,3 +23,6 @@ class TaskProgress:
 
 ProgressCallback = Callable[[TaskProgress], None]
 """Called with each change; from a thread of its own where workers on Ray report it."""
+
+CountCallback = Callable[[int, int], None]
+"""Called with the units that are done, and all of them."""

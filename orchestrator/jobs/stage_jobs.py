@@ -132,8 +132,8 @@ class Jobs:
 
     def trials(self, domain: str) -> int:
         """Trials of a domain's study: as many as the experiment asks for, or as it has been extended to."""
-        told = self.records_place(domain).child(_EXTENDED).read_json()
-        longer = told.get("trials", 0) if isinstance(told, dict) else 0
+        extended = self.records_place(domain).child(_EXTENDED).read_json()
+        longer = extended.get("trials", 0) if isinstance(extended, dict) else 0
         return max(self.experiment.search.trials, longer if type(longer) is int else 0)
 
     def extend(self, domain: str, more: int) -> None:
@@ -161,11 +161,11 @@ class Jobs:
         """What a domain's analysis advised: the one that its search started from, else that of `rayscale analyze`."""
         places = self.place("analysis", domain, RECORD), self.place("analysis", "analysis.json")
         for place, keys in zip(places, (("result", "advice"), ("targets", domain, "advice")), strict=True):
-            told: Any = place.read_json()
+            found: Any = place.read_json()
             for key in keys:
-                told = told.get(key) if isinstance(told, dict) else None
-            if isinstance(told, dict):
-                return cast(AdviceRecord, told)
+                found = found.get(key) if isinstance(found, dict) else None
+            if isinstance(found, dict):
+                return cast(AdviceRecord, found)
         return None
 
     def records(self, domain: str) -> list[TrialRecord]:
@@ -233,18 +233,18 @@ class Jobs:
     def confirmation(self, domain: str, progress: ProgressUpdates = NO_PROGRESS) -> ConfirmJob:
         """What a domain's confirmation is told."""
         experiment, settings, inputs = self.experiment, self.experiment.confirmation, self.confirm_inputs(domain)
-        records, told = self.records(domain), self._domain_job(domain)
+        records, domain_job = self.records(domain), self._domain_job(domain)
         scratch = replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate)
         # The steps end in joint optimisation: an experiment that stops before has no such end.
         ablated = settings.ablation and experiment.finetuning.transfer == "joint"
         candidates = candidates_of(records, settings.top, self.default())
         return ConfirmJob(
-            domain=told,
+            domain=domain_job,
             candidates=candidates,
             front=front_of(records, candidates, experiment.architecture.blocks),
             scratch=scratch,
             ablation=ablation_of(records, self.default(), scratch) if ablated else None,
-            classical=self._classical_place(told) if settings.classical else None,
+            classical=self._classical_place(domain_job) if settings.classical else None,
             seeds=tuple(experiment.seed + 1 + i for i in range(settings.seeds)),
             test=self.locked_test(domain),
             opening=self.openings(domain).child(f"{inputs}.json"),

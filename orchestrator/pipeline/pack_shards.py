@@ -25,7 +25,7 @@ class Packing:
         jobs: The experiment's places and fingerprints.
         files: The listed files of every set.
         say: Prints one line.
-        run: Runs a set's stage, given its name, what it does and its fingerprint, unless it stands finished.
+        run: Runs a set's stage, given its name and its work, unless it has finished; returns the stage's record.
         build: Packs one set, as :func:`orchestrator.data.shards.build_shards` does.
     """
 
@@ -34,7 +34,7 @@ class Packing:
         jobs: Jobs,
         files: Mapping[str, list[SourceFile]],
         say: Callable[[str], None],
-        run: Callable[[str, Callable[[], dict[str, Any]], str], dict[str, Any]],
+        run: Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]],
         build: Callable[..., Manifest] = build_shards,
     ) -> None:
         self._jobs, self._files, self._say = jobs, files, say
@@ -53,7 +53,7 @@ class Packing:
         """
         for name in sorted(names, key=lambda name: name == SOURCE):
             with doing(name):
-                record = self._run(name, self._builder(name), self._jobs.shard_inputs(name, self._files[name]))
+                record = self._run(name, self._builder(name))
                 self._report(name, record["result"]["test_images"])
         self._separate(doing)
 
@@ -92,12 +92,11 @@ class Packing:
             )
             builds[name] = None  # until it is apart
             with doing(name):
-                inputs = self._jobs.shard_inputs(name, self._files[name])
                 avoided = tested_elsewhere(name, self._tests())
                 sets[name].child(RECORD).delete()  # what it vouches for is about to change
-                record = self._run(name, partial(self._build, name, avoided), inputs)
+                record = self._run(name, partial(self._build, name, avoided))
                 self._report(name, record["result"]["test_images"])
-                builds[name] = inputs
+                builds[name] = record["inputs"]
         if None not in builds.values():
             known.write_json(builds)
 

@@ -87,12 +87,12 @@ def _check_version(experiment: Experiment) -> None:
     place = experiment.home.child("experiment.json")
     if not place.exists():
         return
-    told = place.read_json()
-    if not isinstance(told, dict):
+    written = place.read_json()
+    if not isinstance(written, dict):
         raise UsageError(f"'{place.uri}' is damaged or cut short: restore it, or set another `name`.")
-    if told.get("format") != FORMAT:
+    if written.get("format") != FORMAT:
         raise UsageError(
-            f"'{experiment.home.uri}' holds an experiment of another version (rayscale {told.get('rayscale')}, format "
-            f"{told.get('format')}; this is {__version__}, format {FORMAT}): finish it with that version, or set "
-            "another `name`."
+            f"'{experiment.home.uri}' holds an experiment of another version (rayscale {written.get('rayscale')}, "
+            f"format {written.get('format')}; this is {__version__}, format {FORMAT}): finish it with that version, or "
+            "set another `name`."
         )

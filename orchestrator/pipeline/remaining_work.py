@@ -47,9 +47,10 @@ def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]])
     with_source = SOURCE not in files or SOURCE in packed
     trials, trained, scored = {}, {}, {}
     for domain in experiment.targets:
-        stands = with_source and domain in packed
-        trials[domain] = stages.search.trials_left(domain) if stands else experiment.search.trials
-        searched = stands and stages.search.finished(domain)
+        has_shards = with_source and domain in packed
+        searched = has_shards and stages.search.finished(domain)
+        left = stages.search.trials_left(domain) if has_shards else experiment.search.trials
+        trials[domain] = 0 if searched else left
         if not (searched and stages.confirm.finished(domain)):
             trained[domain], scored[domain] = stages.confirm.runs_done(domain) if searched else (0, 0)
     return Remaining(

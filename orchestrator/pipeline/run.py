@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.foundation.logs import log_context
@@ -12,9 +12,15 @@ from orchestrator.pipeline.preflight import Inputs, needs_ray
 from orchestrator.pipeline.run_context import Connect, RunContext
 from orchestrator.pipeline.stages.all_stages import stages_of
 from orchestrator.runtime.progress import Display
+from orchestrator.runtime.run_lock import RunLock, locked
 from trainables.version import __version__
 
 log = logging.getLogger(__name__)
+
+
+def only_run_of(experiment: Experiment) -> AbstractContextManager[RunLock]:
+    """The lock that one run of an experiment holds; see :func:`~orchestrator.runtime.run_lock.locked`."""
+    return locked(experiment.home, f"Experiment '{experiment.name}' in '{experiment.storage}'")
 
 
 def run_experiment(

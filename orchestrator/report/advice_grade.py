@@ -73,8 +73,8 @@ def _regrets(points: Sequence[dict[str, float]], trials: Sequence[Trial]) -> tup
 def _same(point: dict[str, float], trial: Trial) -> bool:
     found = trial.configuration
     close = all(
-        math.isclose(one, other, rel_tol=1e-6)
-        for one, other in ((point["learning_rate"], found.learning_rate), (point["lambda_"], found.lambda_))
+        math.isclose(advised, other, rel_tol=1e-6)
+        for advised, other in ((point["learning_rate"], found.learning_rate), (point["lambda_"], found.lambda_))
     )
     return close and point["frozen_depth"] == found.frozen_depth
 

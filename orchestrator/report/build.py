@@ -82,6 +82,8 @@ def read_report(experiment: Experiment) -> Report:
     Raises:
         UsageError: If there is none, or it is damaged or of another version.
     """
+    if experiment.home.remote:
+        experiment.home.check_readable()
     place = experiment.home.child("report", REPORT)
     try:
         return Report.model_validate_json(place.read_bytes())
@@ -94,7 +96,7 @@ def read_report(experiment: Experiment) -> Report:
 
 def _source(experiment: Experiment) -> SourceReport:
     place = experiment.home.child("source")
-    card, told = place.child(CARD).read_json(), place.child(RECORD).read_json()["result"]
+    card, result = place.child(CARD).read_json(), place.child(RECORD).read_json()["result"]
     size = {key: card[key] for key in ("parameters", "macs_per_lr_pixel", "blocks")}
     if found := experiment.source_model:
         return SourceReport(
@@ -108,11 +110,11 @@ def _source(experiment: Experiment) -> SourceReport:
     return SourceReport(
         name=experiment.network or "",
         degradation=SOURCE_DEGRADATION.describe(),
-        steps=told["steps"],
+        steps=result["steps"],
         counts=split_counts(experiment.home.child("shards", "source")),
-        loss=[CurvePoint(step=step, value=value) for step, value in told["loss"]],
-        validation_psnr=told["validation_psnr"],
-        validation_psnr_bicubic=told["validation_psnr_bicubic"],
+        loss=[CurvePoint(step=step, value=value) for step, value in result["loss"]],
+        validation_psnr=result["validation_psnr"],
+        validation_psnr_bicubic=result["validation_psnr_bicubic"],
         **size,
     )
 
@@ -233,4 +235,6 @@ def _next_commands(experiment: Experiment, domains: dict[str, DomainReport]) -> 
             "rayscale plan experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
             "rayscale run experiments/four-domains.yaml --set root=FOLDER_WITH_YOUR_IMAGES",
         ]
-    return [f"rayscale upscale YOUR_IMAGES UPSCALED --model {shlex.quote(told.model)}" for told in domains.values()]
+    return [
+        f"rayscale upscale YOUR_IMAGES UPSCALED --model {shlex.quote(section.model)}" for section in domains.values()
+    ]

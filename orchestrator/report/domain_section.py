@@ -98,9 +98,9 @@ def split_counts(*places: Storage) -> SplitCounts:
     """Images and scenes of all splits of one set of images, which may lie at several places."""
     manifests = [read_manifest(place) for place in places]
     return SplitCounts(
-        images={split: count for each in manifests for split, count in each["images"].items()},
-        scenes={split: len(names) for each in manifests for split, names in each["scenes"].items()},
-        skipped=sum(len(each["skipped"]) for each in manifests),
+        images={split: count for manifest in manifests for split, count in manifest["images"].items()},
+        scenes={split: len(names) for manifest in manifests for split, names in manifest["scenes"].items()},
+        skipped=sum(len(manifest["skipped"]) for manifest in manifests),
     )
 
 

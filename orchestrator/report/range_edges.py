@@ -36,7 +36,7 @@ class Axis:
 
 def edge_warnings(configuration: Mapping[str, float], axes: Mapping[str, Axis]) -> list[str]:
     """A sentence for each setting within 5 % of its range (on the scale it is searched on) of an end that can move."""
-    told = []
+    warnings = []
     for name, axis in axes.items():
         value = configuration[name]
         if value <= 0 < axis.low:  # λ = 0, which no wider range changes
@@ -46,12 +46,12 @@ def edge_warnings(configuration: Mapping[str, float], axes: Mapping[str, Axis]) 
             bound = axis.low if end == "lower" else axis.high
             if near <= _EDGE and limit != bound:
                 wider = [_further(axis, end), axis.high] if end == "lower" else [axis.low, _further(axis, end)]
-                told.append(
+                warnings.append(
                     f"the winner's {_WORDS[name]} {value:g} lies on the {end} edge of its range ({axis.low:g} to "
                     f"{axis.high:g}): the best may lie beyond; widen {axis.key}, for example to "
                     f"[{wider[0]:g}, {wider[1]:g}]."
                 )
-    return told
+    return warnings
 
 
 def _place(value: float, axis: Axis) -> float:

@@ -70,18 +70,18 @@ def rank_correlations(records: Sequence[TrialRecord]) -> list[Rung]:
     if len(curves) < FEWEST_FOR_RANKS:
         return []
     final = [curve[-1][1] for curve in curves]
-    told = []
+    correlations = []
     for position, (step, _) in enumerate(curves[0][:-1]):
         scores = [curve[position][1] for curve in curves]
         constant = len(set(scores)) == 1 or len(set(final)) == 1
-        told.append(
+        correlations.append(
             Rung(
                 step=step,
                 spearman=None if constant else float(spearmanr(scores, final).statistic),
                 kendall=None if constant else float(kendalltau(scores, final).statistic),
             )
         )
-    return told
+    return correlations
 
 
 def replay_stopping(records: Sequence[TrialRecord], stopping: Stopping) -> StoppingReplay | None:
@@ -129,8 +129,8 @@ def importance(records: Sequence[TrialRecord], distributions: Mapping[str, BaseD
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        told = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-    return {name: float(told[name]) for name in distributions}
+        importances = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: float(importances[name]) for name in distributions}
 
 
 def not_reproducible(concurrent_trials: int) -> str | None:

@@ -56,13 +56,13 @@ def _front_rows(name: str, front: Front) -> Iterator[list[str]]:
 def front_lines(front: Front) -> Iterator[str]:
     """Describes each point of the front of quality and speed in a line."""
     for point in front.points:
-        told, d = f"{_kept(front, point)}: {point.megapixels_per_second:.3g} MP/s, ", point.difference
+        line, d = f"{_kept(front, point)}: {point.megapixels_per_second:.3g} MP/s, ", point.difference
         if point.test_psnr is None:
-            yield told + f"{psnr(point.search_psnr)} dB on validation, not scored on test"
+            yield line + f"{psnr(point.search_psnr)} dB on validation, not scored on test"
         elif point.is_best or d is None:
-            yield told + f"{psnr(point.test_psnr)} dB on test" + ", the answer" * point.is_best
+            yield line + f"{psnr(point.test_psnr)} dB on test" + ", the answer" * point.is_best
         else:
-            yield told + f"{psnr(point.test_psnr)} dB on test, best − this {signed(d.mean)} {interval(d)}, {d.verdict}"
+            yield line + f"{psnr(point.test_psnr)} dB on test, best − this {signed(d.mean)} {interval(d)}, {d.verdict}"
 
 
 def _kept(front: Front, point: FrontPoint) -> str:

@@ -118,7 +118,7 @@ def strongest_classical(arms: Sequence[Arm]) -> Arm | None:
 
 def forgetting(arm: Arm, arms: Sequence[Arm]) -> float | None:
     """PSNR in dB on source images beside the source model's own; negative is forgotten."""
-    return _forgotten({each.name: each for each in arms}, arm.name)
+    return _forgotten({scored.name: scored for scored in arms}, arm.name)
 
 
 def _forgotten(arms: dict[str, Arm], name: str) -> float | None:

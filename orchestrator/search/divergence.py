@@ -24,12 +24,12 @@ def penalised(values: Sequence[Sequence[float]], diverged: Sequence[bool]) -> li
         or what it has, whichever is less, and no faster than the slowest finished trial, so that every finished one
         dominates it.
     """
-    finished = [each for each, failed in zip(values, diverged, strict=True) if not failed]
+    finished = [scores for scores, failed in zip(values, diverged, strict=True) if not failed]
     if not finished:
-        return [list(each) for each in values]
+        return [list(scores) for scores in values]
     worst = [min(column) for column in zip(*finished, strict=True)]
     limits = [worst[0] - PENALTY_DB, *worst[1:]]
     return [
-        [min(value, limit) for value, limit in zip(each, limits, strict=True)] if failed else list(each)
-        for each, failed in zip(values, diverged, strict=True)
+        [min(value, limit) for value, limit in zip(scores, limits, strict=True)] if failed else list(scores)
+        for scores, failed in zip(values, diverged, strict=True)
     ]

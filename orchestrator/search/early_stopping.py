@@ -78,6 +78,6 @@ class Stopper:
         self._trials += 1
         self._asha.on_trial_add(controller, trial)
         for evaluation, psnr in enumerate(curve, 1):
-            told = {"evaluation": evaluation, "psnr": psnr}
-            stop = self._asha.on_trial_result(controller, trial, told) == ASHAScheduler.STOP
+            report = {"evaluation": evaluation, "psnr": psnr}
+            stop = self._asha.on_trial_result(controller, trial, report) == ASHAScheduler.STOP
             yield stop and evaluation < self._evaluations

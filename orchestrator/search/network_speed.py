@@ -95,21 +95,21 @@ def measure_speeds(job: SpeedJob) -> SpeedRecord:
 
 def read_speeds(place: Storage) -> dict[int, float]:
     """Megapixels of output per second by kept blocks; empty where none were measured, or the record is damaged."""
-    told = place.read_json()
+    record = place.read_json()
     try:
-        speeds = {int(kept): float(speed) for kept, speed in told["megapixels_per_second"].items()}
+        speeds = {int(kept): float(speed) for kept, speed in record["megapixels_per_second"].items()}
     except Exception:  # measured again
         return {}
     return speeds if all(0 < speed < math.inf for speed in speeds.values()) else {}
 
 
-def device_sentence(told: SpeedRecord) -> str:
+def device_sentence(record: SpeedRecord) -> str:
     """What the speeds were measured on, in words."""
-    device = told["device"]
+    device = record["device"]
     threads = f"{device['threads']} thread" + "s" * (device["threads"] != 1)
     return (
         f"{device['processor']}, {threads}, {device['precision']}, PyTorch {device['torch']}, one tile of "
-        f"{device['tile']}×{device['tile']} LR pixels with its halo, the best of {told['rounds']} rounds"
+        f"{device['tile']}×{device['tile']} LR pixels with its halo, the best of {record['rounds']} rounds"
     )
 
 

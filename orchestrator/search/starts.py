@@ -47,14 +47,14 @@ def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tu
 
     Of starts with the same configuration the first one counts. A file that is damaged counts as none.
     """
-    told = _whole(records.child(_FILE).read_json())
-    if told is None:
+    known = _whole(records.child(_FILE).read_json())
+    if known is None:
         distinct: dict[TransferConfiguration, Start] = {}
         for start in gather():
             distinct.setdefault(start.configuration, start)
         records.child(_FILE).write_json([_plain(start) for start in distinct.values()])
         return tuple(distinct.values())
-    return told
+    return known
 
 
 def inside(
@@ -110,10 +110,10 @@ def _plain(start: Start) -> dict[str, object]:
     return {"origin": start.origin, "configuration": start.configuration.to_dict(), "of": start.of}
 
 
-def _whole(told: Any) -> tuple[Start, ...] | None:
+def _whole(value: Any) -> tuple[Start, ...] | None:
     try:
-        starts = tuple(Start(e["origin"], TransferConfiguration(**e["configuration"]), e["of"]) for e in told)
+        starts = tuple(Start(e["origin"], TransferConfiguration(**e["configuration"]), e["of"]) for e in value)
     except Exception:
         return None
     known = all(start.origin in get_args(Origin) and isinstance(start.of, str) for start in starts)
-    return starts if known and isinstance(told, list) else None
+    return starts if known and isinstance(value, list) else None

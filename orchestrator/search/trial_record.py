@@ -63,8 +63,8 @@ class TrialRecord(Record):
             "objective": {status != "stopped"},
             "curve": {True} if status != "diverged" else {True, False},
         }
-        there = bool(value) if info.field_name == "curve" else value is not None
-        if status and there not in expected[str(info.field_name)]:
+        present = bool(value) if info.field_name == "curve" else value is not None
+        if status and present not in expected[str(info.field_name)]:
             raise ValueError(f"does not fit a {status} trial")
         return value
 

@@ -77,7 +77,7 @@ def run_finetuning(
     job: DomainJob,
     configuration: TransferConfiguration,
     seed: int,
-    tell: Reporter,
+    report_progress: Reporter,
     from_scratch: bool = False,
     watch: Watch = lambda step, value: None,
 ) -> tuple[SuperResolutionNet, Curve]:
@@ -89,7 +89,7 @@ def run_finetuning(
         job: Data, source model, method and budget.
         configuration: Learning rate, λ, frozen depth and, where the network is shortened, kept blocks.
         seed: Of the patches and of all else that is random.
-        tell: Told (step, of, note) after each evaluation.
+        report_progress: Told (step, of, note) after each evaluation.
         from_scratch: Whether to begin with a fresh network; the job's method says nothing then.
         watch: Called with each (step, validation PSNR); what it raises ends the training.
 
@@ -113,7 +113,7 @@ def run_finetuning(
     anchor = {} if from_scratch else weights_of(net)
 
     def report(step: int, value: float) -> None:
-        tell(step, job.budget.steps, f"{value:.2f} dB on validation")
+        report_progress(step, job.budget.steps, f"{value:.2f} dB on validation")
         watch(step, value)
 
     def validate(net: SuperResolutionNet) -> float:

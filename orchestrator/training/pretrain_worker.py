@@ -90,11 +90,11 @@ def train(
         parallel: The network wrapped for several workers.
         rank: This worker's number.
     """
-    tell = reporter(job.progress, "pretraining")
+    report_progress = reporter(job.progress, "pretraining")
 
     def report(step: int, loss: float, files: Files | None) -> None:
         if rank == 0:
-            tell(step, job.settings.steps, f"loss {loss:.4f}")
+            report_progress(step, job.settings.steps, f"loss {loss:.4f}")
             with log_context(stage="pretrain"):
                 log.info("step %d of %d, loss %.4f", step, job.settings.steps, loss)
         keep(step, loss, files)

@@ -78,8 +78,8 @@ def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
     section = experiment.pretraining
     use_gpu = section.gpus_per_worker > 0
     cpus = cpus_per_worker(experiment, resources) or 1.0  # that they fit has been checked
-    each = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
-    return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=each)
+    worker = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
+    return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=worker)
 
 
 def train_on_worker(config: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.common.arguments import make_parser, one_sentence, positive
 from benchmarks.common.environment import environment
 from benchmarks.search.tabular.table import ADVICE, read_table
-from orchestrator.analysis.analyze import advise_shards
+from orchestrator.analysis.analyze import advise_target, observe_source
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.storage import Storage
 from search_spaces import find_space
@@ -45,11 +45,11 @@ def advise(place: Storage, images: int) -> dict[str, Any]:
     if not source.exists():
         raise UsageError(f"'{source.uri}' is missing: name the folder that build.py wrote to (--out).")
     start = time.monotonic()
-    targets = {
-        name: (place.child("shards", name, "all"), find_space(told["space"]["id"]))
-        for name, told in facts["domains"].items()
-    }
-    domains = advise_shards(find_model(source.uri), None, targets, images)
+    found = find_model(source.uri)
+    reference, domains = observe_source(found, None, images), {}
+    for name, domain in facts["domains"].items():
+        shards, space = place.child("shards", name, "all"), find_space(domain["space"]["id"])
+        domains[name] = advise_target(found, reference, name, shards, space, images)
     return {
         "command": f"python -m benchmarks.search.tabular.advice TABLE --images {images}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

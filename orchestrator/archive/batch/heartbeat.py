@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.foundation.process_identity import kernel, start_of
 from orchestrator.foundation.s3 import delete_object, objects_below, open_object, write_object
+from orchestrator.runtime.process_identity import kernel, start_of
 
 _NAME = "alive"
 _EVERY_SECONDS = 60.0

@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
 from orchestrator.archive.batch.ledger import FOLDER, Ledger
-from orchestrator.foundation.run_lock import LOCK, Holder, locked
 from orchestrator.foundation.s3 import error_class
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.run_lock import LOCK, Holder, locked
 from trainables.errors import StorageError, UsageError
 
 

@@ -127,6 +127,6 @@ class ConfirmStage(Stage):
             redone.append(folder.child(RUN))
         elif "/classical-" in path:
             redone.append(folder.child(FITTED))
-        for each in redone:
-            if each.exists():
-                each.delete()
+        for record_file in redone:
+            if record_file.exists():
+                record_file.delete()

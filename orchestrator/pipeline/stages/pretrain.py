@@ -51,8 +51,8 @@ class PretrainStage(Stage):
         """Its workers."""
         del domains
         section = self.jobs.experiment.pretraining
-        each = f"{section.gpus_per_worker:g} GPUs" if section.gpus_per_worker else "a CPU or a share of one"
-        return {"pretraining": f"{section.workers} workers with {each} each"}
+        worker = f"{section.gpus_per_worker:g} GPUs" if section.gpus_per_worker else "a CPU or a share of one"
+        return {"pretraining": f"{section.workers} workers with {worker} each"}
 
     def run(self, run: RunContext) -> None:
         """Trains the source model on the cluster, or copies the one that was found."""

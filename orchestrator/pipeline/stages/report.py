@@ -89,7 +89,12 @@ def older_report(home: Storage) -> Damage:
     except Exception as error:
         damage["report/best.yaml"] = f"is missing or damaged ({reason_of(error)})"
     sizes = {facts.path: facts.size for facts in place.files()}
-    pictures = [panel.file for domain in report.domains.values() for one in domain.comparisons for panel in one.panels]
+    pictures = [
+        panel.file
+        for domain in report.domains.values()
+        for comparison in domain.comparisons
+        for panel in comparison.panels
+    ]
     for file in ("table.md", "index.html", *pictures):
         if not sizes.get(file):
             damage[f"report/{file}"] = "is empty" if file in sizes else "is missing"

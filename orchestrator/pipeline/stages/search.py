@@ -109,8 +109,8 @@ class SearchStage(Stage):
         self.sampled[name] = {int(number): point for number, point in (sampled or {}).items()}
 
     def trials_left(self, name: str) -> int:
-        """Trials to run of a domain whose shards stand."""
-        return 0 if self.finished(name) else self.jobs.trials(name) - len(self.jobs.records(name))
+        """Trials without a record, of a domain whose shards are packed and whose search has not finished."""
+        return self.jobs.trials(name) - len(self.jobs.records(name))
 
     def ensure_speeds(self, run: RunContext) -> None:
         """Measures the speeds that studies maximise too, unless that is done or quality alone is searched."""
@@ -119,9 +119,9 @@ class SearchStage(Stage):
             return
         search = self.jobs.experiment.search
         needs = Needs(search.cpus_per_trial, search.gpus_per_trial)
-        told = result_of(run.runner, run.runner.submit(measure_speeds, self.jobs.speeds(), needs=needs))
-        speeds = told["megapixels_per_second"].values()
-        run.say(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(told)}")
+        measured = result_of(run.runner, run.runner.submit(measure_speeds, self.jobs.speeds(), needs=needs))
+        speeds = measured["megapixels_per_second"].values()
+        run.say(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(measured)}")
 
     def _export(self, domain: str, job: StudyJob, records: list[TrialRecord]) -> None:
         name, log = f"{self.jobs.experiment.name}, {domain}", self.place(domain).child(OPTUNA_LOG)

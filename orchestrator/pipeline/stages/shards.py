@@ -1,12 +1,12 @@
 """The shards stage: packs every image set, and keeps the targets' test images out of all training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from orchestrator.data.image_sets import SourceFile
-from orchestrator.data.shard_reader import MANIFEST
-from orchestrator.data.shards import SPLITS, build_shards, read_manifest
+from orchestrator.data.shard_reader import MANIFEST, read_manifest
+from orchestrator.data.shards import SPLITS, build_shards
 from orchestrator.experiment.image_settings import Target
 from orchestrator.foundation.artefact_digests import Damage, damage_of
 from orchestrator.foundation.stage_record import Vouched
@@ -47,17 +47,13 @@ class ShardsStage(Stage):
     def vouched(self, name: str) -> Vouched:
         """The shards, with the digests of their manifests."""
         places = self._places(name)
-        known = {part["path"]: part for shards in places for part in self.parts(shards)}
+        known = {part["path"]: part for shards in places for part in self._parts(shards)}
         return Vouched(self.home, places, known)
 
     def run(self, run: RunContext) -> None:
         """Packs the targets' sets, and the source's last, when all test images are known."""
-        packing = Packing(self.jobs, self.files, run.say, partial(self._run_set, run), build_shards)
+        packing = Packing(self.jobs, self.files, run.say, partial(self.run_one, run), build_shards)
         packing.pack(list(self.names(run.domains)), lambda name: run.working_on(name, self.noun))
-
-    def _run_set(self, run: RunContext, name: str, work: Any, inputs: str) -> dict[str, Any]:
-        del inputs  # the stage's own
-        return self.run_one(run, name, work)
 
     def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
         """Files that are not as their manifest has them."""
@@ -65,7 +61,7 @@ class ShardsStage(Stage):
         damage: Damage = {}
         for place in self._places(name)[: 2 if tested else 1]:
             try:
-                damage |= damage_of(self.home, list(self.parts(place)), most_bytes)
+                damage |= damage_of(self.home, list(self._parts(place)), most_bytes)
             except Exception as error:
                 damage[f"{self.below_home(place)}/{MANIFEST}"] = f"is missing or damaged ({reason_of(error)})"
         return damage
@@ -97,6 +93,12 @@ class ShardsStage(Stage):
         if isinstance(self.jobs.image_set(name), Target):
             counts.setdefault("test", len(files) - len(own))
         return {split: counts[split] for split in SPLITS if split in counts}
+
+    def _parts(self, shards: Storage) -> Iterator[dict[str, Any]]:
+        """Files of a set of shards with the sizes and digests of its manifest, by path below the experiment's."""
+        for part in read_manifest(shards)["files"]:
+            path = f"{self.below_home(shards)}/{part['path']}"
+            yield {"path": path, "bytes": part["bytes"], "sha256": part["sha256"]}
 
     def _places(self, name: str) -> list[Storage]:
         """A set's shards and, of a target, its locked test split."""

@@ -1,11 +1,10 @@
 """The protocol of a stage: its inputs, its artefacts, whether it has finished, what is left of it, and how it runs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from orchestrator.data.locked_test import PREFIX
-from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, sentence
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, Check, Vouched, check_stage, finish_stage, run_stage
@@ -137,12 +136,6 @@ class Stage(ABC):
     def below_home(self, place: Storage) -> str:
         """Path of a folder or file below the experiment's folder."""
         return place.uri.removeprefix(self.home.uri + "/")
-
-    def parts(self, shards: Storage) -> Iterator[dict[str, Any]]:
-        """Files of a set of shards with the sizes and digests of its manifest, by path below the experiment's."""
-        for part in read_manifest(shards)["files"]:
-            path = f"{self.below_home(shards)}/{part['path']}"
-            yield {"path": path, "bytes": part["bytes"], "sha256": part["sha256"]}
 
     def model_damage(self, place: Storage) -> Damage:
         """Damage of a folder's model that has no digests."""

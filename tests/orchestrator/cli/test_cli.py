@@ -16,6 +16,7 @@ from planning import steady_rates
 from tiny_experiment import settings, write_experiment
 
 from orchestrator.cli import app as cli
+from orchestrator.cli import experiment_commands
 from orchestrator.estimate import plan
 from orchestrator.foundation.storage import Storage
 from orchestrator.pipeline import run as pipeline
@@ -338,7 +339,7 @@ def test_a_budget_is_kept_before_anything_runs(rayscale, file, tmp_path, monkeyp
     ran = []
     monkeypatch.setattr(pipeline, "run_experiment", lambda experiment, *_, **__: ran.append(experiment.search.trials))
     monkeypatch.setattr("orchestrator.report.build.read_report", lambda experiment: None)
-    monkeypatch.setattr(cli, "print_report", lambda *_: None)
+    monkeypatch.setattr(experiment_commands, "print_report", lambda *_: None)
     budget = ("--set", "search.trials=600", "--set", "cluster.budget_hours=0.1")
     for command in ("run", "plan"):
         code, out, err = rayscale(command, file, *budget)

@@ -11,7 +11,7 @@ from PIL import Image
 
 HOLD = """
 import sys, time
-from orchestrator.foundation.run_lock import locked
+from orchestrator.runtime.run_lock import locked
 from orchestrator.foundation.storage import Storage
 with locked(Storage(sys.argv[1]), "OUTPUT"):
     print("held", flush=True)

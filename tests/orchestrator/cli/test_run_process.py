@@ -11,7 +11,7 @@ import pytest
 import tiny_experiment
 import tiny_models
 
-from orchestrator.foundation.run_lock import LOCK
+from orchestrator.runtime.run_lock import LOCK
 
 pytestmark = pytest.mark.kill
 

@@ -62,7 +62,8 @@ class Study:
         self.jobs = Jobs(experiment)
         files = preflight(experiment).files
 
-        def run(name, work, inputs):
+        def run(name, work):
+            inputs = self.jobs.shard_inputs(name, files[name])
             return run_stage(f"shards {name}", self.shards(name), inputs, work, lines.append)
 
         Packing(self.jobs, files, lines.append, run).pack(list(names), lambda _: nullcontext())

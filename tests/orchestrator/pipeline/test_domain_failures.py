@@ -110,7 +110,7 @@ def test_a_report_of_some_domains_is_no_finished_report(rayscale, experiment, tm
     monkeypatch.setattr(confirm_stage, "drive_confirmation", confirm)
     monkeypatch.setattr(report_stage, "write_report", write_report)
     printed = []
-    monkeypatch.setattr("orchestrator.cli.app.print_report", lambda *_: printed.append(1))
+    monkeypatch.setattr("orchestrator.cli.experiment_commands.print_report", lambda *_: printed.append(1))
     monkeypatch.setattr("orchestrator.report.build.read_report", lambda _: None)
     record = tmp_path / "runs" / "tiny" / "report" / "stage.json"
     record.parent.mkdir(parents=True)

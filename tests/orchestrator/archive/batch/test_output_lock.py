@@ -12,8 +12,8 @@ from orchestrator.archive.batch import workspace
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
 from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.output_lock import alive, only_run
-from orchestrator.foundation.run_lock import LOCK
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.run_lock import LOCK
 from trainables.errors import StorageError, UsageError
 
 HOLD = """

@@ -23,8 +23,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from orchestrator.foundation.process_identity import kernel, start_of
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.process_identity import kernel, start_of
 from trainables.errors import RunError, UsageError
 
 LOCK = ".rayscale-lock"

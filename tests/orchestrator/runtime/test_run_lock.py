@@ -15,14 +15,14 @@ from email.utils import format_datetime
 import pytest
 from botocore.exceptions import ClientError
 
-from orchestrator.foundation import run_lock
-from orchestrator.foundation.run_lock import LOCK, Holder, locked
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime import run_lock
+from orchestrator.runtime.run_lock import LOCK, Holder, locked
 from trainables.errors import RunError, UsageError
 
 _HOLD = """
 import sys, time
-from orchestrator.foundation.run_lock import locked
+from orchestrator.runtime.run_lock import locked
 from orchestrator.foundation.storage import Storage
 with locked(Storage.at(sys.argv[1]), "experiment 'x'"):
     print("held", flush=True)
