@@ -1,7 +1,7 @@
-"""The commands as functions of Python: what they return is typed, and they print nothing.
+"""The commands as Python functions: they return typed results and print nothing.
 
-Options have the names and defaults that they have on the command line. What goes wrong is one of
-:mod:`trainables.errors`. Modules are imported by the functions that need them: an array is upscaled without Ray.
+Options have the same names and defaults as on the command line. Errors are those of :mod:`trainables.errors`. Modules
+are imported by the functions that need them: an array is upscaled without Ray.
 """
 
 import copy
@@ -65,11 +65,11 @@ def load_experiment(source: Place | Mapping[str, Any], overrides: Sequence[str] 
 
 
 def plan(experiment: "Experiment", *, trim: bool = False) -> "Plan":
-    """Estimates what is left of an experiment, as ``rayscale plan`` does.
+    """Estimates the remaining work of an experiment, as ``rayscale plan`` does.
 
     Args:
-        experiment: Of :func:`load_experiment`.
-        trim: Whether trials are taken away until the run fits its budget.
+        experiment: Result of :func:`load_experiment`.
+        trim: Whether to reduce the number of trials until the run fits its budget.
 
     Raises:
         UsageError: If something is missing, or the run takes more than its budget.
@@ -84,17 +84,17 @@ def plan(experiment: "Experiment", *, trim: bool = False) -> "Plan":
 
 
 def run(experiment: "Experiment", *, trim: bool = False, progress: ProgressCallback | None = None) -> "Report":
-    """Runs an experiment to its report, and goes on where an interrupted run was.
+    """Runs an experiment up to its report; an interrupted run is continued.
 
     Args:
-        experiment: Of :func:`load_experiment`.
-        trim: Whether trials are taken away until the run fits its budget.
-        progress: Called with each change.
+        experiment: Result of :func:`load_experiment`.
+        trim: Whether to reduce the number of trials until the run fits its budget.
+        progress: Called with each log line and each change of progress.
 
     Raises:
         UsageError: If something is missing, the budget does not allow it, or another run works on the experiment.
         PartlyDoneError: If some domains failed; :func:`read_report` reads the report of the others.
-        RunError: If a stage failed for all; what had finished is kept.
+        RunError: If a stage failed for all domains; finished work is kept.
     """
     from orchestrator.estimate.budget import fit_budget
     from orchestrator.pipeline.preflight import preflight
@@ -104,7 +104,7 @@ def run(experiment: "Experiment", *, trim: bool = False, progress: ProgressCallb
     display = CallbackDisplay(progress or _ignore)
     inputs = preflight(experiment)
     with only_run_of(experiment) as lock:
-        experiment = fit_budget(experiment, inputs, trim, display.say)
+        experiment = fit_budget(experiment, inputs, trim, display.log)
         run_experiment(experiment, inputs, display, check=lock.check)
     return read_report(experiment)
 
@@ -211,35 +211,35 @@ def upscale(
         source: An array (H, W) or (H, W, C) of uint8, uint16, int16, float32 or float64; or a file, a folder, an
             ``s3://`` prefix or a list of scenes.
         target: Of files: a folder or prefix, for one plain image also a .png or .jpg path.
-        model: A packaged name, a place, or what :func:`load_model` returned.
-        as_: Of files, as ``--as``; all further options of files are those of the command too.
-        include: Patterns of which a path must match one.
-        exclude: Patterns of which a path must match none.
+        model: A packaged name, a place, or a model of :func:`load_model`.
+        as_: Kind of the files, as ``--as``; all further options of files are those of the command too.
+        include: Patterns; a path must match one of them.
+        exclude: Patterns; a path must match none of them.
         threads: CPU cores to work on; all by default.
         device: ``auto``, ``cpu`` or ``cuda``.
-        precision: What convolutions compute in.
-        overwrite: Whether outputs are made again that exist.
+        precision: Precision of the convolutions.
+        overwrite: Whether to write outputs again that exist.
         address: Address of a Ray cluster for scenes.
-        retry_failed: Whether scenes are tried again that failed before.
+        retry_failed: Whether to try scenes again that failed before.
         normalisation: Values that mean 0 and 1 to the network: ``auto``, ``dtype``, ``scales`` or (low, high).
         band_map: Bands that the network sees together: ``auto``, ``singly`` or groups such as ((1, 2, 3), (4,)).
-        expand_palette: Whether palettes of scenes are turned into colours.
-        labels: What becomes of scenes of classes.
-        compression: Of Cloud-Optimised GeoTIFFs.
-        memory_mb: Memory of the network for each worker on scenes.
+        expand_palette: Whether to turn palettes of scenes into colours.
+        labels: Treatment of scenes whose values are classes.
+        compression: Compression of Cloud-Optimised GeoTIFFs.
+        memory_mb: Memory of the network in MiB, for each worker on scenes.
         scene_timeout: Seconds that a worker may take for a scene.
         side_by_side: Whether to work beside another run on ``target``.
         scratch: Folder for work in progress on scenes.
         tile: Largest side of a tile of images and arrays.
-        self_ensemble: Whether eight flips and rotations are averaged; not for scenes.
-        progress: Of files: called with the files done.
+        self_ensemble: Whether to average eight flips and rotations; not for scenes.
+        progress: Called with the number of files done; not for arrays.
 
     Returns:
-        Of an array: the array of r·H×r·W pixels, in the shape and data type of ``source``. Of files: the summary that
+        For an array, an array of r·H×r·W pixels in the shape and data type of ``source``. For files, the summary that
         ``rayscale upscale --json`` prints.
 
     Raises:
-        UsageError: If nothing can be started. A file that cannot be upscaled is in the summary and stops nothing.
+        UsageError: If the work cannot start. A file that cannot be upscaled is in the summary; the others go on.
     """
     import numpy as np
 
@@ -308,17 +308,17 @@ def evaluate(
     """Scores a model on folders of HR images beside bicubic, as ``rayscale evaluate`` does.
 
     Args:
-        model: A packaged name, a place, or what :func:`load_model` returned.
+        model: A packaged name, a place, or a model of :func:`load_model`.
         images: Folders or prefixes of HR images, each a set.
-        space: Search space whose degradation makes the LR images; the model's own by default.
-        precision: What convolutions compute in.
-        self_ensemble: Whether eight flips and rotations are averaged.
-        baselines: Whether bilinear and Lanczos interpolation are scored too.
+        space: Search space whose degradation makes the LR images; the model's own degradation by default.
+        precision: Precision of the convolutions.
+        self_ensemble: Whether to average eight flips and rotations.
+        baselines: Whether to score bilinear and Lanczos interpolation too.
         lr: Folders of LR GeoTIFFs, one for each of ``images``; made from HR by default.
-        normalisation: Of GeoTIFFs, as of :func:`upscale`.
-        band_map: Of GeoTIFFs, as of :func:`upscale`.
-        lpips: Whether plain images are compared by LPIPS too.
-        progress: Called with the images done.
+        normalisation: As in :func:`upscale`; for GeoTIFFs.
+        band_map: As in :func:`upscale`; for GeoTIFFs.
+        lpips: Whether to compare plain images by LPIPS too.
+        progress: Called with the number of images done.
 
     Raises:
         UsageError: If there is no model or no usable image, or if settings do not go together.
@@ -353,26 +353,26 @@ def adapt(
     keep: bool = False,
     progress: ProgressCallback | None = None,
 ) -> "AdaptResult":
-    """Adapts a model to LR images of which no HR is known, as ``rayscale adapt`` does.
+    """Adapts a model to LR images without HR counterparts, as ``rayscale adapt`` does.
 
     Args:
-        images: Folder or prefix of images as they are to be upscaled.
+        images: Folder or prefix of images like those to be upscaled.
         out: Folder or prefix of the adapted model.
-        model: A packaged name, a place, or what :func:`load_model` returned.
+        model: A packaged name, a place, or a model of :func:`load_model`.
         space: Search space whose degradation the images went through.
         steps: Optimiser steps.
         learning_rate: Peak learning rate.
-        seed: Of the patches.
-        scenes: What the scene of an image is.
-        keep: Whether the model is written even if it is no better.
-        progress: Called with the steps done.
+        seed: Seed of the patches.
+        scenes: Whether a scene is a file or a folder of files.
+        keep: Whether to write the model even if it is no better.
+        progress: Called with the number of steps done.
 
     Returns:
-        What the adapted model is worth on held-out images, and whether it was written.
+        Scores of the adapted model on held-out images, and whether it was written.
 
     Raises:
-        UsageError: If there is no model, space or usable image, or a model is at ``out``.
-        DivergedError: If training stops being finite.
+        UsageError: If there is no model, space or usable image, or ``out`` holds a model already.
+        DivergedError: If training diverges.
     """
     from orchestrator.apply.adapt import Settings, adapt_model
 
@@ -383,7 +383,7 @@ def adapt(
 
 
 class _UpscaleProgress:
-    """Progress of both kinds of inputs as that of one task each."""
+    """Display that reports the progress of images and of scenes as a task each."""
 
     def __init__(self, report: ProgressCallback) -> None:
         self._report = report
@@ -396,10 +396,10 @@ class _UpscaleProgress:
         return nullcontext(lambda progress: report(progress.done, progress.scenes))
 
     def images_done(self, result: "UpscaleSummary") -> None:
-        """Nothing is shown."""
+        """Does nothing: the summary is returned."""
 
     def scenes_done(self, result: "ArchiveSummary") -> None:
-        """Nothing is shown."""
+        """Does nothing: the summary is returned."""
 
 
 def _counted(task: str, progress: ProgressCallback | None) -> CountCallback:
@@ -408,7 +408,7 @@ def _counted(task: str, progress: ProgressCallback | None) -> CountCallback:
 
 
 def _ignore(progress: TaskProgress) -> None:
-    """Progress that nobody asked for."""
+    """Discards progress that nobody asked for."""
 
 
 def _places(named: Place | Sequence[Place]) -> list[str]:

@@ -158,7 +158,7 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
             scaling_config=ray.train.ScalingConfig(num_workers=int(workers)),
             run_config=ray.train.RunConfig(name=f"step-{workers}", storage_path=f"{folder}/ray"),
         )
-        with ray_train.looked_after(job.settings.steps):
+        with ray_train.health_check_interval(job.settings.steps):
             trainer.fit()
 
 

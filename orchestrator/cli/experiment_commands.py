@@ -35,7 +35,7 @@ def demo(
     from orchestrator.pipeline.demo import prepare_demo
 
     display = _display()
-    experiment = prepare_demo(storage, size, display.say)
+    experiment = prepare_demo(storage, size, display.log)
     _run(experiment, display)
 
 
@@ -220,7 +220,7 @@ def _run(experiment: "Experiment", display: "Display", trim: bool = False, as_js
 
     inputs = preflight(experiment)
     with only_run_of(experiment) as lock:
-        experiment = fit_budget(experiment, inputs, trim, display.say)
+        experiment = fit_budget(experiment, inputs, trim, display.log)
         try:
             run_experiment(experiment, inputs, display, check=lock.check)
         except PartlyDoneError:

@@ -1,1 +1,1 @@
-"""The stages in their order, what is checked before them, and what has finished."""
+"""The stages in their order, the checks before them, and the work that remains."""

@@ -20,7 +20,7 @@ SIDE = 256
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a demo is: scenes of the source and of each target, images a scene, and settings that differ."""
+    """Size of a demo: scenes of the source and of each target, images per scene, and settings that differ."""
 
     source_scenes: int
     target_scenes: int
@@ -44,13 +44,13 @@ SIZES = {
 }
 
 
-def prepare_demo(storage: str, size: str, say: Callable[[str], None]) -> Experiment:
-    """Generates the samples that are missing and returns the experiment on them.
+def prepare_demo(storage: str, size: str, log: Callable[[str], None]) -> Experiment:
+    """Generates missing samples and returns the experiment on them.
 
     Args:
         storage: Folder for samples and artefacts.
         size: A key of :data:`SIZES`.
-        say: Prints one line.
+        log: Logs one line.
 
     Raises:
         UsageError: If the size is unknown or the storage is no folder.
@@ -60,7 +60,7 @@ def prepare_demo(storage: str, size: str, say: Callable[[str], None]) -> Experim
     if "://" in storage:
         raise UsageError(f"The demo's samples are written to a folder, found '{storage}'.")
     wanted, root = SIZES[size], Path(storage).expanduser().absolute() / f"samples-{size}"
-    say(f"samples: {wanted.source_scenes + 4 * wanted.target_scenes} generated scenes in {root}")
+    log(f"samples: {wanted.source_scenes + 4 * wanted.target_scenes} generated scenes in {root}")
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(_write, [(root, domain, wanted) for domain in samples.DOMAINS]))
     text = resources.files("orchestrator.pipeline").joinpath("demo.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Domains that a run had to leave behind: each is named with its stage and reason, and the others go on."""
+"""Failures of single domains: each is recorded with its stage and reason, and the other domains go on."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,15 +7,18 @@ from trainables.errors import PartlyDoneError, RayScaleError, RunError, reason_o
 
 
 class DomainFailures:
-    """Which domains failed in a run, and why.
+    """Domains that have failed in a run, with the reasons.
 
     Args:
         domains: All domains of the run.
-        say: Prints one line.
+        log: Logs one line.
+
+    Attributes:
+        reasons: Stage and reason by domain.
     """
 
-    def __init__(self, domains: Sequence[str], say: Callable[[str], None]) -> None:
-        self._domains, self._say = tuple(domains), say
+    def __init__(self, domains: Sequence[str], log: Callable[[str], None]) -> None:
+        self._domains, self._log = tuple(domains), log
         self.reasons: dict[str, str] = {}
         self._last: Exception | None = None
 
@@ -25,13 +28,13 @@ class DomainFailures:
         return tuple(domain for domain in self._domains if domain not in self.reasons)
 
     def add(self, domain: str, reason: str, stage: str) -> None:
-        """Leaves a domain behind."""
+        """Records and logs the failure of a domain."""
         self.reasons[domain] = f"{stage}: {reason.rstrip('.')}"
-        self._say(f"{stage} {domain}: failed, {reason}")
+        self._log(f"{stage} {domain}: failed, {reason}")
 
     @contextmanager
     def leaving_behind(self, domain: str, stage: str) -> Iterator[None]:
-        """Leaves the domain behind if the block fails; Ctrl-C passes."""
+        """Records the failure of a domain if the block raises; Ctrl-C passes through."""
         try:
             yield
         except Exception as error:
@@ -39,10 +42,10 @@ class DomainFailures:
             self.add(domain, reason_of(error), stage)
 
     def check_some_left(self) -> None:
-        """Ends the run where no domain is left.
+        """Ends the run if all domains have failed.
 
         Raises:
-            RayScaleError: The failure itself where there is one domain alone; else all of them.
+            RayScaleError: The failure itself if there is only one domain; otherwise an error that names all.
         """
         if self.going:
             return
@@ -51,11 +54,11 @@ class DomainFailures:
         raise RunError(self._sentence())
 
     def check_none(self, reported: bool) -> None:
-        """Ends a run that is otherwise done with what is missing.
+        """Ends a run with an error if domains have failed.
 
         Raises:
-            PartlyDoneError: If domains failed and there is a report of the others.
-            RunError: If domains failed.
+            PartlyDoneError: If there is a report of the other domains.
+            RunError: If there is none.
         """
         if self.reasons:
             raise (PartlyDoneError if reported else RunError)(self._sentence())

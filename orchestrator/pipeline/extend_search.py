@@ -1,4 +1,4 @@
-"""The search alone: of one domain, or of more trials than it had."""
+"""A run that ends with the search: of all domains or one, or with more trials than a finished search had."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from trainables.errors import UsageError, suggestion
 def run_search(
     experiment: Experiment, inputs: Inputs, display: Display, domain: str | None = None, extend: int | None = None
 ) -> None:
-    """Runs all up to the search.
+    """Runs all stages up to the search.
 
     Args:
-        experiment: What to run.
+        experiment: The experiment.
         inputs: The result of :func:`preflight`.
-        display: Where progress goes.
+        display: Display of lines and progress.
         domain: The only target to search; all by default.
-        extend: Go on with the finished searches for so many more trials, at least 1.
+        extend: Number of trials to add to finished searches, at least 1.
 
     Raises:
         UsageError: If there is no such target, or a search that is to be extended has not finished.

@@ -1,4 +1,4 @@
-"""The shards stage: packs an experiment's image sets, and keeps every target's test images out of all training."""
+"""Packs the image sets of an experiment into shards, and keeps every target's test images out of all training."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -24,8 +24,8 @@ class Packing:
     Args:
         jobs: The experiment's places and fingerprints.
         files: The listed files of every set.
-        say: Prints one line.
-        run: Runs a set's stage, given its name and its work, unless it has finished; returns the stage's record.
+        log: Logs one line.
+        run: Runs the stage for a set, given its name and work, unless it has finished; returns the stage's record.
         build: Packs one set, as :func:`orchestrator.data.shards.build_shards` does.
     """
 
@@ -33,23 +33,23 @@ class Packing:
         self,
         jobs: Jobs,
         files: Mapping[str, list[SourceFile]],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         run: Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]],
         build: Callable[..., Manifest] = build_shards,
     ) -> None:
-        self._jobs, self._files, self._say = jobs, files, say
+        self._jobs, self._files, self._log = jobs, files, log
         self._run, self._build_shards = run, build
 
     def pack(self, names: list[str], doing: Callable[[str], AbstractContextManager[None]]) -> None:
-        """Packs sets unless they stand finished, and then packs those again that share a picture with another's test.
+        """Packs unfinished sets, then again those that share a picture with the test split of another target.
 
         Args:
-            names: Which sets; the source comes last, when all test images are known.
-            doing: Names the set that is packed, and decides whether the others go on where it cannot be.
+            names: Names of the sets; the source is packed last, when all test images are known.
+            doing: Context in which a set is packed: shows its name, and decides whether the others go on if it fails.
 
         Raises:
             ImageSetError: If a set has too few images or scenes.
-            RunError: If what was written cannot be read again.
+            RunError: If written shards cannot be read again.
         """
         for name in sorted(names, key=lambda name: name == SOURCE):
             with doing(name):
@@ -76,7 +76,7 @@ class Packing:
         return {"digest": manifest["digest"], "test_images": tested}
 
     def _separate(self, doing: Callable[[str], AbstractContextManager[None]]) -> None:
-        """Compares every set with the tests of all targets, once after each build.
+        """Compares every set with the test splits of all targets, once after each build.
 
         Shards of version 0.2.0 are not compared, and so not built again, until one of the experiment's sets is built.
         """
@@ -86,14 +86,14 @@ class Packing:
         if known.read_json() == builds or not any(place.child(PICTURES).exists() for place in sets.values()):
             return
         for name, shared in shared_pictures(sets, self._tests()).items():
-            self._say(
+            self._log(
                 f"shards {name}: {len(shared)} of its training and validation images are test images of another "
                 "target; packing it again without them"
             )
-            builds[name] = None  # until it is apart
+            builds[name] = None  # until it is built without them
             with doing(name):
                 avoided = tested_elsewhere(name, self._tests())
-                sets[name].child(RECORD).delete()  # what it vouches for is about to change
+                sets[name].child(RECORD).delete()  # the files that it lists are about to change
                 record = self._run(name, partial(self._build, name, avoided))
                 self._report(name, record["result"]["test_images"])
                 builds[name] = record["inputs"]
@@ -111,10 +111,10 @@ class Packing:
         manifest = read_manifest(self._place(name))
         counts = ", ".join(f"{count} {split}" for split, count in manifest["images"].items())
         locked, skipped = f", {tested} test (locked)" if tested else "", manifest["skipped"]
-        self._say(f"  {counts}{locked} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
+        self._log(f"  {counts}{locked} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
         for entry in skipped[:_LISTED]:
-            self._say(f"    {entry['file']}: {entry['reason']}")
+            self._log(f"    {entry['file']}: {entry['reason']}")
         if len(skipped) > _LISTED:
-            self._say(f"    and {len(skipped) - _LISTED} more: rayscale shards info {self._place(name).uri}")
+            self._log(f"    and {len(skipped) - _LISTED} more: rayscale shards info {self._place(name).uri}")
         for note in manifest.get("notes", []):
-            self._say(f"  mind: {note}")
+            self._log(f"  note: {note}")

@@ -1,4 +1,4 @@
-"""What is checked before anything is spent: storage, versions, images, models, and whether all fits this machine."""
+"""Checks before any computation: storage, version, images, models, and the resources of this machine."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,12 @@ from trainables.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a preflight found: every image file, by set, and this machine's resources where Ray is our own.
+    """Findings of a preflight.
 
-    Lines of ``not_used`` say what else lies in the folders of the sets, and what is odd about their scenes.
+    Attributes:
+        files: The image files of every set.
+        resources: Resources of this machine; None if the experiment runs on a cluster.
+        not_used: Lines about other files in the folders of the sets, and about oddities of their scenes.
     """
 
     files: dict[str, list[SourceFile]]
@@ -30,10 +33,10 @@ class Inputs:
 
 
 def preflight(experiment: Experiment) -> Inputs:
-    """Checks all that can be checked before anything is spent.
+    """Checks all that can be checked before any computation.
 
     Raises:
-        UsageError: If storage, images, an earlier experiment or the cluster's size stand in the way.
+        UsageError: If storage, images, an earlier experiment or the cluster's size do not allow the run.
     """
     experiment.home.check_writable()
     _check_version(experiment)
@@ -49,15 +52,15 @@ def preflight(experiment: Experiment) -> Inputs:
 
 
 def needs_ray(experiment: Experiment, inputs: Inputs) -> bool:
-    """Whether anything is left that Ray does."""
+    """True if work remains that runs on Ray."""
     try:
         return remaining(experiment, inputs.files).needs_ray
-    except Exception:  # what stands in the way of counting, its own stage says
+    except Exception:  # the stage whose files cannot be read reports it
         return True
 
 
 def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list[str]]:
-    """Lists every image set and reads the source model, so that all that is missing is said at once."""
+    """Lists every image set and reads the source model, so that one error names all that is missing."""
     root = Storage.at(experiment.root)
     root.check_readable()
     files, problems, not_used = {}, [], []

@@ -1,4 +1,4 @@
-"""What of an experiment is still to be done: counts of images, trials and runs that no stage has left finished."""
+"""Remaining work of an experiment: counts of images, steps, trials and runs that are not finished."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """Work that is left.
+    """Remaining work of an experiment.
 
     Attributes:
-        images: Images of each split, by set; counted in the shards, or reckoned from shares where there are none yet.
+        images: Images of each split, by set: counted in the shards, or estimated from shares if there are none yet.
         unpacked: Images to pack, by set whose shards are to be built.
         pretraining_steps: Steps to train the source model.
-        trials: By domain.
-        trained: Runs of the confirmation that are trained already, by domain to confirm.
-        scored: Runs of it that are scored on the test split already, by domain to confirm.
-        report: Whether it is to be written.
+        trials: Trials to run, by domain.
+        trained: Runs of a confirmation that are trained already, by domain to confirm.
+        scored: Runs of a confirmation that are scored on the test split already, by domain to confirm.
+        report: Whether the report is to be written.
     """
 
     images: dict[str, Counts]
@@ -35,15 +35,15 @@ class Remaining:
 
     @property
     def needs_ray(self) -> bool:
-        """Whether anything is left that Ray does."""
+        """True if work remains that runs on Ray."""
         return bool(self.pretraining_steps or any(self.trials.values()) or self.trained)
 
 
 def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]]) -> Remaining:
-    """Asks every stage of an experiment what is left of it; nothing is written."""
+    """Counts the remaining work of every stage; writes nothing."""
     stages = stages_of(experiment, files)
     packed = {name for name in files if stages.shards.is_packed(name)}
-    # Fingerprints of later stages are known where the shards stand.
+    # The fingerprints of later stages contain the digests of the shards.
     with_source = SOURCE not in files or SOURCE in packed
     trials, trained, scored = {}, {}, {}
     for domain in experiment.targets:

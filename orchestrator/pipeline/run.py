@@ -32,20 +32,20 @@ def run_experiment(
     check: Callable[[], None] = lambda: None,
     start: Connect | None = None,
 ) -> None:
-    """Runs every stage that has not finished, and says of each whether it ran.
+    """Runs every stage that has not finished, and logs which stages it skips.
 
     Args:
-        experiment: What to run.
+        experiment: The experiment.
         inputs: The result of :func:`preflight`.
-        display: Where progress goes.
+        display: Display of lines and progress.
         until: Name of the last stage.
-        domains: The targets that are searched; all by default. The report is of all.
+        domains: The targets that are searched; all by default. The report covers all.
         check: Called before each stage; raises if the run must not go on.
-        start: Starts what runs tasks, such as :func:`~orchestrator.runtime.task_runner.in_process`; Ray by default.
+        start: Starts a task runner, such as :func:`~orchestrator.runtime.task_runner.in_process`; Ray by default.
 
     Raises:
-        PartlyDoneError: If domains failed; the others are finished and, where that was asked for, reported.
-        RunError: If a stage fails for all; what had finished is kept.
+        PartlyDoneError: If some domains failed; the others are finished and, if the run ends with it, reported.
+        RunError: If a stage fails for all domains; finished work is kept.
     """
     if experiment.home.remote:
         end_uploads(experiment.home.uri)
@@ -53,13 +53,13 @@ def run_experiment(
         {"format": FORMAT, "rayscale": __version__, "written_at": now(), "settings": experiment.dump()}
     )
     for line in inputs.not_used:
-        display.say(line)
+        display.log(line)
     stages = stages_of(experiment, inputs.files, with_tests=until in ("confirm", "report")).until(until)
     with ExitStack() as stack:
         chosen = tuple(experiment.targets if domains is None else domains)
         run = RunContext(experiment, chosen, display, stack, start)
         if len(stages) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
-            run.connect()  # before the first expensive stage: whether all fits is known then
+            run.connect()  # fails before the first expensive stage if the cluster is too small
         for stage in stages:
             run.failures.check_some_left()
             check()

@@ -1,4 +1,4 @@
-"""What the stages of one run share: progress, failed domains, and Ray, which starts when the first stage needs it."""
+"""State shared by the stages of a run: progress, failed domains, and Ray, which starts when a stage first needs it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -20,15 +20,15 @@ class RunContext:
     """One run of an experiment.
 
     Args:
-        experiment: What is run.
+        experiment: The experiment.
         domains: The targets that are run.
-        display: Where progress goes.
+        display: Display of lines and progress.
         stack: Closed when the run ends.
-        start: Starts what runs tasks; Ray by default.
+        start: Starts a task runner; Ray by default.
 
     Attributes:
-        failures: Domains that were left behind.
-        say: Logs one line.
+        failures: Domains that have failed.
+        log: Logs one line.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class RunContext:
         stack: ExitStack,
         start: Connect | None = None,
     ) -> None:
-        self.experiment, self.domains, self.say = experiment, domains, display.say
-        self.failures = DomainFailures(domains, display.say)
+        self.experiment, self.domains, self.log = experiment, domains, display.log
+        self.failures = DomainFailures(domains, display.log)
         self._display, self._stack, self._start = display, stack, start or connect
 
     def connect(self) -> None:
-        """Starts or joins Ray now, and checks that all fits it."""
+        """Starts or joins Ray now, and checks that its resources suffice."""
         _ = self.runner  # not by an assertion, which Python leaves out under -O
 
     @contextmanager
     def working_on(self, name: str, stage: str) -> Iterator[None]:
-        """Shows which image set a stage works on; leaves a domain behind that fails, but not the source."""
+        """Shows the image set that a stage works on; a failed target is left out, a failed source ends the run."""
         leaving: AbstractContextManager[None] = (
             nullcontext() if name == SOURCE else self.failures.leaving_behind(name, stage)
         )
@@ -58,7 +58,7 @@ class RunContext:
 
     @cached_property
     def runner(self) -> TaskRunner:
-        """Runs the tasks of stages; starts or joins Ray."""
+        """Task runner of all stages; starts or joins Ray at its first use."""
         runner = self._stack.enter_context(self._start(self.experiment.cluster))
         check_resources(self.experiment, runner.resources)
         self._display.free = runner.free
@@ -66,7 +66,7 @@ class RunContext:
 
     @cached_property
     def progress(self) -> ProgressUpdates:
-        """Where tasks report their progress; the display shows it."""
+        """Channel through which tasks report progress to the display."""
         progress = self.runner.progress()
         self._stack.enter_context(self._display.watching(progress))
         return progress

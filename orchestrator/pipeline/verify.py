@@ -1,6 +1,6 @@
-"""Reads all that an experiment, a model or shards left, and names each file that is not what it should be.
+"""Verification of an experiment, a model or shards: reads every file and names each that is damaged or missing.
 
-Unlike a run, which compares digests up to a bound, this reads every byte, and it changes nothing.
+Unlike a run, which compares digests up to a number of bytes, it reads every byte; it changes nothing.
 """
 
 import json
@@ -28,7 +28,7 @@ EXPERIMENT = "experiment.json"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that is not what it should be: its path below the folder that was named, and what is wrong."""
+    """A damaged or missing file: its path below the verified folder, and a description of the damage."""
 
     path: str
     problem: str
@@ -36,13 +36,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was found.
+    """Findings of a verification.
 
     Attributes:
         place: The folder or prefix that was read.
         kind: ``experiment``, ``model`` or ``shards``.
-        checked: How many artefacts of each kind were read.
-        problems: What is wrong; empty if all is well.
+        checked: Numbers of artefacts that were read, by kind.
+        problems: Problems, in order; empty if there are none.
     """
 
     place: str
@@ -51,12 +51,12 @@ class Verified:
     problems: tuple[Problem, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a script."""
+        """Plain values, for JSON output."""
         return asdict(self) | {"ok": not self.problems}
 
 
 def verify(place: Storage) -> Verified:
-    """Verifies what is at a place.
+    """Verifies the artefacts at a place.
 
     Args:
         place: Folder or prefix of an experiment, of a model, or of shards.
@@ -83,10 +83,10 @@ def verify(place: Storage) -> Verified:
 
 
 def place_named(named: str) -> Storage:
-    """The place that a user names: a folder, a prefix, or an experiment's YAML file, whose folder is meant.
+    """The place that a user names: a folder, a prefix, or the folder of an experiment's YAML file.
 
     Raises:
-        UsageError: If the file is no experiment.
+        UsageError: If the file is not an experiment, or the experiment has no folder yet.
     """
     if "://" not in named and Path(named).expanduser().suffix.lower() in (".yaml", ".yml"):
         from orchestrator.experiment.load import load_experiment
@@ -99,7 +99,7 @@ def place_named(named: str) -> Storage:
 
 
 class _Found:
-    """Collects problems; whatever goes wrong with one file is that file's problem."""
+    """Collects problems; an exception while a file is checked becomes a problem of that file."""
 
     def __init__(self, home: Storage) -> None:
         self.home, self.checked = home, dict[str, int]()
@@ -109,7 +109,7 @@ class _Found:
         self.problems.append(Problem(path, problem))
 
     def look(self, kind: str, path: str, check: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Counts an artefact and adds what a check of it finds."""
+        """Counts an artefact and adds the problems that a check of it yields."""
         self.checked[kind] = self.checked.get(kind, 0) + 1
         try:
             for where, problem in check():

@@ -1,1 +1,1 @@
-"""What a run lives in: its lock, Ray or this process, signals, the terminal and its progress."""
+"""The environment of a run: its lock, Ray or this process, signals, the terminal and its progress."""

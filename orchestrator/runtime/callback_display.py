@@ -1,4 +1,4 @@
-"""A run's progress given to a callable, and to no terminal."""
+"""Progress of a run as calls of a function, for use from Python."""
 
 import threading
 from contextlib import suppress
@@ -11,18 +11,18 @@ from orchestrator.runtime.progress_updates import ProgressUpdates, Updates
 
 
 class CallbackDisplay(Display):
-    """Gives lines and the updates of tasks to a callable.
+    """Passes log lines and the updates of tasks to a callable; nothing is printed.
 
     Args:
-        report: The callable.
+        report: Called with each line and each change.
     """
 
     def __init__(self, report: ProgressCallback) -> None:
         super().__init__(Console(quiet=True))
         self._report = report
 
-    def say(self, line: str) -> None:
-        """Gives one line."""
+    def log(self, line: str) -> None:
+        """Reports a line as a note of the task ``run``."""
         self._report(TaskProgress("run", note=line.strip()))
 
     def _show(self, updates: ProgressUpdates, stop: threading.Event) -> None:

@@ -1,8 +1,8 @@
-"""A Ray of our own, kept from the network and from other users of this machine.
+"""Isolation of a Ray of our own from the network and from other users of this machine.
 
-It listens on the loopback address alone, asks for a token that only its processes know, and keeps its sockets, logs and
-objects on disk in a folder that only its user can enter. By itself Ray listens on every interface, keeps its token in a
-file that takes its mode from the umask, and opens its folder to everybody.
+It listens on the loopback address alone, requires a token that only its processes know, and keeps its sockets, logs and
+objects on disk in a folder that only its user can enter. By default Ray listens on every interface, keeps its token in
+a file whose mode follows the umask, and opens its folder to everybody.
 """
 
 import os
@@ -19,17 +19,17 @@ import ray
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Ray's switch for machines that must not be part of a cluster, on any system: at 0, its address is 127.0.0.1."""
+"""Ray's switch for multi-node clusters, which works on any system despite its name: at 0, Ray binds to 127.0.0.1."""
 
 _TOKENS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _FOLDER = "rayscale-ray-"
 _LONGEST_FOLDER = 20
-"""Characters of the temporary folder that leave room for Ray's sockets, whose paths have 107 at most."""
+"""Longest path of the temporary folder that leaves room for Ray's sockets, whose paths have 107 characters at most."""
 
 
 @contextmanager
 def kept_private() -> Iterator[None]:
-    """While a Ray of our own starts and runs: it and all that it starts stay on this machine and know one token.
+    """Keeps a Ray that starts and runs in the block on the loopback address, with one token for all its processes.
 
     A mode or token that the user has set is left as it is.
     """
@@ -37,7 +37,7 @@ def kept_private() -> Iterator[None]:
     enabled = constants.ENABLE_RAY_CLUSTER
     settings = {_LOOPBACK: "0"}
     if not any(name in os.environ for name in _TOKENS):
-        # Ray then turns its authentication on by itself; with a mode that is set already it would not notice it here.
+        # A token alone turns Ray's authentication on; if a mode were set too, Ray would not notice it in this process.
         settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     before = {name: os.environ.get(name) for name in (*settings, "RAY_AUTH_MODE")}
     constants.ENABLE_RAY_CLUSTER = False
@@ -60,10 +60,10 @@ def _forget_token() -> None:
 
 
 def make_folder() -> Path:
-    """A new folder for Ray, which it opens to everybody, in one that only we can enter.
+    """Creates a folder for Ray inside one that only its user can enter, since Ray opens its own to everybody.
 
     Raises:
-        OSError: If the temporary folder takes none.
+        OSError: If it cannot be created.
     """
     chosen = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(chosen) > _LONGEST_FOLDER and "RAY_TMPDIR" not in os.environ and os.access("/tmp", os.W_OK):
@@ -72,7 +72,7 @@ def make_folder() -> Path:
 
 
 def remove_folder(session: Path) -> None:
-    """Removes the folder of a session of our own, and the private one around it where nothing else is in it."""
+    """Removes the folder of a session of our own, and the private one around it if that is then empty."""
     remove_session(session)
     private = session.parent.parent
     if private.name.startswith(_FOLDER):
@@ -83,7 +83,7 @@ def remove_folder(session: Path) -> None:
 
 
 def remove_session(session: Path) -> None:
-    """Removes the folder of a Ray of our own: one of its name and our user, and no link."""
+    """Removes the folder of a Ray session, if it has such a name, belongs to this user and is no link."""
     with suppress(OSError):
         facts = session.lstat()
         if session.name.startswith("session") and stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():

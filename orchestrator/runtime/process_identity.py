@@ -4,10 +4,7 @@ from pathlib import Path
 
 
 def kernel() -> str:
-    """This boot of this machine and its namespace of processes, in which alone a process's number means something.
-
-    Empty where the system does not say.
-    """
+    """Id of this boot and PID namespace, within which process numbers are comparable; empty where /proc lacks it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -16,7 +13,7 @@ def kernel() -> str:
 
 
 def start_of(process: int) -> str:
-    """Start of a process on the machine's own clock; empty if there is none of that number."""
+    """Start time of a process on the machine's own clock; empty if no process has that number."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

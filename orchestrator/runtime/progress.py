@@ -1,8 +1,8 @@
 """Live progress: tasks report it, the terminal shows it.
 
 On a terminal there is one moving line per task; in a log, one plain line per task every few seconds. A part of a task,
-named ``task: part``, has a line only while it moves. Where nothing moves for half a minute, a line says what is still
-going on, or what is waited for. Nothing that goes wrong here ends a run.
+named ``task: part``, has a line only while it moves. After half a minute without progress, a line names what is running
+or waiting for resources. Errors of the display never end a run.
 """
 
 import logging
@@ -24,15 +24,15 @@ LOG_SECONDS = 10.0
 STILL_SECONDS = 30.0
 POLL_SECONDS = 0.3
 LINE_SECONDS = 30.0
-"""Between two lines of :meth:`Display.line` in a log."""
+"""Seconds between two lines of :meth:`Display.line` in a log."""
 
 
 class Display:
-    """What a run prints.
+    """Prints a run's log lines and the progress of its tasks.
 
     Attributes:
-        console: Where it goes.
-        free: Says what of the cluster's resources is free; set while there is a cluster.
+        console: Console to print to.
+        free: Describes the free resources of the cluster; None while there is no cluster.
     """
 
     def __init__(self, console: Console) -> None:
@@ -43,32 +43,32 @@ class Display:
         self._latest: Updates = {}
         self._moved = time.monotonic()
 
-    def say(self, line: str) -> None:
-        """Prints one line, above any moving ones."""
+    def log(self, line: str) -> None:
+        """Logs one line and prints it above moving lines."""
         self._moved = time.monotonic()
         log.info("%s", line.strip())
-        # Nobody may be reading any more, and the run goes on; rich would exit where a pipe is broken.
+        # The run goes on where the reader has left; rich would exit on a broken pipe.
         with suppress(OSError, ValueError, SystemExit):
             self.console.print(shown(line), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def doing(self, activity: str, asks: Mapping[str, str] | None = None) -> Iterator[None]:
-        """Names what goes on, and says so again whenever nothing has moved for half a minute.
+        """Names the current activity, and logs it again after every half minute without progress.
 
         Args:
-            activity: What goes on, such as ``search``.
-            asks: What the cluster is asked for, such as ``1 CPU``, by the task that waits for it.
+            activity: Its name, such as ``search``.
+            asks: Requested resources, such as ``1 CPU``, by the task that waits for them.
         """
         outer = self._activity
         self._activity, self._moved = activity, time.monotonic()
-        if outer:  # which says that nothing moves, and by this name
+        if outer:  # its thread logs the standstill, by the new name
             try:
                 yield
             finally:
                 self._activity = outer
             return
         self._asked, ended = dict(asks or {}), threading.Event()
-        thread = threading.Thread(target=self._say_still, args=(ended,), daemon=True)
+        thread = threading.Thread(target=self._log_still, args=(ended,), daemon=True)
         thread.start()
         try:
             yield
@@ -79,22 +79,22 @@ class Display:
 
     @contextmanager
     def line(self) -> Iterator[Callable[[float, float, str], None]]:
-        """Shows one line: a moving bar on a terminal, a plain line every half minute in a log.
+        """Shows one line: a progress bar on a terminal, a plain line every half minute in a log.
 
         Yields:
-            A callable that takes (done, total, line).
+            A function of (done, total, line) that updates it.
         """
         if not self.console.is_terminal:
-            said = time.monotonic()
+            logged = time.monotonic()
 
-            def say_now_and_then(done: float, total: float, line: str) -> None:
-                nonlocal said
+            def log_at_intervals(done: float, total: float, line: str) -> None:
+                nonlocal logged
                 del done, total
-                if time.monotonic() - said >= LINE_SECONDS:
-                    said = time.monotonic()
-                    self.say(line)
+                if time.monotonic() - logged >= LINE_SECONDS:
+                    logged = time.monotonic()
+                    self.log(line)
 
-            yield say_now_and_then
+            yield log_at_intervals
             return
         columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=self.console, transient=True) as bar:
@@ -136,34 +136,34 @@ class Display:
                     progress.update(tasks[task], completed=done, total=total, note=note, visible=visible)
 
     def _show_lines(self, updates: ProgressUpdates, stop: threading.Event) -> None:
-        said: dict[str, tuple[float, tuple[float, float, str]]] = {}
+        logged: dict[str, tuple[float, tuple[float, float, str]]] = {}
         for latest in poll(updates, stop):
             self._take(latest)
             for task, item in latest.items():
-                at, before = said.get(task, (0.0, None))
+                at, before = logged.get(task, (0.0, None))
                 finished = item[0] >= item[1] and item != before
                 due = not _is_part(task) and item != before and time.monotonic() - at >= LOG_SECONDS
                 if finished or due:
-                    said[task] = (time.monotonic(), item)
-                    self.say(f"  {task}: {item[0]:.0f}/{item[1]:.0f} {item[2]}")
+                    logged[task] = (time.monotonic(), item)
+                    self.log(f"  {task}: {item[0]:.0f}/{item[1]:.0f} {item[2]}")
 
     def _take(self, latest: Updates) -> bool:
-        """Takes updates in; whether anything has changed."""
+        """Merges updates into the latest ones; true if anything has changed."""
         changed = any(self._latest.get(task) != item for task, item in latest.items())
         self._latest = {**self._latest, **latest}
         return changed
 
-    def _say_still(self, ended: threading.Event) -> None:
+    def _log_still(self, ended: threading.Event) -> None:
         begun = time.monotonic()
         while not ended.wait(min(1.0, STILL_SECONDS / 4)):
             if time.monotonic() - self._moved >= STILL_SECONDS:
                 with suppress(Exception):
                     for line in self._still(time.monotonic() - begun):
-                        self.say(line)
+                        self.log(line)
                 self._moved = time.monotonic()
 
     def _still(self, seconds: float) -> list[str]:
-        """What is waited for, and what goes on without having moved."""
+        """Lines for tasks that wait for resources and tasks that run without progress."""
         free = f"; {self.free()}" if self.free else ""
         waiting = {task: asks for task, asks in self._asked.items() if not self._begun(task)}
         lines = [f"  waiting for {asks} to start {task}{free}" for task, asks in waiting.items()]
@@ -178,7 +178,7 @@ class Display:
         return lines or [f"  still {self._activity}, for {duration(seconds)}{free}"]
 
     def _begun(self, task: str) -> bool:
-        """Whether a worker has said anything of a task; that it is to begin, its driver says too."""
+        """True if a worker has reported on a task; a report of 0 done may be its driver's."""
         done, _, note = self._latest.get(task, (0.0, 0.0, ""))
         return done > 0 or note.startswith("trial") or any(name.startswith(f"{task}: ") for name in self._latest)
 
@@ -188,7 +188,7 @@ def _is_part(task: str) -> bool:
 
 
 def poll(updates: ProgressUpdates, stop: threading.Event) -> Iterator[Updates]:
-    """The latest updates, again and again, and once more after ``stop``."""
+    """Polls the latest updates until ``stop`` is set, and once more after it."""
     last = False
     while not last:
         last = stop.wait(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""How tasks report progress, wherever they run, and how a display reads the latest of it."""
+"""Channel from tasks, wherever they run, to a display: the latest progress of each task."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,27 +12,27 @@ Updates = dict[str, tuple[float, float, str]]
 
 
 class ProgressUpdates(Protocol):
-    """A channel of progress; it can be handed to tasks."""
+    """A channel for progress; it can be passed to tasks."""
 
     def report(self, task: str, done: float, total: float, note: str) -> None:
-        """Replaces a task's latest update; never waits."""
+        """Replaces a task's latest update without waiting."""
 
     def latest(self, seconds: float) -> Updates | None:
-        """The latest updates of all tasks; None if there is no answer after so many seconds."""
+        """The latest updates of all tasks; None if there is no answer within so many seconds."""
 
 
 def reporter(updates: ProgressUpdates, task: str) -> Reporter:
-    """A callback that reports one task's progress, and never disturbs its work."""
+    """A callback that reports one task's progress and never raises."""
 
     def report(done: float, total: float, note: str) -> None:
-        with suppress(Exception):  # a lost line must not take the work with it
+        with suppress(Exception):  # a lost update must not end the work
             updates.report(task, done, total, note)
 
     return report
 
 
 class LocalUpdates:
-    """The latest updates, in this process; the memory of Ray's actor too."""
+    """The latest updates, in this process; Ray's progress actor is one of these too."""
 
     def __init__(self) -> None:
         self._latest: Updates = {}
@@ -48,16 +48,16 @@ class LocalUpdates:
 
 
 class _NoProgress:
-    """Takes updates and forgets them."""
+    """A channel that discards updates."""
 
     def report(self, task: str, done: float, total: float, note: str) -> None:
         """Does nothing."""
 
     def latest(self, seconds: float) -> Updates:
-        """Nothing."""
+        """No updates."""
         del seconds
         return {}
 
 
 NO_PROGRESS: ProgressUpdates = _NoProgress()
-"""Where nobody looks."""
+"""Channel for callers without a display; updates are discarded."""

@@ -1,4 +1,4 @@
-"""Tasks on Ray, and how the death of a process or a node is told apart from what a task raised."""
+"""Task runner on Ray; distinguishes errors of a task from the death of its process or node."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RayRunner:
     """Runs tasks on the Ray that this process is connected to.
 
     Args:
-        resources: What it had when it was joined.
+        resources: The cluster's resources at the time of connecting.
     """
 
     distributed = True
@@ -38,7 +38,7 @@ class RayRunner:
         retries: int = 2,
         name: str = "",
     ) -> Task:
-        """Hands a call to Ray."""
+        """Submits a call to Ray."""
         options: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_retries": retries}
         if name:
             options["name"] = name.encode(errors="replace").decode()
@@ -47,12 +47,12 @@ class RayRunner:
         return RayTask(_run.options(**options).remote(function, arguments))
 
     def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
-        """Waits for the first of the tasks that says something, and hears all that have by then."""
+        """Waits for the first update or end of a task; gives one event of every task that has one by then."""
         streams = {task.stream: task for task in tasks if isinstance(task, RayTask)}
         ready, rest = ray.wait(list(streams), num_returns=1, timeout=seconds)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        return [_heard(streams[stream]) for stream in ready]
+        return [_next_event(streams[stream]) for stream in ready]
 
     def cancel(self, task: Task) -> None:
         """Kills the task's process."""
@@ -60,7 +60,7 @@ class RayRunner:
         ray.cancel(task.stream, force=True)
 
     def share(self, value: Any) -> Shared:
-        """Puts a value into Ray's store, from which each process unpacks it once."""
+        """Puts a value into Ray's object store; each process unpacks it once."""
         return _Stored([ray.put(value)])
 
     def nodes(self) -> dict[str, dict[str, float]]:
@@ -68,14 +68,14 @@ class RayRunner:
         return alive_nodes()
 
     def free(self) -> str:
-        """What of the cluster is free at the moment, in words."""
+        """Free resources of the cluster at the moment, in words."""
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
         kinds = ["CPU", "GPU"] if total.get("GPU") else ["CPU"]
         return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in kinds)
 
     def progress(self) -> ProgressUpdates:
-        """Starts an actor that holds the latest updates."""
+        """Starts an actor for the latest updates."""
         return RayUpdates.start()
 
 
@@ -87,14 +87,14 @@ def alive_nodes() -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RayTask:
-    """A task as Ray refers to it: the stream of what it says."""
+    """Handle of a task: Ray's stream of its updates and result."""
 
     stream: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The last that a task says: its result, and where it ran."""
+    """Last item of a task's stream: its result, and the id of its node."""
 
     value: Any
     node: str
@@ -120,15 +120,15 @@ def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[A
     yield Returned(value, ray.get_runtime_context().get_node_id())
 
 
-def _heard(task: RayTask) -> Update | Ended:
-    """What a task says next, or how it ended.
+def _next_event(task: RayTask) -> Update | Ended:
+    """The next update of a task, or its end.
 
-    What its own code raised is its error. Whatever else Ray reports (a node or its raylet died, an object was lost, a
-    process could not be started) is the machinery's.
+    An exception of the task's own code is its error. Anything else that Ray reports (a node or its raylet died, an
+    object was lost, a process could not be started) counts as a loss without any fault of the task.
     """
     try:
-        said = ray.get(next(task.stream))
-        return Ended(task, said.value, node=said.node) if isinstance(said, Returned) else Update(task, said)
+        item = ray.get(next(task.stream))
+        return Ended(task, item.value, node=item.node) if isinstance(item, Returned) else Update(task, item)
     except _DIED as error:
         memory = isinstance(error, ray.exceptions.OutOfMemoryError)
         return Ended(task, death="its node ran out of memory" if memory else "the process that worked on it died")
@@ -139,5 +139,5 @@ def _heard(task: RayTask) -> Update | Ended:
         return Ended(task, error=cause)
     except (ray.exceptions.RayError, StopIteration) as error:
         return Ended(task, lost=first_line(error))
-    except Exception as error:  # what it sent cannot be read here
+    except Exception as error:  # its value cannot be unpickled here
         return Ended(task, error=error)

@@ -1,4 +1,4 @@
-"""One way to connect: a Ray of our own, or a cluster's address."""
+"""Connection to Ray: starts a Ray of our own on this machine, or joins a cluster at its address."""
 
 import logging
 import os
@@ -26,16 +26,16 @@ from trainables.errors import RunError
 
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # Our own records are the log; Tune's CSV and TensorBoard files would be a second, slower one.
+    # Our own records are the log; Tune's CSV and TensorBoard files would only cost time.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Else SIGTERM prints C++ frames and aborts, instead of ending as Ctrl-C does.
+    # Without it, SIGTERM prints C++ frames and aborts, instead of ending as Ctrl-C does.
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
 }
 _ALONE = {
-    # On a Ray of our own no node is about to be taken away, and nobody reads metrics or the history of tasks; all of
-    # them take time from training.
+    # On a Ray of our own no node can be preempted, and nobody reads metrics or the history of tasks; all of them take
+    # time from training.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
@@ -47,14 +47,14 @@ _FORWARDED = (logs.FILE, logs.VERBOSE, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"
 
 
 def local_resources(cluster: Cluster) -> Resources:
-    """What a Ray of our own will have on this machine, without starting it."""
+    """Resources that a Ray of our own will have on this machine, without starting it."""
     gpus = torch.cuda.device_count()
     return Resources(cluster.cpus or usable_cpus(), gpus, gpus)
 
 
 @contextmanager
 def connect(cluster: Cluster) -> Iterator[TaskRunner]:
-    """Starts or joins Ray and leaves it at the end; gives what runs tasks on it.
+    """Starts or joins Ray, yields a task runner, and disconnects at the end.
 
     Raises:
         RunError: If no cluster answers at the address.
@@ -70,14 +70,14 @@ def connect(cluster: Cluster) -> Iterator[TaskRunner]:
         finally:
             if not joined:
                 ray.shutdown()
-    # The logs of a run that ended well; where one failed, they may say why.
+    # Only after a run that ended well: of a failed one, Ray's logs may tell the reason.
     if session is not None and own:
         remove_folder(Path(session))
 
 
 @contextmanager
 def loss_explained() -> Iterator[None]:
-    """Makes a sentence of a Ray that is lost on the way.
+    """Turns Ray's errors into one that tells the user how to go on.
 
     Raises:
         RunError: If Ray was lost.
@@ -91,14 +91,14 @@ def loss_explained() -> Iterator[None]:
 
 
 def _start(cluster: Cluster) -> str | None:
-    """Starts or joins Ray; gives its folder of logs and sockets on this machine."""
+    """Starts or joins Ray; returns its folder of logs and sockets on this machine."""
     environment = {name: without_user(os.environ[name]) for name in _FORWARDED if name in os.environ} | _QUIET
-    # Drivers and helpers of several stages at once are no leak; Ray warns about them from four times this number.
+    # Ray warns of a leak of processes from four times this number; drivers of several domains are none.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or usable_cpus())))
     try:
         with handlers_kept():
             context = _init(cluster, environment)
-    except Exception as error:  # Ray raises this very class when a node does not come up in time
+    except Exception as error:  # Ray raises a plain Exception when a node does not come up in time
         reason = str(error).split("\n")[0]
         raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
     return getattr(context, "address_info", {}).get("session_dir")
@@ -127,11 +127,11 @@ def _init(cluster: Cluster, environment: dict[str, str]) -> Any:
 
 @contextmanager
 def _away_from_working_folder() -> Iterator[None]:
-    """Stands where this package lies while Ray starts: it puts the working folder first on every worker's path.
+    """Changes to this package's folder while Ray starts, because Ray puts the working folder first on workers' path.
 
-    There, a user's own ``statistics.py`` or ``trainables.py`` would be imported in place of what workers need. Where
-    the package is installed, its folder holds all other ones, which must not come before Python's own: then it is
-    the environment's, which holds no modules.
+    There, a user's own ``statistics.py`` or ``trainables.py`` would be imported instead of the modules that workers
+    need. An installed package lies beside all others, which must not come before Python's own modules; the folder is
+    then that of the environment, which holds no modules.
     """
     package = Path(__file__).resolve().parents[2]
     installed = {Path(folder).resolve() for folder in (*sysconfig.get_paths().values(), *site.getsitepackages())}
@@ -148,7 +148,7 @@ def _away_from_working_folder() -> Iterator[None]:
 
 
 def _absolute_path_of_modules(folder: Path) -> dict[str, str]:
-    """PYTHONPATH as workers need it, which start elsewhere."""
+    """PYTHONPATH with absolute folders, since workers start in another one."""
     path = os.environ.get("PYTHONPATH", "")
     if not path:
         return {}

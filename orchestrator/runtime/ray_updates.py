@@ -8,11 +8,11 @@ import ray
 from orchestrator.runtime.progress_updates import LocalUpdates, Updates
 
 ANSWER_SECONDS = 60.0
-"""After so long an answer of the actor counts as lost."""
+"""Time after which an answer of the actor counts as lost."""
 
 
 class RayUpdates:
-    """Updates through a Ray actor; where it dies, Ray starts it again under the same handle."""
+    """A channel through a Ray actor; if the actor dies, Ray restarts it under the same handle."""
 
     def __init__(self, actor: Any) -> None:
         self._actor, self._asked = actor, 0.0
@@ -24,11 +24,11 @@ class RayUpdates:
         return cls(ray.remote(num_cpus=0, max_restarts=-1)(LocalUpdates).remote())
 
     def report(self, task: str, done: float, total: float, note: str) -> None:
-        """Sends an update on its way."""
+        """Sends an update to the actor."""
         self._actor.report.remote(task, done, total, note)
 
     def latest(self, seconds: float) -> Updates | None:
-        """Asks for the latest updates; a slow answer is waited for, and a lost one is asked for again."""
+        """The latest updates. The next call waits for a slow answer, and asks again for a lost one."""
         try:
             if self._answer is None or time.monotonic() - self._asked > ANSWER_SECONDS:
                 self._answer, self._asked = self._actor.latest.remote(), time.monotonic()
@@ -37,10 +37,10 @@ class RayUpdates:
             updates: Updates = ray.get(self._answer)
             self._answer = None
             return updates
-        except Exception:  # an actor that died must not take the run with it
+        except Exception:  # the death of the actor must not end the run
             self._answer = None
             return None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A task gets the actor, and not the answers that are waited for here."""
+        """Pickles the actor's handle alone, without an answer that this process waits for."""
         return RayUpdates, (self._actor,)

@@ -1,8 +1,9 @@
-"""Lock of a place for one run at a time: a second is refused with the name of the first; a dead one blocks nobody.
+"""Lock of a place for one run at a time: a second run is refused with the name of the first; a dead run blocks nobody.
 
-In a folder the kernel holds the lock (``flock`` on a hidden file) and drops it with the process, however that ends. In
-a bucket the lock is an object that its run writes again every 20 s: a conditional PUT makes it, and whoever finds it
-unwritten for three minutes, or written by a process of this machine that has ended, takes it over.
+In a folder the kernel holds the lock (``flock`` on a hidden file) and releases it when the process ends, however that
+happens. In a bucket the lock is an object that is created by a conditional PUT and written again every 20 s. Another
+run takes it over after three minutes without a write, or if the process that wrote it ran on this machine and has
+ended.
 """
 
 import fcntl
@@ -28,12 +29,12 @@ from orchestrator.runtime.process_identity import kernel, start_of
 from trainables.errors import RunError, UsageError
 
 LOCK = ".rayscale-lock"
-"""Name of the hidden file or object, below the place that is locked."""
+"""Name of the hidden file or object in the locked place."""
 
 BEAT_SECONDS = 20.0
 _DEAD_AFTER_SECONDS = 180.0
 _HELD: set[str] = set()
-"""Places that this very process has locked: a lock within a lock is none."""
+"""Places that this process has locked; locking one again does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class Holder:
         host: Name of its machine.
         process: Its number there.
         since: Time at which it took the lock, in UTC.
-        kernel: Boot and namespace of processes of its machine, in which alone the number means something.
-        started: The process's start on its machine's clock, since numbers are given again.
-        mark: Chosen at random by the lock.
+        kernel: Id of its machine's boot and PID namespace, within which the number is comparable.
+        started: The process's start on its machine's clock, since numbers are reused.
+        mark: Random id of this lock.
     """
 
     host: str
@@ -58,7 +59,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> "Holder":
-        """This process, from now on."""
+        """This process, as the holder from now on."""
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         process = os.getpid()
         return cls(socket.gethostname(), process, since, kernel(), start_of(process), secrets.token_hex(8))
@@ -74,7 +75,7 @@ class Holder:
 
     @property
     def dead(self) -> bool:
-        """True if it was a process of this very machine that has ended."""
+        """True if it was a process of this machine and has ended."""
         return bool(self.kernel) and self.kernel == kernel() and start_of(self.process) != self.started
 
     def __str__(self) -> str:
@@ -89,7 +90,7 @@ class RunLock:
     """A lock that is held.
 
     Attributes:
-        place: Place that it locks.
+        place: The locked place.
         holder: This process.
     """
 
@@ -98,7 +99,7 @@ class RunLock:
         self._taken_over = threading.Event()
 
     def check(self) -> None:
-        """Makes sure that the lock is still ours.
+        """Checks that this run still holds the lock.
 
         Raises:
             RunError: If another run has taken it over, because this one was suspended or cut off for minutes.
@@ -116,10 +117,10 @@ class RunLock:
 
 @contextmanager
 def locked(place: Storage, what: str) -> Iterator[RunLock]:
-    """Holds the lock of a place until the block ends; where this process holds it already, nothing more happens.
+    """Holds the lock of a place until the block ends; does nothing if this process holds it already.
 
     Args:
-        place: A folder, which is made where there is none, or a prefix of a bucket.
+        place: A folder, which is created if missing, or a prefix of a bucket.
         what: Name of the place for a user, such as ``experiment 'demo'``.
 
     Raises:
@@ -148,11 +149,11 @@ def _in_folder(lock: RunLock, what: str) -> Iterator[None]:
         os.pwrite(handle, lock.holder.write(), 0)
         yield
     finally:
-        # While it is still held: whoever opened the file meanwhile sees that its name is gone, and makes a new one.
+        # Removed while it is locked: a process that has opened it meanwhile sees that it is gone, and creates another.
         with suppress(OSError):
             path.unlink()
         os.close(handle)
-        with suppress(OSError):  # folders that were made for the lock alone go with it
+        with suppress(OSError):  # folders that were created for the lock alone
             for folder in created:
                 folder.rmdir()
 
@@ -166,16 +167,16 @@ def _take_file(path: Path, what: str) -> int:
             holder = Holder.read(_content(handle))
             os.close(handle)
             raise UsageError(_refusal(what, holder)) from None
-        except OSError:  # a file system without locks: a run must not fail for want of them
+        except OSError:  # a file system without locks must not end the run
             return handle
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):  # noqa: PTH116
                 return handle
-        os.close(handle)  # its holder removed it between the two steps
+        os.close(handle)  # its holder removed it between opening and locking
 
 
 def _content(handle: int) -> bytes:
-    """Record that the holder wrote; it may need a moment between taking the lock and writing its name."""
+    """Reads the holder's record, which is written a moment after the lock is taken."""
     for _ in range(20):
         if data := os.pread(handle, 4096, 0):
             return data
@@ -199,7 +200,7 @@ def _in_bucket(lock: RunLock, what: str) -> Iterator[None]:
 
 
 class _Lease:
-    """The object in a bucket."""
+    """The lock's object in a bucket."""
 
     def __init__(self, lock: RunLock) -> None:
         self._lock = lock
@@ -215,7 +216,7 @@ class _Lease:
                 wait = max(1.0, _DEAD_AFTER_SECONDS - age)
                 raise UsageError(_refusal(what, holder, f" If that machine is gone, try again in {wait:.0f} s."))
         self._put({"IfNoneMatch": "*"} if version is None else {"IfMatch": version}, what)
-        holder, _, _ = self._read()  # a server that knows no conditions lets both write: the last one has it
+        holder, _, _ = self._read()  # a server without conditional writes lets two runs write: the last one holds it
         if holder is None or holder.mark != self._lock.holder.mark:
             raise UsageError(_refusal(what, holder))
 
@@ -242,8 +243,8 @@ class _Lease:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
                 return None, 0.0, None
             raise
-        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        now = parsedate_to_datetime(said) if said else datetime.now(UTC)
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
         age = (now - answer["LastModified"]).total_seconds()
         return Holder.read(answer["Body"].read()), age, answer["ETag"]
 
@@ -257,7 +258,7 @@ class _Lease:
                 raise UsageError(_refusal(what, self._read()[0])) from None
             if not condition or status not in (400, 501):
                 raise
-            self._client.put_object(**request)  # a server that knows no conditions
+            self._client.put_object(**request)  # a server without conditional writes
 
 
 def _refusal(what: str, holder: Holder | None, hint: str = "") -> str:

@@ -1,7 +1,7 @@
-"""Signals that ask a run to stop (SIGTERM, SIGHUP) end it as Ctrl-C does: cleaned up, with a sentence and 128 + signal.
+"""Handlers that make SIGTERM and SIGHUP end a run as Ctrl-C does: cleaned up, with a sentence and exit code 128 + n.
 
-Spot instances and schedulers send SIGTERM, a terminal that closes sends SIGHUP. Python's own answer to both is sudden
-death, which leaves a Ray of our own running; Ray's answer kills its processes under our feet.
+Spot instances and schedulers send SIGTERM, a terminal that closes sends SIGHUP. By default Python dies of both at once,
+which leaves a Ray of our own running; Ray's own handler kills its processes while we still use them.
 """
 
 import signal
@@ -14,15 +14,15 @@ from types import FrameType
 _HEEDED = (signal.SIGTERM, signal.SIGHUP)
 _KEPT = (signal.SIGINT, *_HEEDED)
 REPEATED_SECONDS = 5.0
-"""A scheduler may send its signal to the process and to its group: what follows so soon is the same request."""
+"""Seconds within which a second signal counts as the same request: schedulers signal a process and its group."""
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal asked this process to stop; whatever heeds Ctrl-C heeds it too."""
+    """Raised when a signal asks this process to stop; handled wherever Ctrl-C is."""
 
 
 class _Received:
-    """The first signal that came, and when the last one did."""
+    """The first signal received, and the time of the last one."""
 
     signal: int | None = None
     at = 0.0
@@ -34,7 +34,7 @@ def received() -> int | None:
 
 
 def heed_signals() -> None:
-    """Makes SIGTERM and SIGHUP raise :class:`Terminated` in the main thread; what is ignored (nohup) stays so."""
+    """Makes SIGTERM and SIGHUP raise :class:`Terminated` in the main thread; ignored signals (nohup) stay ignored."""
     _Received.signal, _Received.at = None, 0.0
     for number in _HEEDED:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -42,7 +42,7 @@ def heed_signals() -> None:
 
 
 def end_at_once() -> None:
-    """Lets a further signal end the process without a word; for when nothing is left but to exit."""
+    """Makes a further signal end the process at once; called when only the exit is left."""
     for number in _KEPT:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -50,10 +50,10 @@ def end_at_once() -> None:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Gives the handlers of signals back that a library takes over, and turns its exit on a signal into ours.
+    """Restores the signal handlers that a library replaces, and turns its exit on a signal into ours.
 
     Ray sets a SIGTERM handler of its own when it starts, and Ray Train one for Ctrl-C that ends the process with 0;
-    neither gives back what was there.
+    neither restores the previous one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

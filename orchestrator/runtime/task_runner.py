@@ -1,4 +1,4 @@
-"""Where tasks run: the protocol of a task runner, and the one that runs them one after another in this process.
+"""Protocol of a task runner, and a runner that runs tasks one after another in this process.
 
 Stages submit plain functions and wait for them. :mod:`orchestrator.runtime.ray_runner` runs them on Ray; whole
 experiments run in tests without it.
@@ -56,14 +56,14 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a task ended.
+    """End of a task: its result, or the reason why there is none.
 
     Attributes:
-        task: Which one.
+        task: The task.
         value: Its result.
         error: The exception that it raised.
-        death: Why its process died, in words, where that may be the task's own fault.
-        lost: Why it was lost without any fault of its own, such as with its node.
+        death: Reason why its process died, where that may be the task's own fault.
+        lost: Reason why it was lost without any fault of its own, such as with its node.
         node: Id of the node on which it returned.
     """
 
@@ -78,7 +78,7 @@ class Ended:
         """Its result.
 
         Raises:
-            Exception: What the task raised.
+            Exception: The exception that the task raised.
             RunError: If its process died or was lost.
         """
         if self.error is not None:
@@ -96,11 +96,11 @@ class Shared(Protocol):
 
 
 class TaskRunner(Protocol):
-    """Runs functions somewhere; it can be handed to a task, which then submits tasks of its own.
+    """Runs functions as tasks; it can be passed to a task, which then submits tasks of its own.
 
     Attributes:
-        distributed: Whether Ray runs them, whose own libraries (Tune, Train) may then be used too.
-        resources: What there was when it started.
+        distributed: Whether tasks run on Ray, so that its libraries (Tune, Train) can be used too.
+        resources: Resources at its start.
     """
 
     distributed: bool
@@ -114,18 +114,18 @@ class TaskRunner(Protocol):
         retries: int = 2,
         name: str = "",
     ) -> Task:
-        """Submits a call; what a generator function yields are updates, and what it returns is its result.
+        """Submits a call; values that a generator function yields are updates, and its return value is the result.
 
         Args:
             function: A function of a module.
             arguments: Its arguments.
             needs: Its resources.
-            retries: How often it is started again where its process dies; never where it raises.
-            name: For Ray's own lists of tasks.
+            retries: How often it is restarted if its process dies; it is not if it raises.
+            name: Name in Ray's own lists of tasks.
         """
 
     def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
-        """Waits for the first updates and ends of these tasks, for so many seconds at most."""
+        """Waits for the next updates or ends of these tasks, for so many seconds at most."""
 
     def cancel(self, task: Task) -> None:
         """Ends a task by force."""
@@ -137,17 +137,17 @@ class TaskRunner(Protocol):
         """Resources of the nodes that are alive, by their id."""
 
     def free(self) -> str:
-        """What of its resources is free, in words."""
+        """Free resources, in words."""
 
     def progress(self) -> ProgressUpdates:
         """Starts a channel through which tasks report their progress."""
 
 
 def results(runner: TaskRunner, tasks: Mapping[Key, Task]) -> Iterator[tuple[Key, Any]]:
-    """Gives the results of tasks by their keys, as they end.
+    """Yields the keys and results of tasks in the order in which they end.
 
     Raises:
-        Exception: What the first task that failed raised.
+        Exception: The exception of the first task that failed.
         RunError: If a task's process died or was lost for good.
     """
     pending = {task: key for key, task in tasks.items()}
@@ -170,14 +170,14 @@ def run_for_all(
     failed: Callable[[str, str], None],
     needs: Needs = Needs(),
 ) -> None:
-    """Submits ``function(job, runner)`` for the job of each domain, all at once, and takes what they return.
+    """Submits ``function(job, runner)`` for the jobs of all domains at once, and waits for their results.
 
     Args:
-        runner: Runs them.
+        runner: Task runner for the drivers.
         function: The driver of one domain.
         jobs: A job for each domain.
-        done: Called with a domain and its result as soon as it is there.
-        failed: Called with a domain and the reason where its driver, or ``done``, failed; the others go on.
+        done: Called with a domain and its result as soon as its driver ends.
+        failed: Called with a domain and the reason if its driver, or ``done``, fails; the others go on.
         needs: Resources of each driver.
     """
     pending = {runner.submit(function, job, runner, needs=needs): domain for domain, job in jobs.items()}
@@ -197,7 +197,7 @@ class InProcessRunner:
     """Runs tasks in this process, one after another, in the order in which they are waited for.
 
     Args:
-        resources: What is taken to be there.
+        resources: Resources that it claims to have.
     """
 
     distributed = False
@@ -213,7 +213,7 @@ class InProcessRunner:
         retries: int = 2,
         name: str = "",
     ) -> Task:
-        """Takes a call; it runs when it is waited for."""
+        """Stores a call; it runs when it is waited for."""
         del needs, retries, name
         return _LocalTask(steps_of(function, arguments))
 
@@ -231,15 +231,15 @@ class InProcessRunner:
         task.steps.close()
 
     def share(self, value: Any) -> Shared:
-        """There is one process."""
+        """Keeps the value as it is: all tasks run in this process."""
         return _Here(value)
 
     def nodes(self) -> dict[str, dict[str, float]]:
-        """This process."""
+        """This process as the only node."""
         return {HERE: {"CPU": self.resources.cpus, "GPU": self.resources.gpus}}
 
     def free(self) -> str:
-        """All of it, between two tasks."""
+        """All resources: nothing runs between two tasks."""
         return f"{self.resources.cpus:g} of {self.resources.cpus:g} CPUs are free"
 
     def progress(self) -> ProgressUpdates:
@@ -249,7 +249,7 @@ class InProcessRunner:
 
 @contextmanager
 def in_process(cluster: Cluster) -> Iterator[TaskRunner]:
-    """Takes the place of :func:`orchestrator.runtime.ray_session.connect` where all is to run in this process."""
+    """Replacement of :func:`orchestrator.runtime.ray_session.connect` that runs everything in this process."""
     yield InProcessRunner(Resources(float(cluster.cpus or 2), 0.0, 0.0))
 
 

@@ -1,7 +1,7 @@
-"""Makes standard output and error safe to write to, whatever is on their other end.
+"""Makes standard output and error safe to write to, whatever they are connected to.
 
-A terminal may know ASCII alone, a pipe may be closed by its reader, a stream may have been closed before we began: none
-of it may end a run, and what could not be written is known in the end.
+A terminal may know ASCII alone, a pipe may be closed by its reader, a stream may be closed before we start: none of it
+may end a run; the error is kept for the end.
 """
 
 import codecs
@@ -33,7 +33,7 @@ _PLAIN = {
     "╺": "-",
 }
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
-"""The reader or the terminal has left; nobody is there to miss the rest."""
+"""Errors that mean that the reader or the terminal has gone, so that nobody misses the rest."""
 
 
 class SafeStream:
@@ -51,7 +51,7 @@ class SafeStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, or drops the text where that is impossible."""
+        """Writes the text, or drops it where that is impossible."""
         if self.error is None:
             try:
                 self._stream.write(text)
@@ -60,7 +60,7 @@ class SafeStream:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Writes each."""
+        """Writes all lines."""
         for line in lines:
             self.write(line)
 
@@ -75,7 +75,7 @@ class SafeStream:
     def _fail(self, error: Exception) -> None:
         # A stream that was closed raises ValueError.
         self.error = error if isinstance(error, OSError) else OSError(errno.EBADF, str(error))
-        # What is left in the buffer must not be tried again when the interpreter ends.
+        # The interpreter must not try to write the rest of the buffer again when it ends.
         try:
             empty = os.open(os.devnull, os.O_WRONLY)
             os.dup2(empty, self._stream.fileno())
@@ -85,7 +85,7 @@ class SafeStream:
 
 
 def make_safe() -> None:
-    """Puts safe streams in place of standard output and error, and opens those that are closed on nothing."""
+    """Replaces standard output and error by safe streams; closed ones are opened on the null device."""
     _open_closed_descriptors()
     codecs.register_error("rayscale", _plain)
     for name in ("stdout", "stderr"):
@@ -100,7 +100,7 @@ def make_safe() -> None:
 
 
 def output_error() -> OSError | None:
-    """Flushes standard output; gives the error if not all that was printed could be written."""
+    """Flushes standard output; returns the error if some of the output could not be written."""
     stream = sys.stdout
     if not isinstance(stream, SafeStream):
         return None
@@ -109,22 +109,22 @@ def output_error() -> OSError | None:
 
 
 def has_left(error: OSError) -> bool:
-    """Whether an error of a stream means that its reader has left, as ``head`` does."""
+    """True if an error of a stream means that its reader has gone, as ``head`` does early."""
     return error.errno in _GONE
 
 
 def shown(text: str) -> str:
-    """Text with control characters made visible: a file's name must not steer the terminal."""
+    """Text with control characters escaped: a file's name must not control the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" or "\ud800" <= c <= "\udfff" else ascii(c)[1:-1] for c in text)
 
 
 def speaks_unicode() -> bool:
-    """Whether standard output takes every character."""
+    """True if standard output takes every character."""
     return (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """What a character becomes in an encoding that lacks it."""
+    """Error handler of encoders: replaces characters that the encoding lacks by plain ones."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(_plain_character(c) for c in error.object[error.start : error.end]), error.end
@@ -138,7 +138,7 @@ def _plain_character(character: str) -> str:
 
 
 def _open_closed_descriptors() -> None:
-    """A file that we open must not become standard output by taking its number."""
+    """Opens closed descriptors 0 to 2 on the null device, so that no file of ours becomes standard output."""
     for number in range(3):
         try:
             os.fstat(number)

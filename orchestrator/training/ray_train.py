@@ -48,7 +48,7 @@ def train_on_ray(job: PretrainJob, experiment: Experiment, resources: Resources,
         ),
     )
     try:
-        with handlers_kept(), looked_after(job.settings.steps):
+        with handlers_kept(), health_check_interval(job.settings.steps):
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise RunError(f"Pretraining failed: {_innermost(error)}") from None
@@ -58,10 +58,10 @@ def train_on_ray(job: PretrainJob, experiment: Experiment, resources: Resources,
 
 
 @contextmanager
-def looked_after(steps: int) -> Iterator[None]:
-    """Sets how often Train looks after its workers, unless the user has.
+def health_check_interval(steps: int) -> Iterator[None]:
+    """Sets the interval at which Ray Train checks the health of its workers, unless the user has set it.
 
-    Its own 2 s are a fifth of a short run; 0.1 s cost a long one some percent where two workers have two cores.
+    Train's own 2 s are a fifth of a short run; 0.1 s cost a long one some percent where two workers have two cores.
     """
     name = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
     if name in os.environ:

@@ -1,1 +1,1 @@
-"""The stages of an experiment, each an object that says what it reads, writes and needs, and runs it."""
+"""The stages of an experiment as objects: inputs, artefacts and resources of each, and the code that runs it."""

@@ -27,7 +27,7 @@ class Stages:
     report: ReportStage
 
     def __iter__(self) -> Iterator[Stage]:
-        """In order."""
+        """Iterates over the stages in order."""
         return iter((self.shards, self.pretrain, self.analyze, self.search, self.confirm, self.report))
 
     def until(self, last: str) -> tuple[Stage, ...]:
@@ -42,7 +42,7 @@ def stages_of(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]],
     Args:
         experiment: The experiment.
         files: The listed files of every image set.
-        with_tests: Whether the locked test splits are looked at, see :class:`Stage`.
+        with_tests: Whether the locked test splits are read, see :class:`Stage`.
     """
     jobs = Jobs(experiment)
     return Stages(

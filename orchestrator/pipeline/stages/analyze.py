@@ -26,7 +26,7 @@ class AnalyzeStage(Stage):
         return self.jobs.analysis_inputs(name)
 
     def vouched(self, name: str) -> Vouched:
-        """No files: all is in its record."""
+        """No files: the result is in the stage's record."""
         del name
         return Vouched(self.home, [])
 
@@ -35,14 +35,14 @@ class AnalyzeStage(Stage):
         domains = self.unfinished(run)
         if not domains:
             return
-        run.say(f"analysis: how far {', '.join(domains)} lie from the source")
+        run.log(f"analysis: how far {', '.join(domains)} lie from the source")
         start, search = time.monotonic(), self.jobs.experiment.search
         jobs = {domain: self.jobs.analysis(domain) for domain in domains}
 
         def done(domain: str, result: AdvisedDomain) -> None:
             self.finish(domain, start, result)
             advice = result["advice"]
-            run.say(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + result.get('reason', '')}")
+            run.log(f"analysis {domain}: {advice['reason'] if advice else 'no advice, ' + result.get('reason', '')}")
 
         failed = partial(run.failures.add, stage=self.noun)
         needs = Needs(search.cpus_per_trial)

@@ -41,7 +41,7 @@ class ConfirmStage(Stage):
         return Vouched(self.home, [job.runs, job.opening, job.model, *([job.classical] if job.classical else [])])
 
     def requests(self, domains: Sequence[str]) -> dict[str, str]:
-        """Its runs, which need what trials need."""
+        """Resources of its runs, which are those of trials."""
         return {self.title(domain): trial_request(self.jobs) for domain in domains}
 
     def run(self, run: RunContext) -> None:
@@ -49,7 +49,7 @@ class ConfirmStage(Stage):
         domains = self.unfinished(run)
         if not domains:
             return
-        run.say(f"confirm: {self.jobs.experiment.confirmation.seeds} fresh seeds each for {', '.join(domains)}")
+        run.log(f"confirm: {self.jobs.experiment.confirmation.seeds} fresh seeds each for {', '.join(domains)}")
         start = time.monotonic()
         progress = run.progress
         jobs: dict[str, ConfirmJob] = {}
@@ -59,12 +59,12 @@ class ConfirmStage(Stage):
 
         def done(domain: str, confirmed: ConfirmationRecord) -> None:
             self.finish(domain, start, confirmed.plain())
-            run.say(f"confirm {domain}: done, the winner is {confirmed.winner}")
+            run.log(f"confirm {domain}: done, the winner is {confirmed.winner}")
 
         run_for_all(run.runner, drive_confirmation, jobs, done, partial(run.failures.add, stage=self.noun))
 
     def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
-        """Other candidates than the search has now: a trial that was lost and run again may have become another."""
+        """Candidates that differ from those of the search now: a lost trial may get another result when run again."""
 
         def known_by(candidate: Candidate) -> tuple[str, TransferConfiguration | None]:
             return candidate.name, candidate.configuration
@@ -77,7 +77,7 @@ class ConfirmStage(Stage):
         return {} if confirmed == found else {f"confirm/{name}": "confirmed other candidates than the search has now"}
 
     def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
-        """Empty or malformed records of runs, another opening than the recorded one, and unreadable models."""
+        """Empty or malformed records of runs, a changed record of the opened test split, and unreadable models."""
         result, damage = record["result"], {}
         runs = self.home.child(result["runs"])
         for facts in runs.files():
@@ -100,13 +100,13 @@ class ConfirmStage(Stage):
         return damage
 
     def prepare(self, name: str, check: Check) -> None:
-        """Deletes damaged runs, and puts the record that opened the locked test split back as it was written down."""
+        """Deletes damaged runs, and restores the record of the opened test split from the stage's record."""
         if check.record is not None:
             for path in check.damage:
                 self._set_run_aside(path, check.record)
 
     def runs_done(self, name: str) -> tuple[int, int]:
-        """How many runs of an unfinished confirmation are trained, and how many scored on the test split."""
+        """Numbers of runs of an unfinished confirmation that are trained, and that are scored on the test split."""
         place = self.place(name).child(f"runs-{self.inputs(name)}")
         paths = [facts.path for facts in place.files()]
         return sum(path.endswith("/run.json") for path in paths), sum(path.startswith("test-") for path in paths)

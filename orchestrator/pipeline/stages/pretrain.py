@@ -18,7 +18,7 @@ from trainables.network.model_files import CARD, WEIGHTS
 
 
 class PretrainStage(Stage):
-    """Makes the source model."""
+    """Trains or copies the source model."""
 
     name, noun = "pretrain", "pretrain"
 
@@ -33,7 +33,7 @@ class PretrainStage(Stage):
         return self.jobs.place("source")
 
     def title(self, name: str) -> str:
-        """There is one source model."""
+        """The stage's name alone: there is one source model."""
         del name
         return self.noun
 
@@ -55,7 +55,7 @@ class PretrainStage(Stage):
         return {"pretraining": f"{section.workers} workers with {worker} each"}
 
     def run(self, run: RunContext) -> None:
-        """Trains the source model on the cluster, or copies the one that was found."""
+        """Trains the source model on the cluster, or copies the existing model that the experiment names."""
         if found := self.jobs.experiment.source_model:
             self._adopt(found, run)
             return
@@ -66,7 +66,7 @@ class PretrainStage(Stage):
 
         self.run_one(run, SOURCE, train)
         uri = shlex.quote(self.place(SOURCE).uri)
-        run.say(f"  to use it as it is: rayscale upscale YOUR_IMAGES UPSCALED --model {uri}")
+        run.log(f"  to use it as it is: rayscale upscale YOUR_IMAGES UPSCALED --model {uri}")
 
     def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
         """A model that cannot be read."""
@@ -74,24 +74,24 @@ class PretrainStage(Stage):
         return self.model_damage(self.place(name))
 
     def steps_left(self, with_shards: bool) -> int:
-        """Steps to train, where the source's shards stand or not."""
+        """Steps that remain to be trained; all of them if the source's shards are not built."""
         if self.jobs.experiment.source_model is not None or (with_shards and self.finished(SOURCE)):
             return 0
         return self.jobs.experiment.pretraining.steps - (self._checkpoint() if with_shards else 0)
 
     def _checkpoint(self) -> int:
-        """The step that an interrupted pretraining goes on from."""
+        """The step of the last checkpoint of an interrupted pretraining."""
         place = self.place(SOURCE).child("ray", f"run-{self.inputs(SOURCE)}")
         kept = [place.child(facts.path).read_json() for facts in place.files() if facts.path.endswith("/history.json")]
         return max((int(history["step"]) for history in kept if history), default=0)
 
     def _adopt(self, found: FoundModel, run: RunContext) -> None:
-        run.say(f"pretrain: source model {found.where}, nothing to train")
+        run.log(f"pretrain: source model {found.where}, nothing to train")
         place, check = self.place(SOURCE), self.check(SOURCE)
         if check.finished:
             return
         if check.damage:
-            run.say(f"pretrain: {sentence(check.damage)}, copied again")
+            run.log(f"pretrain: {sentence(check.damage)}, copied again")
         start = time.monotonic()
         if place.child(RECORD).exists():
             place.child(RECORD).delete()  # of another model: its record must not outlive its files

@@ -1,4 +1,4 @@
-"""The report stage: one page of what was found, with the data behind it."""
+"""The report stage: one page of results, with the data behind it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ class ReportStage(Stage):
         return self.jobs.place("report")
 
     def title(self, name: str) -> str:
-        """There is one report."""
+        """The stage's name alone: there is one report."""
         del name
         return self.noun
 
@@ -43,7 +43,7 @@ class ReportStage(Stage):
         return self.jobs.report_inputs()
 
     def vouched(self, name: str) -> Vouched:
-        """The report's files, and the confirmations that it is made of."""
+        """The report's files, and the records of the confirmations that it reads."""
         confirmations = [self.jobs.place("confirm", domain, RECORD) for domain in self.jobs.experiment.targets]
         return Vouched(self.home, [self.place(name), *confirmations])
 
@@ -66,8 +66,8 @@ class ReportStage(Stage):
         return older_report(self.home)
 
     def _report_of_some(self, run: RunContext, missing: dict[str, str]) -> None:
-        """A report that is no finished stage: the next run makes it again, with all domains."""
-        run.say(f"report: of {', '.join(run.failures.going)} alone")
+        """Writes a report without finishing the stage, so that the next run writes it again, with all domains."""
+        run.log(f"report: of {', '.join(run.failures.going)} alone")
         place, experiment = self.place(SOURCE), self.jobs.experiment
         if place.child(RECORD).exists():
             place.child(RECORD).delete()
@@ -77,7 +77,7 @@ class ReportStage(Stage):
 
 
 def older_report(home: Storage) -> Damage:
-    """What is wrong with the files of a report whose stage lists no digests."""
+    """Damage of a report's files, for stage records that list no digests."""
     place, damage = home.child("report"), {}
     try:
         report = Report.model_validate_json(place.child("report.json").read_bytes())

@@ -22,14 +22,14 @@ from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, damaged_records, read_records
 
 _ASIDE = ".damaged"
-"""Ending of a trial's record that was found damaged; nothing reads it."""
+"""Suffix of a damaged trial record, which is kept but not read."""
 
 
 class SearchStage(Stage):
     """Runs studies.
 
     Attributes:
-        sampled: What the trials of a search that has to run again had sampled, by domain and number.
+        sampled: Sampled points of the trials of a search that has to run again, by domain and number.
     """
 
     name, noun = "search", "search"
@@ -53,7 +53,7 @@ class SearchStage(Stage):
         return Vouched(self.home, places + ([self.jobs.speeds_place()] if self.jobs.shortening() else []))
 
     def requests(self, domains: Sequence[str]) -> dict[str, str]:
-        """Its trials."""
+        """Resources of its trials."""
         return {self.title(domain): trial_request(self.jobs) for domain in domains}
 
     def run(self, run: RunContext) -> None:
@@ -61,7 +61,7 @@ class SearchStage(Stage):
         domains = self.unfinished(run)
         if not domains:
             return
-        run.say(f"search: {', '.join(f'{self.jobs.trials(domain)} trials for {domain}' for domain in domains)}")
+        run.log(f"search: {', '.join(f'{self.jobs.trials(domain)} trials for {domain}' for domain in domains)}")
         start = time.monotonic()
         progress = run.progress
         self.ensure_speeds(run)
@@ -74,19 +74,19 @@ class SearchStage(Stage):
         def done(domain: str, records: list[TrialRecord]) -> None:
             self._export(domain, jobs[domain], records)
             self.finish(domain, start, search_result(records).plain())
-            run.say(f"search {domain}: done, {len(records)} trials")
+            run.log(f"search {domain}: done, {len(records)} trials")
 
         run_for_all(run.runner, drive_study, jobs, done, partial(run.failures.add, stage=self.noun))
 
-    def log_damage(self, name: str, check: Check, say: Callable[[str], None]) -> None:
-        """Logs each damaged trial too, of a search that has not finished."""
-        super().log_damage(name, check, say)
+    def log_damage(self, name: str, check: Check, log: Callable[[str], None]) -> None:
+        """Logs damaged trial records too if the search has not finished."""
+        super().log_damage(name, check, log)
         if not check.damage:
             for file, problem in damaged_records(self.jobs.records_place(name)).items():
-                say(f"search {name}: trial record {file} {problem}, running it again")
+                log(f"search {name}: trial record {file} {problem}, running it again")
 
     def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
-        """Trials without a whole record."""
+        """Trials whose record is missing or damaged."""
         records = self.jobs.records_place(name)
         whole = {record.number for record in read_records(records)}
         missing = [f"{number:04d}.json" for number in range(self.jobs.trials(name)) if number not in whole]
@@ -94,7 +94,7 @@ class SearchStage(Stage):
         return {f"{self.below_home(records)}/{file}": problems.get(file, "is missing") for file in missing}
 
     def prepare(self, name: str, check: Check) -> None:
-        """Keeps damaged trial records under another name, and what their trials had sampled."""
+        """Renames damaged trial records, and remembers the sampled points of all trials."""
         records = self.jobs.records_place(name)
         base = self.below_home(records)
         damaged = {path.rpartition("/")[2] for path in check.damage if path.rpartition("/")[0] == base}
@@ -109,11 +109,11 @@ class SearchStage(Stage):
         self.sampled[name] = {int(number): point for number, point in (sampled or {}).items()}
 
     def trials_left(self, name: str) -> int:
-        """Trials without a record, of a domain whose shards are packed and whose search has not finished."""
+        """Number of trials without a record; the domain's shards must be packed."""
         return self.jobs.trials(name) - len(self.jobs.records(name))
 
     def ensure_speeds(self, run: RunContext) -> None:
-        """Measures the speeds that studies maximise too, unless that is done or quality alone is searched."""
+        """Measures the speeds of networks if they are an objective and have not been measured."""
         shortening = self.jobs.shortening()
         if shortening is None or shortening.speeds:
             return
@@ -121,7 +121,7 @@ class SearchStage(Stage):
         needs = Needs(search.cpus_per_trial, search.gpus_per_trial)
         measured = result_of(run.runner, run.runner.submit(measure_speeds, self.jobs.speeds(), needs=needs))
         speeds = measured["megapixels_per_second"].values()
-        run.say(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(measured)}")
+        run.log(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(measured)}")
 
     def _export(self, domain: str, job: StudyJob, records: list[TrialRecord]) -> None:
         name, log = f"{self.jobs.experiment.name}, {domain}", self.place(domain).child(OPTUNA_LOG)

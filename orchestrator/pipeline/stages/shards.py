@@ -37,7 +37,7 @@ class ShardsStage(Stage):
         self.files = files
 
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
-        """The source's images, where there are any, and the targets'."""
+        """The source's image set, if there is one, and the targets'."""
         return tuple(name for name in self.files if name == SOURCE or name in domains)
 
     def inputs(self, name: str) -> str:
@@ -52,11 +52,11 @@ class ShardsStage(Stage):
 
     def run(self, run: RunContext) -> None:
         """Packs the targets' sets, and the source's last, when all test images are known."""
-        packing = Packing(self.jobs, self.files, run.say, partial(self.run_one, run), build_shards)
+        packing = Packing(self.jobs, self.files, run.log, partial(self.run_one, run), build_shards)
         packing.pack(list(self.names(run.domains)), lambda name: run.working_on(name, self.noun))
 
     def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
-        """Files that are not as their manifest has them."""
+        """Files that differ from their manifest."""
         tested = self.with_tests and bool(record["result"].get("test_images"))
         damage: Damage = {}
         for place in self._places(name)[: 2 if tested else 1]:
@@ -67,7 +67,7 @@ class ShardsStage(Stage):
         return damage
 
     def is_packed(self, name: str) -> bool:
-        """Whether a set's shards are built, and say what they hold; those that do not are built again."""
+        """True if a set's shards are built and their manifest can be read; otherwise they are built again."""
         if not self.finished(name):
             return False
         try:
@@ -84,7 +84,7 @@ class ShardsStage(Stage):
         return {split: count for place in self._places(name) for split, count in read_manifest(place)["images"].items()}
 
     def _estimated(self, name: str) -> Counts:
-        """Images of each split if scenes were equally large; an image set's own test folder is counted as it is."""
+        """Images of each split, estimated as if scenes were equally large; a separate test folder is counted."""
         files = self.files[name]
         own = [file for file in files if not file.test]
         scenes, shares = len({file.scene for file in own}), self.jobs.shares(name)
@@ -95,7 +95,7 @@ class ShardsStage(Stage):
         return {split: counts[split] for split in SPLITS if split in counts}
 
     def _parts(self, shards: Storage) -> Iterator[dict[str, Any]]:
-        """Files of a set of shards with the sizes and digests of its manifest, by path below the experiment's."""
+        """Files of a set of shards with sizes and digests of its manifest, and paths below the experiment's folder."""
         for part in read_manifest(shards)["files"]:
             path = f"{self.below_home(shards)}/{part['path']}"
             yield {"path": path, "bytes": part["bytes"], "sha256": part["sha256"]}

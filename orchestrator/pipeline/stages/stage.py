@@ -1,4 +1,4 @@
-"""The protocol of a stage: its inputs, its artefacts, whether it has finished, what is left of it, and how it runs."""
+"""Base class of stages: inputs, artefacts, the comparison with the record of an earlier run, and the run itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,16 @@ from trainables.network.model_files import WEIGHTS
 class Stage(ABC):
     """One stage of an experiment.
 
-    Subclasses name their inputs and artefacts and run; comparing them with a record is the same for all.
+    Subclasses name their inputs and artefacts and do the work; comparing them with a record is the same for all.
 
     Args:
         jobs: The experiment's folders and fingerprints.
-        with_tests: Whether the locked test splits are looked at too; a run that ends with the search has no need of
-            them, and may have no right to read them.
+        with_tests: Whether the locked test splits are read too; a run that ends with the search does not need them,
+            and may not have the right to read them.
 
     Attributes:
-        name: As `until` and the display name it.
-        noun: As its record, its lines and failures name it, and its folder is called.
+        name: Its name for `until` and on the display.
+        noun: Its name in its record, in lines and failures, and the name of its folder.
         results: Keys of its result that later stages need.
     """
 
@@ -41,7 +41,7 @@ class Stage(ABC):
 
     @abstractmethod
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
-        """Image sets that it runs for, each with a record of its own, where these target domains are run."""
+        """Image sets that it runs for in a run of these target domains; every set has a record of its own."""
 
     @abstractmethod
     def inputs(self, name: str) -> str:
@@ -49,7 +49,7 @@ class Stage(ABC):
 
     @abstractmethod
     def vouched(self, name: str) -> Vouched:
-        """Files that it vouches for once it has ended."""
+        """Files whose digests its record lists once it has ended."""
 
     @abstractmethod
     def run(self, run: RunContext) -> None:
@@ -60,16 +60,16 @@ class Stage(ABC):
         return self.jobs.place(self.noun, name)
 
     def title(self, name: str) -> str:
-        """Name of the stage and of what it runs for, in lines and records."""
+        """Name of the stage and of the image set, for lines and records."""
         return f"{self.noun} {name}"
 
     def requests(self, domains: Sequence[str]) -> dict[str, str]:
-        """Resources that it asks the cluster for, in words, by the task that waits for them."""
+        """Resources that it requests of the cluster, in words, by the task that waits for them."""
         del domains
         return {}
 
     def check(self, name: str, most_bytes: float = CHECKED_BYTES) -> Check:
-        """Compares its inputs, its files and its result with its record; reads at most so many bytes for digests."""
+        """Compares its inputs, files and result with its record; digests are checked of at most so many bytes."""
 
         def older(record: dict[str, Any]) -> Damage:
             try:
@@ -87,58 +87,58 @@ class Stage(ABC):
         return Check(check.record, self.further_damage(name, check.record))
 
     def finished(self, name: str) -> bool:
-        """Whether it need not run again."""
+        """True if it need not run again."""
         return self.check(name).finished is not None
 
     def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
-        """Damage of files whose digests its record does not list, as those of 0.2.0 do not."""
+        """Damage of files if its record lists no digests, as those of 0.2.0 do not."""
         del name, record, most_bytes
         return {}
 
     def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
-        """What is wrong beside its files and the keys of its result."""
+        """Damage beyond that of its files and of the keys of its result."""
         del name, record
         return {}
 
     def prepare(self, name: str, check: Check) -> None:
-        """Takes out of the way what it would otherwise take for finished when it runs again."""
+        """Removes damaged artefacts that a further run would take for finished ones."""
         del name, check
 
     def run_one(self, run: RunContext, name: str, work: Callable[[], Mapping[str, object]]) -> dict[str, Any]:
-        """Runs it for one name, or skips it if it has finished, and logs which; returns its record."""
+        """Runs the stage for one name, or skips it if it has finished; logs which, and returns the stage's record."""
         vouched = lambda: self.vouched(name)  # noqa: E731
         place, inputs, check = self.place(name), self.inputs(name), self.check(name)
-        return run_stage(self.title(name), place, inputs, work, run.say, vouched, check)
+        return run_stage(self.title(name), place, inputs, work, run.log, vouched, check)
 
     def finish(self, name: str, start: float, result: Mapping[str, object]) -> None:
-        """Writes the record of what began at ``start`` on the monotonic clock."""
+        """Writes the stage's record; it began at ``start`` on the monotonic clock."""
         finish_stage(self.title(name), self.place(name), self.inputs(name), start, result, self.vouched(name))
 
     def unfinished(self, run: RunContext) -> list[str]:
-        """Domains that it has to run for; logs what was found of each, and prepares it."""
+        """Domains that it has to run for; logs the finding for each domain, and prepares those."""
         unfinished = []
         for domain in self.names(run.failures.going):
             with run.failures.leaving_behind(domain, self.noun):
                 check = self.check(domain)
                 if check.finished is not None:
-                    run.say(f"{self.title(domain)}: finished {check.finished['finished_at']}, skipped")
+                    run.log(f"{self.title(domain)}: finished {check.finished['finished_at']}, skipped")
                     continue
-                self.log_damage(domain, check, run.say)
+                self.log_damage(domain, check, run.log)
                 self.prepare(domain, check)
                 unfinished.append(domain)
         return unfinished
 
-    def log_damage(self, name: str, check: Check, say: Callable[[str], None]) -> None:
+    def log_damage(self, name: str, check: Check, log: Callable[[str], None]) -> None:
         """Logs why it runs again, where files are damaged."""
         if check.damage:
-            say(f"{self.title(name)}: {sentence(check.damage)}, running again")
+            log(f"{self.title(name)}: {sentence(check.damage)}, running again")
 
     def below_home(self, place: Storage) -> str:
         """Path of a folder or file below the experiment's folder."""
         return place.uri.removeprefix(self.home.uri + "/")
 
     def model_damage(self, place: Storage) -> Damage:
-        """Damage of a folder's model that has no digests."""
+        """Damage of a model for which no digests are on record."""
         try:
             read_model(place)
         except Exception as error:

@@ -157,7 +157,7 @@ def test_a_display_that_nobody_reads_ends_no_run(error):
         def write(self, _):
             raise error
 
-    Display(Console(file=Gone())).say("a line")
+    Display(Console(file=Gone())).log("a line")
 
 
 def test_a_terminal_without_moving_lines_gets_plain_ones(monkeypatch):

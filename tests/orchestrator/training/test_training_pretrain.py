@@ -17,7 +17,7 @@ from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.training import ray_train
-from orchestrator.training.ray_train import _innermost, looked_after
+from orchestrator.training.ray_train import _innermost, health_check_interval
 from trainables.errors import DivergedError
 
 INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
@@ -38,11 +38,11 @@ def test_an_interrupted_training_is_an_interruption_and_no_success():
 @pytest.mark.parametrize(("steps", "seconds"), [(60, "0.10"), (2000, "0.50"), (16_000, "1.00")])
 def test_long_runs_are_looked_after_less_often(monkeypatch, steps, seconds):
     monkeypatch.delenv(INTERVAL, raising=False)
-    with looked_after(steps):
+    with health_check_interval(steps):
         assert os.environ[INTERVAL] == seconds
     assert INTERVAL not in os.environ
     monkeypatch.setenv(INTERVAL, "7")
-    with looked_after(steps):
+    with health_check_interval(steps):
         assert os.environ[INTERVAL] == "7"
 
 
