@@ -1,8 +1,8 @@
-"""The steps of transfer as arms of their own, so that a report can say what each adds.
+"""The steps of transfer as separate arms, so that a report can show what each adds.
 
 Zero-shot (the source model as it is) → feature transfer (F_θ reused, G_φ fresh) → model transfer (both reused, λ = 0,
 nothing frozen) → joint optimisation (the winner: its λ and frozen depth). All have the same budget and fresh seeds, and
-each step its own learning rate, chosen on validation, so that no step is a strawman.
+each step has its own learning rate, chosen on validation, for a fair comparison.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class Ablation:
     """Configurations of the steps between zero-shot and the winner.
 
     Attributes:
-        model: Of model transfer.
-        features: Of feature transfer; where there are two, the first fresh seed's validation score decides.
+        model: Configuration of model transfer.
+        features: Configurations of feature transfer; of two, the first fresh seed's validation score decides.
     """
 
     model: TransferConfiguration
@@ -30,13 +30,14 @@ def ablation_of(
 ) -> Ablation:
     """Plans the steps from a finished study.
 
-    Model transfer takes the learning rate of the study's best trial without a regularizer, or the default's where none
-    finished. Feature transfer tries that one and the rate of training from scratch, since G_φ starts from nothing.
+    Model transfer takes the learning rate of the study's best trial without a regularizer, or the default's if none
+    finished. Feature transfer tries that rate and the one of training from scratch, since G_φ starts from random
+    weights.
 
     Args:
         records: The study's trials.
-        default: The default fine-tune, which has λ = 0 and freezes nothing.
-        scratch: Training from scratch, likewise.
+        default: Configuration of the default fine-tune, with λ = 0 and nothing frozen.
+        scratch: Configuration of training from scratch, likewise.
     """
     best = best_record([record for record in records if record.configuration.lambda_ == 0])
     rate = best.configuration.learning_rate if best else default.learning_rate

@@ -1,4 +1,4 @@
-"""Classical baselines as arms of a confirmation: fitted to training images, tuned on validation, kept on storage."""
+"""Classical baselines as arms of a confirmation: fitted to training images, tuned on validation, and stored."""
 
 from itertools import islice
 
@@ -19,26 +19,26 @@ from trainables.errors import RunError
 from trainables.metrics.evaluation import Upscaler, mean_psnr
 
 MOST_IMAGES = 128
-"""Training images that the regression draws its patches from."""
+"""Most training images from which the regression draws its patches."""
 
 _MAPS = "example.safetensors"
 
 
 def fit_classical(job: DomainJob, place: Storage) -> FittedBaselines:
-    """Fits and tunes the domain's baselines unless their record stands.
+    """Fits and tunes the domain's baselines unless their record exists.
 
     Args:
-        job: Where training and validation images are.
-        place: Folder of the fitted state.
+        job: The domain's training and validation images.
+        place: Folder of the fitted baselines.
 
     Returns:
-        For each classical arm its validation PSNR in dB, and for the fitted ones the settings that won there.
+        Validation PSNR in dB of each classical arm, and the chosen settings of the fitted ones.
     """
     record = read_fitted(place.child(FITTED))
     if record is None or not place.child(_MAPS).exists():
         pairs = validation_pairs(job)
         images = [image.pixels for image in islice(read_split(job.shards, "train"), MOST_IMAGES)]
-        # Images that are large enough to fine-tune on must be large enough to compare with.
+        # Images that are large enough for fine-tuning must be so for the baselines.
         side = min(job.lr_patch, LR_PATCH)
         fitted = fit_baselines(images, pairs, job.degradation, job.scale, seed=0, lr_patch=side)
         fixed = {
@@ -58,7 +58,7 @@ def fit_classical(job: DomainJob, place: Storage) -> FittedBaselines:
 
 
 def classical_upscaler(job: DomainJob, place: Storage | None, name: str) -> Upscaler:
-    """One of the classical arms, as it was fitted; those with nothing to fit need no ``place``."""
+    """Upscaler of a classical arm; arms that are not fitted need no ``place``."""
     fixed = fixed_baselines(job.scale)
     if name in fixed or place is None:
         return fixed[name]

@@ -1,4 +1,4 @@
-"""Scores of arms on the same test images: their means, their paired differences and which images to show."""
+"""Comparison of arms on the same test images: means, paired differences, and the choice of images to show."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -12,7 +12,7 @@ from orchestrator.foundation.vocabulary import CLASSICAL, STEPS
 from trainables.metrics.evaluation import Score
 
 Scores = dict[str, list[list[Score]]]
-"""Each arm's runs, each with one score per test image; an arm whose runs all diverged has none."""
+"""Runs by arm, each with one score per test image; empty if all runs of the arm diverged."""
 
 _COMPARED = (
     *(("best", baseline) for baseline in (*CLASSICAL, "zero_shot", "scratch", "default", "feature")),
@@ -22,7 +22,7 @@ _COMPARED = (
     ("interpolated", "best"),
     ("interpolated", "zero_shot"),
 )
-"""Every question that a report answers with an interval: arm and baseline."""
+"""Pairs of arm and baseline that a report compares."""
 
 
 def summarize(scores: Scores) -> dict[str, ArmScores]:
@@ -40,18 +40,18 @@ def summarize(scores: Scores) -> dict[str, ArmScores]:
 
 
 def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED) -> list[Difference]:
-    """Paired differences with interval, verdict and Wilcoxon's p, of all that is asked and is there.
+    """Paired differences with interval, verdict and Wilcoxon's p, of all compared arms that have scores.
 
     Args:
-        scores: Every arm's.
-        compared: Arm and baseline of each question; by default those of every report.
+        scores: Scores of all arms.
+        compared: Pairs of arm and baseline; by default those of every report.
     """
     pairs = [(a, b) for a, b in dict.fromkeys(compared) if scores.get(a) and scores.get(b)]
     return [difference for pair in pairs for difference in _differences(scores, *pair)]
 
 
 def picture_choice(scores: Scores) -> dict[str, str]:
-    """The test images where the best arm gains most, least and in the middle over zero-shot: no cherry-picking."""
+    """The test images with the largest, median and smallest gain of the best arm over zero-shot, by reason to show."""
     gains = _per_image(scores, "best", "psnr") - _per_image(scores, "zero_shot", "psnr")
     order, names = np.argsort(gains, kind="stable"), [s.name for s in scores["best"][0]]
     picks = {"largest gain": order[-1], "median gain": order[len(order) // 2], "smallest gain": order[0]}
@@ -78,6 +78,6 @@ def _differences(scores: Scores, arm: str, baseline: str) -> Iterable[Difference
 
 
 def _per_image(scores: Scores, arm: str, metric: Metric) -> NDArray[np.float64]:
-    """(images,), averaged over the arm's runs."""
+    """Metric of each image, averaged over the arm's runs."""
     runs = [[score.psnr if metric == "psnr" else score.ssim for score in run] for run in scores[arm]]
     return np.mean(np.asarray(runs, dtype=np.float64), axis=0)  # type: ignore[no-any-return]

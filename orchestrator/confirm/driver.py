@@ -1,9 +1,9 @@
-"""The winners again, with fresh seeds, beside the baselines; the only reader of the test split.
+"""Confirmation of a study's best configurations with fresh seeds, beside the baselines; it alone reads the test split.
 
-First all is trained with fresh seeds, fitted and tuned, and scored on validation, and the best mean chooses the winner:
-one of the study's top configurations, the default fine-tune, or no fine-tuning at all. Points of the front of quality
-and speed are trained beside them and cannot win. Only then is the test split opened, and the moment is recorded. Every
-run leaves its weights and scores on storage and is not run again.
+First all candidates are trained with fresh seeds and scored on validation, and the baselines are fitted and tuned. The
+best mean on validation decides the winner: one of the study's top configurations, the default fine-tune, or no
+fine-tuning at all. Points of the front of quality and speed are trained beside them and cannot win. Only then is the
+test split opened, and the time is recorded. Every run stores its weights and scores and is not run again.
 """
 
 import logging
@@ -22,7 +22,7 @@ from orchestrator.confirm.tasks import (
     Start,
     choose_share,
     fit_classical,
-    remember_source,
+    score_on_source,
     score_run,
     train_run,
     validate_source,
@@ -38,8 +38,8 @@ from trainables.loops.finetune import TransferConfiguration
 
 log = logging.getLogger(__name__)
 
-_REMEMBERED = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)
-"""Arms that begin with the source model and may forget it."""
+_SCORED_ON_SOURCE = ("zero_shot", "default", *STEPS[1:], INTERPOLATED)
+"""Arms that start from the source model and may forget what it has learnt; they are scored on source images too."""
 
 _Runs = dict[str, tuple[TransferConfiguration, Start]]
 _Key = tuple[str, int]
@@ -65,7 +65,7 @@ class _Tasks:
         }
 
     def collect(self, tasks: Mapping[Any, Task], phase: str) -> dict[Any, Any]:
-        """Waits for all tasks and reports how many are done; gives their results by key."""
+        """Waits for all tasks, reporting how many have ended; returns their results by key."""
         report = reporter(self._job.progress, f"confirm {self._job.domain.domain}")
         log.info("%s: %d tasks", phase, len(tasks))
         report(0, len(tasks), phase)
@@ -107,7 +107,7 @@ def front_of(records: Sequence[TrialRecord], candidates: Sequence[Candidate], bl
 
     Args:
         records: The study's trials.
-        candidates: What can win; a point with the configuration of one is not trained twice.
+        candidates: The candidates; a point with the configuration of one is not trained twice.
         blocks: Residual blocks of the source model.
     """
     names = {candidate.configuration: candidate.name for candidate in candidates}
@@ -181,7 +181,7 @@ def _confirm(job: ConfirmJob, runner: TaskRunner) -> ConfirmationRecord:
 def _front_point(
     job: ConfirmJob, point: FrontRun, results: Mapping[_Key, Any], scores: Scores, summary: Mapping[str, ArmScores]
 ) -> FrontResult:
-    """What the confirmation found of one point; None on test where all of its seeds diverged."""
+    """Result of one point of the front; without test scores if all of its seeds diverged."""
     validation = [results[point.name, seed] for seed in job.seeds]
     return FrontResult(
         kept=point.kept,
@@ -194,7 +194,7 @@ def _front_point(
 
 
 def _model_step(job: ConfirmJob, tuned: Mapping[str, TransferConfiguration]) -> dict[str, TransferConfiguration]:
-    """Name and configuration of model transfer's runs; a candidate that is the same need not be trained twice."""
+    """Name and configuration of model transfer's runs; those of a candidate with the same configuration are reused."""
     if job.ablation is None:
         return {}
     wanted = job.ablation.model
@@ -204,7 +204,7 @@ def _model_step(job: ConfirmJob, tuned: Mapping[str, TransferConfiguration]) -> 
 def _arms(
     job: ConfirmJob, winner: str, model: str | None, feature: str | None, interpolation: Interpolation | None
 ) -> dict[str, list[str]]:
-    """Each arm's runs. A run may stand for two arms, as when the default fine-tune or the source model wins."""
+    """Names of each arm's runs. Two arms may share runs, as when the default fine-tune or the source model wins."""
 
     def of(name: str) -> list[str]:
         return [name] if name == "zero_shot" else [f"{name}-seed{seed}" for seed in job.seeds]
@@ -217,19 +217,19 @@ def _arms(
 
 
 def _score(tasks_of: _Tasks, arms: dict[str, list[str]]) -> tuple[Scores, dict[str, float]]:
-    """Scores every arm on the test split, and its mean PSNR in dB on held-out source images where it may forget."""
-    ours = dict.fromkeys(chain(*(arms.get(arm, []) for arm in _REMEMBERED)))
+    """Scores on the test split by arm, and mean PSNR in dB on held-out source images of arms that may forget them."""
+    ours = dict.fromkeys(chain(*(arms.get(arm, []) for arm in _SCORED_ON_SOURCE)))
     tasks = {("test", name): tasks_of.submit(score_run, name) for name in dict.fromkeys(chain(*arms.values()))}
-    tasks |= {("source", name): tasks_of.submit(remember_source, name) for name in ours}
+    tasks |= {("source", name): tasks_of.submit(score_on_source, name) for name in ours}
     results = tasks_of.collect(tasks, "test")
     scores = {arm: [results["test", name] for name in runs if results["test", name]] for arm, runs in arms.items()}
-    kept = {arm: [results["source", name] for name in arms.get(arm, [])] for arm in _REMEMBERED}
+    kept = {arm: [results["source", name] for name in arms.get(arm, [])] for arm in _SCORED_ON_SOURCE}
     finite = {arm: [value for value in values if value is not None] for arm, values in kept.items()}
     return scores, {arm: float(np.mean(values)) for arm, values in finite.items() if values}
 
 
 def _best(validation: Mapping[str, Sequence[float | None]]) -> str:
-    """The highest mean over seeds, a diverged one counting as the worst; no fine-tuning wins a tie."""
+    """Name with the highest mean over seeds; a diverged seed counts as the worst, and zero-shot wins a tie."""
 
     def mean(name: str) -> float:
         return float(np.mean([-1e9 if value is None else value for value in validation[name]]))

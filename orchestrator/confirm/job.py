@@ -1,4 +1,4 @@
-"""What a domain's confirmation is told, and the networks and images that its tasks share."""
+"""Input of a domain's confirmation, and the networks and images that its tasks share."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,13 +20,13 @@ from trainables.network.network import SuperResolutionNet
 
 @dataclass(frozen=True, slots=True)
 class FrontRun:
-    """A point of the front of quality and speed that is confirmed; it cannot win, but a candidate can be one.
+    """A point of the front of quality and speed that is confirmed; it wins only if it is a candidate too.
 
     Attributes:
         kept: Residual blocks that it keeps.
-        trial: Number of the trial that found it.
-        configuration: What is trained.
-        name: Of its runs: a candidate's where that is the same configuration.
+        trial: Number of its trial.
+        configuration: Configuration of its runs.
+        name: Name of its runs; that of a candidate with the same configuration.
         speed: Megapixels of output per second.
     """
 
@@ -38,7 +38,7 @@ class FrontRun:
 
     @property
     def arm(self) -> str:
-        """What its scores are called."""
+        """Name of its scores."""
         return f"kept-{self.kept}"
 
 
@@ -47,11 +47,11 @@ class ConfirmJob:
     """One domain's confirmation.
 
     Attributes:
-        domain: What every run trains on.
-        candidates: What can win.
+        domain: Training data, source model and budget of every run.
+        candidates: Configurations of which one wins.
         scratch: Configuration of training from scratch.
-        ablation: The steps between zero-shot and the winner; None leaves them out.
-        classical: Folder of the fitted classical baselines; None leaves all but bicubic out.
+        ablation: The steps between zero-shot and the winner; None to leave them out.
+        classical: Folder of the fitted classical baselines; None to leave out all but bicubic.
         seeds: Fresh seeds, the same for every arm.
         test: The locked test split.
         opening: Record that opens it.
@@ -60,7 +60,7 @@ class ConfirmJob:
         lineage: Digests for the model's card.
         cpus: CPUs of each run.
         gpus: GPUs of each run.
-        progress: Where progress is reported.
+        progress: Channel of progress.
         front: Points of the front of quality and speed; none where speed was not searched.
     """
 
@@ -82,7 +82,7 @@ class ConfirmJob:
 
 
 def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, object]:
-    """What a run's model card says beside the architecture."""
+    """Entries of a run's model card beside the architecture."""
     plain = configuration.to_dict() if configuration else None
     return {"name": name, "configuration": plain, "seed": seed, "lineage": job.lineage}
 
@@ -118,7 +118,7 @@ def load_run(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:
 
 
 def test_pairs(job: ConfirmJob) -> list[Pair]:
-    """The test images; refused while no choice is on record."""
+    """The test images; an error before the choice is recorded."""
     return _opened(job.domain, job.test, job.opening)
 
 

@@ -1,4 +1,4 @@
-"""What is left of a confirmation: the domain's models, and crops of test images."""
+"""Published results of a confirmation: the domain's models, and crops of test images."""
 
 from collections.abc import Iterable
 
@@ -21,12 +21,12 @@ _FRONT = "front"
 
 
 def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str]) -> list[Picture]:
-    """Crops of the chosen test images under each arm, as PNG files beside the runs."""
+    """Writes crops of the chosen test images under each arm as PNG files beside the runs."""
     torch.set_num_threads(job.domain.threads)
     pictures = []
     for index, (reason, name) in enumerate(choice.items()):
         pair = next(pair for pair in test_pairs(job) if pair.name == name)
-        top, left = _liveliest(pair, _CROP)
+        top, left = _highest_contrast(pair, _CROP)
         panels = []
         for label, picture in [("HR", pair.hr), *_outputs(job, runs, pair)]:
             file = f"picture-{index}-{label}.png"
@@ -41,8 +41,8 @@ def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str])
 def publish_models(job: ConfirmJob, winner: str, share: float, arms: dict[str, ArmScores]) -> None:
     """Writes the winner of the first seed (not of the best one on test) as the domain's model.
 
-    Where averaged weights did better on validation, they lie in the folder :data:`INTERPOLATED` below it; the networks
-    of the front of quality and speed in folders of their own, see :func:`front_model`.
+    Averaged weights that did better on validation lie in the folder :data:`INTERPOLATED` below it; the networks of the
+    front of quality and speed in folders of their own, see :func:`front_model`.
     """
     seed, beside = job.seeds[0], job.model.child(INTERPOLATED)
     name = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
@@ -64,7 +64,7 @@ def front_model(model: Storage, kept: int) -> Storage:
 
 
 def _publish_front(job: ConfirmJob, arms: dict[str, ArmScores]) -> None:
-    """Writes the first seed of each point of the front, but of those that diverged."""
+    """Writes the first seed's network of each point of the front, unless it diverged."""
     job.model.child(_FRONT).delete_folder()  # of an earlier confirmation
     for point in job.front:
         run_name = f"{point.name}-seed{job.seeds[0]}"
@@ -78,12 +78,12 @@ def _publish_front(job: ConfirmJob, arms: dict[str, ArmScores]) -> None:
 
 
 def _metrics(arms: dict[str, ArmScores], arm: str) -> dict[str, object]:
-    """Scores on the test split as a card has them."""
+    """Scores on the test split, for a card."""
     return {"test_bicubic": arms["bicubic"].plain(), "test": arms[arm].plain()}
 
 
 def _origin(job: ConfirmJob) -> dict[str, object]:
-    """What a card says of the images that a model was trained on."""
+    """Degradation and licence of the training images, for a card."""
     licence = read_manifest(job.domain.shards)["licence"]
     return {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
 
@@ -102,7 +102,7 @@ def _outputs(job: ConfirmJob, runs: dict[str, str], pair: Pair) -> Iterable[tupl
             yield label, run(upscale, pair)
 
 
-def _liveliest(pair: Pair, side: int) -> tuple[int, int]:
+def _highest_contrast(pair: Pair, side: int) -> tuple[int, int]:
     """Top left corner of the window with the most contrast."""
     plane = pair.hr.mean(0)
     height, width = plane.shape

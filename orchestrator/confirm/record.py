@@ -1,4 +1,4 @@
-"""What a confirmation found, as the record of its stage keeps it and the report reads it."""
+"""Result of a confirmation, as its stage's record keeps it and the report reads it."""
 
 from typing import Literal
 
@@ -12,14 +12,14 @@ Metric = Literal["psnr", "ssim"]
 
 
 class Candidate(Record):
-    """One configuration that stands for confirmation.
+    """A configuration that can win.
 
     Attributes:
-        name: Of its runs.
+        name: Name of its runs.
         label: The name in words.
-        configuration: None is the source model as it is.
-        validation_psnr: PSNR in dB of each fresh seed, None of one that diverged; none before they are trained.
-        search_psnr: Of its trial; None where the search did not try it.
+        configuration: Its configuration; None for the source model as it is.
+        validation_psnr: PSNR in dB of each fresh seed, None for a diverged one; empty before they are trained.
+        search_psnr: PSNR in dB of its trial; None if it was not a trial.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Difference(Record):
 
 
 class Steps(Record):
-    """Configurations of the steps between zero-shot and the winner; None where they were left out."""
+    """Configurations of the steps between zero-shot and the winner; None for steps that were left out."""
 
     feature: Configuration | None
     model: Configuration | None
@@ -72,11 +72,11 @@ class FrontResult(Record):
 
     Attributes:
         kept: Residual blocks that it keeps.
-        trial: Number of the trial that found it.
+        trial: Number of its trial.
         run: Name of its runs.
         validation_psnr: PSNR in dB of each seed that did not diverge.
-        test: None where all of its seeds diverged.
-        difference: Best minus this one in PSNR; None as above.
+        test: Scores on the test split; None if all of its seeds diverged.
+        difference: Best arm minus this one in PSNR; None in the same case.
     """
 
     kept: Count
@@ -107,19 +107,19 @@ class ConfirmationRecord(Record):
     """One domain's confirmation.
 
     Attributes:
-        winner: Name of the candidate that was chosen.
-        validation: PSNR in dB of each candidate's seeds, None of one that diverged.
-        opened: When and after which choice the test split was opened.
-        arms: Scores on the test split.
-        differences: Of pairs of arms on the test split.
+        winner: Name of the winning candidate.
+        validation: PSNR in dB of each candidate's seeds, None for a diverged one.
+        opened: Time at which the test split was opened, and the choice made before it.
+        arms: Scores on the test split, by arm.
+        differences: Differences between arms on the test split.
         classical: The fitted baselines.
-        steps: What was trained between zero-shot and the winner.
-        source_psnr: Mean PSNR in dB on held-out source images of each arm that may forget them.
-        interpolation: None where the source model won.
-        front: Points of the front of quality and speed; none where speed was not searched.
+        steps: Configurations of the steps between zero-shot and the winner.
+        source_psnr: Mean PSNR in dB on held-out source images, by arm that may forget them.
+        interpolation: Average of the winner's and the source's weights; None if the source model won.
+        front: Points of the front of quality and speed; empty if speed was not an objective.
         pictures: Crops of test images.
-        candidates: All that could win.
-        runs: The folder of its runs, below the experiment's.
+        candidates: All candidates.
+        runs: Path of the folder of its runs below the experiment's.
     """
 
     winner: str

@@ -1,6 +1,6 @@
-"""Records that a confirmation's tasks leave: each is read whole and valid, or as if it were not there.
+"""Records of a confirmation's tasks; a damaged or invalid one is read as if it did not exist.
 
-A task whose record is not valid does its work again; what was wrong is reported before, by what checks the stage.
+A task without a valid record does its work again. The check of the stage reports the damage before.
 """
 
 import math
@@ -20,7 +20,7 @@ Psnr = Annotated[float, Field(strict=True)]
 
 
 class RunRecord(Record):
-    """One training, ``run.json``: its validation PSNR in dB, None if it diverged, and its learning curve."""
+    """Record of a training, ``run.json``: validation PSNR in dB, None if it diverged, and learning curve."""
 
     validation_psnr: Number | None
     curve: Curve
@@ -34,11 +34,11 @@ class RunRecord(Record):
 
 
 class Interpolation(Record):
-    """The winner's weights averaged with the source's, ``interpolation.json``.
+    """Average of the winner's weights and the source's, ``interpolation.json``.
 
     Attributes:
-        share: Of the tuned weights; 1 where averaging gained nothing on validation.
-        validation: Each share that was tried, with its mean validation PSNR in dB.
+        share: Share of the tuned weights; 1 if averaging gained nothing on validation.
+        validation: Shares that were tried, with their mean validation PSNR in dB.
     """
 
     share: Annotated[Number, Field(ge=0, le=1)]
@@ -67,7 +67,7 @@ class ExampleFit(Record):
 
 
 class FittedBaselines(Record):
-    """The classical baselines of a domain, ``fitted.json``; None where they were left out."""
+    """The classical baselines of a domain, ``fitted.json``; None for those left out."""
 
     bilinear: FixedBaseline | None = None
     bicubic: FixedBaseline | None = None
@@ -136,7 +136,7 @@ def write_scores(place: Storage, scores: list[Score]) -> None:
 
 
 def problem_of(name: str, value: object) -> str:
-    """What is wrong with a record of a confirmation, by its file's name; empty if nothing is, or it is another file."""
+    """Description of the damage of a record, by its file's name; empty if it is valid or another kind of file."""
     kinds: dict[str, Callable[[object], str]] = {
         RUN: RunRecord.problem,
         INTERPOLATION: Interpolation.problem,

@@ -1,7 +1,7 @@
-"""What a confirmation runs on a worker: train one arm, average weights, score one run.
+"""Tasks of a confirmation on workers: training a run, averaging weights, scoring a run.
 
-Each leaves its result on storage and does not run again where that stands. The test split is read here and nowhere
-else, by tasks that the confirmation starts once its choice is on record.
+Each task stores its result and does not run again if that exists. The test split is read here and nowhere else, by
+tasks that the confirmation starts after its choice is recorded.
 """
 
 import logging
@@ -50,18 +50,18 @@ from trainables.network.weight_average import SHARES, interpolated
 log = logging.getLogger(__name__)
 
 Start = Literal["source", "features", "nothing"]
-"""What a run begins with: what the experiment transfers, F_θ alone, or a fresh network."""
+"""Initial weights of a run: those that the experiment transfers, F_θ alone, or a fresh network."""
 
 
 def train_run(
     job: ConfirmJob, name: str, configuration: TransferConfiguration, seed: int, start: Start = "source"
 ) -> float | None:
-    """Trains one run unless its record stands; returns its validation PSNR, None if it diverged."""
+    """Trains a run unless its record exists; returns its validation PSNR in dB, None if it diverged."""
     run_name = f"{name}-seed{seed}"
     place = job.runs.child(run_name)
     record = read_run(place.child(RUN))
-    if record is None or _is_another(place, configuration):
-        for scores in (f"test-{run_name}.json", f"source-{run_name}.json"):  # of what was here before
+    if record is None or _is_stale(place, configuration):
+        for scores in (f"test-{run_name}.json", f"source-{run_name}.json"):  # of an earlier training
             if job.runs.child(scores).exists():
                 job.runs.child(scores).delete()
         report = reporter(job.progress, f"confirm {job.domain.domain}: {run_name}")
@@ -85,15 +85,15 @@ def validate_source(job: ConfirmJob) -> float:
 
 
 def fit_classical(job: ConfirmJob) -> FittedBaselines:
-    """Fits the classical baselines, see :mod:`orchestrator.confirm.classical`; nothing where they are left out."""
+    """Fits the classical baselines, see :mod:`orchestrator.confirm.classical`, unless they are left out."""
     torch.set_num_threads(job.domain.threads)
     return FittedBaselines() if job.classical is None else classical_arms.fit_classical(job.domain, job.classical)
 
 
 def choose_share(job: ConfirmJob, winner: str) -> Interpolation:
-    """Averages the winner's weights with the source's; one share for all seeds, by their mean validation PSNR.
+    """Averages the winner's weights with the source's, with the share of the best mean validation PSNR over all seeds.
 
-    A tie goes to the larger share, so that averaging must earn its place. Networks are kept unless it is 1.
+    A tie goes to the larger share of tuned weights. The averaged networks are stored unless that share is 1.
     """
     place = job.runs.child(INTERPOLATION)
     record = read_interpolation(place)
@@ -120,7 +120,7 @@ def choose_share(job: ConfirmJob, winner: str) -> Interpolation:
 
 
 def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:
-    """Scores one run on the test split unless its scores stand; None if the run diverged."""
+    """Scores a run on the test split unless its scores are recorded; None if the run diverged."""
     place = job.runs.child(f"test-{run_name}.json")
     scores = read_scores(place)
     if scores is None:
@@ -134,8 +134,8 @@ def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:
     return scores
 
 
-def remember_source(job: ConfirmJob, run_name: str) -> float | None:
-    """PSNR in dB of one run on held-out source images, unless it stands on record; None if the run diverged."""
+def score_on_source(job: ConfirmJob, run_name: str) -> float | None:
+    """Scores a run on held-out source images unless that is recorded; PSNR in dB, None if the run diverged."""
     place = job.runs.child(f"source-{run_name}.json")
     value = read_source_psnr(place)
     if value is None:
@@ -148,8 +148,8 @@ def remember_source(job: ConfirmJob, run_name: str) -> float | None:
     return value
 
 
-def _is_another(place: Storage, configuration: TransferConfiguration) -> bool:
-    """Whether a run has weights that cannot be used, or were trained with another configuration."""
+def _is_stale(place: Storage, configuration: TransferConfiguration) -> bool:
+    """True if a run's weights cannot be read, or were trained with another configuration."""
     if not place.child(WEIGHTS).exists():
         return False
     try:

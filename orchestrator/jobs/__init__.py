@@ -1,1 +1,1 @@
-"""What each stage is given, the fingerprint of all that determines its result, and what is left to do."""
+"""Inputs and fingerprints of the stages, derived from an experiment."""

@@ -1,4 +1,4 @@
-"""What each stage of an experiment is told, and the fingerprint of all that determines its result."""
+"""Input of each stage of an experiment, and the fingerprint of all that determines its result."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -45,28 +45,28 @@ class Jobs:
         """The source's or a target's images.
 
         Raises:
-            KeyError: If the source is a model, which has none here.
+            KeyError: If it is the source and the source is a model.
         """
         source = self.experiment.source
         return source if name == SOURCE and isinstance(source, ImageSet) else self.experiment.targets[name]
 
     def shares(self, name: str) -> dict[str, float]:
-        """Shares of scenes that are set aside."""
+        """Shares of scenes that are set aside for validation and test."""
         images = self.image_set(name)
         own_test = {"test": images.test_share} if isinstance(images, Target) and images.test_images is None else {}
         return {"validation": images.validation_share} | own_test
 
     def least_side(self, name: str) -> int:
-        """HR pixels that an image needs on each side."""
+        """Smallest side of an HR image in pixels."""
         section = self.experiment.pretraining if name == SOURCE else self.experiment.finetuning
         return smallest_image(section.lr_patch, self.experiment.architecture.scale)
 
     def locked_test(self, domain: str) -> Storage:
-        """Where a target's test split is; a confirmation and the stage that builds it are told, nobody else."""
+        """Folder of a target's test split; only confirmations and the stage that builds it get it."""
         return self.place(PREFIX, domain)
 
     def openings(self, domain: str) -> Storage:
-        """Where each opening of a target's test split is on record."""
+        """Folder of the records of openings of a target's test split."""
         return self.place("confirm", domain, "test-opened")
 
     def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
@@ -77,7 +77,7 @@ class Jobs:
     def source_inputs(self) -> str:
         """Fingerprint of the source model, or of its pretraining here.
 
-        Workers count, because their number is part of the effective batch.
+        The number of workers is included, because it is part of the effective batch.
         """
         experiment = self.experiment
         if found := experiment.source_model:
@@ -105,10 +105,10 @@ class Jobs:
     def study_inputs(self, domain: str) -> str:
         """Fingerprint of a study without its number of trials: with more of them it is the same study, extended.
 
-        What advice and siblings have to say is not part of it: it is settled when the study begins.
+        The points that advice and siblings suggest are not included: they are fixed when the study begins.
         """
         experiment, space = self.experiment, self.experiment.space(domain)
-        unsaid = {"trials", "concurrent_trials", *self._where_it_runs()}
+        excluded = {"trials", "concurrent_trials", *self._where_it_runs()}
         return fingerprint(
             "search-2",
             self.source_inputs(),
@@ -117,12 +117,12 @@ class Jobs:
             [str(start) for start in (self.default(), *space.starts)],
             experiment.frozen_depths(domain),
             experiment.finetuning.model_dump(exclude={"scratch_learning_rate"}),
-            experiment.search.model_dump(exclude=unsaid),
+            experiment.search.model_dump(exclude=excluded),
             experiment.seed,
         )
 
     def _where_it_runs(self) -> set[str]:
-        """Settings of a search that change no score; but CPUs and GPUs are what a speed is the speed of."""
+        """Settings of a search that change no score; where speed is an objective, CPUs and GPUs change it."""
         speed = self.experiment.search.kept_blocks is not None
         return set() if speed else {"cpus_per_trial", "gpus_per_trial", "kept_blocks"}
 
@@ -131,13 +131,13 @@ class Jobs:
         return fingerprint(self.study_inputs(domain), self.trials(domain))
 
     def trials(self, domain: str) -> int:
-        """Trials of a domain's study: as many as the experiment asks for, or as it has been extended to."""
+        """Number of trials of a domain's study: that of the experiment, or that of an extension if it is larger."""
         extended = self.records_place(domain).child(_EXTENDED).read_json()
         longer = extended.get("trials", 0) if isinstance(extended, dict) else 0
         return max(self.experiment.search.trials, longer if type(longer) is int else 0)
 
     def extend(self, domain: str, more: int) -> None:
-        """Makes the study of a finished search so many trials longer, for every later run."""
+        """Extends the study of a finished search by so many trials, for every later run."""
         longer = {"trials": self.trials(domain) + more, "extended_at": now()}
         self.records_place(domain).child(_EXTENDED).write_json(longer)
 
@@ -158,7 +158,7 @@ class Jobs:
         return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice)
 
     def advice(self, domain: str) -> AdviceRecord | None:
-        """What a domain's analysis advised: the one that its search started from, else that of `rayscale analyze`."""
+        """Advice of a domain's analysis: that which its search started from, or else that of `rayscale analyze`."""
         places = self.place("analysis", domain, RECORD), self.place("analysis", "analysis.json")
         for place, keys in zip(places, (("result", "advice"), ("targets", domain, "advice")), strict=True):
             found: Any = place.read_json()
@@ -169,11 +169,11 @@ class Jobs:
         return None
 
     def records(self, domain: str) -> list[TrialRecord]:
-        """The trials of a study that have ended."""
+        """Records of the trials of a study that have ended."""
         return read_records(self.records_place(domain))[: self.trials(domain)]
 
     def shortening(self) -> Shortening | None:
-        """The shortened networks that are tried, with their speeds where they are measured; None where none are."""
+        """The shortened networks of a search, with their speeds if these are measured; None if none are searched."""
         kept = self.experiment.search.kept_blocks
         if kept is None:
             return None
@@ -186,7 +186,7 @@ class Jobs:
         return self.place("search", f"speeds-{inputs}.json")
 
     def speeds(self) -> SpeedJob:
-        """What the task that measures them is told."""
+        """Input of the task that measures the speeds."""
         search = self.experiment.search
         assert search.kept_blocks is not None
         return SpeedJob(
@@ -212,7 +212,7 @@ class Jobs:
         )
 
     def study(self, domain: str, starts: tuple[Start, ...], progress: ProgressUpdates = NO_PROGRESS) -> StudyJob:
-        """What a domain's search is told."""
+        """Input of a domain's search."""
         experiment, space = self.experiment, self.experiment.space(domain)
         return StudyJob(
             domain=self._domain_job(domain),
@@ -231,11 +231,11 @@ class Jobs:
         )
 
     def confirmation(self, domain: str, progress: ProgressUpdates = NO_PROGRESS) -> ConfirmJob:
-        """What a domain's confirmation is told."""
+        """Input of a domain's confirmation."""
         experiment, settings, inputs = self.experiment, self.experiment.confirmation, self.confirm_inputs(domain)
         records, domain_job = self.records(domain), self._domain_job(domain)
         scratch = replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate)
-        # The steps end in joint optimisation: an experiment that stops before has no such end.
+        # The last step is joint optimisation; with another method of transfer there is nothing to lead up to.
         ablated = settings.ablation and experiment.finetuning.transfer == "joint"
         candidates = candidates_of(records, settings.top, self.default())
         return ConfirmJob(
@@ -287,7 +287,7 @@ class Jobs:
         return self.place("search", domain, f"study-{self.study_inputs(domain)}")
 
     def _classical_place(self, job: DomainJob) -> Storage:
-        """One fit serves every confirmation on the same images."""
+        """Folder of the fitted baselines, which all confirmations on the same images share."""
         scored = [job.scale, job.validation_images, job.validation_crop, job.lr_patch]
         inputs = fingerprint("classical-1", job.shards_digest, job.degradation.to_dict(), scored)
         return self.place("confirm", job.domain, f"classical-{inputs}")
@@ -312,7 +312,7 @@ class Jobs:
         rate = self.experiment.finetuning.default_learning_rate
         return TransferConfiguration(learning_rate=rate, lambda_=0.0, frozen_depth=0)
 
-    def search_stands(self, domain: str) -> bool:
-        """Whether a domain's search has finished with exactly these settings and images."""
+    def search_finished(self, domain: str) -> bool:
+        """True if a domain's search has finished with exactly these settings and images."""
         place = self.place("search", domain)
         return place.child(RECORD).exists() and finished(place, self.search_inputs(domain)) is not None

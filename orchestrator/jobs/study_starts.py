@@ -1,4 +1,4 @@
-"""What the study of a domain starts from, gathered from the experiment, its analysis and finished searches."""
+"""Starting points of a domain's study: from the experiment, the search space, its analysis and finished searches."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,10 +12,10 @@ from trainables.loops.finetune import TransferConfiguration
 
 
 def study_starts(jobs: Jobs, domain: str) -> tuple[Start, ...]:
-    """A study's starts, settled now if it has not begun yet.
+    """A study's starting points; gathered and recorded now if it has not begun yet.
 
     Raises:
-        UsageError: If `search.starts_from` names what is no experiment with a finished search.
+        UsageError: If `search.starts_from` names a folder that is not an experiment with a finished search.
     """
     return settle_starts(jobs.records_place(domain), lambda: _gather(jobs, domain))
 
@@ -52,9 +52,9 @@ def _of_space(jobs: Jobs, domain: str) -> Iterator[Start]:
 
 
 def _siblings(jobs: Jobs, domain: str) -> Iterator[Start]:
-    """The best of this experiment's other domains that are searched already, then of other experiments' domains."""
+    """The best configurations of this experiment's other finished searches, then of other experiments' searches."""
     home = jobs.experiment.home
-    found = [(home, other) for other in jobs.experiment.targets if other != domain and jobs.search_stands(other)]
+    found = [(home, other) for other in jobs.experiment.targets if other != domain and jobs.search_finished(other)]
     for folder in jobs.experiment.search.starts_from:
         place = Storage.at(folder)
         found += [(place, other) for other in searched_domains(place)]

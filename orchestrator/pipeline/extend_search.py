@@ -37,7 +37,7 @@ def run_search(
 
 
 def _extend(jobs: Jobs, domains: Sequence[str], more: int) -> None:
-    if unfinished := [domain for domain in domains if not jobs.search_stands(domain)]:
+    if unfinished := [domain for domain in domains if not jobs.search_finished(domain)]:
         raise UsageError(
             f"There is nothing to extend: the search of {', '.join(unfinished)} has not finished with these settings "
             "and images; run `rayscale search` without --extend first."

@@ -1,4 +1,4 @@
-"""One fine-tuning on a worker: data from the shards, the source model, a configuration, a seed."""
+"""A fine-tuning on a worker, from the shards, the source model, a configuration and a seed."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
 
 _HELD_IMAGES = 500
-"""Training images that a worker process keeps decoded between trials; a larger split is streamed anew."""
+"""Most training images that a worker process keeps decoded between trials; a larger split is read again."""
 
 Curve = list[tuple[int, float]]
 Watch = Callable[[int, float], None]
@@ -31,24 +31,24 @@ Watch = Callable[[int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class DomainJob:
-    """All that a worker needs to fine-tune to one domain. It does not say where the test split is.
+    """Input of a worker that fine-tunes to one domain; the location of the test split is not part of it.
 
     Attributes:
         domain: Name of the target.
-        shards: Where the domain's shards are.
-        shards_digest: Which version of them.
+        shards: Folder of the domain's shards.
+        shards_digest: Digest of the shards.
         source: Folder of the source model.
-        source_digest: Which version of it.
+        source_digest: Digest of the source model.
         degradation: The domain's degradation.
         scale: Scale factor r.
         budget: Steps, batch and evaluations.
         lr_patch: Side of an LR patch in pixels.
         validation_images: Most validation images that are scored.
-        validation_crop: HR pixels of their middle that count.
+        validation_crop: Side in HR pixels of the central crop that is scored.
         threads: torch threads of a worker.
         on_gpu: Whether to use the GPU that Ray assigned.
-        method: What of the source is carried over, and how it is held; an arm is ``replace(job, method=…)``.
-        source_images: Shards of the source's images; None where generated natural images stand in for them.
+        method: Method of transfer: which weights are carried over, and the regularizer that holds them.
+        source_images: Shards of the source's images; None to use generated natural images.
     """
 
     domain: str
@@ -69,7 +69,7 @@ class DomainJob:
 
     @property
     def device(self) -> torch.device:
-        """Where the worker trains."""
+        """Device on which the worker trains."""
         return torch.device("cuda" if self.on_gpu else "cpu")
 
 
@@ -83,21 +83,21 @@ def run_finetuning(
 ) -> tuple[SuperResolutionNet, Curve]:
     """Fine-tunes the source model, or trains a fresh network of the same shape on the same budget.
 
-    What is random depends on the arguments alone, not on what this process did before.
+    The result depends on the arguments alone, not on earlier work of this process.
 
     Args:
         job: Data, source model, method and budget.
         configuration: Learning rate, λ, frozen depth and, where the network is shortened, kept blocks.
-        seed: Of the patches and of all else that is random.
-        report_progress: Told (step, of, note) after each evaluation.
-        from_scratch: Whether to begin with a fresh network; the job's method says nothing then.
-        watch: Called with each (step, validation PSNR); what it raises ends the training.
+        seed: Seed of the patches and of everything else that is random.
+        report_progress: Called with (step, steps, note) after each evaluation.
+        from_scratch: Whether to train a fresh network; the job's method is then ignored.
+        watch: Called with each (step, validation PSNR); an exception that it raises ends the training.
 
     Returns:
         The trained network and its (step, validation PSNR) curve.
 
     Raises:
-        DivergedError: If training stops being finite.
+        DivergedError: If training diverges.
     """
     torch.set_num_threads(job.threads)
     source = load_source(job, configuration.kept_blocks)
@@ -106,7 +106,7 @@ def run_finetuning(
     replays = method.regularizer == "replay" and configuration.lambda_ > 0
     replay = _pool(job, lambda: _source_images(job), source_degradation(job), seed) if replays else None
     validation_pairs(job)
-    # All is loaded: what follows draws alike whether this process had read it before or not.
+    # All images are loaded, so that random numbers do not depend on whether this process had them cached.
     restart(seed, job.threads)
     net = SuperResolutionNet(source.architecture) if from_scratch else source
     net = net.to(job.device)
@@ -130,22 +130,22 @@ def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
 
 
 def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
-    """Mean PSNR in dB on held-out source images under the source model's own degradation: what is not forgotten.
+    """Mean PSNR in dB on held-out source images under the source model's own degradation, a measure of forgetting.
 
-    They are the validation split of the source's shards, or generated images of seeds that no training uses; as many
-    as of the target at most, and as large.
+    They are the validation split of the source's shards, or generated images of seeds that no training uses; at most
+    as many as the target's, cropped in the same way.
     """
     device = next(net.parameters()).device
     return mean_psnr(lambda lr: net(lr.to(device)), _source_pairs(_of_any_method(job)), job.scale)
 
 
 def source_degradation(job: DomainJob) -> Degradation:
-    """What the source model learnt to undo; plain antialiased bicubic decimation where its card does not say."""
+    """Degradation that the source model was trained on; antialiased bicubic decimation if its card names none."""
     return degradation_of(_held_source(job.source, job.source_digest)[1]) or Degradation()
 
 
 def load_source(job: DomainJob, kept_blocks: int | None = None) -> SuperResolutionNet:
-    """The source model, or its first residual blocks; the caller may train it: each call gives a copy of its own."""
+    """A copy of the source model, which the caller may train; with ``kept_blocks``, of its first residual blocks."""
     net = copy.deepcopy(_held_source(job.source, job.source_digest)[0])
     if kept_blocks is not None:
         net.keep_blocks(kept_blocks)
@@ -153,7 +153,7 @@ def load_source(job: DomainJob, kept_blocks: int | None = None) -> SuperResoluti
 
 
 def validation_pairs(job: DomainJob) -> list[Pair]:
-    """The validation images that count: at most the wanted number, taken from all scenes in turn.
+    """The validation images that are scored: at most the wanted number, taken from all scenes in turn.
 
     Raises:
         ImageSetError: If the split is empty.
@@ -176,7 +176,7 @@ def _source_pairs(job: DomainJob) -> list[Pair]:
 
 
 def _of_any_method(job: DomainJob) -> DomainJob:
-    """The job as the key of images that its arms share."""
+    """The job without its method: the cache key of images, which all methods share."""
     return replace(job, method=TransferMethod())
 
 

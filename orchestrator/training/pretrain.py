@@ -1,4 +1,4 @@
-"""Pretraining the source model: on workers of Ray Train, or in this process; then its score and its card."""
+"""Pretraining of the source model, on workers of Ray Train or in this process, with its scores and card."""
 
 from dataclasses import asdict
 
@@ -17,16 +17,16 @@ from trainables.metrics.evaluation import bicubic, make_pairs, mean_psnr
 from trainables.network.network import SuperResolutionNet
 
 _READING_THREADS = 4
-"""Images that the worker of a GPU decodes at a time."""
+"""Threads that decode images for a worker with a GPU."""
 
 
 def pretrain_source(
     experiment: Experiment, shards: Storage, out: Storage, runner: TaskRunner, progress: ProgressUpdates, inputs: str
 ) -> PretrainResult:
-    """Trains the source model and writes it to ``out``; an interrupted run goes on from its last checkpoint.
+    """Trains the source model and writes it to ``out``; an interrupted run continues from its last checkpoint.
 
     Returns:
-        Steps, loss curve and validation PSNR beside bicubic's.
+        Steps, loss curve, and validation PSNR of the model and of bicubic interpolation.
 
     Raises:
         RunError: If training failed on a worker.

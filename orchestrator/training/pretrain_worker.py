@@ -1,4 +1,4 @@
-"""One worker of pretraining, wherever it runs: its patches, the loop, and what it reports."""
+"""A worker of pretraining, on Ray or in this process: its patches, the training loop, and progress reports."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from trainables.network.network import Architecture, SuperResolutionNet
 log = logging.getLogger(__name__)
 
 SOURCE_DEGRADATION = Degradation()
-"""The source model learns to undo plain antialiased bicubic decimation, as SR models customarily do."""
+"""Degradation of pretraining: antialiased bicubic decimation, as is customary for SR models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class PretrainJob:
 
 
 def train_here(job: PretrainJob, workers: int) -> Files:
-    """Trains in this process, which stands for so many workers; gives the files of the last checkpoint."""
+    """Trains in this process in place of so many workers; returns the files of the last checkpoint."""
     kept: Files = {}
 
     def keep(step: int, loss: float, files: Files | None) -> None:
@@ -49,10 +49,10 @@ def train_here(job: PretrainJob, workers: int) -> Files:
 
 
 def new_net(job: PretrainJob) -> SuperResolutionNet:
-    """The network that training begins with, the same on every worker."""
+    """The initial network, the same on every worker."""
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.settings.seed)
-    # Gradients are laid out as weights are: what is summed over workers must have the training's own layout.
+    # Gradients take the memory layout of weights; sums over workers need the layout of the training.
     return SuperResolutionNet(job.architecture).to(memory_format=torch.channels_last)
 
 
@@ -79,14 +79,14 @@ def train(
     parallel: nn.Module | None = None,
     rank: int = 0,
 ) -> None:
-    """Runs the loop and reports its progress.
+    """Runs the training loop and reports its progress.
 
     Args:
-        job: What is trained.
+        job: Input of the worker.
         net: The network.
-        pools: Patches of this worker, and of those that it stands for.
-        keep: Takes each (step, loss, checkpoint or None).
-        resume: A checkpoint to go on from.
+        pools: Patches of this worker, and of the workers that it replaces.
+        keep: Called with each (step, loss, checkpoint or None).
+        resume: Checkpoint to continue from.
         parallel: The network wrapped for several workers.
         rank: This worker's number.
     """

@@ -1,4 +1,4 @@
-"""Pretraining on a cluster: Ray Train runs the loop on each worker, fed from the shards."""
+"""Pretraining on Ray Train, which runs the training loop on every worker."""
 
 import os
 import tempfile
@@ -22,11 +22,11 @@ from trainables.errors import RunError
 from trainables.loops.pretrain import Files
 
 _LOST_PEER = ("gloo", "nccl")
-"""In what a worker says when another one has ended: it failed in its exchange of gradients."""
+"""Words in the error of a worker that lost another one: its exchange of gradients failed."""
 
 
 def train_on_ray(job: PretrainJob, experiment: Experiment, resources: Resources, out: Storage, inputs: str) -> Files:
-    """Trains on the experiment's workers; an interrupted run goes on from its last checkpoint.
+    """Trains on the experiment's workers; an interrupted run continues from its last checkpoint.
 
     Returns:
         The files of the last checkpoint.
@@ -77,13 +77,13 @@ def health_check_interval(steps: int) -> Iterator[None]:
 def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
     section = experiment.pretraining
     use_gpu = section.gpus_per_worker > 0
-    cpus = cpus_per_worker(experiment, resources) or 1.0  # that they fit has been checked
+    cpus = cpus_per_worker(experiment, resources) or 1.0  # None was refused by the check of resources
     worker = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
     return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=worker)
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
-    """The loop on one worker of Ray Train."""
+    """Runs the training loop on a worker of Ray Train."""
     start_from_environment()
     job: PretrainJob = config["job"]
     rank = ray.train.get_context().get_world_rank()
@@ -116,7 +116,7 @@ def _files(checkpoint: Checkpoint) -> Files:
 
 
 def _innermost(error: BaseException) -> str:
-    """The one line that says why training failed; that a worker has lost another one explains nothing."""
+    """The line that names the cause of a failed training, rather than one of a worker that lost another one."""
     failures = getattr(error, "worker_failures", None) or {}
     lines = [_line(failure) for failure in failures.values()] or [_line(error)]
     return next((line for line in lines if not any(name in line.lower() for name in _LOST_PEER)), lines[0])
@@ -124,7 +124,7 @@ def _innermost(error: BaseException) -> str:
 
 def _line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
-    if lines[0].startswith("Traceback"):  # Train hands over a worker's own exception as its traceback
+    if lines[0].startswith("Traceback"):  # Train gives a worker's own exception as its traceback
         name, _, rest = lines[-1].partition(": ")
         return f"{name.rpartition('.')[2]}: {rest}"
     return f"{type(error).__name__}: {lines[0]}"

@@ -1,4 +1,4 @@
-"""What a pretraining left, as the record of its stage keeps it."""
+"""Result of a pretraining, as its stage's record keeps it."""
 
 from typing import TypedDict
 

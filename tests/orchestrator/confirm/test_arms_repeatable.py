@@ -85,7 +85,7 @@ def averaged(job):
 def of_runs(job, name, configuration, start):
     runs = replace(job, runs=job.runs.child(f"{name}-{random.random()}"))
     value = confirmation_runs.train_run(runs, name, configuration, 3, start)
-    return value, confirmation_runs.remember_source(runs, f"{name}-seed3")
+    return value, confirmation_runs.score_on_source(runs, f"{name}-seed3")
 
 
 ARMS = {

@@ -167,7 +167,7 @@ def test_an_extension_is_remembered_and_makes_later_stages_stale(experiment_of):
         jobs.study_inputs("medical"),
     )
     jobs.extend("medical", 4)
-    assert not jobs.search_stands("medical")
+    assert not jobs.search_finished("medical")
     again = Jobs(experiment_of("one"))
     assert again.trials("medical") == experiment.search.trials + 4
     assert again.search_inputs("medical") != search
