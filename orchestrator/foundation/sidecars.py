@@ -8,23 +8,33 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
-from orchestrator.foundation.file_types import BMP, JPEG, PNG, TIFF, WEBP
+from orchestrator.foundation.file_types import PICTURES, RASTERS
 from orchestrator.foundation.storage import Storage
 
 AUX = ".aux.xml"
-_LETTERS = {**dict.fromkeys(JPEG, "jg"), PNG: "pg", **dict.fromkeys(TIFF, "tf"), BMP: "bp", WEBP: "wp"}
-_OTHERS = (".wld", ".tab", ".points")
-ENDINGS = frozenset({".xml", *_OTHERS} | {f".{two}w" for two in _LETTERS.values()} | {f"{end}w" for end in _LETTERS})
-"""Last endings of all such files, in small letters."""
+_OTHERS = (".tab", ".points")
 _PLACE = (b"<SRS", b"<GeoTransform", b"<GCPList", b'domain="RPC"')
 _NO_VALUE = b"<NoDataValue"
+
+
+def world_endings(ending: str) -> tuple[str, ...]:
+    """Returns the endings of a raster's world file: ``.tif`` has ``.tfw``, ``.tifw`` and ``.wld``.
+
+    Args:
+        ending: Of the raster's name, in small letters; empty for none.
+    """
+    return (f".{ending[1]}{ending[-1]}w", f"{ending}w", ".wld") if ending else (".wld",)
+
+
+ENDINGS = frozenset({".xml", *_OTHERS}.union(*(world_endings(ending) for ending in PICTURES | RASTERS)))
+"""Last endings of all such files, in small letters."""
 
 
 def names_beside(path: str) -> list[str]:
     """Returns the paths at which such a file of an image may lie, in small letters."""
     place = PurePosixPath(path.lower())
     stem, ending = str(place.with_suffix("")), place.suffix
-    endings = [f".{_LETTERS[ending]}w", f"{ending}w", *_OTHERS] if ending in _LETTERS else []
+    endings = [*world_endings(ending), *_OTHERS] if ending in PICTURES else []
     return [stem + ending for ending in endings] + [f"{place}{AUX}", stem + AUX, f"{place}.wld", f"{place}.points"]
 
 

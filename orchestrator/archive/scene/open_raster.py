@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.file_types import BMP, JPEG, JPEG_2000, PNG, TIFF, WEBP, suffix_of
-from orchestrator.foundation.sidecars import AUX
+from orchestrator.foundation.sidecars import AUX, world_endings
 from trainables.images.formats import TIFF_STARTS
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
@@ -69,8 +69,6 @@ _OTHERS = {
     b"PK": "a ZIP archive",
 }
 
-_WORLD = {"GTiff": ("tfw", "tifw", "tiffw"), "PNG": ("pgw", "pngw"), "JPEG": ("jgw", "jpw", "jpgw", "jpegw")}
-_WORLD |= {"BMP": ("bpw",), "WEBP": ("webpw", "wpw"), "JP2OpenJPEG": ("j2w", "jp2w")}
 _TEXTS = ("_RPC.TXT", "_rpc.txt", ".RPB", ".rpb", ".IMD", ".imd", ".tab", ".TAB")
 """Endings, in place of the file's own, of further companions: plain text that names no file that GDAL would open."""
 _MASK = ".msk"
@@ -121,7 +119,7 @@ def open_raster(path: Path | str) -> Iterator["rasterio.io.DatasetReader"]:
         return
     local = Path(path)
     driver = _driver_of(local)
-    beside = companions(local, driver)
+    beside = companions(local)
     if not beside:
         with _dataset(name, driver, "EMPTY_DIR") as dataset:
             yield dataset
@@ -133,14 +131,14 @@ def open_raster(path: Path | str) -> Iterator["rasterio.io.DatasetReader"]:
         yield dataset
 
 
-def companions(path: Path, driver: str = "GTiff") -> Companions:
+def companions(path: Path) -> Companions:
     """Finds what lies beside a file and is read with it.
 
     Raises:
         SceneError: ``unsupported``, for a mask that is no TIFF.
     """
     stem = path.with_suffix("")
-    worlds = [stem.with_name(f"{stem.name}.{ending}") for ending in (*_WORLD[driver], "wld")]
+    worlds = [stem.with_name(stem.name + ending) for ending in world_endings(suffix_of(path.name))]
     worlds += [world.with_suffix(world.suffix.upper()) for world in worlds]
     pam = path.with_name(path.name + AUX)
     masks = [path.with_name(path.name + _MASK), path.with_name(path.name + _MASK.upper())]
