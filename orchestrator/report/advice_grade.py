@@ -1,4 +1,4 @@
-"""Was the advice of domain analysis right? Graded after the fact, on the study and on the test split."""
+"""Grades the advice of domain analysis by the results of the study and of the test split."""
 
 import math
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ _EXPECTED: dict[str, bool] = {
     "new content": True,
     "new degradation": True,
 }
-"""Whether each regime expects a gain from fine-tuning; any other says nothing."""
+"""Regimes that predict a gain from fine-tuning, or none; other regimes predict nothing."""
 
 
 def grade_advice(
     advice: AdviceRecord, winner: Candidate, trials: Sequence[Trial], differences: Sequence[Difference]
 ) -> AdviceGrade:
-    """Compares what was advised with what was found.
+    """Compares advice with the results.
 
     Args:
-        advice: What the analysis of the target advised.
-        winner: What the confirmation chose.
-        trials: The domain's study.
-        differences: On the test split.
+        advice: Advice of the target's analysis.
+        winner: The confirmed candidate.
+        trials: Trials of the domain's study.
+        differences: Differences on the test split.
     """
     low, high = advice["frozen_depth"]
     depth = winner.configuration.frozen_depth if winner.configuration else None
@@ -33,8 +33,8 @@ def grade_advice(
     to_best, to_default = _regrets(advice["points"], trials)
     expected = _EXPECTED.get(advice["regime"])
     gain = next(d for d in differences if (d.arm, d.baseline, d.metric) == ("best", "zero_shot", "psnr"))
-    unsaid = expected is None or gain.verdict == "too few scenes"
-    gain_right = None if unsaid else expected == (gain.verdict == "better")
+    ungraded = expected is None or gain.verdict == "too few scenes"
+    gain_right = None if ungraded else expected == (gain.verdict == "better")
     sentences = [
         f"Advice '{advice['regime']}', frozen depth {low} to {high}: "
         + ("the source model won" if depth is None else f"the winner's depth is {depth}")
@@ -60,7 +60,7 @@ def grade_advice(
 
 
 def _regrets(points: Sequence[dict[str, float]], trials: Sequence[Trial]) -> tuple[float | None, float | None]:
-    """What the best advised point lacks to the best trial and to the default fine-tune, where they finished."""
+    """Distance in dB of the best advised point to the best trial and to the default fine-tune, if they finished."""
     scored = [(trial, trial.psnr) for trial in trials if trial.status == "finished" and trial.psnr is not None]
     advised = [psnr for trial, psnr in scored if any(_same(point, trial) for point in points)]
     default = [psnr for trial, psnr in scored if trial.origin == "default"]

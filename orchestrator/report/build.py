@@ -1,4 +1,4 @@
-"""Gathers what the stages left into the report and writes its files."""
+"""Builds the report from the artefacts of all stages and writes its files."""
 
 import math
 import platform
@@ -40,10 +40,10 @@ def write_report(
     """Writes ``report.json``, ``best.yaml``, ``table.md``, ``index.html`` and the pictures.
 
     Args:
-        experiment: What was run, to its end.
-        records: Each domain's trials.
+        experiment: The finished experiment.
+        records: Trials by domain.
         place: The report's folder.
-        missing: Domains that failed, which the report is without, with the stage and reason of each.
+        missing: Stage and reason by failed domain; these domains are not in the report.
     """
     pictures: dict[str, bytes] = {}
     domains = {name: domain_report(experiment, name, records[name], pictures) for name in experiment.targets}
@@ -120,7 +120,7 @@ def _source(experiment: Experiment) -> SourceReport:
 
 
 def _numbers(metrics: Any, path: str = "") -> dict[str, float]:
-    """The single numbers of nested metrics, each under its dotted path."""
+    """Numbers of nested metrics by dotted path."""
     if isinstance(metrics, dict):
         parts = (_numbers(value, f"{path}.{key}".lstrip(".")) for key, value in metrics.items())
         return {key: value for part in parts for key, value in part.items()}

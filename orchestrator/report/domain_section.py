@@ -1,4 +1,4 @@
-"""One domain's part of the report, gathered from what its study and its confirmation left."""
+"""One domain's section of the report, from the records of its study and its confirmation."""
 
 from orchestrator.confirm import run_record
 from orchestrator.confirm.record import ConfirmationRecord, Picture
@@ -46,13 +46,13 @@ LABELS: dict[ArmName, str] = {
 def domain_report(
     experiment: Experiment, name: str, records: list[TrialRecord], pictures: dict[str, bytes]
 ) -> DomainReport:
-    """Gathers one domain.
+    """Builds the section of one domain.
 
     Args:
-        experiment: What was run, to its end.
+        experiment: The finished experiment.
         name: The target.
         records: Its trials.
-        pictures: Takes the PNG files of the comparisons, by name.
+        pictures: Receives the PNG files of the comparisons, by name.
     """
     home, space = experiment.home, experiment.space(name)
     found = ConfirmationRecord.parse(home.child("confirm", name, RECORD).read_json()["result"])
@@ -95,7 +95,7 @@ def domain_report(
 
 
 def split_counts(*places: Storage) -> SplitCounts:
-    """Images and scenes of all splits of one set of images, which may lie at several places."""
+    """Numbers of images and scenes of all splits of an image set, whose shards may lie at several places."""
     manifests = [read_manifest(place) for place in places]
     return SplitCounts(
         images={split: count for manifest in manifests for split, count in manifest["images"].items()},

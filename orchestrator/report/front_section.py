@@ -1,4 +1,4 @@
-"""The front of quality and speed as a report has it: what the search found, and what fresh seeds scored on test."""
+"""The report's front of quality and speed: points of the search, and test scores of their fresh seeds."""
 
 from statistics import fmean
 
@@ -17,16 +17,16 @@ from trainables.network.model_files import WEIGHTS
 def front_report(
     experiment: Experiment, domain: str, records: list[TrialRecord], found: ConfirmationRecord
 ) -> Front | None:
-    """Gathers one domain's front.
+    """Builds the front of one domain.
 
     Args:
-        experiment: What was run, to its end.
+        experiment: The finished experiment.
         domain: The target.
         records: Its trials.
-        found: What its confirmation left.
+        found: Its confirmation.
 
     Returns:
-        None where quality alone was searched.
+        The front; None if quality was the only objective.
     """
     if experiment.search.kept_blocks is None:
         return None

@@ -30,7 +30,7 @@ from orchestrator.report.tables import (
 from orchestrator.report.verdicts import forgetting
 
 _OVERVIEW = ("bicubic", "tv", "example", "zero_shot", "scratch", "default", "best", "interpolated")
-"""Arms that all domains are lined up with; a domain's own section has every one."""
+"""Arms in the overview of all domains; a domain's own section has all of its arms."""
 
 
 def render_html(report: Report, pictures: Path) -> str:
@@ -75,7 +75,7 @@ def render_html(report: Report, pictures: Path) -> str:
 
 
 def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
-    """Gathers what the page shows of a domain beside the report's own fields."""
+    """Derives the values that the page shows of a domain beside the report's own fields."""
     labels: dict[str, str] = {arm.name: arm.label for arm in domain.arms}
     rows: dict[str, dict[str, Any]] = {}
     for d in domain.differences:
@@ -109,7 +109,7 @@ def _overviewed(difference: Difference) -> bool:
 
 
 def _step(domain: DomainReport, arm: Arm) -> dict[str, Any]:
-    """A row of the steps' table: the arm, what it adds to the step before, and what it forgot."""
+    """A row of the steps' table: the arm, its gain over the step before, and its forgetting."""
     chain = dict(zip(STEPS[1:], STEPS, strict=False)) | {"default": "zero_shot", "interpolated": "best"}
     before = chain.get(arm.name)
     found = (d for d in domain.differences if (d.arm, d.baseline, d.metric) == (arm.name, before, "psnr"))
@@ -122,7 +122,7 @@ def _step(domain: DomainReport, arm: Arm) -> dict[str, Any]:
 
 
 def _arm_rows(report: Report) -> list[dict[str, Any]]:
-    """Lines up the arms of all domains: per arm its label and, for each domain, the arm and best's gain."""
+    """Rows of the overview: an arm's label and, for each domain, the arm and the best arm's gain over it."""
     labels: dict[ArmName, str] = {}
     for domain in report.domains.values():
         for arm in domain.arms:

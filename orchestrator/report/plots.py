@@ -184,7 +184,7 @@ def learning_curves(domain: DomainReport, name: str) -> str:
                 look, kind = {"color": WINNER, "lw": 2}, "winner"
             points = curves[trial.number]
             if points:
-                # A curve of one point is no line: it still has to be seen.
+                # A curve of one point has no line to see: it needs a marker.
                 marker = "o" if len(points) == 1 else None
                 label = None if kind in seen else kind
                 axes.plot(*zip(*points, strict=True), ms=3, marker=marker, label=label, **look)
@@ -213,14 +213,14 @@ def loss_curve(loss: Sequence[CurvePoint], name: str) -> str:
 
 
 def winning_trial(domain: DomainReport) -> Trial | None:
-    """Returns the trial that first tried the domain's configuration, or None where no trial did."""
+    """Returns the first trial of the domain's configuration, or None if no trial had it."""
     chosen: TransferConfiguration | None = domain.configuration
     same = (t for t in domain.trials if t.configuration == chosen and t.status == "finished")
     return next(same, None) if chosen else None
 
 
 def _scatter(axes: Axes, domain: DomainReport, place: Callable[[Trial], float], floor: float) -> None:
-    """Plots trials by what they are; the order of drawing keeps the winner visible."""
+    """Plots trials by kind; the order of drawing keeps the winner visible."""
     winner = winning_trial(domain)
     groups: dict[str, tuple[list[Trial], dict[str, Any]]] = {
         "sampled": ([], {"marker": "o", "color": MARK, "ms": 4.5, "alpha": 0.8}),

@@ -1,4 +1,4 @@
-"""Whether a configuration lies on an edge of the space that was searched, and what to widen then."""
+"""Warnings about configurations on an edge of the search space, with the setting that widens it."""
 
 import math
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One setting's range in the space, and which of its ends could be moved.
+    """Range of a setting in the search space, and limits to which it can be widened.
 
     Attributes:
         key: The setting of the experiment file that widens it.
-        low: Lower end; of λ its floor.
+        low: Lower end; for λ its floor.
         high: Upper end.
         log: Whether it is searched on a log scale.
-        lowest: What the lower end can go down to; equal to ``low`` where it cannot.
-        highest: What the upper end can go up to.
+        lowest: Limit of the lower end; ``low`` if it cannot be moved.
+        highest: Limit of the upper end; ``high`` if it cannot be moved.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Axis:
 
 
 def edge_warnings(configuration: Mapping[str, float], axes: Mapping[str, Axis]) -> list[str]:
-    """A sentence for each setting within 5 % of its range (on the scale it is searched on) of an end that can move."""
+    """A sentence for each setting that is near an end that can be moved: within 5 % of the range, on its own scale."""
     warnings = []
     for name, axis in axes.items():
         value = configuration[name]
@@ -55,7 +55,7 @@ def edge_warnings(configuration: Mapping[str, float], axes: Mapping[str, Axis]) 
 
 
 def _place(value: float, axis: Axis) -> float:
-    """Where a value lies in its range, 0 at the lower and 1 at the upper end."""
+    """Position of a value in its range, 0 at the lower and 1 at the upper end."""
     if axis.high == axis.low:
         return 0.5
     if axis.log:
@@ -64,7 +64,7 @@ def _place(value: float, axis: Axis) -> float:
 
 
 def _further(axis: Axis, end: str) -> float:
-    """A new end: half a decade on where the scale is logarithmic, else as far as it goes."""
+    """The end of a wider range: half a decade further on a log scale, otherwise the limit."""
     if not axis.log:
         return axis.lowest if end == "lower" else axis.highest
     half = math.sqrt(10)

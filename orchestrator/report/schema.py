@@ -1,7 +1,7 @@
-"""What a report says: the typed contents of ``report.json``, the one source of every page and table.
+"""Typed contents of ``report.json``, the only source of every page and table.
 
 All PSNR values are in dB and all SSIM values in [0, 1], both higher-is-better. ``test`` numbers come from the
-confirmation on the test split; ``validation`` numbers only ever choose, they are never the result.
+confirmation on the test split; ``validation`` numbers serve to choose and are never a result.
 """
 
 from typing import Literal
@@ -27,9 +27,9 @@ class CurvePoint(_Record):
 
 
 class Trial(_Record):
-    """One trial of a domain's study. ``psnr`` is measured on validation images, at the end of a finished one.
+    """One trial of a domain's study; ``psnr`` is on validation images, at the end of a finished trial.
 
-    ``speed`` is that of its network in megapixels of output per second, where that was searched too.
+    ``speed`` is that of its network in megapixels of output per second, if it was an objective too.
     """
 
     number: int
@@ -44,10 +44,10 @@ class Trial(_Record):
 
 
 class Arm(_Record):
-    """One way to upscale, scored on the test split: mean over images, and over seeds where it is trained.
+    """A method of upscaling and its scores on the test split: means over images, and over the seeds of trained ones.
 
-    ``chosen`` says what was tuned on validation images, ``validation_psnr`` what it scored there (classical baselines),
-    and ``source_psnr`` how it does on held-out images of the source, for networks that began with the source model.
+    ``chosen`` names settings that were tuned on validation images, ``validation_psnr`` is the score of a classical
+    baseline there, and ``source_psnr`` that of a network that started from the source model on held-out source images.
     """
 
     name: ArmName
@@ -76,7 +76,7 @@ class Comparison(_Record):
 
 
 class Opening(_Record):
-    """When the locked test split was opened, by what, and after which choice."""
+    """Opening of the locked test split: its time, the command, and the choice made before it."""
 
     at: str
     by: str
@@ -84,10 +84,10 @@ class Opening(_Record):
 
 
 class Optimism(_Record):
-    """How much of the winner's score was luck of the search, in dB.
+    """Optimism of the search: the winner's score in the search beside that of fresh seeds, in dB.
 
-    ``search_psnr`` is the winning trial's and ``confirmed_psnr`` the mean of its fresh seeds, both on validation. Test
-    images are others, so with them only gains over the source model as it is can be compared.
+    ``search_psnr`` is the winning trial's and ``confirmed_psnr`` the mean of its fresh seeds, both on validation. For
+    the test split, which has other images, only the gain over the source model can be compared.
     """
 
     search_psnr: float
@@ -98,7 +98,7 @@ class Optimism(_Record):
 
 
 class Interpolation(_Record):
-    """The winner's weights averaged with the source's; a ``share`` of 1 where that gained nothing on validation."""
+    """Average of the winner's weights and the source's; ``share`` is 1 if averaging gained nothing on validation."""
 
     share: float
     validation: list[tuple[float, float]]  # share, mean PSNR
@@ -106,7 +106,7 @@ class Interpolation(_Record):
 
 
 class AdviceGrade(_Record):
-    """What domain analysis advised, and how that turned out; None where it cannot be said.
+    """Advice of domain analysis and its grade; None for parts that cannot be graded.
 
     Regrets are in dB of validation PSNR in the search: the best trial minus the best advised point, and the default
     fine-tune minus the best advised point.
@@ -123,10 +123,10 @@ class AdviceGrade(_Record):
 
 
 class FrontPoint(_Record):
-    """A trial that no other one beat in both validation PSNR and speed.
+    """A trial that no other one beats in both validation PSNR and speed.
 
-    ``search_psnr`` is the trial's. What follows is of fresh seeds, as of every arm, and None where the point was not
-    confirmed or all of them diverged; ``difference`` is best minus this one.
+    ``search_psnr`` is the trial's. Later scores are of fresh seeds, as of every arm, and None if the point was not
+    confirmed or all of its seeds diverged; ``difference`` is best minus this point.
     """
 
     kept_blocks: int
@@ -152,7 +152,7 @@ class Front(_Record):
 
 
 class SplitCounts(_Record):
-    """How many images and scenes of a domain went where."""
+    """Numbers of images and scenes of a domain, by split."""
 
     images: dict[str, int]
     scenes: dict[str, int]
@@ -160,7 +160,7 @@ class SplitCounts(_Record):
 
 
 class DomainReport(_Record):
-    """The answer for one target domain and all that backs it."""
+    """Result for one target domain, with the data behind it."""
 
     space: str
     degradation: str
@@ -189,7 +189,7 @@ class DomainReport(_Record):
 
 
 class SourceReport(_Record):
-    """How the source model came to be: pretrained here, or ``model`` where one was there already."""
+    """Origin of the source model: pretrained in this experiment, or an existing ``model``."""
 
     name: str
     degradation: str
@@ -207,7 +207,7 @@ class SourceReport(_Record):
 
 
 class Report(_Record):
-    """A whole experiment's answer."""
+    """Results of a whole experiment."""
 
     rayscale: str
     experiment: str

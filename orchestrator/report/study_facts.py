@@ -1,7 +1,7 @@
-"""What a study's records say about the search itself: pure functions of records, for the report.
+"""Statistics of a search, computed from its trial records for the report.
 
-Whether a rung foretells the end, what early stopping would have saved and lost, which setting mattered, and whether the
-winner lies on an edge of the space.
+Rank correlations of early scores with final ones, savings and losses of early stopping, importance of the settings, and
+winners on an edge of the search space.
 """
 
 import warnings
@@ -20,10 +20,10 @@ from orchestrator.search.early_stopping import Stopper, Stopping
 from orchestrator.search.trial_record import TrialRecord
 
 FEWEST_FOR_RANKS = 5
-"""Fully trained trials below which no rank correlation is told."""
+"""Fewest fully trained trials for rank correlations."""
 
 FEWEST_FOR_IMPORTANCE = 20
-"""Trials below which no importance is told."""
+"""Fewest trials for importances."""
 
 REPLAYED = tuple(Stopping(factor, grace) for factor in (2, 4) for grace in (1, 2))
 
@@ -33,7 +33,7 @@ class _Facts(BaseModel):
 
 
 class Rung(_Facts):
-    """Rank correlation of the score after ``step`` with the final one: 1 where all trials keep their order."""
+    """Rank correlation of the score after ``step`` with the final one: 1 if all trials keep their order."""
 
     step: int
     spearman: float | None
@@ -41,7 +41,7 @@ class Rung(_Facts):
 
 
 class StoppingReplay(_Facts):
-    """What ASHA would have done to this study's trials: share of the training saved, and dB lost of the best score."""
+    """Simulated effect of ASHA on a study's trials: saved share of the training, and loss of the best score in dB."""
 
     reduction_factor: int
     grace: int
@@ -51,7 +51,7 @@ class StoppingReplay(_Facts):
 
 
 class StudyFacts(_Facts):
-    """What is known of one domain's search beside its result; all scores are validation PSNR in dB."""
+    """Statistics of one domain's search; all scores are validation PSNR in dB."""
 
     trials: dict[str, int]
     starts_from: list[str]
@@ -85,10 +85,10 @@ def rank_correlations(records: Sequence[TrialRecord]) -> list[Rung]:
 
 
 def replay_stopping(records: Sequence[TrialRecord], stopping: Stopping) -> StoppingReplay | None:
-    """ASHA over a study's own curves in the order of their numbers.
+    """Simulates ASHA on a study's curves in the order of their numbers.
 
-    The suggestions stay those of the study, although with stopped trials the sampler would have made others. None
-    where the study itself stopped trials, whose ends are not known, or has no rung for this setting.
+    The suggestions remain those of the study, although with stopped trials the sampler would have made others. None
+    if the study itself stopped trials, whose final scores are unknown, or has no rung for these settings.
     """
     curves = [[score for _, score in record.curve] for record in records if record.status == "finished"]
     evaluations = max((len(curve) for curve in curves), default=0)
@@ -109,8 +109,8 @@ def replay_stopping(records: Sequence[TrialRecord], stopping: Stopping) -> Stopp
 def importance(records: Sequence[TrialRecord], distributions: Mapping[str, BaseDistribution]) -> dict[str, float]:
     """Share of the variance of the score that each setting explains (fANOVA, Hutter et al. 2014); sums to 1.
 
-    Not Optuna's default, PED-ANOVA: with the two or three trials that are the best tenth of a study of 24, its answer
-    hangs on each of them. Empty with fewer than :data:`FEWEST_FOR_IMPORTANCE` trials, or if all score the same.
+    Not Optuna's default, PED-ANOVA, which looks at the best tenth of the trials: of 24 trials these are two or three,
+    too few for a stable result. Empty with fewer than :data:`FEWEST_FOR_IMPORTANCE` trials, or if all score the same.
     """
     scored = [(record, record.objective) for record in records if record.objective is not None]
     values = penalised([[score] for _, score in scored], [record.status == "diverged" for record, _ in scored])
@@ -134,7 +134,7 @@ def importance(records: Sequence[TrialRecord], distributions: Mapping[str, BaseD
 
 
 def not_reproducible(concurrent_trials: int) -> str | None:
-    """What the same seed does not give again; None with one trial at a time."""
+    """A sentence on the parts of a search that its seed does not determine; None with one trial at a time."""
     if concurrent_trials == 1:
         return None
     return (
@@ -154,15 +154,15 @@ def study_facts(
     starts_from: Sequence[str] = (),
     concurrent_trials: int = 1,
 ) -> StudyFacts:
-    """Everything that the report says of a study.
+    """All statistics of a study for the report.
 
     Args:
         records: Its trials, by number.
-        distributions: What was sampled.
-        axes: Each setting's range, by its name in a configuration.
+        distributions: Its search space.
+        axes: Ranges by name of the setting in a configuration.
         winner: The confirmed configuration; None for the source model as it is.
-        evaluations: Validation scores of a whole training.
-        starts_from: Where its starts come from, where that is worth a word.
+        evaluations: Evaluations of a whole training.
+        starts_from: Names of the other searches that some of its starts come from.
         concurrent_trials: Trials of the domain at once.
     """
     states = [record.status for record in records]

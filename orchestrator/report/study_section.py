@@ -1,4 +1,4 @@
-"""What the report says of a domain's study: the facts of its records, seen against its space."""
+"""The report's section on a domain's study, from its records and its search space."""
 
 import math
 
@@ -15,10 +15,10 @@ from trainables.network.network import frozen_depth_limit
 def study_report(
     experiment: Experiment, domain: str, records: list[TrialRecord], winner: TransferConfiguration | None
 ) -> StudyFacts:
-    """The facts of a finished study.
+    """Statistics of a finished study.
 
     Args:
-        experiment: What was run.
+        experiment: The finished experiment.
         domain: The target.
         records: Its trials, by number.
         winner: The confirmed configuration; None for the source model as it is.
@@ -37,7 +37,7 @@ def study_report(
 
 
 def _axes(experiment: Experiment, domain: str) -> dict[str, Axis]:
-    """Which ends can move: of λ the upper one, for below its floor it is 0; of the depth those that were narrowed."""
+    """Ranges of the settings; λ can only be widened upwards, since below its floor it is 0."""
     space, (low, high) = experiment.space(domain), experiment.frozen_depths(domain)
     limit, key = frozen_depth_limit(experiment.architecture), f"targets.{domain}"
     return {
@@ -53,5 +53,5 @@ def _kept(experiment: Experiment) -> dict[str, Axis]:
 
 
 def _settings(winner: TransferConfiguration, blocks: int) -> dict[str, float]:
-    """A configuration whose number of kept blocks is always told."""
+    """Settings of a configuration, with an explicit number of kept blocks."""
     return {**winner.to_dict(), "kept_blocks": winner.kept_blocks or blocks}

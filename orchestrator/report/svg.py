@@ -1,6 +1,6 @@
-"""How a plot is drawn: colours, style, ranges, and SVG text for inlining into a page.
+"""Drawing of plots: colours, style, ranges, and SVG text for inlining into a page.
 
-Every colour is a CSS variable of the page, so that one drawing serves light, dark and print.
+Every colour is a CSS variable of the page, so that one drawing serves light mode, dark mode and print.
 """
 
 import io
@@ -15,7 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Placeholder colours, none of them black: matplotlib leaves the default black out of its SVG.
+# Placeholder colours, none of them black, which matplotlib omits from its SVG as the default.
 INK, MUTED, LINE, SURFACE = "#010101", "#010102", "#010103", "#010104"
 MARK, WINNER, BETTER, TIE, WORSE = "#010105", "#010106", "#010107", "#010108", "#010109"
 _VARIABLES = {
@@ -61,9 +61,9 @@ _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 
 def draw(name: str, title: str, described: str, paint: Callable[[Axes], None], size: tuple[float, float]) -> str:
-    """Lets ``paint`` draw into axes of a size in inches; gives an ``<svg>`` with a title and a description.
+    """Calls ``paint`` with axes of a size in inches; returns an ``<svg>`` with a title and a description.
 
-    ``name`` begins the ids of its parts, which must not meet another drawing's on the page.
+    ``name`` is the prefix of the ids of its parts, which must be unique on the page.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -85,7 +85,7 @@ def draw(name: str, title: str, described: str, paint: Callable[[Axes], None], s
 
 
 def view(values: Iterable[float | None]) -> tuple[float, float]:
-    """Chooses the range of an axis so that a few far too low values do not flatten all others."""
+    """Chooses the range of an axis so that a few very low values do not flatten all others."""
     kept = [v for v in values if v is not None and math.isfinite(v)]
     if not kept:
         return 0.0, 1.0
@@ -96,7 +96,7 @@ def view(values: Iterable[float | None]) -> tuple[float, float]:
 
 
 def legend(axes: Axes) -> None:
-    """Names what is drawn, above the axes, if anything has a name."""
+    """Adds a legend above the axes if anything drawn has a label."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(
             loc="lower center",
@@ -108,7 +108,7 @@ def legend(axes: Axes) -> None:
 
 
 def log_ticks(axes: Axes, values: Sequence[float], lane: float | None) -> None:
-    """Ticks at whole powers of ten around ``values``; ``lane`` is the place of exactly 0, where there is one."""
+    """Sets ticks at whole powers of ten around ``values``; ``lane`` is the position of exactly 0, if there is one."""
     low, high = (min(values), max(values)) if values else (1e-5, 1e-2)
     axes.set_xlim(low / 1.7, max(high, low * 10) * 1.7)
     first = math.ceil(math.log10(low if lane is None else lane * 1.5) - 1e-9)

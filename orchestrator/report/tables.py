@@ -1,4 +1,4 @@
-"""A report as a Markdown table, the settings that it found as YAML, and how both write numbers."""
+"""A report as a Markdown table, its best configurations as YAML, and the number formats of both."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from trainables.loops.finetune import TransferConfiguration
 
 AS_IT_IS = "use the source model as it is"
 COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")
-"""What the answer is set against first."""
+"""Baselines that the answer is compared with first."""
 
 _YAML_HEADER = """\
 # The best transfer configuration found for each domain, confirmed once on its locked test split.
@@ -70,7 +70,7 @@ def _kept(front: Front, point: FrontPoint) -> str:
 
 
 def best_yaml(report: Report) -> str:
-    """Writes the configuration to use for each domain, with what backs it, as YAML."""
+    """Writes the best configuration of each domain, with the scores that support it, as YAML."""
     domains = {}
     for name, domain in report.domains.items():
         found = domain.configuration
@@ -127,12 +127,12 @@ def _front_yaml(front: Front) -> dict[str, Any]:
 
 
 def best_arm(domain: DomainReport) -> Arm:
-    """Returns the arm that the domain's answer stands for; every report has it."""
+    """Returns the arm of the domain's best configuration; every report has it."""
     return next(arm for arm in domain.arms if arm.name == "best")
 
 
 def gain(domain: DomainReport, baseline: ArmName, metric: str = "psnr") -> Difference | None:
-    """Returns the difference of the domain's best arm and a baseline, or None where none was taken."""
+    """Returns the difference of the domain's best arm and a baseline, or None if there is none."""
     return next((d for d in gains(domain, metric) if d.baseline == baseline), None)
 
 
@@ -142,7 +142,7 @@ def gains(domain: DomainReport, metric: str = "psnr") -> Iterator[Difference]:
 
 
 def find_arm(domain: DomainReport, name: ArmName) -> Arm | None:
-    """The arm of that name, or None where the domain lacks it."""
+    """The arm of that name, or None if the domain lacks it."""
     return next((arm for arm in domain.arms if arm.name == name), None)
 
 
@@ -159,7 +159,7 @@ def settings_of(configuration: TransferConfiguration | None) -> list[str]:
 
 
 def setting(value: float) -> str:
-    """Writes a setting with three digits: 0.00032 as 3.2e-4, but 0 as 0, which is a case of its own."""
+    """Writes a setting with three digits: 0.00032 as 3.2e-4, but exactly 0 as 0."""
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.2e}".split("e")
@@ -167,17 +167,17 @@ def setting(value: float) -> str:
 
 
 def psnr(value: float | None) -> str:
-    """Two digits; a dash where there is none."""
+    """Writes PSNR with two digits; a dash for None."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A number with its sign."""
+    """Writes a number with its sign."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def interval(difference: Difference) -> str:
-    """Both ends of the interval, with the digits of its metric."""
+    """Writes both ends of the interval, with the digits of its metric."""
     digits = 3 if difference.metric == "psnr" else 4
     return f"[{signed(difference.low, digits)}, {signed(difference.high, digits)}]"
 

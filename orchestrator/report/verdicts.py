@@ -1,4 +1,4 @@
-"""What the numbers of one domain say, in sentences; what is bad news is said first."""
+"""The results of one domain in sentences, bad news first."""
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
@@ -9,7 +9,7 @@ from orchestrator.report.schema import Arm, Interpolation, Optimism
 
 
 def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:
-    """The domain's answer in a sentence: whether fine-tuning pays, and whether tuning it does."""
+    """The domain's answer in a sentence: the gains from fine-tuning and from tuning its settings."""
     zero, bicubic = _of(differences, "best", "zero_shot"), _of(differences, "best", "bicubic")
     default = _of(differences, "best", "default")
     assert zero is not None
@@ -39,7 +39,7 @@ def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:
 
 
 def flags(winner: Candidate, arms: Sequence[Arm], differences: Sequence[Difference]) -> list[str]:
-    """All that speaks against the answer, or against transfer at all; empty where nothing does."""
+    """Warnings about results that speak against the answer, or against transfer at all; empty if there are none."""
     return list(_flags(winner, arms, differences))
 
 
@@ -63,7 +63,7 @@ def _flags(winner: Candidate, arms: Sequence[Arm], differences: Sequence[Differe
 
 
 def optimism(winner: Candidate, candidates: Sequence[Candidate], differences: Sequence[Difference]) -> Optimism | None:
-    """The winner's score in the search beside that of fresh seeds; None where the source model won."""
+    """The winner's score in the search beside that of fresh seeds; None if the source model won or was no trial."""
     zero = next((c for c in candidates if c.configuration is None), None)
     gain = _of(differences, "best", "zero_shot")
     if winner.search_psnr is None or winner.configuration is None or zero is None or gain is None:
@@ -84,7 +84,7 @@ def remarks(
     optimism: Optimism | None,
     interpolation: Interpolation | None,
 ) -> list[str]:
-    """What else is worth a sentence: the strongest classical baseline, optimism, averaged weights and forgetting."""
+    """Further results in sentences: the strongest classical baseline, optimism, averaged weights and forgetting."""
     return list(_remarks({arm.name: arm for arm in arms}, differences, optimism, interpolation))
 
 
@@ -111,13 +111,13 @@ def _remarks(
 
 
 def strongest_classical(arms: Sequence[Arm]) -> Arm | None:
-    """The classical baseline that did best on validation images; None where none was tried."""
+    """The classical baseline with the best score on validation images; None if none was scored there."""
     tried = [arm for arm in arms if arm.name in CLASSICAL and arm.validation_psnr is not None]
     return max(tried, key=lambda arm: arm.validation_psnr or 0.0, default=None)
 
 
 def forgetting(arm: Arm, arms: Sequence[Arm]) -> float | None:
-    """PSNR in dB on source images beside the source model's own; negative is forgotten."""
+    """PSNR in dB on source images relative to the source model's; a negative value means forgetting."""
     return _forgotten({scored.name: scored for scored in arms}, arm.name)
 
 

@@ -1,1 +1,1 @@
-"""Studies of Optuna on Ray Tune: starts, samplers, trials, their records."""
+"""Optuna studies on Ray Tune or in this process: starting points, samplers, trials and their records."""

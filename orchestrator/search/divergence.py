@@ -1,28 +1,28 @@
-"""What a diverged trial counts as: worse than every trial that finished, and than bicubic.
+"""Score of a diverged trial: worse than every finished trial, and than bicubic.
 
-A record keeps what its worker knew, :data:`PENALTY_DB` below bicubic. A finished trial can be worse than that, and a
-sampler that took divergence for the better of the two would be drawn to it. So whoever compares trials takes the worst
-finished one of that moment into account: nothing of it is recorded, and a resumed study comes to the same values.
+Its record holds the score that its worker could compute, :data:`PENALTY_DB` below bicubic. A finished trial can be
+worse than that, and would lead a sampler towards divergence. Trials are therefore compared with a score below the worst
+finished trial at that time. That score is not recorded, and a resumed study computes the same one.
 """
 
 from collections.abc import Sequence
 
 PENALTY_DB = 3.0
-"""What a diverged trial scores below bicubic, and below the worst finished trial: finite, because Optuna drops NaN, and
-near enough to leave the model of the other trials in shape."""
+"""Distance in dB of a diverged trial below bicubic and below the worst finished trial: finite, because Optuna drops
+NaN, and small enough not to distort the sampler's model of the other trials."""
 
 
 def penalised(values: Sequence[Sequence[float]], diverged: Sequence[bool]) -> list[list[float]]:
-    """The values that trials count with.
+    """Values of the objectives with which trials are compared.
 
     Args:
-        values: Of each trial what is maximised, as recorded: PSNR in dB first, and speed where that is searched too.
-        diverged: Which of the trials diverged.
+        values: Recorded values of each trial: PSNR in dB, and the speed if that is an objective too.
+        diverged: Whether each trial diverged.
 
     Returns:
-        The values of finished trials as they are; a diverged trial is :data:`PENALTY_DB` below the worst finished PSNR
-        or what it has, whichever is less, and no faster than the slowest finished trial, so that every finished one
-        dominates it.
+        The values of finished trials unchanged. A diverged trial gets the lower of its own PSNR and
+        :data:`PENALTY_DB` below the worst finished one, and at most the speed of the slowest finished trial, so that
+        every finished trial dominates it.
     """
     finished = [scores for scores, failed in zip(values, diverged, strict=True) if not failed]
     if not finished:

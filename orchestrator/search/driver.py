@@ -1,9 +1,9 @@
 """One study per domain, all domains on one cluster: Optuna suggests trials; Ray Tune, or this process, runs them.
 
-A trial writes its own record, whole, before anybody hears of its score: what has finished is on storage and is never
-run again. A killed study goes on over the missing numbers with an Optuna study that holds the finished ones. With one
-trial of a domain at a time, the sampler's randomness restarts for each trial number, so that a resumed study suggests
-what an unbroken one would have. A study is extended in the same way.
+A trial writes its record before it reports its score, so that a finished trial is on storage and is never run again. A
+killed study runs the missing numbers with an Optuna study that holds the finished trials. The sampler's random numbers
+depend on the trial number; with one trial of a domain at a time, a resumed study thus suggests the same configurations
+as an uninterrupted one. A study is extended in the same way.
 """
 
 import logging
@@ -23,7 +23,7 @@ from trainables.errors import RunError
 log = logging.getLogger(__name__)
 
 _ROUNDS = 3
-"""How often a study is taken up again when trials are lost to crashes."""
+"""Rounds in which the missing trials of a study are run before it fails."""
 
 _ROUND = re.compile(r"\d{16,}-\d+")
 
@@ -32,7 +32,7 @@ def drive_study(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
     """Runs one domain's study to its end and returns its records.
 
     Raises:
-        RunError: If trials keep getting lost.
+        RunError: If trials are missing after all rounds.
     """
     with log_context(stage="search", domain=job.domain.domain):
         return _run_to_its_end(job, runner)
@@ -54,7 +54,7 @@ def _run_to_its_end(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
 
 
 def _delete_state(scratch: Storage) -> None:
-    """Removes what Tune kept of finished rounds, whose folders `run_on_tune` names, and nothing else."""
+    """Removes Tune's folders of finished rounds, which have the names given by `run_on_tune`, and nothing else."""
     names = {facts.path.split("/")[0] for facts in scratch.files()}
     with suppress(OSError):
         names |= set() if scratch.remote else {path.name for path in Path(scratch.path).iterdir()}

@@ -1,10 +1,10 @@
-"""Early stopping of trials by asynchronous successive halving, as Ray Tune decides it, from records alone.
+"""Early stopping of trials by asynchronous successive halving, with Ray Tune's scheduler, from records alone.
 
-A trial decides for itself at each evaluation: it shows Ray's scheduler, made afresh, the recorded curves of the trials
-before it and then its own. So there is no state but the records, a killed search goes on with the decisions that an
-unbroken one would take, and a stopped trial writes its own record before anybody hears of it. Ray's scheduler in the
-driver would be lost with the driver. With several trials at once, one that is still running counts for nothing yet,
-where Ray's own would count its rungs so far.
+A trial decides for itself at each evaluation: it gives a new scheduler the recorded curves of earlier trials and then
+its own. The records are thus the only state: a killed search continues with the decisions that an uninterrupted one
+would take, and a stopped trial writes its record before it reports. A scheduler in the driver would be lost with the
+driver. With several trials at once, trials that are still running are not taken into account, whereas Ray's own use
+would count their rungs so far.
 """
 
 from collections import deque
@@ -18,18 +18,18 @@ from ray.tune.schedulers import ASHAScheduler
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """ASHA (Li et al. 2020, arXiv 1810.05934), as Ray Tune decides it.
+    """Settings of ASHA (Li et al. 2020, arXiv 1810.05934) as implemented by Ray Tune.
 
     Attributes:
-        reduction_factor: A trial goes on past a rung if it is among the best 1 / reduction_factor so far, from 2.
-        grace: Evaluations before the first rung, from 1.
+        reduction_factor: A trial continues after a rung if it is among the best 1 / reduction_factor so far; from 2.
+        grace: Evaluations up to the first rung, from 1.
     """
 
     reduction_factor: int
     grace: int
 
     def rungs(self, evaluations: int) -> list[int]:
-        """The evaluations, of so many in a whole training, at which a trial may end."""
+        """Numbers of the evaluations at which a trial may be stopped, given those of a whole training."""
         found, rung = [], self.grace
         while rung < evaluations:
             found.append(rung)
@@ -38,16 +38,16 @@ class Stopping:
 
 
 class Stopped(Exception):
-    """Ends a training from within because other trials were better at the same rung."""
+    """Raised in a training to end it because other trials were better at the same rung."""
 
 
 class Stopper:
-    """Ray Tune's own ASHA, told learning curves.
+    """Ray Tune's ASHA scheduler, applied to learning curves.
 
     Args:
         stopping: Its settings.
         evaluations: Evaluations of a whole training.
-        curves: Scores at each evaluation of the trials before, in any order; shorter ones were stopped.
+        curves: Scores of earlier trials at each evaluation, in any order; shorter curves are of stopped trials.
     """
 
     def __init__(self, stopping: Stopping, evaluations: int, curves: Iterable[Sequence[float]] = ()) -> None:
@@ -64,12 +64,12 @@ class Stopper:
             deque(self._decisions(curve), maxlen=0)
 
     def stops_at(self, curve: Sequence[float]) -> int:
-        """Evaluations after which a further trial with this curve ends; all of them if it is not stopped."""
+        """Number of evaluations after which a further trial with this curve is stopped; all if it is not."""
         decisions = enumerate(self._decisions(curve), 1)
         return next((number for number, ends in decisions if ends), len(curve))
 
     def ends_now(self, curve: Sequence[float]) -> bool:
-        """Whether a further trial that has this curve so far, and went on until now, ends here."""
+        """True if a further trial with this curve so far, which was not stopped before, is stopped now."""
         return list(self._decisions(curve))[-1]
 
     def _decisions(self, curve: Sequence[float]) -> Iterator[bool]:

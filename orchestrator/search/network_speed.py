@@ -1,8 +1,8 @@
-"""The second objective of a study: how fast the exported network upscales, by how many residual blocks it keeps.
+"""The second objective of a study: speed of the exported network, by the number of residual blocks that it keeps.
 
-Speeds are measured once for an experiment, before its trials start, by one task with a trial's CPUs and GPUs, so that
-nothing else of the experiment runs beside it. They are written beside the searches, and every study and every resumed
-run reads them there: the same configuration has the same speed, whatever the machine does later.
+Speeds are measured once for an experiment, before its trials start, by one task with a trial's CPUs and GPUs, while
+nothing else of the experiment runs. They are written beside the searches, where every study and every resumed run reads
+them: a configuration always has the same speed, whatever the load of the machine later.
 """
 
 import copy
@@ -28,9 +28,9 @@ class SpeedJob:
     Attributes:
         source: Folder of the source model.
         kept_blocks: Lowest and highest number of residual blocks.
-        threads: torch threads, as of a trial.
+        threads: torch threads, as many as of a trial.
         on_gpu: Whether to use the GPU that Ray assigned.
-        place: The file that takes the result.
+        place: File of the result.
     """
 
     source: Storage
@@ -46,8 +46,8 @@ class Shortening:
 
     Attributes:
         kept_blocks: Lowest and highest number of residual blocks that are kept.
-        architecture: The source model's.
-        speeds: Megapixels of output per second by kept blocks; empty where they are not measured yet.
+        architecture: Architecture of the source model.
+        speeds: Megapixels of output per second by kept blocks; empty before they are measured.
     """
 
     kept_blocks: tuple[int, int]
@@ -55,7 +55,7 @@ class Shortening:
     speeds: Mapping[int, float]
 
     def named(self, kept: int) -> int | None:
-        """A number of kept blocks as a configuration has it: None for all of them."""
+        """A number of kept blocks as in a configuration: None for all of them."""
         return None if kept == self.architecture.blocks else kept
 
     def deepest(self, kept: int) -> int:
@@ -63,13 +63,13 @@ class Shortening:
         return frozen_depth_limit(shortened(self.architecture, kept))
 
     def inside(self, configuration: TransferConfiguration) -> int:
-        """How many blocks a configuration keeps, moved into the range."""
+        """Number of blocks that a configuration keeps, clamped to the range."""
         low, high = self.kept_blocks
         return min(max(configuration.kept_blocks or self.architecture.blocks, low), high)
 
 
 class SpeedRecord(TypedDict):
-    """Speeds by number of kept blocks in output megapixels per second, and what they were measured on."""
+    """Speeds in output megapixels per second by number of kept blocks, and the device on which they were measured."""
 
     megapixels_per_second: dict[str, float]
     device: Device
@@ -78,7 +78,7 @@ class SpeedRecord(TypedDict):
 
 
 def measure_speeds(job: SpeedJob) -> SpeedRecord:
-    """Measures every number of kept blocks, writes what was found and returns it."""
+    """Measures the speed for every number of kept blocks, writes the record and returns it."""
     torch.set_num_threads(job.threads)
     device = torch.device("cuda" if job.on_gpu else "cpu")
     source, (low, high) = read_model(job.source)[0], job.kept_blocks
@@ -94,7 +94,7 @@ def measure_speeds(job: SpeedJob) -> SpeedRecord:
 
 
 def read_speeds(place: Storage) -> dict[int, float]:
-    """Megapixels of output per second by kept blocks; empty where none were measured, or the record is damaged."""
+    """Megapixels of output per second by kept blocks; empty if there is no record, or a damaged one."""
     record = place.read_json()
     try:
         speeds = {int(kept): float(speed) for kept, speed in record["megapixels_per_second"].items()}
@@ -104,7 +104,7 @@ def read_speeds(place: Storage) -> dict[int, float]:
 
 
 def device_sentence(record: SpeedRecord) -> str:
-    """What the speeds were measured on, in words."""
+    """Device and conditions of the measurement, in words."""
     device = record["device"]
     threads = f"{device['threads']} thread" + "s" * (device["threads"] != 1)
     return (

@@ -1,4 +1,4 @@
-"""A study as a file that optuna-dashboard opens, made from its records; nothing reads it back."""
+"""Export of a study's records as a file for optuna-dashboard; nothing here reads it."""
 
 import tempfile
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ def write_optuna_log(
     place: Storage,
     objectives: Sequence[str] = ("psnr",),
 ) -> None:
-    """Writes a study's trials as Optuna's journal, whole or not at all.
+    """Writes a study's trials as an Optuna journal, atomically.
 
     A stopped trial is *pruned*, a diverged one *failed*. Curves are intermediate values by training step; number,
     origin and configuration (λ as it was used, 0 below its floor) are user attributes.
 
     Args:
-        name: What the study is called.
+        name: Name of the study.
         records: Its trials, by number.
-        distributions: What it samples from.
+        distributions: Its search space.
         place: The file, on any storage.
-        objectives: What is maximised, by its name in a record.
+        objectives: Names of its objectives in a record.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The front of quality and speed: the trials of a study that no other one beats in both."""
+"""Pareto front of quality and speed: the trials of a study that no other trial dominates."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ import numpy as np
 from orchestrator.search.trial_record import TrialRecord
 
 CONFIRMED = 5
-"""Most points of a front that a confirmation trains again; of a longer front both ends and an even choice between."""
+"""Most points of a front that are confirmed; of a longer front both ends and points at even distances between them."""
 
 
 def pareto_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that are non-dominated by validation PSNR and output speed, the best by PSNR first.
 
-    A trial is dominated by one that is at least as good in both and better in one. Of trials that are equal in both the
-    first stands. Speed depends on the number of kept blocks alone, so that each number stands once at most. Empty where
-    speed was not searched.
+    A trial is dominated by one that is at least as good in both and better in one. Of trials that are equal in both,
+    the first is taken. Speed depends on the number of kept blocks alone, so that each number occurs once at most. Empty
+    if speed was not an objective.
     """
     finished = [
         (-record.psnr, -record.speed, record.number, record)

@@ -1,4 +1,4 @@
-"""What the record of a finished search says of it, for later stages and for other experiments."""
+"""Result of a finished search in its stage's record, for later stages and for other experiments."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ class BestTrial(Record):
 
 
 class SearchResult(Record):
-    """A finished search.
+    """Result of a finished search.
 
     Attributes:
-        trials: How many trials it has.
-        trial_seconds: What they took together.
-        best: None if none finished.
-        sampled: The sampler's points by trial number, to run a lost trial again as it was; None of version 0.2.0.
+        trials: Number of trials.
+        trial_seconds: Sum of their times.
+        best: The best trial; None if none finished.
+        sampled: Sampled points by trial number, to run a lost trial again; None in records of version 0.2.0.
     """
 
     trials: Count

@@ -1,4 +1,4 @@
-"""What suggests configurations: Optuna's samplers made repeatable, and Ray's searcher with numbered trials."""
+"""Optuna's samplers made repeatable, and Ray's searcher with numbered trials."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def maximised(objectives: Sequence[str]) -> dict[str, Any]:
 
 
 class NumberedSearch(OptunaSearch):
-    """Ray's OptunaSearch, which also gives each trial the next of the numbers that are missing."""
+    """Ray's OptunaSearch with numbered trials: each takes the next of the missing numbers."""
 
     def __init__(self, numbers: Sequence[int] = (), **settings: Any) -> None:
         super().__init__(**settings)
@@ -37,9 +37,9 @@ class NumberedSearch(OptunaSearch):
         return None if config is None else {**config, "number": self._numbers.pop(0)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """See Ray; but a trial that stopped early is told as failed, not with its last score as a final one.
+        """See Ray; but reports a trial that was stopped early as failed, not with its last score as the final one.
 
-        One that diverged is marked, so that the sampler takes it for worse than every finished trial.
+        A diverged trial is marked, so that the sampler treats it as worse than every finished trial.
         """
         if result and result.get(DIVERGED):
             self._ot_trials[trial_id].set_user_attr(DIVERGED, True)
@@ -48,9 +48,9 @@ class NumberedSearch(OptunaSearch):
 
 
 class RepeatableSampler(optuna.samplers.BaseSampler):
-    """An Optuna sampler whose randomness depends on the seed and the trial's number alone.
+    """An Optuna sampler whose random numbers depend on the seed and the trial's number alone.
 
-    To it a diverged trial is worse than every one that has finished by then, see :mod:`orchestrator.search.divergence`.
+    It treats a diverged trial as worse than every finished one, see :mod:`orchestrator.search.divergence`.
     """
 
     def __init__(self, kind: str, seed: int, startup_trials: int) -> None:
@@ -88,9 +88,9 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 
 
 def with_penalties(study: optuna.Study) -> optuna.Study:
-    """The study as a sampler should see it: itself, or where trials diverged a copy with the values they count with.
+    """The study for a sampler: itself, or if trials have diverged, a copy with their penalised values.
 
-    Optuna does not let the values of a trial be changed once it has ended.
+    A copy, because Optuna does not allow the values of a trial to be changed after its end.
     """
     trials = study.get_trials(deepcopy=True)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -111,7 +111,7 @@ def with_penalties(study: optuna.Study) -> optuna.Study:
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """A trial's own seed, below 2³² as NumPy's generators take it; no two of a study are likely to be the same."""
+    """A trial's own seed, below 2³² as NumPy requires; those of a study are very probably distinct."""
     mixed = seed * 100_003 + number
     if mixed < 2**32:
         return mixed

@@ -1,7 +1,7 @@
-"""First configurations of a study: the default fine-tune, advice, the space's own, and what finished siblings found.
+"""First configurations of a study: the default fine-tune, advice, the space's own, and the best of finished searches.
 
-Advice and siblings depend on what is there when a study begins. So its starts are settled then and written beside its
-records, once: a resumed or extended study has the same ones.
+Advice and finished searches change over time. A study's starts are therefore gathered once, when it begins, and written
+beside its records: a resumed or extended study has the same ones.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,8 +27,8 @@ class Start:
 
     Attributes:
         origin: Its kind; ``start`` is the search space's own.
-        configuration: What is tried.
-        of: Where it was found; empty for the default fine-tune and the space's own.
+        configuration: The configuration to try.
+        of: Source of the configuration: a regime of advice, or another search; otherwise empty.
     """
 
     origin: Origin
@@ -37,15 +37,15 @@ class Start:
 
 
 class _Searched(Record):
-    """The record of a search's stage, of which its result alone is read."""
+    """Record of a search's stage; only its result is read."""
 
     result: SearchResult
 
 
 def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tuple[Start, ...]:
-    """The starts of the study whose records are here: those that are written, else those gathered and written now.
+    """The starts of a study: those written beside its records, or else those gathered and written now.
 
-    Of starts with the same configuration the first one counts. A file that is damaged counts as none.
+    Of starts with the same configuration only the first is kept. A damaged file is treated as missing.
     """
     known = _whole(records.child(_FILE).read_json())
     if known is None:
@@ -63,7 +63,7 @@ def inside(
     lambda_: tuple[float, float],
     frozen_depth: tuple[int, int],
 ) -> TransferConfiguration:
-    """A configuration of another space moved into this one, whose λ has a floor, below which it is 0, and a top."""
+    """A configuration of another space clamped to this one; λ below the floor of its range becomes 0."""
     return replace(
         configuration,
         learning_rate=min(max(configuration.learning_rate, learning_rate[0]), learning_rate[1]),

@@ -1,4 +1,4 @@
-"""One domain's study: the space that it samples, its starts, and the Optuna study that its records make."""
+"""One domain's study: its search space, its starts, and an Optuna study made of its records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,20 +25,20 @@ class StudyJob:
     """One domain's study.
 
     Attributes:
-        domain: What every trial trains on.
+        domain: Training data, source model and budget of every trial.
         settings: Sampler, early stopping and resources.
-        trials: How many trials the study has when it is whole.
+        trials: Number of trials of the finished study.
         seed: Seed of every trial's training and start of the sampler's randomness.
         learning_rate: Range, log scale.
-        lambda_: Range that λ is sampled from, log scale; None where λ is 0 and not searched.
+        lambda_: Range of λ, log scale; None if λ is 0 and not searched.
         lambda_floor: λ below this means exactly 0.
         frozen_depth: Range, both ends included.
-        starts: First configurations, with where each comes from.
+        starts: First configurations, with their origins.
         records: Folder of this study's trial records.
         scratch: Folder for Ray Tune's own state.
-        progress: Where progress is reported.
-        shortening: The shortened networks that are tried, with their speeds; None where quality alone is searched.
-        known: What trials sampled whose records were found damaged, by number: they are run again as they were.
+        progress: Channel of progress.
+        shortening: The shortened networks that are tried, with their speeds; None if quality is the only objective.
+        known: Sampled points, by number, of trials whose records are damaged: they are run again with these.
     """
 
     domain: DomainJob
@@ -58,11 +58,11 @@ class StudyJob:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What is maximised: validation PSNR, and the speed of the network where that is searched too."""
+        """Names of the objectives, which are maximised: validation PSNR, and the network's speed if it is searched."""
         return ("psnr",) if self.shortening is None else ("psnr", "speed")
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Exactly the settings that are searched: three, or without λ two; one more where networks are shortened."""
+        """The searched settings: learning rate, frozen depth, λ if it is searched, and kept blocks if they are."""
         lambda_ = {} if self.lambda_ is None else {"lambda_": FloatDistribution(*self.lambda_, log=True)}
         return {
             "learning_rate": FloatDistribution(*self.learning_rate, log=True),
@@ -72,13 +72,13 @@ class StudyJob:
         }
 
     def start_points(self) -> list[dict[str, float]]:
-        """The starts as points of the sampled space, moved inside it where a range was narrowed."""
+        """The starts as points of the search space, clamped to its ranges."""
         return [self._inside(start.configuration) for start in self.starts]
 
     def configuration(self, sampled: Mapping[str, float]) -> TransferConfiguration:
-        """What a sampled point means.
+        """Configuration of a sampled point.
 
-        λ below its floor is 0, and a shortened network freezes no more blocks than it can.
+        λ below its floor becomes 0, and the frozen depth is limited to that of the shortened network.
         """
         depth, kept = int(sampled["frozen_depth"]), None
         if self.shortening is not None:
@@ -92,7 +92,7 @@ class StudyJob:
         )
 
     def origin(self, number: int) -> TrialOrigin:
-        """Where a trial's configuration comes from: a start's own origin, or ``sampler``."""
+        """Origin of a trial's configuration: that of a start, or ``sampler``."""
         return self.starts[number].origin if number < len(self.starts) else "sampler"
 
     def _inside(self, start: TransferConfiguration) -> dict[str, float]:
@@ -109,7 +109,7 @@ class StudyJob:
 
 
 def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[int]) -> NumberedSearch:
-    """Suggests the missing trials of a study that knows the finished ones."""
+    """A searcher that suggests the missing trials of a study, given the finished ones."""
     return NumberedSearch(
         missing,
         space=job.distributions(),
@@ -120,11 +120,11 @@ def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[in
 
 
 def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """An Optuna study that knows the trials there are and the starts still to be tried, as OptunaSearch takes it.
+    """An Optuna study with the existing trials and the starts that are still to be tried, as arguments of OptunaSearch.
 
-    A diverged trial has the finite score that its record gives it, and a mark by which the sampler takes it for worse
-    than every finished one. A stopped one is a failed trial, which no sampler
-    learns from: its last score is of another fidelity than the final ones.
+    A diverged trial has the finite score of its record, and a mark by which the sampler treats it as worse than every
+    finished one. A stopped trial counts as failed, and no sampler learns from it: its last score is not comparable to
+    final ones.
     """
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(
@@ -146,7 +146,7 @@ def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:
     points = dict(job.known) | dict(enumerate(job.start_points()))
     for number in (number for number in range(job.trials) if number not in tried):
         if number not in points:
-            break  # suggestions are handed out in the order of the missing numbers
+            break  # suggestions are made in the order of the missing numbers
         study.enqueue_trial(dict(points[number]))
     return {"storage": storage, "study_name": job.domain.domain}
 

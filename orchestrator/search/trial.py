@@ -1,4 +1,4 @@
-"""One trial on a worker: fine-tunes, scores on validation, writes its record."""
+"""A trial on a worker: fine-tuning, scoring on validation, and its record."""
 
 import logging
 import time
@@ -85,7 +85,7 @@ def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> 
 
 
 def _ends(job: StudyJob, reached: Curve) -> bool:
-    """Whether a trial that has got so far is stopped."""
+    """True if a trial is to be stopped after its curve so far."""
     settings, evaluations = job.settings, len(job.domain.budget.evaluation_steps())
     stopping = Stopping(settings.reduction_factor, settings.grace)
     if settings.stopping == "none" or len(reached) not in stopping.rungs(evaluations):

@@ -1,4 +1,4 @@
-"""Records of trials: one whole JSON file for each, written before anybody hears of its score."""
+"""Records of trials: a JSON file for each, written before the trial reports its score."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
 TrialOrigin = Literal["default", "advice", "start", "sibling", "sampler"]
-"""Where a trial's configuration comes from; ``start`` is the search space's own."""
+"""Origin of a trial's configuration; ``start`` is the search space's own."""
 
 Status = Literal["finished", "stopped", "diverged"]
 
 Point = dict[str, Annotated[int, Field(strict=True, lt=10**9)] | Number]
-"""What a sampler suggests, by setting."""
+"""Point of the search space as sampled, by setting."""
 
 _NAME = re.compile(r"\d{1,9}\.json")
 _Value = TypeVar("_Value")
@@ -27,18 +27,18 @@ class TrialRecord(Record):
     """One trial of a study.
 
     Attributes:
-        number: From 0; the file is called by it.
-        origin: Where its configuration comes from.
-        configuration: What was trained.
-        sampled: The sampler's point, by setting.
-        status: How it ended.
+        number: Number from 0, and name of the file.
+        origin: Origin of the configuration.
+        configuration: The trained configuration.
+        sampled: The sampled point, by setting.
+        status: State at its end.
         psnr: Validation PSNR in dB at the end of a finished trial.
-        objective: The score that the sampler learns from; None of a stopped trial.
-        speed: Megapixels of output per second, where that is searched too.
+        objective: The score that the sampler learns from; None for a stopped trial.
+        speed: Megapixels of output per second, if that is an objective too.
         curve: Step and score in dB of each evaluation.
         seconds: Wall-clock time.
         cpu_seconds: Processor time.
-        finished_at: When it ended.
+        finished_at: Time of its end.
     """
 
     number: StrictInt
@@ -78,11 +78,11 @@ def parse_record(value: object, number: int) -> TrialRecord:
     """The record of parsed JSON.
 
     Args:
-        value: What the file holds.
-        number: The trial's number, which its file is called by.
+        value: Content of the file.
+        number: The trial's number, as in the file's name.
 
     Raises:
-        DamagedRecordError: If it is no such record; the message is such as ``lacks 'psnr'``.
+        DamagedRecordError: If it is no valid record of that trial, with a message such as ``lacks 'psnr'``.
     """
     record = TrialRecord.parse(value)
     if record.number != number:
@@ -91,7 +91,7 @@ def parse_record(value: object, number: int) -> TrialRecord:
 
 
 def read_record(place: Storage, number: int) -> TrialRecord | None:
-    """The record of a trial; None if there is none, or one that :func:`damaged_records` names."""
+    """The record of a trial; None if there is none or it is damaged."""
     try:
         return parse_record(place.read_json(), number)
     except DamagedRecordError:
@@ -101,11 +101,11 @@ def read_record(place: Storage, number: int) -> TrialRecord | None:
 def read_records(
     records: Storage, report: Callable[[str, str], None] = lambda file, problem: None
 ) -> list[TrialRecord]:
-    """All whole trial records of a study, by number.
+    """All valid trial records of a study, by number.
 
     Args:
         records: The study's folder.
-        report: Called with the name of each file that is no such record, and what is wrong with it.
+        report: Called with the name of each damaged record, and a description of the damage.
     """
     found: dict[int, TrialRecord] = {}
     for facts in records.files():
@@ -125,7 +125,7 @@ def read_records(
 
 
 def damaged_records(records: Storage) -> dict[str, str]:
-    """Files of a study that should be trial records and are not, with what is wrong with each."""
+    """Damaged trial records of a study by the name of the file, with descriptions of the damage."""
     damaged: dict[str, str] = {}
     read_records(records, damaged.__setitem__)
     return damaged

@@ -1,4 +1,4 @@
-"""Trials in this process, one after another, with the sampler, starts and records that Ray Tune's trials have."""
+"""Trials in this process, one after another, with the same sampler, starts and records as on Ray Tune."""
 
 from orchestrator.search.samplers import NumberedSearch
 from orchestrator.search.study import StudyJob, searcher
@@ -8,13 +8,13 @@ from trainables.errors import reason_of
 
 
 def run_in_turn(job: StudyJob, records: list[TrialRecord], missing: list[int], round_number: int = 0) -> str:
-    """Runs the missing trials; returns why the last of those that failed did."""
+    """Runs the missing trials; returns the reason of the last failure."""
     del round_number
     return run_suggested(searcher(job, records, missing), job)
 
 
 def run_suggested(search: NumberedSearch, job: StudyJob) -> str:
-    """Runs all that is suggested; returns why the last trial that failed did."""
+    """Runs all suggested trials; returns the reason of the last failure."""
     reason = "no error was reported"
     for name in map(str, range(job.trials)):
         config = search.suggest(name)

@@ -1,4 +1,4 @@
-"""Trials on Ray Tune: as many at once as the study asks for, in actors that are used again."""
+"""Trials on Ray Tune: as many at once as the study allows, in actors that are reused."""
 
 import time
 from typing import Any
@@ -13,9 +13,9 @@ from orchestrator.search.trial_record import TrialRecord
 
 
 def run_on_tune(job: StudyJob, records: list[TrialRecord], missing: list[int], round_number: int) -> str:
-    """Runs the missing trials; returns why the last of those that were lost was lost."""
+    """Runs the missing trials; returns the reason of the last failure."""
     keep_keys_to_ourselves()
-    # Tune's registry of trainables is one for the cluster: a name of our own keeps domains apart.
+    # Tune has one registry of trainables for the whole cluster: names must differ between domains.
     name = f"finetune-{job.domain.domain}-{job.records.uri.rpartition('-')[2]}"
     resources = {"cpu": job.settings.cpus_per_trial, "gpu": job.settings.gpus_per_trial}
     tune.register_trainable(name, tune.with_resources(tune.with_parameters(_run_and_report, job=job), resources))
@@ -45,6 +45,6 @@ def _run_and_report(config: dict[str, Any], job: StudyJob) -> None:
 
 
 def keep_keys_to_ourselves() -> None:
-    """Keeps Tune from putting AWS's keys into the settings of trials, where command lines and logs of Ray show them."""
+    """Keeps AWS keys out of the settings of trials, where Ray's command lines and logs would show them."""
     names = class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.ENV_VARS_TO_PROPAGATE = {name for name in names if not name.startswith("AWS_")}
