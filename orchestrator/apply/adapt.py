@@ -1,8 +1,8 @@
-"""Adapting a model to a domain of which there are LR images alone, without a cluster and without any HR image.
+"""Adaptation of a model to a domain with LR images only, without a cluster.
 
 The model is fine-tuned on cross-scale pairs (:mod:`trainables.loops.cross_scale`) of most images, and then compared
-with the source model on such pairs of the others. Whether it is better at the images' own scale nobody can measure
-without HR.
+with the source model on such pairs of the others. The gain at the images' own scale cannot be measured without HR
+images.
 """
 
 import hashlib
@@ -31,21 +31,21 @@ from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pa
 from trainables.network.model_files import CARD, WEIGHTS
 
 MOST_IMAGES = 500
-"""LR images that are used; of more than that, a fixed random choice."""
+"""Most LR images that are used; of more, a fixed random choice."""
 
 _HELD_OUT_SHARE, _BATCH = 0.2, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a model is adapted.
+    """Settings of an adaptation.
 
     Attributes:
         steps: Optimiser steps.
         learning_rate: Peak learning rate.
-        seed: Of the patches.
-        scenes: ``file`` or ``folder``: what an image's scene is; no scene is both trained on and held out.
-        keep: Whether the model is written even if it is no better than the source model.
+        seed: Seed of the patches.
+        scenes: Whether a scene is a ``file`` or a ``folder``; no scene is both trained on and held out.
+        keep: Whether to write the model even if it is no better than the source model.
     """
 
     steps: int
@@ -73,7 +73,7 @@ class Gain(TypedDict):
 
 
 class Comparison(TypedDict):
-    """An adapted model beside its source model, on images that were held out."""
+    """Comparison of an adapted model with its source model on held-out images."""
 
     model: str
     scale: int
@@ -89,7 +89,7 @@ class Comparison(TypedDict):
 
 
 class AdaptResult(Comparison):
-    """What an adaptation came to, and whether and where its model was written."""
+    """Result of an adaptation, with the place of the model and whether it was written."""
 
     skipped: list[LeftOutFile]
     passed_over: PassedOver
@@ -100,23 +100,23 @@ class AdaptResult(Comparison):
 def adapt_model(
     images: str, out: str, model: str, space: str, settings: Settings, report_progress: CountCallback
 ) -> AdaptResult:
-    """Adapts a model to LR images and writes it, if it is worth it.
+    """Adapts a model to LR images and writes it if it is better than the source model.
 
     Args:
-        images: Folder or prefix of LR images, as they are to be upscaled.
-        out: Folder or prefix of the adapted model; no model may be there.
+        images: Folder or prefix of LR images like those to be upscaled.
+        out: Folder or prefix of the adapted model, without a model in it.
         model: Packaged name, folder or prefix of the source model.
         space: Search space whose degradation the images went through.
-        settings: How.
-        report_progress: Told (steps done, of).
+        settings: Settings of the adaptation.
+        report_progress: Called with the steps done and all steps.
 
     Returns:
         PSNR in dB of bicubic, source and adapted model on held-out cross-scale pairs, the paired gain, whether it was
         worth it and whether the model was written.
 
     Raises:
-        UsageError: If there is no model, space or usable image, or a model is at ``out``.
-        DivergedError: If training stops being finite.
+        UsageError: If there is no model, space or usable image, or ``out`` holds a model already.
+        DivergedError: If training diverges.
     """
     place, target = Storage.at(out), find_space(space)
     configuration = TransferConfiguration(learning_rate=settings.learning_rate, lambda_=0.0, frozen_depth=0)
@@ -167,7 +167,7 @@ def _train_and_compare(
         configuration,
         budget,
         settings.seed,
-        lambda _: 0.0,  # nothing is chosen on the way, so that the held-out images are looked at once
+        lambda _: 0.0,  # nothing is validated during training: held-out images are scored only at its end
         lambda step, _: report_progress(step, settings.steps),
     )
     after = scores(net.cpu())
@@ -192,7 +192,7 @@ def _train_and_compare(
 
 
 def _worth_it(gain: Interval) -> bool:
-    """Better for certain, or, where scenes are too few for that, better on average."""
+    """True if the interval of the gain is above zero, or with too few scenes for an interval, its mean."""
     return gain.mean > 0 if gain.scenes < FEWEST_SCENES else gain.verdict == "better"
 
 
@@ -218,7 +218,7 @@ def _read(files: Sequence[SourceFile], listing: FileListing, scale: int) -> tupl
 def _split(
     usable: Sequence[NamedImage], skipped: list[Skipped]
 ) -> tuple[list[NamedImage], list[NamedImage], list[Skipped]]:
-    """Images to train on and images to hold out: a fifth of the scenes, more where that is too few for a verdict."""
+    """Images to train on, and images to hold out: a fifth of the scenes, more if that is too few for a verdict."""
     scenes = sorted({image.scene for image in usable}, key=_digest)
     if len(scenes) < 2:
         raise ImageSetError(

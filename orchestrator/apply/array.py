@@ -1,4 +1,4 @@
-"""An array in memory upscaled as the same values in a file would be: 8-bit pictures, and scenes of other depths."""
+"""Upscaling of an array in memory with the same result as for a file: 8-bit pictures, and scenes of other depths."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,14 +24,14 @@ _RGB = ("red", "green", "blue")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArraySettings:
-    """How an array is upscaled.
+    """Settings for upscaling an array.
 
     Attributes:
-        normalisation: As of :class:`~orchestrator.archive.scene.types.SceneSettings`.
-        band_map: As of the same; three bands are red, green and blue.
+        normalisation: As in :class:`~orchestrator.archive.scene.types.SceneSettings`.
+        band_map: As in the same; three bands are red, green and blue.
         tile: Largest side of a tile in LR pixels.
-        ensemble: Whether eight flips and rotations are averaged.
-        precision: What convolutions compute in.
+        ensemble: Whether to average eight flips and rotations.
+        precision: Precision of the convolutions.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
@@ -49,13 +49,13 @@ def upscale_array(array: Array, model: FoundModel, settings: ArraySettings) -> A
     Args:
         array: (H, W) or (H, W, C), uint8, uint16, int16, float32 or float64. float64 is computed in float32.
         model: The model.
-        settings: How.
+        settings: Settings for upscaling.
 
     Returns:
         (r·H, r·W) or (r·H, r·W, C) of the same data type.
 
     Raises:
-        UsageError: If the array is no image, or nothing says which of its values mean 0 and 1.
+        UsageError: If the array is no image, or its normalisation is unknown.
         RunError: If the network's output is not finite.
     """
     _check(array)
@@ -85,7 +85,7 @@ def _is_picture(image: Array, settings: ArraySettings) -> bool:
 
 
 def _in_its_depth(image: Array, net: Prepared, model: ModelFacts, settings: ArraySettings) -> Array:
-    """Upscales as scenes are, which may have more bands, deeper values and a range of their own."""
+    """Upscales like a scene, which may have more bands, other data types and a value range of its own."""
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     if planes.dtype == np.float64:
         planes = planes.astype(np.float32)

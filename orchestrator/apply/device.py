@@ -1,4 +1,4 @@
-"""Where a network computes."""
+"""Choice of the device that a network computes on."""
 
 import torch
 
@@ -8,7 +8,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of torch that a user means by one of :data:`DEVICES`.
+    """The torch device of a name in :data:`DEVICES`.
 
     Raises:
         UsageError: If there is no such device.

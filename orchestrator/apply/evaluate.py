@@ -1,8 +1,8 @@
-"""Scoring a model on folders of HR images, beside bicubic.
+"""Evaluation of a model on folders of HR images, beside bicubic.
 
-A set is plain images, compared as the literature does (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF scenes,
-compared as :mod:`orchestrator.apply.scene_scores` says: all its files are TIFFs, and one of them at least holds
-what plain images do not, or a setting for scenes is given.
+A set holds plain images, which are compared as in the literature (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF
+scenes, which are compared by :mod:`orchestrator.apply.scene_scores`: all of its files are TIFFs, and at least one is
+not a plain image, or a setting for scenes is given.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +39,7 @@ from trainables.metrics.lpips import Lpips
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """Images to evaluate; ``lr`` has their LR counterparts, or makes them."""
+    """Images to evaluate; ``lr`` is the folder of their LR counterparts, or the degradation that makes them."""
 
     name: str
     place: Storage
@@ -53,7 +53,7 @@ class _Set:
 
     @property
     def skipped(self) -> list[Skipped]:
-        """What cannot even be opened."""
+        """Files that cannot be opened."""
         return [Skipped(file.path, file.reason) for file in self.listing.refused]
 
 
@@ -75,20 +75,20 @@ def evaluate_model(
     Args:
         model: Packaged name, folder or prefix of the model.
         images: Folders or prefixes with HR images, each a set.
-        space: Search space whose degradation is used; the one in the model's card by default.
-        ensemble: Whether the model's eight flips and rotations are averaged.
-        precision: What its convolutions compute in.
-        baselines: Whether bilinear and Lanczos interpolation are scored too.
-        lr: Folders or prefixes of LR scenes, one for each of ``images``; made by the degradation where there are none.
-        normalisation: Of scenes, as for archives.
-        band_map: Of scenes, as for archives.
-        lpips: Whether plain images are also compared by LPIPS.
+        space: Search space whose degradation is used; that of the model's card by default.
+        ensemble: Whether to average eight flips and rotations.
+        precision: Precision of the convolutions.
+        baselines: Whether to score bilinear and Lanczos interpolation too.
+        lr: Folders or prefixes of LR scenes, one for each of ``images``; if empty, LR is made by the degradation.
+        normalisation: Normalisation of scenes, as for archives.
+        band_map: Band map of scenes, as for archives.
+        lpips: Whether to compare plain images by LPIPS too.
         report_progress: Called with the images done and the images of all sets.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
-        ``baselines`` also PSNR and SSIM of the other interpolations, with ``lpips`` also LPIPS, None where all images
-        are too small. Sets of scenes have further measures, and ``scenes``, each scene's own.
+        ``baselines`` also PSNR and SSIM of the other interpolations, with ``lpips`` also LPIPS, None if all images
+        are too small. Sets of scenes have further measures, and the scores of each scene in ``scenes``.
 
     Raises:
         UsageError: If there is no model or no usable image, or if settings do not go together.
@@ -115,7 +115,7 @@ def evaluate_model(
 
     total, number = sum(len(image_set.paths) for image_set in sets), count(1)
 
-    def each_path(image_set: _Set) -> Iterator[str]:
+    def counted_paths(image_set: _Set) -> Iterator[str]:
         for path in image_set.paths:
             yield path
             report_progress(next(number), total)
@@ -124,11 +124,11 @@ def evaluate_model(
         result: PlainSet | SceneSet
         if image_set.scenes or isinstance(image_set.lr, Storage):
             result = evaluate_scenes(
-                image_set.name, image_set.place, each_path(image_set), image_set.lr, loaded, settings
+                image_set.name, image_set.place, counted_paths(image_set), image_set.lr, loaded, settings
             )
         else:
             result = _evaluate_set(
-                image_set.name, image_set.place, each_path(image_set), upscalers, image_set.lr, net.scale, perceived
+                image_set.name, image_set.place, counted_paths(image_set), upscalers, image_set.lr, net.scale, perceived
             )
         result["skipped"] += [LeftOutFile(file=skipped.file, reason=skipped.reason) for skipped in image_set.skipped]
         result["passed_over"] = image_set.listing.report()
@@ -197,7 +197,7 @@ def _evaluate_set(
             outputs = {arm: run(upscaler, pair) for arm, upscaler in upscalers.items()}
             of_image = {arm: compare(output, pair, scale) for arm, output in outputs.items()}
             seen = {arm: lpips(output, pair.hr) for arm, output in outputs.items()} if lpips else {}
-        except Exception as error:  # whatever one image brings about is its own failure
+        except Exception as error:  # an error of one image must not end the evaluation
             skipped.append(Skipped(image.name, reason_of(error)))
             continue
         for arm in upscalers:
@@ -218,7 +218,7 @@ def _evaluate_set(
 
 
 def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:
-    """What ``rayscale upscale`` would write, for LR images of 8 bits."""
+    """Upscaler of 8-bit LR images with the same output as ``rayscale upscale``."""
 
     def as_stored(lr: torch.Tensor) -> torch.Tensor:
         pixels = (lr[0] * 255).round().byte().permute(1, 2, 0).numpy()
@@ -235,7 +235,7 @@ def _read(place: Storage, files: Iterable[str], least_side: int) -> Iterator[Nam
 
 
 def _names(places: list[Storage]) -> list[str]:
-    """The last part of each path, or all of it where two sets would be called the same."""
+    """Names of the sets: the last part of the path, or all of it if two names would be equal."""
     short = [PurePosixPath(place.uri).name or place.uri for place in places]
     return [name if short.count(name) == 1 else place.uri for name, place in zip(short, places, strict=True)]
 

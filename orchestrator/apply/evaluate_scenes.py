@@ -1,4 +1,4 @@
-"""Scoring upscalers on a set of GeoTIFF scenes."""
+"""Evaluation of upscalers on a set of GeoTIFF scenes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,11 +17,11 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, reason_of
 
 _OF_THE_MACHINE = ("memory", "disk", "transient")
-"""Kinds of errors for which a scene cannot be blamed; leaving it out would change the figures silently."""
+"""Kinds of errors that are not the scene's; leaving the scene out would change the scores silently."""
 
 
 def are_scenes(place: Storage, paths: Sequence[str], asked: bool) -> bool:
-    """Whether a set is GeoTIFF scenes: all are TIFFs, and ``asked`` or one of them at least is no plain image."""
+    """True if a set holds GeoTIFF scenes: all are TIFFs, and at least one is no plain image or ``asked`` is true."""
     if not all(is_tiff(path) for path in paths):
         return False
     return asked or any(is_scene(place.child(path)) for path in paths)
@@ -38,10 +38,10 @@ def evaluate_scenes(
     """Scores every scene of a set.
 
     Args:
-        name: Of the set.
+        name: Name of the set.
         place: The folder of HR scenes.
-        paths: What lies in it.
-        lr: The folder of LR scenes of the same names, or what makes them.
+        paths: Paths of the scenes below it.
+        lr: The folder of LR scenes of the same names, or the degradation that makes them.
         models: Upscalers by name; ``bicubic`` and ``model`` among them.
         settings: As for archives.
 
@@ -92,20 +92,20 @@ def _scored(
     models: Mapping[str, LoadedModel],
     settings: SceneSettings,
 ) -> ScoredScene | str:
-    """The scores, or why there are none."""
+    """The scores of a scene, or the reason why there are none."""
     source = lr if isinstance(lr, Degradation) else lr.child(path)
     try:
         return score_scene(path, place.child(path), source, models, settings)
     except MemoryError:
         raise
-    except Exception as error:  # whatever one scene brings about is its own failure
+    except Exception as error:  # an error of one scene must not end the evaluation
         if isinstance(error, SceneError | ObjectError) and error.kind in _OF_THE_MACHINE:
             raise
         return reason_of(error).rstrip(".")
 
 
 def _means(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of every measure, over the scenes that have it; bands apart."""
+    """Means of every measure over the scenes that have it; PSNR by band separately."""
     by_band = zip(*(scene["psnr_by_band"] for scene in scores), strict=True)
     plain = {measure: _mean([scene[measure] for scene in scores]) for measure in scores[0] if measure != "psnr_by_band"}
     return plain | {"psnr_by_band": [_mean(list(band)) for band in by_band]}

@@ -1,4 +1,4 @@
-"""What an evaluation of a model found, as ``--json`` prints it and the Python API returns it."""
+"""Result of an evaluation, as printed by ``--json`` and returned by the Python API."""
 
 from typing import NotRequired, TypedDict
 
@@ -6,7 +6,7 @@ from orchestrator.foundation.summaries import LeftOutFile, PassedOver
 
 
 class PlainScores(TypedDict):
-    """Means over plain images: PSNR in dB, SSIM, and LPIPS where it was asked for, None where all were too small."""
+    """Means over plain images: PSNR in dB, SSIM, and LPIPS if requested, None if all images were too small."""
 
     psnr: float
     ssim: float
@@ -51,7 +51,7 @@ class PlainSet(_Set):
 
 
 class OneScene(TypedDict):
-    """One scene's facts, and its scores by upscaler."""
+    """Properties of a scene, and its scores by upscaler."""
 
     name: str
     bands: int
@@ -77,7 +77,7 @@ class SceneSet(_Set):
 
 
 class Evaluation(TypedDict):
-    """Every set's scores by one model; the degradation is None where LR images were given."""
+    """Scores of a model on all sets; the degradation is None if LR images were given."""
 
     model: str
     scale: int

@@ -1,4 +1,4 @@
-"""Outputs of plain images that exist already: whether they are whole, and whether one would replace an input."""
+"""Checks of existing outputs of plain images: whole files, and none that would replace an input."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +12,9 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 def is_whole(output: Storage) -> bool:
-    """Returns whether an existing output begins and ends as its kind does; a copy that broke off does not.
+    """Returns whether an existing output begins and ends like its file type, unlike an interrupted copy.
 
-    True for what lies in a bucket, where no object is ever incomplete, and for kinds other than PNG and JPEG.
+    True in a bucket, where no object is ever incomplete, and for file types other than PNG and JPEG.
     """
     ending = suffix_of(output.path)
     if output.remote or ending not in PICTURE_OUTPUTS:
@@ -33,10 +33,10 @@ def is_whole(output: Storage) -> bool:
 
 
 def replaced_input(pairs: Iterable[tuple[Storage, Storage]]) -> Storage | None:
-    """Returns the first input that an output would replace, through links in folders too; None if there is none.
+    """Returns the first input that an output would replace, links of folders resolved; None if there is none.
 
     Args:
-        pairs: Each input with its output.
+        pairs: Inputs with their outputs.
     """
     folders: dict[Path, Path] = {}
 

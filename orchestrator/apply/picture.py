@@ -1,4 +1,4 @@
-"""One plain picture upscaled: from a file's bytes to those of a PNG or JPEG, with what was lost on the way."""
+"""Upscaling of a plain picture, from a file's bytes to those of a PNG or JPEG, with notes on losses."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _WAY_OUT = "cut it into pieces, or save it as a GeoTIFF, which is upscaled in bo
 
 @dataclass(frozen=True, slots=True)
 class UpscaledPicture:
-    """An encoded picture, its pixels' number, and what a user must know of it."""
+    """An encoded picture, its number of pixels, and a note for the user on what was lost."""
 
     data: bytes
     pixels: int
@@ -33,19 +33,19 @@ def upscale_picture(
     lock: AbstractContextManager[object],
     available: int | None = None,
 ) -> UpscaledPicture:
-    """Upscales a picture with its transparency, and carries over what the file says beside the pixels.
+    """Upscales a picture with its transparency, and carries over its metadata.
 
     Args:
         data: The file.
         net: The network.
-        jpeg: Whether the result is a JPEG; else PNG.
+        jpeg: Whether the result is a JPEG; PNG otherwise.
         tile: Largest side of a tile in LR pixels.
-        ensemble: Whether eight flips and rotations are averaged.
-        lock: Held while the network works.
-        available: Bytes of memory that are free; None if unknown.
+        ensemble: Whether to average eight flips and rotations.
+        lock: Held while the network computes.
+        available: Bytes of free memory; None if unknown.
 
     Raises:
-        UnreadableImageError: If it cannot be decoded, would lose something that an image holds, or is too large.
+        UnreadableImageError: If it cannot be decoded, is too large, or would lose georeferencing, frames or nodata.
     """
     image = decode(data, keep_alpha=True)
     _check_nothing_lost(image, data)
@@ -67,7 +67,7 @@ def upscale_picture(
 
 
 def available_memory() -> int | None:
-    """Returns the bytes that can be taken without swapping, within the limit of a container; None where unknown."""
+    """Returns the memory in bytes that is available without swapping, within a container's limit; None if unknown."""
     free: list[int] = []
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -104,7 +104,7 @@ def _check_nothing_lost(image: DecodedImage, data: bytes) -> None:
 
 
 def _check_memory(image: DecodedImage, scale: int, available: int | None) -> None:
-    """The result is in memory as an array, as the encoder's copy of four bytes a pixel, and encoded."""
+    """Checks that memory suffices for the result as an array, as the encoder's copy of 4 bytes a pixel, and encoded."""
     bands = image.channels + (image.alpha is not None)
     copies = 1 if bands == 1 else 4
     stacked = 0 if image.alpha is None else bands

@@ -1,4 +1,4 @@
-"""An HR scene with the LR scene that belongs to it: made by a degradation, or taken from a file of its own.
+"""Pairs of an HR scene and its LR scene, which is made by a degradation or read from a file.
 
 Shapes: image bands (alpha left out) of H×W HR pixels, r the scale factor.
 """
@@ -24,9 +24,9 @@ from trainables.degradation import Degradation
 from trainables.images.codec import UnreadableImageError
 
 _REACH = 8
-"""How far, in LR pixels, values are continued into what has none; beyond, the band's mean stands for them."""
+"""Distance in LR pixels up to which values are continued into pixels without one; beyond, they get the band's mean."""
 _TOLERANCE = 0.5
-"""By how many HR pixels the corners of an LR scene may lie off those of its HR scene: files round their origins."""
+"""Largest offset in HR pixels between the corners of an LR scene and its HR scene: files round their origins."""
 
 Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -34,7 +34,7 @@ Mask = NDArray[np.bool_]
 
 @contextmanager
 def readable(file: Storage) -> Iterator[str]:
-    """A path under which GDAL finds a file; what lies in a bucket is held in memory."""
+    """A path by which GDAL can open a file; an object of a bucket is held in memory."""
     if not file.remote:
         yield file.path
         return
@@ -43,19 +43,19 @@ def readable(file: Storage) -> Iterator[str]:
 
 
 def is_scene(file: Storage) -> bool:
-    """Returns whether a TIFF holds what plain images do not: a place on earth, nodata, deeper values, other bands."""
+    """Returns whether a TIFF is no plain image: georeferenced, with nodata, not of 8 bits, or with other bands."""
     try:
         with gdal(), readable(file) as path, Scene(path) as scene:
             plain = scene.facts.kind == "none" and scene.facts.dtype == "uint8" and len(scene.image) in (1, 3)
             return not plain or scene.nodata is not None or scene.masked
     except SceneError as error:
         return error.kind == "unsupported"
-    except Exception:  # such as an object that is denied: it is named when it is scored
+    except Exception:  # such as access denied: reported when it is scored
         return False
 
 
 def read_whole(scene: Scene) -> tuple[Pixels, Mask]:
-    """All image bands, (bands, H, W) in the scene's data type, and which samples have a value.
+    """All image bands, (bands, H, W) in the scene's data type, and a mask of the samples that have a value.
 
     Raises:
         SceneError: ``corrupt``, if they cannot be read.
@@ -67,19 +67,20 @@ def read_whole(scene: Scene) -> tuple[Pixels, Mask]:
 def degraded(pixels: Pixels, valid: Mask, degradation: Degradation, scale: int) -> tuple[Pixels, Mask]:
     """LR values by the linear part of a degradation, which keeps every depth and unit.
 
-    Its noise, rounding to 8 bits and compression are of photographs and video, and are left out. An LR sample is valid
-    where all r×r samples that it covers are; samples without a value take that of their surroundings while blurring.
+    Its noise, rounding to 8 bits and compression are those of photographs and video, and are left out. An LR sample is
+    valid if all r×r samples that it covers are; samples without a value are filled from their surroundings for the
+    blur.
 
     Args:
-        pixels: (bands, H, W), sides being multiples of ``scale``.
-        valid: The same shape.
-        degradation: Its blur, at the middle of its range, and decimation are used.
+        pixels: (bands, H, W); the sides are multiples of ``scale``.
+        valid: Mask of the same shape.
+        degradation: The degradation, of which blur, at the middle of its range, and decimation are used.
         scale: Scale factor r.
 
     Returns:
-        (bands, H/r, W/r), integers rounded and limited to their type, and which of them are valid.
+        (bands, H/r, W/r), integers rounded and clipped to their type, and the mask of valid ones.
     """
-    # Around 0, so that what is filled with 0 stands for the mean, and float32 has all its digits for differences.
+    # Centred, so that filling with 0 means the mean, and float32 has all its digits for differences.
     mean = np.array([band[known].mean() if known.any() else 0 for band, known in zip(pixels, valid, strict=True)])
     centred = filled(np.where(valid, pixels, 0) - mean[:, None, None], valid, _REACH * scale)
     with torch.inference_mode():
@@ -93,7 +94,7 @@ def degraded(pixels: Pixels, valid: Mask, degradation: Degradation, scale: int) 
 
 
 def write_lr(path: Path, lr: Pixels, valid: Mask, hr: Scene) -> None:
-    """Writes LR values as a GeoTIFF that means the same as its HR scene: bands, scales, nodata or mask."""
+    """Writes LR values as a GeoTIFF with the same bands, scales, and nodata or mask as its HR scene."""
     colours = [ColorInterp[name] for name in hr.colours]
     rgb = colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue] and lr.dtype != np.float32
     profile = {"driver": "GTiff", "dtype": lr.dtype.name, "photometric": "rgb" if rgb else "minisblack"}
@@ -109,10 +110,10 @@ def write_lr(path: Path, lr: Pixels, valid: Mask, hr: Scene) -> None:
 
 
 def check_pair(lr: Scene, hr: Scene, scale: int) -> None:
-    """Makes sure that an LR scene shows what its HR scene shows, r times smaller; bounds where both state them.
+    """Checks that an LR scene fits its HR scene: same bands and CRS, r times smaller, same bounds if georeferenced.
 
     Raises:
-        UnreadableImageError: If bands, data type, size, CRS or bounds do not go together.
+        UnreadableImageError: If bands, data type, size, CRS or bounds do not fit.
     """
     for what, found, expected in (
         ("number of bands", len(lr.image), len(hr.image)),
@@ -139,7 +140,7 @@ def check_pair(lr: Scene, hr: Scene, scale: int) -> None:
 
 
 def _farthest_corner(first: Affine, other: Affine, width: int, height: int) -> float:
-    """In pixels of the other grid."""
+    """Largest distance between corners of two grids, in pixels of the second."""
     corners = np.array([(x, y) for x in (0, width) for y in (0, height)])
     places = np.array([~other * (first * tuple(corner)) for corner in corners])
     return float(np.abs(places - corners).max())

@@ -1,7 +1,7 @@
-"""Upscalers against an HR scene: each gets the LR scene as an archive's scene and is compared where values are valid.
+"""Scores of upscalers on an HR scene: each upscales the LR scene like one of an archive.
 
-Everything is compared band by band on the scale of the normalisation, in which 0 and 1 are what the network sees as
-such, without a border of r pixels.
+Outputs are compared with the HR scene where values are valid, band by band on the scale of the normalisation, that is
+on the network's scale of 0 to 1, without a border of r pixels.
 """
 
 import math
@@ -37,20 +37,20 @@ from trainables.metrics.spectral import ergas, sam, scc
 
 LEAST_LR_SIDE = 16
 _KERNEL_RADIUS = 4
-"""LR pixels that any interpolation reaches: Lanczos's three, and the border's."""
+"""Radius of any interpolation in LR pixels: Lanczos's three, and one for the border."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
-    """What one upscaler made of one scene; None where a measure is undefined.
+    """Scores of an upscaler on a scene; None for undefined measures.
 
     Attributes:
         psnr: Mean of the bands' PSNR in dB; the peak is the normalisation's span.
-        psnr_by_band: PSNR of each band; None where it is blank.
+        psnr_by_band: PSNR of each band; None for a blank one.
         ssim: Mean of the bands' SSIM.
         scc: Mean of the bands' spatial correlation.
         sam: Spectral angle in degrees; None with fewer than two bands that are not blank.
-        ergas: Per cent; None likewise.
+        ergas: ERGAS in per cent; None in the same case.
     """
 
     psnr: float
@@ -63,7 +63,7 @@ class SceneScore:
 
 @dataclass(frozen=True, slots=True)
 class ScoredScene:
-    """One scene's facts and scores by upscaler."""
+    """Properties of a scene, and its scores by upscaler."""
 
     name: str
     bands: int
@@ -74,7 +74,7 @@ class ScoredScene:
 
 
 def as_models(model: LoadedModel, upscalers: Mapping[str, Upscaler], ensemble: bool) -> dict[str, LoadedModel]:
-    """Upscalers by name in the form in which archives are upscaled, the model last."""
+    """Wraps upscalers as models for archives, by name, the model itself last."""
     models = {}
     for name, upscaler in upscalers.items():
         net = Prepared(upscaler, model.net.device, "float32", model.net.scale, _KERNEL_RADIUS)
@@ -94,20 +94,20 @@ def score_scene(
     """Makes or reads the LR scene, upscales and compares it; all of the scene is in memory.
 
     Args:
-        name: Of the scene.
+        name: Name of the scene.
         hr: The HR file.
-        lr: The LR file, or what makes LR from HR, which is then cut to a multiple of r.
+        lr: The LR file, or the degradation that makes LR from HR, which is then cut to a multiple of r.
         models: Upscalers of one scale.
         settings: As for archives.
 
     Raises:
-        SceneError: If a file cannot be read, has a palette, or nothing says its normalisation or bands.
-        UnreadableImageError: If the two files do not go together, are too small, or hold nothing to compare.
+        SceneError: If a file cannot be read, has a palette, or its normalisation or bands are unknown.
+        UnreadableImageError: If the two files do not fit, are too small, or hold nothing to compare.
     """
     facts = models["model"].facts
     with gdal(), TemporaryDirectory(prefix="rayscale-") as folder, readable(hr) as path, Scene(path) as scene:
         _check_size(scene, LEAST_LR_SIDE * facts.scale)
-        # Classes have no PSNR; what is no class in HR is none in LR.
+        # Classes have no PSNR; the LR scene is not checked, because HR holds none.
         meaning = settle(scene, facts, replace(settings, labels="refuse"))
         settings = replace(settings, labels="filter")
         scratch, scores = Path(folder), {}
@@ -122,13 +122,13 @@ def score_scene(
 
 
 def compare(output: Tensor, target: Tensor, valid: Tensor, scale: int) -> SceneScore:
-    """Scores an output. Bands that are blank in the HR scene are left out: at most exact, they would rule every mean.
+    """Scores an output. Bands that are blank in the HR scene are left out: reproduced exactly, they would rule means.
 
     Args:
-        output: (bands, H, W), 0 and 1 being those of the normalisation.
-        target: The same of the HR scene.
-        valid: bool, the same shape.
-        scale: r, pixels of the border that are left out.
+        output: (bands, H, W) on the scale of the normalisation.
+        target: The HR scene, likewise.
+        valid: Mask of the same shape.
+        scale: Scale factor r, and width of the border that is left out.
 
     Raises:
         UnreadableImageError: If nothing is left to compare.
@@ -139,8 +139,8 @@ def compare(output: Tensor, target: Tensor, valid: Tensor, scale: int) -> SceneS
     if not any(compared):
         raise UnreadableImageError("no band has two different values where HR and LR are valid")
     by_band = [
-        _of_band(*band) if tells else (None, None, None)
-        for band, tells in zip(zip(output, target, valid, strict=True), compared, strict=True)
+        _of_band(*band) if scored else (None, None, None)
+        for band, scored in zip(zip(output, target, valid, strict=True), compared, strict=True)
     ]
     first, second, everywhere, many = output[compared], target[compared], valid[compared].all(0), sum(compared) > 1
     peak_ratio, similarity, correlation = (_mean([band[which] for band in by_band]) for which in range(3))
@@ -161,7 +161,7 @@ def _blank(band: Tensor, valid: Tensor) -> bool:
 
 
 def _of_band(output: Tensor, target: Tensor, valid: Tensor) -> tuple[float | None, float | None, float | None]:
-    """PSNR, SSIM and SCC."""
+    """PSNR, SSIM and SCC of a band."""
     first, second = output.double() * 255, target.double() * 255
     similarity = ssim(first, second, valid)
     return psnr(first, second, valid), None if math.isnan(similarity) else similarity, scc(first, second, valid)
@@ -179,7 +179,7 @@ def _check_size(scene: Scene, least: int) -> None:
 
 
 def _cut(scene: Scene, scale: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A scene without the rows and columns at its end that are no whole LR pixel."""
+    """A scene without the rows and columns at its end that do not fill an LR pixel."""
     pixels, valid = read_whole(scene)
     height, width = (side // scale * scale for side in pixels.shape[1:])
     return pixels[:, :height, :width], valid[:, :height, :width]
@@ -199,7 +199,7 @@ def _lr_file(lr: Storage | Degradation, hr: Scene, scale: int, scratch: Path) ->
 
 
 def _upscaled(path: str, source: Scene, model: LoadedModel, settings: SceneSettings, raw: Path) -> NDArray[Any]:
-    """The image bands that `rayscale upscale` would write."""
+    """Image bands of the output of `rayscale upscale`."""
     part = upscale_part(path, (0, source.facts.height), raw, model, settings)
     with rasterio.open(part.path) as output:
         pixels: NDArray[Any] = output.read(source.image)
@@ -208,6 +208,6 @@ def _upscaled(path: str, source: Scene, model: LoadedModel, settings: SceneSetti
 
 
 def _normalised(pixels: NDArray[Any], valid: NDArray[np.bool_], norm: Normalisation) -> Tensor:
-    """Stored values on the scale of the network, 0 where there is none."""
+    """Stored values on the scale of the network; 0 for samples without a value."""
     low, span = norm.low[:, None, None], (norm.high - norm.low)[:, None, None]
     return torch.from_numpy(np.where(valid, (pixels - low) / span, 0).astype(np.float32))

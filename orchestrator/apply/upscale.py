@@ -1,7 +1,7 @@
-"""Upscaling files with a model, without a cluster: one image, a folder or a prefix.
+"""Upscaling of image files with a model, without a cluster: one image, a folder or a prefix.
 
-Outputs are written whole or not at all, and those that are there already are left alone, so the same command goes on
-after any interruption. A file that cannot be upscaled is counted with its reason and stops nothing.
+Outputs are written atomically and existing ones are skipped, so that the same command continues after an interruption.
+A file that cannot be upscaled is reported with its reason, and the others go on.
 """
 
 import time
@@ -47,21 +47,21 @@ from trainables.inference.upscale import TILE
 
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
-"""One in the network while another is decoded or written."""
+"""Files in work at a time: one in the network while another is decoded or written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How images are upscaled.
+    """Settings for upscaling images.
 
     Attributes:
         tile: Largest side of a tile in LR pixels.
         threads: CPU threads of the network; None for all cores.
         device: One of :data:`orchestrator.apply.device.DEVICES`.
-        overwrite: Whether outputs that are there already are made again.
-        ensemble: Whether eight flips and rotations are averaged.
-        precision: What convolutions compute in; ``auto`` is float32 for DICOM, whose values are deeper.
-        dicom: Which values of a DICOM slice mean 0 and 1: its stored bits' limits, its window, or two rescaled values.
+        overwrite: Whether to write outputs again that exist.
+        ensemble: Whether to average eight flips and rotations.
+        precision: Precision of the convolutions; ``auto`` is float32 for DICOM, which has more than 8 bits.
+        dicom: Values of a DICOM slice that mean 0 and 1: limits of its stored bits, its window, or two rescaled values.
     """
 
     tile: int = TILE
@@ -75,7 +75,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One image to upscale: its name for people, its kind, where it is, where it goes, and what it would lose."""
+    """An image to upscale: its name for messages, kind, source, target, and a message on what would be lost."""
 
     name: str
     kind: Kind
@@ -112,17 +112,17 @@ def upscale_images(
         model: Packaged name, folder or prefix of the model.
         source: An image file, a folder or an ``s3://`` prefix.
         target: A folder or prefix; for one file also a path that ends in .png or .jpg, for DICOM in .dcm or .tif.
-        settings: How.
+        settings: Settings for upscaling.
         report_progress: Called with the files done and the files to do.
-        listing: Which images of a folder are meant; all that lie there by default.
-        include: Patterns, of which a path below the folder must match one, if there are any; ``*`` matches ``/`` too.
-        exclude: Patterns of which it must match none.
+        listing: Images of the folder to upscale; all by default.
+        include: Patterns; if there are any, a path below the folder must match one. ``*`` matches ``/`` too.
+        exclude: Patterns; a path must match none of them.
 
     Returns:
-        Counts of written and skipped outputs, each failure and note with its file, and what was passed over.
+        Counts of written and skipped outputs, failures and notes with their files, and the files passed over.
 
     Raises:
-        UsageError: If nothing can be started: no model, no image, no place to write to, or a wrong setting.
+        UsageError: If the work cannot start: no model, no image, no place to write to, or a wrong setting.
     """
     device = chosen_device(settings.device)
     works, listing = _works(source, target, listing, include, exclude)
@@ -150,7 +150,8 @@ def upscale_images(
         return _upscale_slice(deep, how, work, lock) if work.dicom else _upscale_file(net, work, settings, lock)
 
     report_progress(0, len(to_do))
-    with closing(_all(upscale_file, to_do, stopped)) as finished:  # else a Ctrl-C in `tell` would stop it much later
+    # Closed at once, because Ctrl-C while progress is reported would otherwise stop the threads much later.
+    with closing(_all(upscale_file, to_do, stopped)) as finished:
         for outcome in finished:
             outcomes.append(outcome)
             report_progress(len(outcomes), len(to_do))
@@ -187,7 +188,7 @@ def _all(function: Callable[[_Work], _Outcome], works: list[_Work], stopped: Eve
 
 
 def _stoppable(net: Prepared, stopped: Event) -> Prepared:
-    """Looks before each tile: after Ctrl-C, a large image at hand must not keep the user waiting."""
+    """A network that raises before the next tile once ``stopped`` is set, so that Ctrl-C ends a large image soon."""
 
     def run(lr: Tensor) -> Tensor:
         if stopped.is_set():
@@ -203,7 +204,7 @@ def _upscale_slice(net: Prepared, how: DicomSettings, work: _Work, lock: Lock) -
         with lock:
             data, facts = upscale_slice(source, net, how, is_tiff(work.target.uri))
         work.target.write_bytes(data)
-    except Exception as error:  # whatever one file brings about is its own failure
+    except Exception as error:  # an error of one file must not end the run
         return _failed(work, error)
     flags = facts["consistency"]["flags"]
     notes = facts["notes"] + ([f"its output does not match it: {', '.join(flags)}"] if flags else [])
@@ -224,7 +225,7 @@ def _upscale_file(net: Prepared, work: _Work, settings: Settings, lock: Lock) ->
 
 
 def _failed(work: _Work, error: Exception) -> _Outcome:
-    """Any error ends one file alone; the next may be smaller, or whole."""
+    """Outcome of a file that failed with an error."""
     if isinstance(error, MemoryError):
         return _Outcome(
             work.name, failure="too little memory is free for it; cut it into pieces, or save it as GeoTIFF"
@@ -235,7 +236,7 @@ def _failed(work: _Work, error: Exception) -> _Outcome:
 def _works(
     source: str, target: str, listing: FileListing | None, include: Collection[str], exclude: Collection[str]
 ) -> tuple[list[_Work], FileListing]:
-    """Every image with the place of its output, and what else there is.
+    """All images with the places of their outputs, and the listing with other files.
 
     Raises:
         UsageError: If there is no image, or an output would replace an input.

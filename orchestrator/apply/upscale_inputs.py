@@ -1,6 +1,6 @@
-"""Upscaling whatever lies at a place: scenes on Ray, plain images and DICOM slices by themselves.
+"""Upscaling of all files at a place: scenes on Ray; plain images and DICOM slices in this process.
 
-A folder may hold all of them; one summary is given of both.
+A folder may hold all of them; one summary covers both.
 """
 
 from collections.abc import Callable, Collection
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 
 
 class InputsSummary(UpscaleSummary):
-    """One summary of images and scenes; where there were scenes, with the facts of :class:`ArchiveSummary`."""
+    """One summary of images and scenes; if there were scenes, with the keys of :class:`ArchiveSummary`."""
 
     stopped: str | None
     ledger: NotRequired[str]
@@ -41,10 +41,10 @@ class InputsSummary(UpscaleSummary):
 
 
 class UpscaleDisplay(Protocol):
-    """Where progress and the results of each kind of inputs go."""
+    """Receives progress and results of each kind of inputs."""
 
     def images(self) -> AbstractContextManager[CountCallback]:
-        """Shows images that are done, of how many, while the block runs."""
+        """Shows the number of images done, and of all, while the block runs."""
 
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
         """Shows the progress of scenes while the block runs."""
@@ -58,11 +58,11 @@ class UpscaleDisplay(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Which files of a folder are used, by their paths below it; ``*`` matches ``/`` too.
+    """Patterns that choose files of a folder by their paths below it; ``*`` matches ``/`` too.
 
     Attributes:
         include: A path must match one of these, if there are any.
-        exclude: It must match none of these.
+        exclude: A path must match none of these.
     """
 
     include: Collection[str] = ()
@@ -86,18 +86,18 @@ def upscale_inputs(
         model: Packaged name, folder or prefix of the model.
         source: A file, a folder, an ``s3://`` prefix, or a list of scenes (.txt or .csv).
         target: A folder or prefix; for one plain image also a path that ends in .png or .jpg.
-        as_: Which inputs become Cloud-Optimised GeoTIFFs.
-        images: How images are upscaled.
-        scenes: How scenes are upscaled.
-        options: How the work on scenes is done.
-        display: Where progress goes.
-        patterns: Which files of a folder are used.
+        as_: Inputs that become Cloud-Optimised GeoTIFFs.
+        images: Settings for images.
+        scenes: Settings for scenes.
+        options: Options of the work on scenes, such as the cluster.
+        display: Receives progress and results.
+        patterns: Choice of files of a folder.
 
     Returns:
         One summary of images and scenes.
 
     Raises:
-        UsageError: If nothing can be started, or another run works on the same outputs.
+        UsageError: If the work cannot start, or another run works on the same outputs.
     """
     ending = suffix_of(target)
     if as_ == "png" or ending in PICTURE_OUTPUTS:
@@ -137,7 +137,7 @@ def _upscale_scenes(
 
     with display.scenes() as show:
         result = upscale_archive(model, listing.scenes, target, scenes, options, _checked(check, show))
-    if not listing.images:  # else what was found beside the scenes is in the summary of images
+    if not listing.images:  # with images, their summary has the files that were refused or passed over
         refused: list[Failure] = [
             {"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused
         ]
@@ -147,7 +147,7 @@ def _upscale_scenes(
 
 
 def _checked(check: Callable[[], None], show: Callable[P, None]) -> Callable[P, None]:
-    """Shows progress, and ends a run whose lock another has taken."""
+    """A callback that shows progress, and ends a run whose lock another run has taken over."""
 
     def report(*args: P.args, **kwargs: P.kwargs) -> None:
         check()
@@ -157,7 +157,7 @@ def _checked(check: Callable[[], None], show: Callable[P, None]) -> Callable[P, 
 
 
 def _merged(results: list[UpscaleSummary]) -> InputsSummary:
-    """One summary of plain images and scenes; the scenes' own facts come last."""
+    """One summary of plain images and scenes; keys of scenes come last."""
     merged: dict[str, object] = {"stopped": None}
     for result in results:
         merged.update(result)

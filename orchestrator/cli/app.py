@@ -1,6 +1,6 @@
 """The command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 128 + number stopped by a signal.
 
-130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP; 141 that nobody read all of the output.
+130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP; 141 means that the reader of the output closed it early.
 """
 
 import signal
@@ -23,11 +23,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Finds the best super-resolution transfer configuration for your kind of image, and says how it knows.",
+    help="Finds the best super-resolution transfer configuration for your kind of image, and reports the evidence.",
     epilog="Example: rayscale demo",
 )
 _INTERRUPTED = 130
-"""What Typer returns where Ctrl-C was pressed."""
+"""Typer's return value after Ctrl-C."""
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 for _command, _example in (
@@ -70,12 +70,12 @@ def version() -> None:
 
 
 def main() -> None:
-    """Runs the command line; whatever goes wrong is one sentence, never a traceback."""
+    """Runs the command line; any error is printed as one sentence, never as a traceback."""
     try:
         terminal.make_safe()
         stop_signals.heed_signals()
         code = run_command()
-    except KeyboardInterrupt:  # at a moment at which Typer does not watch
+    except KeyboardInterrupt:  # outside of Typer's own handling
         code = _interrupted()
     stop_signals.end_at_once()
     error = terminal.output_error()
@@ -85,12 +85,12 @@ def main() -> None:
 
 
 def run_command() -> int:
-    """Runs the command line; gives its exit code."""
+    """Runs the command line; returns its exit code."""
     try:
         code = app(prog_name="rayscale", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message()
-        # There is none where no command was given and the help has been printed instead.
+        # The message is empty if no command was given: the help has been printed.
         stop = "" if message.endswith((".", "?")) else "."
         return _fail(f"{message}{stop} See `rayscale --help`.", 2) if message else 2
     except KeyboardInterrupt:
@@ -98,7 +98,7 @@ def run_command() -> int:
     except SystemExit as ended:
         if not isinstance(ended.__context__, OSError):
             raise
-        return _failed(ended.__context__)  # Typer ends in silence where any pipe or socket is broken
+        return _failed(ended.__context__)  # Typer exits without a message if any pipe or socket breaks
     except typer.Abort:  # the end of standard input
         return _fail("Nothing was entered.", 1)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""What a run says: a moving line on a terminal, a plain line every half minute in a log, and the summary."""
+"""Output of an archive run: a moving line on a terminal, a plain line every half minute in a log, and the summary."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,18 +14,18 @@ from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
 
 _NAMED = 20
-"""Failures and outliers that are named; the ledger has them all."""
+"""Most failures and outliers that are listed; the ledger has them all."""
 
 
 @contextmanager
 def watching() -> Iterator[Callable[[Progress], None]]:
-    """Shows the progress that it is told on standard error."""
+    """Shows the progress that it is called with on standard error."""
     with Display(Console(stderr=True)).line() as show:
         yield lambda progress: show(progress.done, progress.scenes, progress_line(progress))
 
 
 def progress_line(progress: Progress) -> str:
-    """How far a run is: output per second, scenes and time left, failures so far."""
+    """Progress of a run in words: output per second, scenes and time left, failures so far."""
     rate = progress.megapixels / max(progress.seconds, 1e-9)
     parts = [f"{progress.done} of {scenes(progress.scenes)} done", f"{rate:.1f} MP/s"]
     parts.append(f"{progress.scenes - progress.done} left")
@@ -36,7 +36,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def print_archive(summary: ArchiveSummary) -> None:
-    """What was written, skipped and failed, and what to do about it."""
+    """Prints the numbers of written, skipped and failed scenes, and how to handle failures."""
     rate = summary["megapixels"] / max(summary["seconds"], 1e-9)
     print(
         f"{scenes(summary['written'])} upscaled x{summary['scale']} with {summary['model']}, in {summary['output']}"

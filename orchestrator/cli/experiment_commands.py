@@ -10,7 +10,7 @@ from orchestrator.cli.options import AsJson, LogFile, Verbose
 from orchestrator.cli.output import counter, print_analysis, print_json, print_plan, print_report
 from trainables.errors import PartlyDoneError, UsageError
 
-if TYPE_CHECKING:  # else each command would wait for what the others need
+if TYPE_CHECKING:  # imports at run time would slow every command down
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
     from orchestrator.runtime.progress import Display
@@ -21,7 +21,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting, e.g. targets.satellite.images=DIR."),
 ]
 Trim = Annotated[
-    bool, typer.Option("--trim", help="Lower the trials per domain until the run fits cluster.budget_hours and -cost.")
+    bool,
+    typer.Option("--trim", help="Lower the trials per domain until the run fits the budget of the cluster section."),
 ]
 
 
@@ -31,7 +32,7 @@ def demo(
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """The whole story on generated samples: minutes, no download, no account."""
+    """Runs a whole experiment on generated samples: minutes, no download, no account."""
     from orchestrator.pipeline.demo import prepare_demo
 
     display = _display()
@@ -47,16 +48,16 @@ def run(
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Runs everything, and goes on where an interrupted run was."""
+    """Runs all stages up to the report; an interrupted run is continued."""
     from orchestrator.experiment.load import load_experiment
 
     _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), trim=trim, as_json=as_json)
 
 
 def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = False, as_json: AsJson = False) -> None:
-    """Says what would run, how long it would take, what it would cost and what is missing; starts nothing.
+    """Estimates the work, time and cost of a run, and names missing inputs; starts nothing.
 
-    What is finished already is not counted. Exit code 2 if it is more than cluster.budget_hours or -cost allow.
+    Finished work is not counted. Exit code 2 if the run exceeds cluster.budget_hours or cluster.budget_cost.
     """
     from orchestrator.estimate.budget import check_trim, within_budget
     from orchestrator.estimate.plan import make_plan
@@ -89,17 +90,16 @@ def search(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     domain: Annotated[
-        str | None, typer.Option(help="Search this target alone; those searched before become its siblings.")
+        str | None,
+        typer.Option(help="Search this target alone; it can start from targets that were searched before."),
     ] = None,
-    extend: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Go on with the finished search for so many more trials.")
-    ] = None,
+    extend: Annotated[int | None, typer.Option(min=1, metavar="N", help="Add N trials to the finished search.")] = None,
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Runs all up to the search, then stops.
+    """Runs all stages up to the search, then stops.
 
-    A search that was extended stays so long in every later run, whose confirmation is done again.
+    An extended search keeps its length in later runs, which confirm it again.
     """
     from orchestrator.experiment.load import load_experiment
     from orchestrator.pipeline.extend_search import run_search
@@ -118,7 +118,7 @@ def confirm(
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Runs all up to the confirmation, then stops."""
+    """Runs all stages up to the confirmation, then stops."""
     run_until("confirm", experiment, overrides)
 
 
@@ -138,7 +138,7 @@ def analyze(
     ] = None,
     overrides: Overrides = None,
     model: Annotated[
-        str | None, typer.Option(help="Without an experiment: the source model, as of `rayscale evaluate`.")
+        str | None, typer.Option(help="Without an experiment: the source model, as in `rayscale evaluate`.")
     ] = None,
     images: Annotated[
         str | None,
@@ -150,19 +150,19 @@ def analyze(
         str | None, typer.Option(help="Without an experiment: the search space, such as satellite-v2.")
     ] = None,
     scenes: Annotated[
-        Literal["file", "folder"], typer.Option(help="Without an experiment: what an image's scene is.")
+        Literal["file", "folder"], typer.Option(help="Without an experiment: whether a scene is a file or a folder.")
     ] = "file",
     source_images: Annotated[
         str | None,
-        typer.Option(help="Images to take for the source's; else the experiment's own, or generated natural ones."),
+        typer.Option(help="Images of the source; by default the experiment's own, or generated natural ones."),
     ] = None,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Measures how far target domains lie from the source, and what that suggests for their search.
+    """Measures the distances of target domains from the source, and advises settings for their search.
 
-    With an experiment, runs all up to the source model first. Training and validation images alone are read.
+    With an experiment, runs all stages up to the source model first. Test images are not read.
     """
     from orchestrator.analysis.analyze import analyze_experiment, analyze_images
 

@@ -1,4 +1,4 @@
-"""``rayscale init``: example experiments to begin from."""
+"""``rayscale init``: writes example experiments."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from trainables.errors import printable
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write them.")] = Path("experiments"),
 ) -> None:
-    """Writes the example experiments; a file that is there already stays as it is."""
+    """Writes the example experiments; existing files are left as they are."""
     from orchestrator.experiment.examples_writer import write_examples
 
     examples = write_examples(folder)

@@ -1,4 +1,4 @@
-"""`rayscale evaluate` and `rayscale adapt`: what is done with one model and images, without an experiment."""
+"""`rayscale evaluate` and `rayscale adapt`: commands on one model and images, without an experiment."""
 
 from typing import Annotated, Literal
 
@@ -25,14 +25,14 @@ def evaluate(
     lr: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder or prefix of LR GeoTIFFs named as the HR ones, for each --images; else made from HR."
+            help="Folder or prefix of LR GeoTIFFs named as the HR ones, for each --images; by default made from HR."
         ),
     ] = None,
     normalisation: Annotated[
         str,
         typer.Option(
             help="GeoTIFF values that mean black and white: LOW,HIGH, scales (the file's own), dtype (its limits) or "
-            "auto (uint8: 0,255; else what the model's card says, else scales)."
+            "auto (uint8: 0,255; otherwise the range in the model's card, or else scales)."
         ),
     ] = "auto",
     band_map: Annotated[
@@ -47,9 +47,10 @@ def evaluate(
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Scores a model against bicubic on HR images of your own, which it degrades itself.
+    """Scores a model and bicubic on your HR images, from which LR images are made by degradation.
 
-    PSNR and SSIM are on luma (BT.601, studio range), on the one channel of gray images, without a border of r pixels.
+    PSNR and SSIM are on luma (BT.601, studio range), or the single channel of gray images, without a border of r
+    pixels.
 
     GeoTIFF scenes are compared band by band in their own depth, where they have values, also by spatial correlation
     (SCC), spectral angle (SAM) and ERGAS.
@@ -69,24 +70,24 @@ def evaluate(
 
 def adapt(
     images: Annotated[
-        str, typer.Argument(metavar="LR_IMAGES", help="Folder or s3:// prefix of images as they are to be upscaled.")
+        str, typer.Argument(metavar="LR_IMAGES", help="Folder or s3:// prefix of images like those to be upscaled.")
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3:// prefix of the adapted model.")],
     model: Model,
     space: Annotated[str, typer.Option(help="Search space whose degradation the images went through.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 8 patches.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the patches.")] = 0,
-    scenes: Annotated[Literal["file", "folder"], typer.Option(help="What an image's scene is.")] = "file",
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the patches.")] = 0,
+    scenes: Annotated[Literal["file", "folder"], typer.Option(help="Whether a scene is a file or a folder.")] = "file",
     keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Adapts a model to LR images of which no HR is known; exit 1 where that is not worth it and nothing is written.
+    """Adapts a model to LR images without HR counterparts; exit code 1 if it is no better and nothing is written.
 
-    The images stand in for HR: degraded once more, they are what the model learns to undo. Some of them are held out
-    to compare the adapted model with the model as it was.
+    The images serve as HR: they are degraded once more, and the model learns to undo that. Some images are held out to
+    compare the adapted model with the original one.
     """
     from orchestrator.apply.adapt import Settings, adapt_model
 

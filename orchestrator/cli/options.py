@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options shared by several commands."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,16 +10,16 @@ from orchestrator.foundation.logs import start_logging
 Model = Annotated[
     str,
     typer.Option(
-        help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix. A folder that is called like a "
-        "packaged model is meant only where written with a slash: ./base-x4"
+        help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix. A folder with the name of a packaged "
+        "model needs a slash: ./base-x4"
     ),
 ]
 SelfEnsemble = Annotated[
-    bool, typer.Option("--self-ensemble", help="Average the model's eight flips and rotations; takes 8 × as long.")
+    bool, typer.Option("--self-ensemble", help="Average the outputs of 8 flips and rotations; takes 8 × as long.")
 ]
 PrecisionName = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option("--precision", help="What convolutions compute in; auto is bfloat16 where that is faster."),
+    typer.Option("--precision", help="Precision of the convolutions; auto is bfloat16 where that is faster."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 

@@ -1,4 +1,4 @@
-"""What the command line prints: results as tables and lines, JSON for scripts, and progress through files."""
+"""Output of the command line: results as tables and lines, JSON for scripts, and progress bars."""
 
 import json
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _NARROWEST = 60
 _OTHER_ARMS = ("bilinear", "lanczos")
 _NAMED = 5
-"""Files that are passed over and named one by one, such as links; ``--json`` has them all."""
+"""Most files passed over, such as links, that are listed one by one; ``--json`` has them all."""
 
 
 def print_report(report: "Report", place: str, as_json: bool) -> None:
-    """The result and the next commands, or one JSON document."""
+    """Prints the results and the next commands, or one JSON document."""
     from orchestrator.cli.report_table import terminal_table
 
     if as_json:
@@ -44,7 +44,7 @@ def print_report(report: "Report", place: str, as_json: bool) -> None:
 
 
 def print_upscaled(summary: "UpscaleSummary") -> None:
-    """What was written, skipped and failed."""
+    """Prints the numbers of written, skipped and failed images, with notes and reasons."""
     print(f"{_images(summary['written'])} upscaled x{summary['scale']} with {summary['model']}, in {summary['output']}")
     if summary["skipped"]:
         print(f"{_images(summary['skipped'])} skipped: already there (--overwrite makes them again)")
@@ -58,7 +58,7 @@ def print_upscaled(summary: "UpscaleSummary") -> None:
 
 
 def print_passed_over(passed_over: "PassedOver | None") -> None:
-    """What lies in INPUT and is nothing to upscale."""
+    """Prints the files of INPUT that are not images to upscale."""
     if passed_over is None:
         return
     if passed_over["summary"]:
@@ -68,7 +68,7 @@ def print_passed_over(passed_over: "PassedOver | None") -> None:
 
 
 def print_evaluation(evaluation: Any) -> None:
-    """One row for each set of plain images, and for each upscaler of a set of scenes."""
+    """Prints a row for each set of plain images, and for each upscaler of a set of scenes."""
     title = ", ".join(
         word for word in (evaluation["model"], f"x{evaluation['scale']}", evaluation["degradation"]) if word
     )
@@ -134,7 +134,7 @@ def _gain(image_set: Any) -> str:
 
 
 def print_adaptation(result: "AdaptResult", images: str) -> None:
-    """The adapted model beside the source model on held-out cross-scale pairs, and whether it was worth it."""
+    """Prints the scores of adapted and source model on held-out cross-scale pairs, and whether it was worth it."""
     print(f"{result['model']}, x{result['scale']}, adapted to {_images(result['images'])} ({result['space']}, no HR)")
     print(
         "{bicubic:.2f} dB bicubic, {source:.2f} dB as it was, {adapted:.2f} dB adapted".format(**result["psnr"]), end=""
@@ -157,7 +157,7 @@ def print_adaptation(result: "AdaptResult", images: str) -> None:
 
 
 def print_analysis(analysis: "Analysis") -> None:
-    """Distances of every target, block by block where they differ, and what they suggest."""
+    """Prints the distances of every target, similarity by block, and the advice."""
     source = analysis["source"]
     print(f"{analysis['model']}, x{analysis['scale']}; source: {source['images_from']}, {source['degradation']}")
     columns = ("images /\nscenes", "Fréchet\n/ floor", "content\nalone", "MMD²\n(floor)", "proxy A\n(floor)")
@@ -176,7 +176,7 @@ def print_analysis(analysis: "Analysis") -> None:
         estimates = (domain["per_block"][number]["cka"] for domain in analysis["targets"].values())
         blocks.add_row(block, *("{value:.2f} [{low:.2f}, {high:.2f}]".format(**cka) for cka in estimates))
     _wide_console().print(blocks)
-    print("What that suggests; hypotheses from other networks, to be tried and not to be trusted (docs/analysis.md):")
+    print("Advice: hypotheses from other networks, to be tried and not to be trusted (docs/analysis.md):")
     for name, domain in analysis["targets"].items():
         advice = domain["advice"]
         if advice is None:
@@ -201,7 +201,7 @@ def _slope(signal: "SignalRecord") -> str:
 
 
 def print_plan(experiment: "Experiment", plan: "Plan") -> None:
-    """The dry run's estimate."""
+    """Prints the estimate of `rayscale plan`."""
     table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
     for stage in plan.stages:
         table.add_row(stage.stage, stage.work, duration(stage.seconds))
@@ -222,7 +222,7 @@ def print_plan(experiment: "Experiment", plan: "Plan") -> None:
 
 
 def print_shards(place: str, manifest: "Manifest", locked_test: "Manifest | None") -> None:
-    """What shards hold, split by split, and the files that were left out."""
+    """Prints the content of shards by split, and the files that were left out."""
     table = Table("split", "images", "scenes", "megapixels", "files", title=place)
     for shown in (manifest, locked_test) if locked_test else (manifest,):
         for split, count in shown["images"].items():
@@ -236,13 +236,13 @@ def print_shards(place: str, manifest: "Manifest", locked_test: "Manifest | None
 
 
 def print_json(value: object) -> None:
-    """One JSON document for scripts."""
+    """Prints one JSON document for scripts."""
     print(json.dumps(value, indent=2, ensure_ascii=not speaks_unicode()))
 
 
 @contextmanager
 def counter(word: str, unit: str = "image") -> Iterator[CountCallback]:
-    """Shows a bar on a terminal and a line every half minute in a log; what it gives is told (done, of)."""
+    """Shows a bar on a terminal and a line every half minute in a log; yields a callback of (done, all)."""
     from orchestrator.runtime.progress import Display
 
     with Display(Console(stderr=True)).line() as show:
@@ -254,6 +254,6 @@ def _images(count: int, unit: str = "image") -> str:
 
 
 def _wide_console() -> Console:
-    """A log has no width of its own, and some terminals say 0 or 1; our tables need 100 columns."""
+    """A console at least 100 columns wide, except on narrow terminals: logs have no width, some terminals report 0."""
     console = Console()
     return console if console.is_terminal and console.width >= _NARROWEST else Console(width=100)

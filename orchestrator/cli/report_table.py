@@ -13,7 +13,7 @@ _SHADES = {"better": "green", "tie": "dim", "worse": "red", "too few scenes": "y
 
 
 def terminal_table(report: Report) -> Table:
-    """Builds a table with a row per domain that fits 100 columns; verdict sentences stand below it."""
+    """Builds a table with a row per domain that fits 100 columns, with the verdicts in sentences below it."""
     table = Table(
         title=Text(
             f"{report.experiment}: PSNR in dB on the locked test split, ×{report.scale}"
@@ -65,7 +65,7 @@ def terminal_table(report: Report) -> Table:
 
 
 def _gain_cell(difference: Difference | None) -> Text:
-    """Three lines, because the longest verdict beside a number would not fit the table's width."""
+    """A gain in three lines, because a verdict beside its number would be too wide for the table."""
     if difference is None:
         return Text("–")
     text = Text(f"{signed(difference.mean)}\n").append(difference.verdict, _SHADES[difference.verdict])

@@ -1,4 +1,4 @@
-"""`rayscale shards`: shards alone."""
+"""`rayscale shards`: builds, verifies and shows shards."""
 
 import typer
 
@@ -26,9 +26,9 @@ def shards_build(
 
 @shards_app.command("verify", epilog="Example: rayscale shards verify runs/demo/shards/satellite")
 def shards_verify(place: str) -> None:
-    """Reads shards again and compares every byte with the manifest; exit 1 if anything differs.
+    """Reads shards again and compares every byte with the manifest; exit code 1 if anything differs.
 
-    Of an experiment's domain, the locked test split is compared too; nothing is scored.
+    The locked test split of a domain is compared too; nothing is scored.
     """
     from orchestrator.data.locked_test import locked_beside
     from orchestrator.data.shard_verify import verify_shards
@@ -49,7 +49,7 @@ def shards_verify(place: str) -> None:
 
 @shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
 def shards_info(place: str, as_json: AsJson = False) -> None:
-    """Shows what shards hold, and how much was set aside as their locked test split."""
+    """Shows the content of shards, and the size of their locked test split."""
     from orchestrator.data.locked_test import locked_beside
     from orchestrator.data.shards import read_manifest
     from orchestrator.foundation.storage import Storage

@@ -37,7 +37,7 @@ def upscale(
         Literal["auto", "cog", "png"],
         typer.Option(
             "--as",
-            help="auto: scenes become Cloud-Optimised GeoTIFFs and plain images PNG; cog or png: all become that.",
+            help="auto: scenes become Cloud-Optimised GeoTIFFs and plain images PNG; cog or png: all files do.",
         ),
     ] = "auto",
     include: Annotated[
@@ -45,17 +45,17 @@ def upscale(
         typer.Option(
             "--include",
             metavar="PATTERN",
-            help="Only what matches, by its path below INPUT, such as '*_TCI.tif'; * matches / too. May be repeated.",
+            help="Only files whose path below INPUT matches, such as '*_TCI.tif'; * matches / too. May be repeated.",
         ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="PATTERN", help="Nothing that matches, such as '*SCL*'. May be repeated."),
+        typer.Option("--exclude", metavar="PATTERN", help="No files that match, such as '*SCL*'. May be repeated."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU cores to work on; all by default.")] = None,
     device: Annotated[str, typer.Option(help="auto (GPUs where there are any), cpu or cuda.")] = "auto",
     precision: PrecisionName = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write outputs again that exist already.")] = False,
     address: Annotated[
         str | None,
         typer.Option(help="auto or ray://…: work on that Ray cluster.", rich_help_panel=_SCENES),
@@ -67,8 +67,8 @@ def upscale(
     normalisation: Annotated[
         str,
         typer.Option(
-            help="Which values mean 0 and 1: auto (0 and 255, else the model's card, else the file's scales), dtype, "
-            "scales, or LOW,HIGH.",
+            help="Values that mean 0 and 1: auto (for 8 bits 0 and 255, otherwise those of the model's card, or else "
+            "the file's scales), dtype, scales, or LOW,HIGH.",
             rich_help_panel=_SCENES,
         ),
     ] = "auto",
@@ -81,30 +81,34 @@ def upscale(
     ] = "auto",
     expand_palette: Annotated[
         bool,
-        typer.Option("--expand-palette", help="Turn palettes into colours; else refused.", rich_help_panel=_SCENES),
+        typer.Option(
+            "--expand-palette",
+            help="Turn palettes into colours; without it, they are refused.",
+            rich_help_panel=_SCENES,
+        ),
     ] = False,
     labels: Annotated[
         Literal["auto", "repeat", "refuse", "filter"],
         typer.Option(
-            help="Classes, masks and flags, known by name, file and values: auto repeats each value r times, refuse "
-            "refuses them; repeat takes all scenes for such, filter none.",
+            help="Bands of classes, masks and flags, detected by name, file and values: auto repeats their pixels r×r "
+            "times, refuse fails such scenes; repeat treats all bands as such, filter none.",
             rich_help_panel=_SCENES,
         ),
     ] = "auto",
     compression: Annotated[
         Literal["zstd", "deflate"],
-        typer.Option(help="Of outputs; deflate for readers from before 2018.", rich_help_panel=_SCENES),
+        typer.Option(help="Compression of outputs; deflate for readers from before 2018.", rich_help_panel=_SCENES),
     ] = "zstd",
     memory_mb: Annotated[
         int,
-        typer.Option("--memory-mb", min=1, help="The network's memory, for each worker.", rich_help_panel=_SCENES),
+        typer.Option("--memory-mb", min=1, help="Memory of the network in each worker.", rich_help_panel=_SCENES),
     ] = 1024,
     scene_timeout: Annotated[
         float | None,
         typer.Option(
             "--scene-timeout",
             min=1,
-            help="Seconds that a worker may take for a scene, or its part of one; by default an hour and more by size.",
+            help="Seconds that a worker may take for a scene or a part of one; by default at least an hour, by size.",
             rich_help_panel=_SCENES,
         ),
     ] = None,
@@ -128,12 +132,12 @@ def upscale(
     log_file: LogFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Upscales images or whole archives with a model; what cannot be upscaled is named and stops nothing.
+    """Upscales images or whole archives with a model; files that cannot be upscaled are named, and the others go on.
 
-    Scenes (.tif, .jp2) each become one Cloud-Optimised GeoTIFF with a STAC item, on a Ray of our own or a cluster, with
-    a row in OUTPUT/_ledger. Plain images become PNG: gray stays gray, transparency is kept, palette and CMYK turn RGB.
+    Each scene (.tif, .jp2) becomes a Cloud-Optimised GeoTIFF with a STAC item and a row in OUTPUT/_ledger, on a local
+    Ray or a cluster. Plain images become PNG: gray stays gray, transparency is kept, palette and CMYK turn RGB.
 
-    What is finished is skipped, so the same command goes on after an interruption. Exit code: 0 all done, 2 some
+    Finished outputs are skipped, so the same command continues after an interruption. Exit code: 0 all done, 2 some
     failed, 1 nothing could run.
     """
     from orchestrator.apply.upscale import Settings
@@ -169,7 +173,7 @@ def upscale(
         display = _Display(quiet=as_json)
         summary = upscale_inputs(model, source, target, as_, images, scenes, options, display, patterns)
     except UsageError as error:
-        raise RunError(str(error)) from None  # whose exit code is 1: 2 says that some failed
+        raise RunError(str(error)) from None  # with exit code 1, because 2 means that some failed
     if as_json:
         print_json(summary)
     if summary["stopped"] and not summary["written"] + summary["skipped"]:
@@ -179,7 +183,7 @@ def upscale(
 
 
 class _Display:
-    """Shows progress on the terminal, and the result of each kind of inputs unless it is to be quiet."""
+    """Shows progress on the terminal and, unless quiet, the result of each kind of inputs."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet

@@ -1,4 +1,4 @@
-"""``rayscale verify``: whether what was left is what was written."""
+"""``rayscale verify``: checks the files of an experiment, a model or shards for damage."""
 
 from typing import Annotated
 
@@ -15,10 +15,10 @@ def verify(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Reads everything again and names each file that is not what was written; exit 1 if there is one.
+    """Reads all files again and names each that is damaged or missing; exit code 1 if there is one.
 
-    Shards and locked test splits are compared with their manifests, models with their cards, records with what they
-    must hold, and every file of a finished stage with its size and digest. Nothing is changed or scored.
+    Shards and locked test splits are compared with their manifests, models with their cards, records with their
+    schema, and every file of a finished stage with its size and digest. Nothing is changed or scored.
     """
     from orchestrator.pipeline.verify import place_named
     from orchestrator.pipeline.verify import verify as verified
