@@ -12,7 +12,7 @@ help: ## this list
 
 install: $(VENV)/installed ## install rayscale into .venv
 
-demo: install ## the whole story on generated images, in minutes
+demo: install ## a whole experiment on generated images, in minutes
 	$(BIN)/rayscale demo
 
 test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray

@@ -76,7 +76,7 @@ class Comparison(_Record):
 
 
 class Opening(_Record):
-    """Opening of the locked test split: its time, the command, and the choice made before it."""
+    """Opening of the locked test split: its time, the program, and the choice made before it."""
 
     at: str
     by: str
