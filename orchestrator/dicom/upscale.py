@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import rasterio
@@ -31,7 +31,7 @@ from trainables.errors import UsageError, reason_of
 from trainables.images.hidden_colour import nearest
 from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import TILE, upscale_values
-from trainables.metrics.consistency import ConsistencyMeter
+from trainables.metrics.consistency import ConsistencyMeter, ConsistencyRecord
 from trainables.version import __version__
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "ImagePlanePixelSpacing", "NominalScannedPixelSpacing")
@@ -63,7 +63,30 @@ class DicomSettings:
             raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
 
 
-def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettings) -> dict[str, Any]:
+class ValueRange(TypedDict):
+    """Values that meant 0 and 1, and the rule that gave them."""
+
+    rule: str
+    low: float
+    high: float
+
+
+class SliceFacts(TypedDict):
+    """Facts of an upscaled slice; a TIFF has no ``sop_instance_uid``, and notes say what was dropped."""
+
+    width: int
+    height: int
+    bits: int
+    signed: bool
+    photometric: str
+    normalisation: ValueRange
+    valid_percent: float
+    sop_instance_uid: str | None
+    consistency: ConsistencyRecord
+    notes: list[str]
+
+
+def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettings) -> SliceFacts:
     """Upscales one slice.
 
     Args:
@@ -73,8 +96,7 @@ def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettin
         settings: Settings for upscaling.
 
     Returns:
-        What is known of the output: its size, bits, range that meant 0 and 1, identifier, consistency with the source,
-        and notes on what was dropped.
+        Facts of the output.
 
     Raises:
         DicomError: If the file cannot be upscaled.
@@ -90,7 +112,7 @@ def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettin
 
 def upscale_slice(
     data: bytes, net: Prepared, settings: DicomSettings, as_tiff: bool = False
-) -> tuple[bytes, dict[str, Any]]:
+) -> tuple[bytes, SliceFacts]:
     """Upscales the bytes of one slice to those of a DICOM or TIFF file, and what is known of it.
 
     Raises:

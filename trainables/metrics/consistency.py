@@ -10,7 +10,7 @@ in which 1 is the reflectance 1 or the top of the stated range.
 import heapq
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -35,6 +35,18 @@ _ROWS = 8
 """LR rows whose output is averaged at once: it stays in a core's cache."""
 Values = NDArray[Any] | Tensor
 Levels = NDArray[Any] | float
+
+
+class ConsistencyRecord(TypedDict):
+    """Plain values of a :class:`Consistency`."""
+
+    pixels: int
+    non_finite: int
+    reflectance: list[float]
+    spectral_angle: float | None
+    shift: list[float] | None
+    patches: int
+    flags: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class Consistency:
         }
         return tuple(name for name, is_beyond in beyond.items() if is_beyond)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ConsistencyRecord:
         """Plain values for a ledger; differences and pixels to six digits, degrees to four."""
         return {
             "pixels": self.pixels,

@@ -11,10 +11,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.ledger_lines import Event
+from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
 from orchestrator.archive.batch.scene_pool import Ended, Pool, Task
@@ -158,7 +157,7 @@ class Driver:
             state.attempts += 1
             state.round += 1
             self._open[state.scene.output] = state
-            self._events.append({"event": "attempt", **brief(state.scene, self._recipe)})
+            self._events.append(brief("attempt", state.scene, self._recipe))
             share = self._sharers(slots.compute)
             chosen.append(self._start(Task(scene=state.scene, step="begin", workers=share, round=state.round)))
         self._write()
@@ -223,11 +222,11 @@ class Driver:
             columns = ended.outcome.columns
             self._progress.ok += 1
             self._progress.megapixels += columns.get("width", 0) * columns.get("height", 0) / 1e6
-            self._end(state, {"status": "ok", "node": ended.node, **columns})
+            self._end(state, columns | {"status": "ok", "node": ended.node})
 
     def _died(self, state: _Open, reason: str) -> None:
         state.deaths += 1
-        self._events.append({"event": "death", **brief(state.scene, self._recipe), "message": reason})
+        self._events.append(brief("death", state.scene, self._recipe) | {"message": reason})
         if state.deaths >= DEATHS:
             self._failed(state, Failed("crashed", f"{reason}, {state.deaths} times"))
         else:
@@ -256,13 +255,13 @@ class Driver:
         state.not_before = time.monotonic() + pause
         self._waiting.append(state)
 
-    def _end(self, state: _Open, columns: dict[str, Any]) -> None:
+    def _end(self, state: _Open, columns: Event) -> None:
         self._close(state)
         self._progress.done += 1
         self._progress.done_size += state.scene.size
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        about_it = {"event": "scene", **about(state.scene, self._recipe), "attempts": state.attempts, "at": moment}
-        self._events.append({**about_it, **columns})
+        about_it = about(state.scene, self._recipe) | {"attempts": state.attempts, "at": moment}
+        self._events.append(about_it | columns)
 
     def _close(self, state: _Open) -> None:
         """Forgets what of a scene is still to be done; what still runs is passed over when it ends."""

@@ -100,7 +100,7 @@ def _run_of(path: str) -> str | None:
     return run if name == _NAME and run else None
 
 
-def _record(uri: str) -> dict[str, Any]:
+def _record(uri: str) -> dict[str, object]:
     """Heartbeat of a run as read from its object; None if it is none of ours."""
     with suppress(OSError, ValueError, RecursionError), open_object(uri) as stream:
         record = json.loads(stream.read(_LONGEST))
@@ -109,13 +109,13 @@ def _record(uri: str) -> dict[str, Any]:
     return {}
 
 
-def _other(run: str, record: dict[str, Any]) -> OtherRun:
+def _other(run: str, record: dict[str, object]) -> OtherRun:
     types: dict[str, type] = {"host": str, "process": int, "since": str, "beats": int}
     known: dict[str, Any] = {name: record[name] for name, kind in types.items() if type(record.get(name)) is kind}
     return OtherRun(run, **known)
 
 
-def _gone(record: dict[str, Any]) -> bool:
+def _gone(record: dict[str, object]) -> bool:
     """Returns True if the run was a process of this very machine, and has ended."""
     if not record or not record["machine"] or record["machine"] != kernel() or type(record["process"]) is not int:
         return False

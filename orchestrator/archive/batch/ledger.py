@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive.batch.ledger_lines import LAST_ORDER, Event, OddLines, read_lines
+from orchestrator.archive.batch.ledger_event import Event
+from orchestrator.archive.batch.ledger_lines import LAST_ORDER, OddLines, read_lines
 from orchestrator.foundation.s3 import delete_object, error_class, objects_below, write_object
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, StorageError, reason_of
@@ -93,10 +94,11 @@ class Ledger:
         Raises:
             RunError: If they cannot be written.
         """
-        numbered = []
+        numbered: list[Event] = []
         for event in events:
             self._number += 1
-            numbered.append({"run": self.run, "number": self._number, "order": self.order, **event})
+            place: Event = {"run": self.run, "number": self._number, "order": self.order}
+            numbered.append(place | event)
         if not numbered:
             return
         try:

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, cast
 
+from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.foundation.s3 import error_class, open_object
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, reason_of
-
-Event = dict[str, Any]
 
 LAST_ORDER = 10**15
 """The greatest number of a run."""
@@ -145,10 +144,10 @@ def parse_line(line: bytes) -> Event:
     _check_number(event, "order", 0)
     if event["event"] == "scene":
         _check_outcome(event)
-    return event
+    return cast(Event, event)
 
 
-def _check_outcome(event: Event) -> None:
+def _check_outcome(event: dict[str, object]) -> None:
     status = event.get("status")
     if status == "ok":
         _check_number(event, "output_bytes", 0)
@@ -160,12 +159,12 @@ def _check_outcome(event: Event) -> None:
         raise ValueError("its 'status' is none of ok, skipped and failed")
 
 
-def _check_number(event: Event, column: str, least: int) -> None:
+def _check_number(event: dict[str, object], column: str, least: int) -> None:
     value = event.get(column)
     if type(value) is not int or not least <= value <= LAST_ORDER:  # a bool is an int
         _refuse(event, column, f"a whole number from {least}")
 
 
-def _refuse(event: Event, column: str, expected: str) -> NoReturn:
+def _refuse(event: dict[str, object], column: str, expected: str) -> NoReturn:
     found = type(event[column]).__name__ if column in event else "none"
     raise ValueError(f"its '{column}' must be {expected}, found {found}")

@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.archive.batch.ledger import SceneHistory
-from orchestrator.archive.batch.ledger_lines import Event
+from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 
@@ -64,15 +64,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def brief(scene: Scene, recipe: Recipe) -> Event:
+def brief(event: Literal["attempt", "death", "scene"], scene: Scene, recipe: Recipe) -> Event:
     """The columns that every event of a scene has."""
-    return {"name": scene.name, "output": scene.output, "key": recipe.key(scene)}
+    return {"event": event, "name": scene.name, "output": scene.output, "key": recipe.key(scene)}
 
 
 def about(scene: Scene, recipe: Recipe) -> Event:
     """The columns that a scene's outcome starts with."""
-    return {
-        **brief(scene, recipe),
+    return brief("scene", scene, recipe) | {
         "source": scene.source,
         "version": scene.version,
         "size": scene.size,
@@ -111,7 +110,7 @@ def make_plan(
         if event is None and not overwrite:
             event = _settled(scene, before, existing, recipe, retry_failed)
         if event is not None:
-            settled.append({"event": "scene", **about(scene, recipe), **event})
+            settled.append(about(scene, recipe) | event)
         else:
             known = same and not (overwrite or retry_failed)
             suspect = same and before.interrupted >= _SUSPECT
@@ -130,7 +129,7 @@ def _problem(scene: Scene, out: str | None) -> tuple[str, str] | None:
 
 def _settled(
     scene: Scene, before: SceneHistory, existing: dict[str, int], recipe: Recipe, retry_failed: bool
-) -> dict[str, Any] | None:
+) -> Event | None:
     outcome = before.outcome
     if outcome is None:
         if scene.output in existing and not before.key:
@@ -152,5 +151,5 @@ def _settled(
 _NOT_AGAIN = " (as before; --retry-failed tries again)"
 
 
-def _failed(error: str, message: str) -> dict[str, Any]:
+def _failed(error: str, message: str) -> Event:
     return {"status": "failed", "error": error, "message": message, "attempts": 0}

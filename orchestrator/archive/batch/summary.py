@@ -7,7 +7,8 @@ from typing import TypedDict
 
 from orchestrator.archive.batch.driver import Progress
 from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.ledger_lines import Event, OddLines
+from orchestrator.archive.batch.ledger_event import Event
+from orchestrator.archive.batch.ledger_lines import OddLines
 from orchestrator.archive.batch.workspace import WORKSPACES, earlier_workspaces
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.model_store import FoundModel
@@ -73,9 +74,9 @@ class Summary:
             "failed": [{"file": e["name"], "error": e["error"], "reason": e["message"]} for e in failed],
             "errors": dict(sorted(Counter(event["error"] for event in failed).items())),
             "flagged": [
-                {"file": e["name"], "flags": e["consistency"]["flags"]}
+                {"file": e["name"], "flags": found["flags"]}
                 for e in ended
-                if (e.get("consistency") or {}).get("flags")
+                if (found := e.get("consistency")) and found["flags"]
             ],
             "notes": [{"file": e["name"], "note": note} for e in ended for note in e.get("notes", [])],
             "leftovers": self._leftovers(),

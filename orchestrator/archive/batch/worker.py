@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from orchestrator.archive.batch.commit import publish
+from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.listing import SIDECAR, Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 from orchestrator.archive.batch.workspace import enter_workspace
@@ -84,7 +85,7 @@ class RunContext:
 class Finished:
     """A scene whose output is in place; ``columns`` are the ledger's."""
 
-    columns: dict[str, Any]
+    columns: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,7 @@ class SceneWorker:
             publish(output.path, target, _COG_TYPE, out, mode)
         upload = time.monotonic() - start
         seconds = {**output.seconds, "fetch": output.seconds.get("fetch", 0.0) + fetched, "upload": upload}
-        return Finished({**_columns(output, seconds), "consistency": meter and meter.result().to_dict()})
+        return Finished(_columns(output, seconds) | {"consistency": meter.result().to_dict() if meter else None})
 
 
 def _merged(meters: list[ConsistencyMeter | None]) -> ConsistencyMeter | None:
@@ -314,7 +315,7 @@ def _name(scene: Scene) -> str:
     return PurePosixPath(scene.output).name
 
 
-def _columns(output: SceneOutput, seconds: dict[str, float]) -> dict[str, Any]:
+def _columns(output: SceneOutput, seconds: dict[str, float]) -> Event:
     return {
         "width": output.width,
         "height": output.height,

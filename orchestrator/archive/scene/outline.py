@@ -40,7 +40,7 @@ class Outline:
         why: Reason for an unknown outline; None where the file states no location, or all is well.
     """
 
-    geometry: dict[str, Any] | None = None
+    geometry: dict[str, object] | None = None
     bbox: list[float] | None = None
     why: str | None = None
 

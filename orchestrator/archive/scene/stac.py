@@ -1,7 +1,7 @@
 """The STAC item of an output (SpatioTemporal Asset Catalog 1.1), with the projection and processing extensions."""
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pystac
@@ -12,7 +12,7 @@ from rasterio.errors import CRSError
 
 from orchestrator.archive.scene.acquired import taken
 from orchestrator.archive.scene.outline import outline
-from orchestrator.archive.scene.types import ModelFacts, Provenance
+from orchestrator.archive.scene.types import ModelFacts, Provenance, StacItem
 from trainables.version import __version__
 
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
@@ -27,8 +27,8 @@ def make_item(
     source: Path | str,
     provenance: Provenance,
     model: ModelFacts,
-    properties: dict[str, Any],
-) -> dict[str, Any]:
+    properties: dict[str, object],
+) -> StacItem:
     """Describes an output.
 
     Args:
@@ -72,11 +72,10 @@ def make_item(
         file = FileExtension.ext(asset, add_if_missing=True)
         file.apply(checksum=f"1220{sha256}", size=cog.stat().st_size)  # 12 20: SHA-256 of 32 bytes, as a multihash
     item.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, provenance.source))
-    record: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
-    return record
+    return cast(StacItem, item.to_dict(include_self_link=False, transform_hrefs=False))
 
 
-def _band(dataset: "rasterio.io.DatasetReader", band: int) -> dict[str, Any]:
+def _band(dataset: "rasterio.io.DatasetReader", band: int) -> dict[str, object]:
     nodata = dataset.nodata
     properties = {
         "name": f"b{band}",

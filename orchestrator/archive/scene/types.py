@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ class SceneSettings:
             low, high = self.normalisation
             raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
 
-    def of_the_result(self) -> dict[str, Any]:
+    def of_the_result(self) -> dict[str, object]:
         """Settings that determine the output's bytes, for digests; memory and number of threads do not."""
         settings = {name: getattr(self, name) for name in _OF_THE_RESULT}
         # Added later: at its default it is left out, so that what was finished before it stays finished.
@@ -258,6 +258,20 @@ class PartFacts:
     maximum: list[float | None]
 
 
+class StacItem(TypedDict):
+    """A STAC item as plain JSON values."""
+
+    type: str
+    stac_version: str
+    stac_extensions: list[str]
+    id: str
+    geometry: dict[str, object] | None
+    bbox: NotRequired[list[float]]
+    properties: dict[str, object]
+    links: list[dict[str, object]]
+    assets: dict[str, dict[str, object]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneOutput:
     """A finished output.
@@ -289,7 +303,7 @@ class SceneOutput:
     height: int
     bands: int
     dtype: str
-    item: dict[str, Any]
+    item: StacItem
     seconds: dict[str, float]
     tile: tuple[int, int]
     halo: int

@@ -32,9 +32,9 @@ def remember(out, *runs, scene=SCENE, recipe=RECIPE):
         ledger = Ledger(out.child(FOLDER), f"run-{number}")
         for event in events:
             if isinstance(event, str):
-                ledger.write([{"event": event, **brief(scene, recipe)}])
+                ledger.write([brief(event, scene, recipe)])
             else:
-                ledger.write([{"event": "scene", **about(scene, recipe), **event}])
+                ledger.write([about(scene, recipe) | event])
 
 
 def planned(out, scene=SCENE, there=THERE, recipe=RECIPE, **flags):
@@ -273,7 +273,7 @@ class TestOrder:
     def run(self, out, name, *events):
         """One run, as the driver makes it; its name is what its clock says."""
         ledger = Ledger(out.child(FOLDER), name, read_records(out).next_order)
-        ledger.write([{"event": "scene", **about(SCENE, RECIPE), **event} for event in events])
+        ledger.write([about(SCENE, RECIPE) | event for event in events])
         return ledger
 
     def test_a_clock_that_was_set_back_does_not_bring_back_an_older_row(self, out):
@@ -288,7 +288,7 @@ class TestOrder:
         place = Path(out.path, FOLDER)
         place.mkdir()
         for name, event in (("20400101", failed("corrupt")), ("20390101", OK)):
-            row = {"event": "scene", **about(SCENE, RECIPE), **event, "run": name, "number": 1}
+            row = {**about(SCENE, RECIPE), **event, "run": name, "number": 1}
             (place / f"{name}.jsonl").write_bytes(ledger_module._line(row))
         assert [event["run"] for event in read_events(out)] == ["20390101", "20400101"]
         self.run(out, "20200101", OK)
@@ -297,7 +297,7 @@ class TestOrder:
     def test_two_runs_at_once_mix_nothing_up(self, out):
         first, second = (Ledger(out.child(FOLDER), name, 1) for name in ("a", "b"))
         for ledger in (second, first, second, first):
-            ledger.write([{"event": "attempt", **brief(SCENE, RECIPE)}])
+            ledger.write([brief("attempt", SCENE, RECIPE)])
         assert [(event["run"], event["number"]) for event in read_events(out)] == [
             ("a", 1),
             ("a", 2),
@@ -315,9 +315,9 @@ class TestOrder:
 
     def test_numbers_count_on_and_rows_say_whose_they_are(self, out):
         ledger = Ledger.new(out, 7)
-        ledger.write([{"event": "attempt", **brief(SCENE, RECIPE)}] * 2)
+        ledger.write([brief("attempt", SCENE, RECIPE)] * 2)
         ledger.write([])
-        ledger.write([{"event": "attempt", **brief(SCENE, RECIPE)}])
+        ledger.write([brief("attempt", SCENE, RECIPE)])
         assert [(e["run"], e["order"], e["number"]) for e in read_events(out)] == [
             (ledger.run, 7, n) for n in (1, 2, 3)
         ]
@@ -327,7 +327,7 @@ class TestOrder:
 def test_a_ledger_that_cannot_be_written_is_a_sentence(out):
     Path(out.path, FOLDER).write_bytes(b"a file")
     with pytest.raises(RunError, match=r"The ledger '.*' cannot be written .*; what had finished is kept"):
-        Ledger.new(out).write([{"event": "attempt", **brief(SCENE, RECIPE)}])
+        Ledger.new(out).write([brief("attempt", SCENE, RECIPE)])
 
 
 class TestInABucket:
