@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of, suggestion
 from trainables.network import packaged as pretrained
+from trainables.network.model_card import ModelCard
 from trainables.network.model_files import CARD, WEIGHTS, pack_model, unpack_model
 from trainables.network.network import SuperResolutionNet
 
@@ -27,7 +27,7 @@ class FoundModel:
     where: str
     files: dict[str, bytes]
     net: SuperResolutionNet
-    card: dict[str, Any]
+    card: ModelCard
 
     @property
     def licence(self) -> str:
@@ -40,7 +40,7 @@ class FoundModel:
         return degradation_of(self.card)
 
 
-def degradation_of(card: dict[str, Any]) -> Degradation | None:
+def degradation_of(card: ModelCard) -> Degradation | None:
     """Degradation that a model learnt to undo, from its card; None where the card does not state it."""
     stated = card.get("degradation")
     return None if stated is None else Degradation.from_dict(stated)
@@ -75,7 +75,7 @@ def write_model(place: Storage, net: SuperResolutionNet, facts: Mapping[str, obj
         place.child(name).write_bytes(data)
 
 
-def read_model(place: Storage) -> tuple[SuperResolutionNet, dict[str, Any]]:
+def read_model(place: Storage) -> tuple[SuperResolutionNet, ModelCard]:
     """Reads a network and its card.
 
     Raises:
@@ -102,7 +102,7 @@ def _unpacked(where: str, files: dict[str, bytes]) -> FoundModel:
     return FoundModel(where, files, net, card)
 
 
-def _unpack(where: str, files: dict[str, bytes]) -> tuple[SuperResolutionNet, dict[str, Any]]:
+def _unpack(where: str, files: dict[str, bytes]) -> tuple[SuperResolutionNet, ModelCard]:
     try:
         return unpack_model(files)
     except UsageError as error:

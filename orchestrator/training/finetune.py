@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.loops.seeding import restart
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
+from trainables.network.model_card import ModelCard
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
 
@@ -211,6 +211,6 @@ def _held_images(shards: Storage, digest: str) -> list[Pixels]:
 
 
 @lru_cache(maxsize=4)
-def _held_source(source: Storage, digest: str) -> tuple[SuperResolutionNet, dict[str, Any]]:
+def _held_source(source: Storage, digest: str) -> tuple[SuperResolutionNet, ModelCard]:
     del digest  # part of the key, as above
     return read_model(source)

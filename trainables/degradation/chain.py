@@ -6,6 +6,7 @@ straight through.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -123,12 +124,12 @@ class Degradation:
         fixed = replace(self, blur=_middle(self.blur), mtf=self.mtf and _middle(self.mtf), jitter=0.0)
         return decimate(hr, scale, self.decimation, fixed._draw_blur(hr, scale, torch.Generator(hr.device)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, as a model card stores them."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Degradation":
+    def from_dict(cls, values: Mapping[str, object]) -> "Degradation":
         """The inverse of :meth:`to_dict`, also after a trip through JSON; what a card lacks is off."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)

@@ -1,7 +1,8 @@
 """Architecture of a network: the values that a model card stores, and the presets by name."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 from trainables.errors import UsageError, suggestion
 
@@ -62,18 +63,18 @@ class Architecture:
         """Channels that the trunk hands to the generator."""
         return self.width if self.family == "thin" else 64 * 2 ** (self.stages - 1)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The values that matter for this family, as a model card stores them."""
         unused = {"stages", "norm"} if self.family == "thin" else {"width", "depth"}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
-_PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 16, "depth": 7},
-    "base": {"width": 32, "depth": 8},
-    "large": {"width": 64, "depth": 16},
-    "resnet18": {"family": "resnet18"},
-    "resnet34": {"family": "resnet34"},
+_PRESETS = {
+    "tiny": partial(Architecture, width=16, depth=7),
+    "base": partial(Architecture, width=32, depth=8),
+    "large": partial(Architecture, width=64, depth=16),
+    "resnet18": partial(Architecture, family="resnet18"),
+    "resnet34": partial(Architecture, family="resnet34"),
 }
 PRESETS = tuple(_PRESETS)
 
@@ -86,7 +87,7 @@ def preset(name: str, scale: int) -> Architecture:
     """
     if name not in _PRESETS:
         raise UsageError(f"No network is called '{name}'; there are {', '.join(PRESETS)}.{suggestion(name, PRESETS)}")
-    return Architecture(scale=scale, **_PRESETS[name])
+    return _PRESETS[name](scale=scale)
 
 
 def shortened(architecture: Architecture, kept_blocks: int) -> Architecture:

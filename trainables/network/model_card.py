@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of
@@ -20,7 +21,53 @@ _OBJECTS = ("metrics", "training", "value_range", "band_map", "degradation")
 _DIGITS = frozenset("0123456789abcdef")
 
 
-def read_card(data: bytes) -> dict[str, Any]:
+class ModelCard(TypedDict, total=False):
+    """A model's card; further keys are kept as they are.
+
+    Attributes:
+        format: Version of a model's two files.
+        rayscale: Version that wrote it.
+        architecture: Arguments of :class:`~trainables.network.architecture.Architecture`.
+        normalisation: Values that meant 0 and 1 in training, in words.
+        sha256: Digest of the weights.
+        name: Name of the model.
+        licence: Terms of the model.
+        data_licence: Terms of the images that it learnt from.
+        degradation: The one that it learnt to undo, see :class:`~trainables.degradation.Degradation`.
+        value_range: Values that mean 0 and 1, by data type.
+        band_map: Bands that the network sees together, by number of bands.
+        metrics: Scores, nested by what they are of.
+        training: Settings of its training.
+        scale: Scale factor.
+        bands: Bands that it takes.
+        receptive_radius: LR pixels on each side that an output pixel depends on.
+        parameters: Numbers of parameters, by part.
+        macs_per_lr_pixel: Multiply-accumulate operations.
+        blocks: Names of its blocks, the stem first.
+    """
+
+    format: int
+    rayscale: str
+    architecture: dict[str, Any]
+    normalisation: str
+    sha256: str
+    name: str
+    licence: str
+    data_licence: str
+    degradation: dict[str, object] | None
+    value_range: dict[str, list[float]]
+    band_map: dict[str, list[list[int]]]
+    metrics: dict[str, object]
+    training: dict[str, object]
+    scale: int
+    bands: int
+    receptive_radius: int
+    parameters: dict[str, int]
+    macs_per_lr_pixel: int
+    blocks: list[str]
+
+
+def read_card(data: bytes) -> ModelCard:
     """Parses and checks a card.
 
     Args:
@@ -32,7 +79,8 @@ def read_card(data: bytes) -> dict[str, Any]:
     Raises:
         UsageError: If it is no JSON object, is of another format, or a field does not make sense.
     """
-    card = _parsed(data)
+    plain = _parsed(data)
+    card = cast(ModelCard, plain)
     if "format" not in card:
         raise UsageError("the card states no 'format'.")
     if card["format"] != FORMAT or isinstance(card["format"], bool):
@@ -44,15 +92,15 @@ def read_card(data: bytes) -> dict[str, Any]:
     if not isinstance(digest, str) or len(digest) != 64 or not _DIGITS.issuperset(digest):
         raise UsageError(f"the card's sha256 must be 64 hexadecimal digits, found {digest!r:.80}.")
     for name in _TEXTS:
-        if not isinstance(card.get(name) or "", str):
-            raise UsageError(f"the card's {name} must be text, found {card[name]!r:.80}.")
+        if not isinstance(plain.get(name) or "", str):
+            raise UsageError(f"the card's {name} must be text, found {plain[name]!r:.80}.")
     for name in _OBJECTS:
-        if not isinstance(card.get(name) or {}, dict):
-            raise UsageError(f"the card's {name} must be an object, found {card[name]!r:.80}.")
+        if not isinstance(plain.get(name) or {}, dict):
+            raise UsageError(f"the card's {name} must be an object, found {plain[name]!r:.80}.")
     architecture_of(card)
-    if card.get("degradation") is not None:
+    if (stated := card.get("degradation")) is not None:
         try:
-            Degradation.from_dict(card["degradation"])
+            Degradation.from_dict(stated)
         except Exception as error:
             raise UsageError(f"the card's degradation makes no sense: {reason_of(error):.200}") from None
     _check_value_range(card)
@@ -60,7 +108,7 @@ def read_card(data: bytes) -> dict[str, Any]:
     return card
 
 
-def architecture_of(card: dict[str, Any]) -> Architecture:
+def architecture_of(card: ModelCard) -> Architecture:
     """The architecture that a card states.
 
     Raises:
@@ -77,7 +125,7 @@ def architecture_of(card: dict[str, Any]) -> Architecture:
         raise UsageError(f"the card's architecture makes no sense: {reason_of(error):.200}") from None
 
 
-def check_stated(card: dict[str, Any], computed: dict[str, Any]) -> None:
+def check_stated(card: ModelCard, computed: ModelCard) -> None:
     """Compares what a card states of its network with what the network itself says.
 
     Args:
@@ -87,14 +135,15 @@ def check_stated(card: dict[str, Any], computed: dict[str, Any]) -> None:
     Raises:
         UsageError: If they differ.
     """
+    stated: Mapping[str, object] = card
     for name, value in computed.items():
-        if name in card and (card[name] != value or isinstance(card[name], bool)):
+        if name in stated and (stated[name] != value or isinstance(stated[name], bool)):
             raise UsageError(
-                f"the card's {name} is {card[name]!r:.80}, but its architecture and weights make it {value!r:.80}."
+                f"the card's {name} is {stated[name]!r:.80}, but its architecture and weights make it {value!r:.80}."
             )
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes) -> dict[str, object]:
     if len(data) > MOST_BYTES:
         raise UsageError(f"the card has {len(data)} bytes; at most {MOST_BYTES} are read.")
     try:
@@ -108,7 +157,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return card
 
 
-def _check_value_range(card: dict[str, Any]) -> None:
+def _check_value_range(card: ModelCard) -> None:
     for dtype, bounds in (card.get("value_range") or {}).items():
         if not _numbers(bounds, 2) or not bounds[0] < bounds[1]:
             raise UsageError(
@@ -117,7 +166,7 @@ def _check_value_range(card: dict[str, Any]) -> None:
             )
 
 
-def _check_band_map(card: dict[str, Any]) -> None:
+def _check_band_map(card: ModelCard) -> None:
     for count, groups in (card.get("band_map") or {}).items():
         bands = int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0
         lists = isinstance(groups, list) and bool(groups) and all(isinstance(group, list) for group in groups)

@@ -8,14 +8,13 @@ finite values.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from trainables.errors import UsageError, reason_of
-from trainables.network.model_card import FORMAT, architecture_of, check_stated, read_card
+from trainables.network.model_card import FORMAT, ModelCard, architecture_of, check_stated, read_card
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
@@ -47,7 +46,7 @@ def pack_model(net: SuperResolutionNet, facts: Mapping[str, object]) -> dict[str
     return {WEIGHTS: weights, CARD: json.dumps(card, indent=2, ensure_ascii=False).encode()}
 
 
-def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, dict[str, Any]]:
+def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, ModelCard]:
     """Rebuilds a network from the bytes of its two files; draws nothing from torch's generators.
 
     Returns:
@@ -75,7 +74,7 @@ def weights_of(net: SuperResolutionNet) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in net.named_parameters()}
 
 
-def _computed(net: SuperResolutionNet) -> dict[str, Any]:
+def _computed(net: SuperResolutionNet) -> ModelCard:
     """Fields of a card that are computed from the network itself."""
     return {
         "scale": net.architecture.scale,

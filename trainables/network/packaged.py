@@ -6,9 +6,9 @@ Each is a folder of package data, ``trainables/weights/<name>/``, with the two f
 
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
 
 from trainables.errors import UsageError, suggestion
+from trainables.network.model_card import ModelCard
 from trainables.network.model_files import CARD, WEIGHTS, unpack_model
 from trainables.network.network import SuperResolutionNet
 
@@ -38,7 +38,7 @@ def files(name: str) -> dict[str, bytes]:
     return {file: folder().joinpath(name, file).read_bytes() for file in (WEIGHTS, CARD)}
 
 
-def load(name: str) -> tuple[SuperResolutionNet, dict[str, Any]]:
+def load(name: str) -> tuple[SuperResolutionNet, ModelCard]:
     """A packaged network, ready to evaluate, and its card.
 
     Raises:
