@@ -9,7 +9,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.estimate.plan import Plan, make_plan
 from orchestrator.experiment.settings import Experiment
@@ -103,7 +102,7 @@ def _trimmed_before(experiment: Experiment) -> int | None:
     return int(record["trimmed_to"])
 
 
-def _asked(experiment: Experiment) -> dict[str, Any]:
+def _asked(experiment: Experiment) -> dict[str, object]:
     """Settings that a trimming belongs to; with other settings it is computed anew."""
     cluster = experiment.cluster
     settings = experiment.model_dump(mode="json", include={"source", "targets", "finetuning", "search", "confirmation"})

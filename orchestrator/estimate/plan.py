@@ -7,7 +7,6 @@ has one estimator, which counts what is left of it.
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.estimate.rates import Rates, measure
 from orchestrator.estimate.timed_work import DomainRates
@@ -79,7 +78,7 @@ class Plan:
         low, high = self.seconds_range
         return low / 3600 * self.price_per_hour, high / 3600 * self.price_per_hour
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for scripts."""
         return {
             "images": self.images,

@@ -57,7 +57,7 @@ class ScenePattern(Section):
     pattern: str = Field(description="regular expression on the image's path; group 1 is the scene")
 
 
-SCENES: dict[str, Any] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
+SCENES: dict[str, object] = {"a word": Literal["file", "folder"], "a table": SceneTable, "a pattern": ScenePattern}
 
 
 def _kind_of_scenes(value: Any) -> str:
@@ -97,7 +97,7 @@ class SourceModel(Section):
     )
 
 
-SOURCES: dict[str, Any] = {"source images": ImageSet, "source model": SourceModel}
+SOURCES: dict[str, object] = {"source images": ImageSet, "source model": SourceModel}
 
 
 def kind_of_source(value: Any) -> str:

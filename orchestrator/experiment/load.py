@@ -37,7 +37,7 @@ def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
     return make_experiment(content, str(path), overrides)
 
 
-def make_experiment(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Experiment:
+def make_experiment(content: dict[str, object], where: str, overrides: Sequence[str] = ()) -> Experiment:
     """Checks plain settings and what they mean together.
 
     Args:
@@ -121,16 +121,16 @@ def _check_meaning(experiment: Experiment) -> None:
         )
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def _override(content: dict[str, object], override: str) -> None:
     key, found, value = override.partition("=")
     *sections, last = key.strip().split(".")
     if not found or not all([*sections, last]):
         raise UsageError(f"--set takes KEY=VALUE such as search.trials=12, found '{override:.80}'.")
     for section in sections:
-        content[section] = {} if content.get(section) is None else content[section]
-        content = content[section]
-        if not isinstance(content, dict):
+        inner = content[section] = {} if content.get(section) is None else content[section]
+        if not isinstance(inner, dict):
             raise UsageError(f"--set {override:.80}: '{section}' is a single value, it has no settings below it.")
+        content = inner
     try:
         content[last] = parse_yaml(value)
     except UnreadableYamlError as error:

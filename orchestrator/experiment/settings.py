@@ -296,6 +296,6 @@ class Experiment(Section):
         limit, deepest = frozen_depth_limit(self.architecture), self.space(domain).deepest
         return self.targets[domain].frozen_depth or (0, limit if deepest is None else min(deepest, limit))
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, object]:
         """Plain values of every setting, defaults included."""
         return self.model_dump(mode="json") | {"scale": self.architecture.scale}

@@ -7,10 +7,12 @@ what is left over is compared when it is read, and by ``rayscale verify``.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated
 
 from pyarrow import fs
+from pydantic import AfterValidator
 
+from orchestrator.foundation.record import Count, Record
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
@@ -21,13 +23,33 @@ Damage = dict[str, str]
 """Damage of each file, by its path below the experiment's folder."""
 
 
-def listed(home: Storage, places: Iterable[Storage], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The files that are at these places: ``path`` below ``home``, ``bytes`` and ``sha256``.
+def _inside(path: str) -> str:
+    if path.startswith("/") or {"", ".."} & set(path.split("/")):
+        raise ValueError("no path below the experiment's folder")
+    return path
+
+
+class FileDigest(Record):
+    """Size and digest of a file.
+
+    Attributes:
+        path: Below the experiment's folder.
+        bytes: Its size.
+        sha256: In hexadecimal digits.
+    """
+
+    path: Annotated[str, AfterValidator(_inside)]
+    bytes: Count
+    sha256: str
+
+
+def listed(home: Storage, places: Iterable[Storage], known: Mapping[str, FileDigest]) -> list[FileDigest]:
+    """The files that are at these places.
 
     Args:
         home: The experiment's folder.
         places: Files, and folders with all that is in them, below it; one that does not exist has no files.
-        known: ``bytes`` and ``sha256`` of files that have just been compared, by path below ``home``.
+        known: Files that have just been compared, by path below ``home``.
     """
     files = []
     for place in places:
@@ -35,12 +57,11 @@ def listed(home: Storage, places: Iterable[Storage], known: Mapping[str, Mapping
         kind = place.filesystem.get_file_info(place.path).type
         paths = [base] if kind == fs.FileType.File else [f"{base}/{facts.path}" for facts in place.files()]
         for path in paths:
-            facts = known.get(path) or _facts(home.child(path).read_bytes())
-            files.append({"path": path, "bytes": facts["bytes"], "sha256": facts["sha256"]})
+            files.append(known.get(path) or _digest(path, home.child(path).read_bytes()))
     return files
 
 
-def damage_of(home: Storage, files: Any, most_bytes: float = CHECKED_BYTES, unseen: str = "") -> Damage:
+def damage_of(home: Storage, files: list[FileDigest], most_bytes: float = CHECKED_BYTES, unseen: str = "") -> Damage:
     """Compares files with what :func:`listed` said of them.
 
     Args:
@@ -49,25 +70,23 @@ def damage_of(home: Storage, files: Any, most_bytes: float = CHECKED_BYTES, unse
         most_bytes: Most bytes that may be read to compare digests.
         unseen: A folder below ``home`` that is not looked at; empty for none.
     """
-    if not _is_list(files):
-        return {"": "its list of files is damaged"}
-    files = [file for file in files if not (unseen and file["path"].startswith(f"{unseen}/"))]
+    files = [file for file in files if not (unseen and file.path.startswith(f"{unseen}/"))]
     if not files:
         return {}
     damage: Damage = {}
-    found = home.filesystem.get_file_info([home.child(file["path"]).path for file in files])
+    found = home.filesystem.get_file_info([home.child(file.path).path for file in files])
     for file, info in zip(files, found, strict=True):
         if info.type != fs.FileType.File:
-            damage[file["path"]] = "is missing"
-        elif info.size != file["bytes"]:
-            damage[file["path"]] = f"has {info.size} bytes, and was written with {file['bytes']}"
+            damage[file.path] = "is missing"
+        elif info.size != file.bytes:
+            damage[file.path] = f"has {info.size} bytes, and was written with {file.bytes}"
     read = 0
-    for file in sorted(files, key=lambda file: int(file["bytes"])):
-        read += file["bytes"]
+    for file in sorted(files, key=lambda file: file.bytes):
+        read += file.bytes
         if read > most_bytes:
             break
-        if file["path"] not in damage and (reason := _compared(home.child(file["path"]), file["sha256"])):
-            damage[file["path"]] = reason
+        if file.path not in damage and (reason := _compared(home.child(file.path), file.sha256)):
+            damage[file.path] = reason
     return damage
 
 
@@ -82,20 +101,8 @@ def _compared(place: Storage, sha256: str) -> str:
         data = place.read_bytes()
     except Exception as error:
         return f"cannot be read ({reason_of(error)})"
-    return "" if _facts(data)["sha256"] == sha256 else "has changed since it was written"
+    return "" if hashlib.sha256(data).hexdigest() == sha256 else "has changed since it was written"
 
 
-def _facts(data: bytes) -> dict[str, Any]:
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _is_list(files: Any) -> bool:
-    return isinstance(files, list) and all(
-        isinstance(file, dict)
-        and isinstance(file.get("path"), str)
-        and type(file.get("bytes")) is int
-        and isinstance(file.get("sha256"), str)
-        and not file["path"].startswith("/")
-        and not {"", ".."} & set(file["path"].split("/"))
-        for file in files
-    )
+def _digest(path: str, data: bytes) -> FileDigest:
+    return FileDigest(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

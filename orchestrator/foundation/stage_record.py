@@ -6,21 +6,48 @@ they are what it wrote.
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, damage_of, listed, sentence
+from pydantic import Field
+
+from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, FileDigest, damage_of, listed, sentence
+from orchestrator.foundation.record import DamagedRecordError, Number, Record
 from orchestrator.foundation.storage import Storage
 from trainables.version import __version__
 
 RECORD = "stage.json"
 
-_SEAL = "sha256"
-"""Digest of the rest of the record. Records of 0.2.0 have neither this nor a list of files."""
+R = TypeVar("R", bound=Record)
+
+
+class StageRecord(Record):
+    """The record of a finished stage.
+
+    Attributes:
+        stage: Its name in words.
+        inputs: Fingerprint of all that determines its result.
+        rayscale: Version that ran it.
+        finished_at: Time in ISO 8601, UTC.
+        seconds: Time that it took.
+        result: What later stages need to know of it, as the record of that stage has it.
+        levels: How many folders the record lies below the experiment's, where it lists files.
+        files: Files that it vouches for; None in records of 0.2.0.
+        sha256: Digest of all the above; None in records of 0.2.0.
+    """
+
+    stage: str = ""
+    inputs: str
+    rayscale: str = ""
+    finished_at: str
+    seconds: Number
+    result: dict[str, object]
+    levels: Annotated[int, Field(strict=True, gt=0, lt=10)] | None = None
+    files: list[FileDigest] | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +62,7 @@ class Vouched:
 
     home: Storage
     places: Iterable[Storage]
-    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    known: Mapping[str, FileDigest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +70,15 @@ class Check:
     """Result of checking a stage.
 
     Attributes:
-        record: Its record; None if there is none of these inputs.
+        record: Its record; None if there is none of these inputs, or it cannot be read.
         damage: Faults of the record or its files, by path below the experiment's folder; it has not finished then.
     """
 
-    record: dict[str, Any] | None
+    record: StageRecord | None
     damage: Damage
 
     @property
-    def finished(self) -> dict[str, Any] | None:
+    def finished(self) -> StageRecord | None:
         """The record of a stage that need not run again."""
         return None if self.damage else self.record
 
@@ -70,7 +97,7 @@ def now() -> str:
 def check_stage(
     place: Storage,
     inputs: str,
-    older: Callable[[dict[str, Any]], Damage] = lambda record: {},
+    older: Callable[[StageRecord], Damage] = lambda record: {},
     most_bytes: float = CHECKED_BYTES,
     unseen: str = "",
 ) -> Check:
@@ -83,21 +110,45 @@ def check_stage(
         most_bytes: Most bytes that may be read to compare digests.
         unseen: A folder of the experiment that is not looked at; empty for none.
     """
-    record = place.child(RECORD).read_json()
-    if not isinstance(record, dict):
+    content = place.child(RECORD).read_json()
+    if not isinstance(content, dict):
         return Check(None, {RECORD: "is empty, cut short or no record"} if place.child(RECORD).exists() else {})
-    if record.get("inputs") != inputs:
+    if content.get("inputs") != inputs:
         return Check(None, {})
-    if wrong := _wrong(record):
-        return Check(record, {RECORD: wrong})
-    if "files" not in record:
+    try:
+        record = StageRecord.parse(content)
+    except DamagedRecordError as error:
+        return Check(None, {RECORD: f"is damaged: it {error}"})
+    if record.sha256 is not None and record.sha256 != _seal(content):
+        return Check(record, {RECORD: "has changed since it was written"})
+    if record.files is None:
         return Check(record, older(record))
-    return Check(record, damage_of(_home(place, record["levels"]), record["files"], most_bytes, unseen))
+    if record.levels is None:
+        return Check(record, {RECORD: "is damaged: it lacks 'levels'"})
+    return Check(record, damage_of(_home(place, record.levels), record.files, most_bytes, unseen))
 
 
-def finished(place: Storage, inputs: str) -> dict[str, Any] | None:
+def finished(place: Storage, inputs: str) -> StageRecord | None:
     """The record of a stage that has finished with exactly these inputs and whose files are what it wrote, or None."""
     return check_stage(place, inputs).finished
+
+
+def read_stage(place: Storage) -> StageRecord:
+    """The record of a stage that has finished, whatever its inputs were.
+
+    Raises:
+        DamagedRecordError: If there is none, or it cannot be read.
+    """
+    return StageRecord.parse(place.child(RECORD).read_json())
+
+
+def read_result(place: Storage, kind: type[R]) -> R:
+    """The result of a finished stage, as the record of that stage.
+
+    Raises:
+        DamagedRecordError: If it is none.
+    """
+    return kind.parse(read_stage(place).result)
 
 
 def run_stage(
@@ -108,7 +159,7 @@ def run_stage(
     log: Callable[[str], None],
     vouched: Callable[[], Vouched] | None = None,
     check: Check | None = None,
-) -> dict[str, Any]:
+) -> StageRecord:
     """Runs a stage, or skips it if a record with the same fingerprint exists; logs which.
 
     Args:
@@ -121,38 +172,38 @@ def run_stage(
         check: Result of a check that goes beyond :func:`check_stage`.
 
     Returns:
-        The stage's record: ``inputs``, ``seconds``, ``finished_at``, ``rayscale`` and ``result``.
+        The stage's record.
     """
     check = check_stage(place, inputs) if check is None else check
     if check.finished is not None:
-        log(f"{name}: finished {check.finished['finished_at']}, skipped")
+        log(f"{name}: finished {check.finished.finished_at}, skipped")
         return check.finished
     log(f"{name}: {why(check, place)}")
     start = time.monotonic()
     result = work()
     record = finish_stage(name, place, inputs, start, result, vouched() if vouched else None)
-    log(f"{name}: done in {record['seconds']:.0f} s")
+    log(f"{name}: done in {record.seconds:.0f} s")
     return record
 
 
 def finish_stage(
     name: str, place: Storage, inputs: str, start: float, result: Mapping[str, object], vouched: Vouched | None = None
-) -> dict[str, Any]:
+) -> StageRecord:
     """Writes the record of a stage that began at ``start`` on the monotonic clock, and returns it."""
-    record: dict[str, Any] = {
-        "stage": name,
-        "inputs": inputs,
-        "rayscale": __version__,
-        "finished_at": now(),
-        "seconds": round(time.monotonic() - start, 1),
-        "result": dict(result),
-    }
+    record = StageRecord(
+        stage=name,
+        inputs=inputs,
+        rayscale=__version__,
+        finished_at=now(),
+        seconds=round(time.monotonic() - start, 1),
+        result=dict(result),
+    )
     if vouched is not None:
         own = place.child(RECORD).uri.removeprefix(vouched.home.uri + "/")
-        files = listed(vouched.home, vouched.places, vouched.known)
-        record |= {"levels": own.count("/"), "files": [file for file in files if file["path"] != own]}
-    record[_SEAL] = _seal(record)
-    place.child(RECORD).write_json(record)
+        files = [file for file in listed(vouched.home, vouched.places, vouched.known) if file.path != own]
+        record = record.model_copy(update={"levels": own.count("/"), "files": files})
+    record = record.model_copy(update={"sha256": _seal(record.plain())})
+    record.write(place.child(RECORD))
     return record
 
 
@@ -163,23 +214,9 @@ def why(check: Check, place: Storage) -> str:
     return "its inputs changed, running again" if place.child(RECORD).exists() else "running"
 
 
-def _wrong(record: dict[str, Any]) -> str:
-    """Fault of a record; empty if there is none."""
-    if _SEAL in record and record[_SEAL] != _seal(record):
-        return "has changed since it was written"
-    if not isinstance(record.get("result"), dict) or not isinstance(record.get("finished_at"), str):
-        return "is damaged: it lacks a result or a time"
-    seconds, levels = record.get("seconds"), record.get("levels")
-    if type(seconds) not in (int, float) or not math.isfinite(float(seconds or 0)):
-        return "is damaged: its seconds are no number"
-    if "files" in record and not (type(levels) is int and 0 < levels < 10):
-        return "is damaged: its list of files is not whole"
-    return ""
-
-
-def _seal(record: Mapping[str, Any]) -> str:
+def _seal(content: Mapping[str, object]) -> str:
     # Through JSON, as it comes back: tuples are lists there, and keys are text.
-    plain = json.loads(json.dumps({key: value for key, value in record.items() if key != _SEAL}))
+    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != "sha256"}))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -249,7 +249,7 @@ def _endpoint() -> tuple[str, str]:
 def _s3_filesystem(bucket: str, scheme: str, host: str) -> fs.FileSystem:
     region = boto3.Session().region_name
     # By itself it waits a second for a connection and gives up after three tries within as many seconds.
-    patience: dict[str, Any] = {
+    patience: dict[str, object] = {
         "connect_timeout": 10,
         "request_timeout": 60,
         "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),

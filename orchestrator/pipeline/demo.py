@@ -5,7 +5,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -25,7 +24,7 @@ class Size:
     source_scenes: int
     target_scenes: int
     per_scene: int
-    settings: dict[str, Any]
+    settings: dict[str, object]
 
 
 SIZES = {

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
 
 from orchestrator.data.image_sets import SourceFile
 from orchestrator.data.manifest import Manifest
@@ -11,11 +10,24 @@ from orchestrator.data.separation import SEPARATION, shared_pictures, tested_els
 from orchestrator.data.shard_reader import MANIFEST, PICTURES, read_manifest
 from orchestrator.data.shard_verify import check_sound
 from orchestrator.data.shards import build_shards
-from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.record import Count, Record
+from orchestrator.foundation.stage_record import RECORD, StageRecord
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 
 _LISTED = 5
+
+
+class ShardsResult(Record):
+    """Packed shards of an image set.
+
+    Attributes:
+        digest: Of the manifest of its training and validation images.
+        test_images: Images of its locked test split.
+    """
+
+    digest: str
+    test_images: Count
 
 
 class Packing:
@@ -34,7 +46,7 @@ class Packing:
         jobs: Jobs,
         files: Mapping[str, list[SourceFile]],
         log: Callable[[str], None],
-        run: Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]],
+        run: Callable[[str, Callable[[], ShardsResult]], StageRecord],
         build: Callable[..., Manifest] = build_shards,
     ) -> None:
         self._jobs, self._files, self._log = jobs, files, log
@@ -54,18 +66,18 @@ class Packing:
         for name in sorted(names, key=lambda name: name == SOURCE):
             with doing(name):
                 record = self._run(name, self._builder(name))
-                self._report(name, record["result"]["test_images"])
+                self._report(name, ShardsResult.parse(record.result).test_images)
         self._separate(doing)
 
-    def _builder(self, name: str) -> Callable[[], dict[str, Any]]:
-        def build() -> dict[str, Any]:
+    def _builder(self, name: str) -> Callable[[], ShardsResult]:
+        def build() -> ShardsResult:
             if (known := self._jobs.place("shards", SEPARATION)).exists():
                 known.delete()
             return self._build(name, tested_elsewhere(name, self._tests()) if name == SOURCE else {})
 
         return build
 
-    def _build(self, name: str, avoided: dict[str, str]) -> dict[str, Any]:
+    def _build(self, name: str, avoided: dict[str, str]) -> ShardsResult:
         jobs, place = self._jobs, self._place(name)
         licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
         shares, least_side = jobs.shares(name), jobs.least_side(name)
@@ -73,7 +85,7 @@ class Packing:
         others = [locked] if locked else []
         check_sound(place, *others)
         tested = sum(read_manifest(other)["images"]["test"] for other in others)
-        return {"digest": manifest["digest"], "test_images": tested}
+        return ShardsResult(digest=manifest["digest"], test_images=tested)
 
     def _separate(self, doing: Callable[[str], AbstractContextManager[None]]) -> None:
         """Compares every set with the test splits of all targets, once after each build.
@@ -95,8 +107,8 @@ class Packing:
                 avoided = tested_elsewhere(name, self._tests())
                 sets[name].child(RECORD).delete()  # the files that it lists are about to change
                 record = self._run(name, partial(self._build, name, avoided))
-                self._report(name, record["result"]["test_images"])
-                builds[name] = record["inputs"]
+                self._report(name, ShardsResult.parse(record.result).test_images)
+                builds[name] = record.inputs
         if None not in builds.values():
             known.write_json(builds)
 

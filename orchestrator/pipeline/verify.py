@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.confirm.run_record import problem_of
 from orchestrator.data.locked_test import PREFIX, locked_beside
@@ -50,7 +49,7 @@ class Verified:
     checked: dict[str, int]
     problems: tuple[Problem, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON output."""
         return asdict(self) | {"ok": not self.problems}
 

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.experiment.settings import Experiment, Finetuning, Search
-from orchestrator.foundation.stage_record import RECORD, now
+from orchestrator.foundation.record import Record
+from orchestrator.foundation.stage_record import now, read_result, read_stage
 from orchestrator.foundation.statistics import FEWEST_SCENES
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.usable_cpus import usable_cpus
@@ -23,6 +24,7 @@ from orchestrator.report.tables import best_yaml, markdown_table
 from orchestrator.search.pareto_front import CONFIRMED
 from orchestrator.search.trial_record import TrialRecord
 from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
+from orchestrator.training.record import PretrainResult
 from trainables.errors import UsageError
 from trainables.network.model_files import CARD
 from trainables.version import __version__
@@ -31,12 +33,18 @@ REPORT = "report.json"
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 
 
+class ReportResult(Record):
+    """Files of a report, without its pictures."""
+
+    files: list[str]
+
+
 def write_report(
     experiment: Experiment,
     records: dict[str, list[TrialRecord]],
     place: Storage,
     missing: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> ReportResult:
     """Writes ``report.json``, ``best.yaml``, ``table.md``, ``index.html`` and the pictures.
 
     Args:
@@ -73,7 +81,7 @@ def write_report(
         for name, data in pictures.items():
             (Path(folder) / name).write_bytes(data)
         place.child("index.html").write_bytes(render_html(report, Path(folder)).encode())
-    return {"files": [REPORT, "best.yaml", "table.md", "index.html"]}
+    return ReportResult(files=[REPORT, "best.yaml", "table.md", "index.html"])
 
 
 def read_report(experiment: Experiment) -> Report:
@@ -96,7 +104,7 @@ def read_report(experiment: Experiment) -> Report:
 
 def _source(experiment: Experiment) -> SourceReport:
     place = experiment.home.child("source")
-    card, result = place.child(CARD).read_json(), place.child(RECORD).read_json()["result"]
+    card = place.child(CARD).read_json()
     size = {key: card[key] for key in ("parameters", "macs_per_lr_pixel", "blocks")}
     if found := experiment.source_model:
         return SourceReport(
@@ -107,14 +115,15 @@ def _source(experiment: Experiment) -> SourceReport:
             metrics=_numbers(card.get("metrics")),
             **size,
         )
+    trained = read_result(place, PretrainResult)
     return SourceReport(
         name=experiment.network or "",
         degradation=SOURCE_DEGRADATION.describe(),
-        steps=result["steps"],
+        steps=trained.steps,
         counts=split_counts(experiment.home.child("shards", "source")),
-        loss=[CurvePoint(step=step, value=value) for step, value in result["loss"]],
-        validation_psnr=result["validation_psnr"],
-        validation_psnr_bicubic=result["validation_psnr_bicubic"],
+        loss=[CurvePoint(step=step, value=value) for step, value in trained.loss],
+        validation_psnr=trained.validation_psnr,
+        validation_psnr_bicubic=trained.validation_psnr_bicubic,
         **size,
     )
 
@@ -225,7 +234,7 @@ def _stage_seconds(experiment: Experiment) -> dict[str, float]:
     places = {"pretrain": home.child("source")}
     for stage in ("search", "confirm"):
         places |= {f"{stage} {domain}": home.child(stage, domain) for domain in experiment.targets}
-    return {name: place.child(RECORD).read_json()["seconds"] for name, place in places.items()}
+    return {name: read_stage(place).seconds for name, place in places.items()}
 
 
 def _next_commands(experiment: Experiment, domains: dict[str, DomainReport]) -> list[str]:

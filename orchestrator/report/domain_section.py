@@ -6,7 +6,7 @@ from orchestrator.data import locked_test
 from orchestrator.data.locked_test import PREFIX, openings
 from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.settings import Experiment
-from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.stage_record import read_result
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
 from orchestrator.jobs.stage_jobs import Jobs
@@ -55,7 +55,7 @@ def domain_report(
         pictures: Receives the PNG files of the comparisons, by name.
     """
     home, space = experiment.home, experiment.space(name)
-    found = ConfirmationRecord.parse(home.child("confirm", name, RECORD).read_json()["result"])
+    found = read_result(home.child("confirm", name), ConfirmationRecord)
     candidates = [c.model_copy(update={"validation_psnr": c.scores}) for c in found.candidates]
     differences = found.differences
     winner = next(c for c in candidates if c.name == found.winner)

@@ -6,7 +6,6 @@ Nothing is computed here that could change a conclusion: numbers, verdicts and s
 import base64
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -74,14 +73,14 @@ def render_html(report: Report, pictures: Path) -> str:
     )
 
 
-def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
+def _view(index: int, name: str, domain: DomainReport) -> dict[str, object]:
     """Derives the values that the page shows of a domain beside the report's own fields."""
     labels: dict[str, str] = {arm.name: arm.label for arm in domain.arms}
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Difference]] = {}
     for d in domain.differences:
         title = f"{labels.get(d.arm, d.arm)} − {labels.get(d.baseline, d.baseline)}"
-        rows.setdefault(title, {"title": title, "psnr": None, "ssim": None})[d.metric] = d
-    drawn = [(row["title"], row["psnr"]) for row in rows.values() if row["psnr"] and _overviewed(row["psnr"])]
+        rows.setdefault(title, {})[d.metric] = d
+    drawn = [(title, row["psnr"]) for title, row in rows.items() if "psnr" in row and _overviewed(row["psnr"])]
     steps = [arm for arm in (find_arm(domain, name) for name in (*STEPS, "default", "interpolated")) if arm]
     key = f"domain-{index}"
     origins = [t.origin for t in domain.trials]
@@ -90,7 +89,7 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, Any]:
         "name": name,
         "report": domain,
         "gains": list(gains(domain)),
-        "differences": list(rows.values()),
+        "differences": [{"title": title, "psnr": None, "ssim": None} | row for title, row in rows.items()],
         "steps": [_step(domain, arm) for arm in steps],
         "winner": plots.winning_trial(domain),
         "origins": {origin: origins.count(origin) for origin in ("default", "advice", "start", "sibling", "sampler")},
@@ -108,7 +107,7 @@ def _overviewed(difference: Difference) -> bool:
     return {difference.arm, difference.baseline} <= {*_OVERVIEW}
 
 
-def _step(domain: DomainReport, arm: Arm) -> dict[str, Any]:
+def _step(domain: DomainReport, arm: Arm) -> dict[str, object]:
     """A row of the steps' table: the arm, its gain over the step before, and its forgetting."""
     chain = dict(zip(STEPS[1:], STEPS, strict=False)) | {"default": "zero_shot", "interpolated": "best"}
     before = chain.get(arm.name)
@@ -121,7 +120,7 @@ def _step(domain: DomainReport, arm: Arm) -> dict[str, Any]:
     }
 
 
-def _arm_rows(report: Report) -> list[dict[str, Any]]:
+def _arm_rows(report: Report) -> list[dict[str, object]]:
     """Rows of the overview: an arm's label and, for each domain, the arm and the best arm's gain over it."""
     labels: dict[ArmName, str] = {}
     for domain in report.domains.values():

@@ -1,7 +1,6 @@
 """A report as a Markdown table, its best configurations as YAML, and the number formats of both."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
@@ -74,7 +73,7 @@ def best_yaml(report: Report) -> str:
     domains = {}
     for name, domain in report.domains.items():
         found = domain.configuration
-        entry: dict[str, Any] = {"fine_tune": found is not None}
+        entry: dict[str, object] = {"fine_tune": found is not None}
         if found:
             entry["configuration"] = found.to_dict()
         entry |= {
@@ -112,7 +111,7 @@ def best_yaml(report: Report) -> str:
     return _YAML_HEADER + yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _front_yaml(front: Front) -> dict[str, Any]:
+def _front_yaml(front: Front) -> dict[str, object]:
     points = [
         {
             "kept_blocks": point.kept_blocks,

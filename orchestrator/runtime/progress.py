@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from orchestrator.runtime.progress_updates import ProgressUpdates, Updates
 from orchestrator.runtime.terminal import duration, shown
@@ -124,7 +123,7 @@ class Display:
     def _show_live(self, updates: ProgressUpdates, stop: threading.Event) -> None:
         columns = ("{task.description}", BarColumn(24), "{task.completed:.0f}/{task.total:.0f}")
         bars = [TextColumn(column) if isinstance(column, str) else column for column in columns]
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
         with Progress(*bars, TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=self.console) as progress:
             for latest in poll(updates, stop):
                 if self._take(latest):

@@ -39,7 +39,7 @@ class RayRunner:
         name: str = "",
     ) -> Task:
         """Submits a call to Ray."""
-        options: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_retries": retries}
+        options: dict[str, object] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_retries": retries}
         if name:
             options["name"] = name.encode(errors="replace").decode()
         if needs.node is not None:

@@ -248,7 +248,7 @@ class _Lease:
         age = (now - answer["LastModified"]).total_seconds()
         return Holder.read(answer["Body"].read()), age, answer["ETag"]
 
-    def _put(self, condition: dict[str, Any], what: str) -> None:
+    def _put(self, condition: dict[str, object], what: str) -> None:
         request = {"Bucket": self._bucket, "Key": self._key, "Body": self._lock.holder.write()}
         try:
             self._client.put_object(**request, **condition)

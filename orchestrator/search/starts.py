@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from orchestrator.foundation.record import Record
-from orchestrator.foundation.stage_record import RECORD
+from orchestrator.foundation.record import DamagedRecordError
+from orchestrator.foundation.stage_record import read_result
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.result import SearchResult
 from trainables.errors import UsageError
@@ -34,12 +34,6 @@ class Start:
     origin: Origin
     configuration: TransferConfiguration
     of: str = ""
-
-
-class _Searched(Record):
-    """Record of a search's stage; only its result is read."""
-
-    result: SearchResult
 
 
 def settle_starts(records: Storage, gather: Callable[[], Iterable[Start]]) -> tuple[Start, ...]:
@@ -102,8 +96,11 @@ def searched_domains(experiment: Storage) -> list[str]:
 
 def found_best(experiment: Storage, domain: str) -> TransferConfiguration | None:
     """The best configuration by validation of a domain's finished search; None if there is none."""
-    record = _Searched.read(experiment.child("search", domain, RECORD))
-    return record.result.best.configuration if record and record.result.best else None
+    try:
+        best = read_result(experiment.child("search", domain), SearchResult).best
+    except DamagedRecordError:
+        return None
+    return best.configuration if best else None
 
 
 def _plain(start: Start) -> dict[str, object]:

@@ -66,20 +66,20 @@ def _publish(
     scale, manifest = experiment.architecture.scale, read_manifest(shards)
     images = list(read_split(shards, "validation"))
     pairs = make_pairs(images, SOURCE_DEGRADATION, scale, experiment.search.validation_crop)
-    result: PretrainResult = {
-        "steps": history.step,
-        "loss": history.losses,
-        "validation_psnr": mean_psnr(net, pairs, scale),
-        "validation_psnr_bicubic": mean_psnr(bicubic(scale), pairs, scale),
-    }
+    result = PretrainResult(
+        steps=history.step,
+        loss=history.losses,
+        validation_psnr=mean_psnr(net, pairs, scale),
+        validation_psnr_bicubic=mean_psnr(bicubic(scale), pairs, scale),
+    )
     card = {
         "name": "source",
         "degradation": SOURCE_DEGRADATION.to_dict(),
         "lineage": {"shards": manifest["digest"], "stage": inputs},
         "data_licence": manifest["licence"],
         "metrics": {
-            "validation_psnr": result["validation_psnr"],
-            "validation_psnr_bicubic": result["validation_psnr_bicubic"],
+            "validation_psnr": result.validation_psnr,
+            "validation_psnr_bicubic": result.validation_psnr_bicubic,
         },
         "training": asdict(_settings(experiment)),
     }

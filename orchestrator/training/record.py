@@ -1,12 +1,29 @@
-"""Result of a pretraining, as its stage's record keeps it."""
+"""Results of the pretrain stage."""
 
-from typing import TypedDict
+from orchestrator.foundation.record import Count, Curve, Number, Record
 
 
-class PretrainResult(TypedDict):
-    """Steps, mean absolute error by step, and validation PSNR in dB beside bicubic's."""
+class PretrainResult(Record):
+    """A trained source model.
 
-    steps: int
-    loss: list[tuple[int, float]]
-    validation_psnr: float
-    validation_psnr_bicubic: float
+    Attributes:
+        steps: Steps of training.
+        loss: Mean absolute error by step.
+        validation_psnr: In dB.
+        validation_psnr_bicubic: PSNR in dB of bicubic interpolation, on the same images.
+    """
+
+    steps: Count
+    loss: Curve
+    validation_psnr: Number
+    validation_psnr_bicubic: Number
+
+
+class FoundSource(Record):
+    """A source model that the experiment started from.
+
+    Attributes:
+        model: Place that it was copied from.
+    """
+
+    model: str

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.confirm.job import ConfirmJob
 from orchestrator.confirm.record import Candidate, ConfirmationRecord
 from orchestrator.confirm.run_record import FITTED, INTERPOLATION, RUN, problem_of
 from orchestrator.foundation.artefact_digests import Damage
-from orchestrator.foundation.stage_record import RECORD, Check, Vouched
+from orchestrator.foundation.stage_record import RECORD, Check, StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.pipeline.run_context import RunContext
@@ -25,7 +24,7 @@ class ConfirmStage(Stage):
     """Confirms searches."""
 
     name, noun = "confirm", "confirm"
-    results = ("winner", "validation", "opened", "arms", "differences", "candidates", "runs", "pictures")
+    result = ConfirmationRecord
 
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
         """Every domain."""
@@ -63,33 +62,33 @@ class ConfirmStage(Stage):
 
         run_for_all(run.runner, drive_confirmation, jobs, done, partial(run.failures.add, stage=self.noun))
 
-    def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
+    def further_damage(self, name: str, record: StageRecord) -> Damage:
         """Candidates that differ from those of the search now: a lost trial may get another result when run again."""
 
         def known_by(candidate: Candidate) -> tuple[str, TransferConfiguration | None]:
             return candidate.name, candidate.configuration
 
         try:
-            confirmed = [known_by(c) for c in ConfirmationRecord.parse(record["result"]).candidates]
+            confirmed = [known_by(c) for c in ConfirmationRecord.parse(record.result).candidates]
             found = [known_by(candidate) for candidate in self.jobs.confirmation(name).candidates]
         except Exception as error:
             return {f"confirm/{name}/{RECORD}": f"has candidates that cannot be compared ({reason_of(error)})"}
         return {} if confirmed == found else {f"confirm/{name}": "confirmed other candidates than the search has now"}
 
-    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+    def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """Empty or malformed records of runs, a changed record of the opened test split, and unreadable models."""
-        result, damage = record["result"], {}
-        runs = self.home.child(result["runs"])
+        confirmed, damage = ConfirmationRecord.parse(record.result), {}
+        runs = self.home.child(confirmed.runs)
         for facts in runs.files():
-            path, file = f"{result['runs']}/{facts.path}", facts.path.rpartition("/")[2]
+            path, file = f"{confirmed.runs}/{facts.path}", facts.path.rpartition("/")[2]
             if not facts.size:
                 damage[path] = "is empty"
             elif file.endswith(".json") and (problem := problem_of(file, self.home.child(path).read_json())):
                 damage[path] = problem
-        opening = f"confirm/{name}/test-opened/{record['inputs']}.json"
-        if self.home.child(opening).read_json() != result["opened"]:
+        opening = f"confirm/{name}/test-opened/{record.inputs}.json"
+        if self.home.child(opening).read_json() != record.result["opened"]:
             damage[opening] = "is not what the confirmation recorded"
-        share = (result.get("interpolation") or {}).get("share", 1)
+        share = confirmed.interpolation.share if confirmed.interpolation else 1
         models = self.jobs.place("models", name)
         folders = {models.uri} | ({models.child(INTERPOLATED).uri} if share < 1 else set())
         for place in (models, runs):
@@ -111,9 +110,9 @@ class ConfirmStage(Stage):
         paths = [facts.path for facts in place.files()]
         return sum(path.endswith("/run.json") for path in paths), sum(path.startswith("test-") for path in paths)
 
-    def _set_run_aside(self, path: str, record: dict[str, Any]) -> None:
+    def _set_run_aside(self, path: str, record: StageRecord) -> None:
         place = self.home.child(path)
-        opened = record["result"].get("opened") if isinstance(record.get("result"), dict) else None
+        opened = record.result.get("opened")
         if "/test-opened/" in path:
             if isinstance(opened, dict):
                 place.write_json(opened)

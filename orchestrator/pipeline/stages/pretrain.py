@@ -3,17 +3,16 @@
 import shlex
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from orchestrator.foundation.artefact_digests import Damage, sentence
 from orchestrator.foundation.model_store import FoundModel
-from orchestrator.foundation.stage_record import RECORD, Vouched
+from orchestrator.foundation.stage_record import RECORD, StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.stage import Stage
 from orchestrator.training.pretrain import pretrain_source
-from orchestrator.training.record import PretrainResult
+from orchestrator.training.record import FoundSource, PretrainResult
 from trainables.network.model_files import CARD, WEIGHTS
 
 
@@ -68,7 +67,7 @@ class PretrainStage(Stage):
         uri = shlex.quote(self.place(SOURCE).uri)
         run.log(f"  to use it as it is: rayscale upscale YOUR_IMAGES UPSCALED --model {uri}")
 
-    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+    def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """A model that cannot be read."""
         del record, most_bytes
         return self.model_damage(self.place(name))
@@ -97,4 +96,4 @@ class PretrainStage(Stage):
             place.child(RECORD).delete()  # of another model: its record must not outlive its files
         for name, data in found.files.items():
             place.child(name).write_bytes(data)
-        self.finish(SOURCE, start, {"model": found.where})
+        self.finish(SOURCE, start, FoundSource(model=found.where).plain())

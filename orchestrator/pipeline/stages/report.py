@@ -1,17 +1,16 @@
 """The report stage: one page of results, with the data behind it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import yaml
 
 from orchestrator.foundation.artefact_digests import Damage
-from orchestrator.foundation.stage_record import RECORD, Vouched
+from orchestrator.foundation.stage_record import RECORD, StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.stage import Stage
-from orchestrator.report.build import write_report
+from orchestrator.report.build import ReportResult, write_report
 from orchestrator.report.schema import Report
 from trainables.errors import reason_of
 
@@ -20,7 +19,7 @@ class ReportStage(Stage):
     """Writes the report."""
 
     name, noun = "report", "report"
-    results = ("files",)
+    result = ReportResult
 
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
         """One report of all targets, whichever were run."""
@@ -54,13 +53,13 @@ class ReportStage(Stage):
             return
         experiment = self.jobs.experiment
 
-        def write() -> dict[str, Any]:
+        def write() -> ReportResult:
             records = {domain: self.jobs.records(domain) for domain in experiment.targets}
             return write_report(experiment, records, self.place(SOURCE))
 
         self.run_one(run, SOURCE, write)
 
-    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+    def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """Files that are missing, empty or cut short."""
         del name, record, most_bytes
         return older_report(self.home)

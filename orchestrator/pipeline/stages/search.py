@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from orchestrator.foundation.artefact_digests import Damage
-from orchestrator.foundation.stage_record import RECORD, Check, Vouched
+from orchestrator.foundation.stage_record import RECORD, Check, StageRecord, Vouched
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline.run_context import RunContext
@@ -17,9 +16,9 @@ from orchestrator.search.driver import drive_study
 from orchestrator.search.network_speed import device_sentence, measure_speeds
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.optuna_export import write_optuna_log
-from orchestrator.search.result import search_result
+from orchestrator.search.result import SearchResult, search_result
 from orchestrator.search.study import StudyJob
-from orchestrator.search.trial_record import TrialRecord, damaged_records, read_records
+from orchestrator.search.trial_record import Point, TrialRecord, damaged_records, read_records
 
 _ASIDE = ".damaged"
 """Suffix of a damaged trial record, which is kept but not read."""
@@ -33,11 +32,11 @@ class SearchStage(Stage):
     """
 
     name, noun = "search", "search"
-    results = ("trials", "best")
+    result = SearchResult
 
     def __init__(self, jobs: Jobs, with_tests: bool = True) -> None:
         super().__init__(jobs, with_tests)
-        self.sampled: dict[str, dict[int, Any]] = {}
+        self.sampled: dict[str, dict[int, Point]] = {}
 
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
         """Every domain."""
@@ -85,7 +84,7 @@ class SearchStage(Stage):
             for file, problem in damaged_records(self.jobs.records_place(name)).items():
                 log(f"search {name}: trial record {file} {problem}, running it again")
 
-    def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
+    def further_damage(self, name: str, record: StageRecord) -> Damage:
         """Trials whose record is missing or damaged."""
         records = self.jobs.records_place(name)
         whole = {record.number for record in read_records(records)}
@@ -104,9 +103,8 @@ class SearchStage(Stage):
             if place.exists():
                 records.child(file + _ASIDE).write_bytes(place.read_bytes())
                 place.delete()
-        whole = check.record is not None and RECORD not in check.damage
-        sampled = check.record["result"].get("sampled") if whole and check.record else None
-        self.sampled[name] = {int(number): point for number, point in (sampled or {}).items()}
+        if check.record is not None and RECORD not in check.damage:
+            self.sampled[name] = SearchResult.parse(check.record.result).sampled or {}
 
     def trials_left(self, name: str) -> int:
         """Number of trials without a record; the domain's shards must be packed."""

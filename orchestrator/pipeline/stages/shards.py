@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from orchestrator.data.image_sets import SourceFile
 from orchestrator.data.shard_reader import MANIFEST, read_manifest
 from orchestrator.data.shards import SPLITS, build_shards
 from orchestrator.experiment.image_settings import Target
-from orchestrator.foundation.artefact_digests import Damage, damage_of
-from orchestrator.foundation.stage_record import Vouched
+from orchestrator.foundation.artefact_digests import Damage, FileDigest, damage_of
+from orchestrator.foundation.stage_record import StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
-from orchestrator.pipeline.pack_shards import Packing
+from orchestrator.pipeline.pack_shards import Packing, ShardsResult
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.stage import Stage
 from trainables.errors import RayScaleError, reason_of
@@ -30,7 +29,7 @@ class ShardsStage(Stage):
     """
 
     name, noun = "shards", "shards"
-    results = ("digest", "test_images")
+    result = ShardsResult
 
     def __init__(self, jobs: Jobs, with_tests: bool, files: Mapping[str, list[SourceFile]]) -> None:
         super().__init__(jobs, with_tests)
@@ -47,7 +46,7 @@ class ShardsStage(Stage):
     def vouched(self, name: str) -> Vouched:
         """The shards, with the digests of their manifests."""
         places = self._places(name)
-        known = {part["path"]: part for shards in places for part in self._parts(shards)}
+        known = {part.path: part for shards in places for part in self._parts(shards)}
         return Vouched(self.home, places, known)
 
     def run(self, run: RunContext) -> None:
@@ -55,9 +54,9 @@ class ShardsStage(Stage):
         packing = Packing(self.jobs, self.files, run.log, partial(self.run_one, run), build_shards)
         packing.pack(list(self.names(run.domains)), lambda name: run.working_on(name, self.noun))
 
-    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+    def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """Files that differ from their manifest."""
-        tested = self.with_tests and bool(record["result"].get("test_images"))
+        tested = self.with_tests and bool(record.result.get("test_images"))
         damage: Damage = {}
         for place in self._places(name)[: 2 if tested else 1]:
             try:
@@ -94,11 +93,11 @@ class ShardsStage(Stage):
             counts.setdefault("test", len(files) - len(own))
         return {split: counts[split] for split in SPLITS if split in counts}
 
-    def _parts(self, shards: Storage) -> Iterator[dict[str, Any]]:
+    def _parts(self, shards: Storage) -> Iterator[FileDigest]:
         """Files of a set of shards with sizes and digests of its manifest, and paths below the experiment's folder."""
         for part in read_manifest(shards)["files"]:
             path = f"{self.below_home(shards)}/{part['path']}"
-            yield {"path": path, "bytes": part["bytes"], "sha256": part["sha256"]}
+            yield FileDigest(path=path, bytes=part["bytes"], sha256=part["sha256"])
 
     def _places(self, name: str) -> list[Storage]:
         """A set's shards and, of a target, its locked test split."""

@@ -2,12 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, sentence
 from orchestrator.foundation.model_store import read_model
-from orchestrator.foundation.stage_record import RECORD, Check, Vouched, check_stage, finish_stage, run_stage
+from orchestrator.foundation.record import Record
+from orchestrator.foundation.stage_record import (
+    RECORD,
+    Check,
+    StageRecord,
+    Vouched,
+    check_stage,
+    finish_stage,
+    run_stage,
+)
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.run_context import RunContext
@@ -28,12 +37,12 @@ class Stage(ABC):
     Attributes:
         name: Its name for `until` and on the display.
         noun: Its name in its record, in lines and failures, and the name of its folder.
-        results: Keys of its result that later stages need.
+        result: Record of its result, as later stages read it.
     """
 
     name: ClassVar[str]
     noun: ClassVar[str]
-    results: ClassVar[tuple[str, ...]] = ()
+    result: ClassVar[type[Record]] = Record
 
     def __init__(self, jobs: Jobs, with_tests: bool = True) -> None:
         self.jobs, self.with_tests = jobs, with_tests
@@ -71,7 +80,7 @@ class Stage(ABC):
     def check(self, name: str, most_bytes: float = CHECKED_BYTES) -> Check:
         """Compares its inputs, files and result with its record; digests are checked of at most so many bytes."""
 
-        def older(record: dict[str, Any]) -> Damage:
+        def older(record: StageRecord) -> Damage:
             try:
                 return self.older_damage(name, record, most_bytes)
             except Exception as error:
@@ -81,21 +90,20 @@ class Stage(ABC):
         check = check_stage(self.place(name), self.inputs(name), older, most_bytes, unseen)
         if check.record is None or check.damage:
             return check
-        missing = [key for key in self.results if key not in check.record["result"]]
-        if missing:
-            return Check(check.record, {RECORD: f"lacks '{missing[0]}'"})
+        if problem := self.result.problem(check.record.result):
+            return Check(check.record, {RECORD: problem})
         return Check(check.record, self.further_damage(name, check.record))
 
     def finished(self, name: str) -> bool:
         """True if it need not run again."""
         return self.check(name).finished is not None
 
-    def older_damage(self, name: str, record: dict[str, Any], most_bytes: float) -> Damage:
+    def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """Damage of files if its record lists no digests, as those of 0.2.0 do not."""
         del name, record, most_bytes
         return {}
 
-    def further_damage(self, name: str, record: dict[str, Any]) -> Damage:
+    def further_damage(self, name: str, record: StageRecord) -> Damage:
         """Damage beyond that of its files and of the keys of its result."""
         del name, record
         return {}
@@ -104,15 +112,16 @@ class Stage(ABC):
         """Removes damaged artefacts that a further run would take for finished ones."""
         del name, check
 
-    def run_one(self, run: RunContext, name: str, work: Callable[[], Mapping[str, object]]) -> dict[str, Any]:
+    def run_one(self, run: RunContext, name: str, work: Callable[[], Record]) -> StageRecord:
         """Runs the stage for one name, or skips it if it has finished; logs which, and returns the stage's record."""
-        vouched = lambda: self.vouched(name)  # noqa: E731
         place, inputs, check = self.place(name), self.inputs(name), self.check(name)
-        return run_stage(self.title(name), place, inputs, work, run.log, vouched, check)
+        plain, vouched = lambda: work().plain(), lambda: self.vouched(name)
+        return run_stage(self.title(name), place, inputs, plain, run.log, vouched, check)
 
     def finish(self, name: str, start: float, result: Mapping[str, object]) -> None:
         """Writes the stage's record; it began at ``start`` on the monotonic clock."""
-        finish_stage(self.title(name), self.place(name), self.inputs(name), start, result, self.vouched(name))
+        place, inputs, vouched = self.place(name), self.inputs(name), self.vouched(name)
+        finish_stage(self.title(name), place, inputs, start, result, vouched)
 
     def unfinished(self, run: RunContext) -> list[str]:
         """Domains that it has to run for; logs the finding for each domain, and prepares those."""
@@ -121,7 +130,7 @@ class Stage(ABC):
             with run.failures.leaving_behind(domain, self.noun):
                 check = self.check(domain)
                 if check.finished is not None:
-                    run.log(f"{self.title(domain)}: finished {check.finished['finished_at']}, skipped")
+                    run.log(f"{self.title(domain)}: finished {check.finished.finished_at}, skipped")
                     continue
                 self.log_damage(domain, check, run.log)
                 self.prepare(domain, check)

@@ -14,6 +14,7 @@ from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.data.locked_test import record_choice
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.model_store import read_model
+from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.domain_section import domain_report
@@ -93,7 +94,7 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, runner)
 
     assert jobs.experiment.home.child(told["runs"]) == job.runs
     assert [c["validation_psnr"] for c in told["candidates"]] == [told["validation"][c.name] for c in job.candidates]
-    jobs.place("confirm", "satellite", "stage.json").write_json({"result": told})
+    finish_stage("confirm", jobs.place("confirm", "satellite"), "inputs", 0.0, told)
     report = domain_report(jobs.experiment, "satellite", RECORDS, {})
     assert [arm.name for arm in report.arms if arm.name != "interpolated"] == [
         *("bicubic", "bilinear", "lanczos", "tv", "example", "zero_shot", "scratch", "default", "feature"),

@@ -81,7 +81,7 @@ def finish(jobs, stage, domain):
     if stage == "search":
         for number in range(jobs.trials(domain)):
             jobs.records_place(domain).child(f"{number:04d}.json").write_json(trial_record(number))
-        result = {"trials": jobs.trials(domain), "best": None}
+        result = {"trials": jobs.trials(domain), "trial_seconds": 0.0, "best": None}
     else:
         result = confirmed(jobs.confirmation(domain)).plain()
     seal(jobs, stage, jobs.place(stage, domain), inputs, result)

@@ -11,6 +11,7 @@ from orchestrator.pipeline.stages import confirm as confirm_stage
 from orchestrator.pipeline.stages import report as report_stage
 from orchestrator.pipeline.stages import search as search_stage
 from orchestrator.pipeline.stages import shards as shards_stage
+from orchestrator.report.build import ReportResult
 from trainables.errors import PartlyDoneError, RunError, StorageError
 
 
@@ -100,7 +101,7 @@ def test_a_report_of_some_domains_is_no_finished_report(rayscale, experiment, tm
     def write_report(experiment, records, place, missing=None):
         reports.append((list(experiment.targets), missing))
         place.child("report.json").write_bytes(b"{}")
-        return {}
+        return ReportResult(files=[])
 
     def confirm(job, runner):
         if job.domain.domain == "medical" and not reports:

@@ -60,7 +60,7 @@ def test_a_search_without_a_best_configuration_is_no_start(tmp_path):
     best = BestTrial(number=0, configuration=FOUND, psnr=30.0)
     for domain, found in {"art": best, "ct": None}.items():
         result = SearchResult(trials=1, trial_seconds=1.0, best=found)
-        place.child("search", domain, "stage.json").write_json({"result": result.plain()})
+        finish_stage(f"search {domain}", place.child("search", domain), "inputs", 0.0, result.plain())
     assert found_best(place, "art") == FOUND
     assert found_best(place, "ct") is None
     assert found_best(place, "mr") is None
