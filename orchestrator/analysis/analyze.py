@@ -1,4 +1,4 @@
-"""Domain analysis: how far each target lies from the source, as the source model's features see it."""
+"""Domain analysis: distances of the targets from the source in the source model's features."""
 
 import hashlib
 import itertools
@@ -38,7 +38,7 @@ from trainables.network.network import frozen_depth_limit
 from trainables.samples import generate
 
 MOST_IMAGES = 96
-"""Images of each set that are looked at."""
+"""Most images of each set that are analysed."""
 
 GENERATED, GENERATED_SIDE = 64, 256
 FEWEST_TARGET_SCENES = 2
@@ -111,7 +111,7 @@ def advise_target(
         name: The target.
         shards: Its shards, of which training and validation images alone are read.
         space: Its search space.
-        most: Images that are looked at.
+        most: Most images that are analysed.
     """
     try:
         domain = _of_shards(name, shards, most)

@@ -27,7 +27,7 @@ class Interval(TypedDict):
 
 
 class Distance(Interval):
-    """A distance with its interval, and what it is between two halves of the source."""
+    """A distance with its interval, and its floor: the distance between two halves of the source."""
 
     floor: float
 

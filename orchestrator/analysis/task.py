@@ -26,7 +26,7 @@ class AnalysisJob:
         model: Folder of the source model.
         model_digest: Which version of it.
         source: Shards of the source's images; None for generated ones.
-        images: Most images of each set that are looked at.
+        images: Most images of each set that are analysed.
         threads: torch threads.
     """
 
@@ -41,7 +41,7 @@ class AnalysisJob:
 
 
 def analyze_domain(job: AnalysisJob, runner: TaskRunner) -> AdvisedDomain:
-    """Measures how far a domain lies from the source; see :func:`~orchestrator.analysis.analyze.advise_target`."""
+    """Measures the distance of a domain from the source; see :func:`~orchestrator.analysis.analyze.advise_target`."""
     del runner
     torch.set_num_threads(job.threads)
     try:

@@ -21,7 +21,7 @@ from trainables.images.codec import DecodedImage, UnreadableImageError, decode
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of an image set: where it is, what it is called and which scene it shows."""
+    """One file of an image set: its place, name and scene."""
 
     place: Storage
     facts: FileFacts
@@ -200,7 +200,7 @@ def left_out(skipped: Iterable[Skipped]) -> str:
 
 
 def list_images(place: Storage) -> FileListing:
-    """The images below a place, known by their names, and what else there is.
+    """The images below a place, recognised by their names, and the other files.
 
     Raises:
         StorageError: If the folder or bucket cannot be read.

@@ -29,7 +29,7 @@ _Text = Annotated[str, Field(min_length=1)]
 
 
 class Opening(Record):
-    """Opening of the locked test split: time, program, the choice before it, and the digest of what was opened."""
+    """Opening of the locked test split: time, program, the choice before it, and the digest of the opened images."""
 
     at: _Text
     by: _Text
@@ -81,7 +81,7 @@ def digest_of_test(locked: Storage, shards: Storage) -> str:
 
 
 def recorded_choice(record: Storage) -> str | None:
-    """The choice that opened the test split, with which an interrupted confirmation goes on; None while locked."""
+    """The recorded choice, with which an interrupted confirmation continues; None while the test split is locked."""
     opening = record.read_json()
     return str(opening["after_choosing"]) if isinstance(opening, dict) and opening.get("after_choosing") else None
 

@@ -41,7 +41,7 @@ def _fits(found: dict[str, object], images: Mapping[str, int]) -> bool:
 
 
 def tested_elsewhere(name: str, tests: Mapping[str, Storage]) -> dict[str, str]:
-    """Test images of other targets: digests of their pictures, and what is said of an image that shows one.
+    """Test images of other targets: digests of their pictures, with the reason for leaving out an image that shows one.
 
     Args:
         name: The set that must not train on them.
@@ -56,14 +56,14 @@ def tested_elsewhere(name: str, tests: Mapping[str, Storage]) -> dict[str, str]:
 
 
 def shared_pictures(sets: Mapping[str, Storage], tests: Mapping[str, Storage]) -> dict[str, dict[str, str]]:
-    """Pictures that a set trains or validates on though they are in another target's test split.
+    """Pictures of a set's training and validation images that are also in another target's test split.
 
     Args:
         sets: Shards of training and validation images, by set.
         tests: Locked test splits, by target.
 
     Returns:
-        By set, the digests of such pictures with what is said of them; sets without any are left out.
+        Digests of such pictures, with reasons, by set; sets without any are left out.
     """
     tested = {name: pictures_of(test)["test"] for name, test in tests.items()}
     found: dict[str, dict[str, str]] = {}

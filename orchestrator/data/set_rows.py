@@ -12,7 +12,7 @@ from trainables.images.picture_digest import look, picture_digest
 
 
 class PackedRow(TypedDict):
-    """The columns of a shard: one image, encoded as its file was, with what is known of it."""
+    """The columns of a shard: an image, encoded as in its file, and its properties."""
 
     scene_id: str
     image: bytes
@@ -26,7 +26,7 @@ class PackedRow(TypedDict):
 
 
 class Row(PackedRow):
-    """A row to pack, with what is not packed: whether it is of a test folder, its picture's digest and its look."""
+    """A row to pack, with values that are not packed: whether it is of a test folder, its picture's digest and hash."""
 
     test: bool
     picture: str
@@ -48,7 +48,7 @@ def read_rows(files: Sequence[SourceFile], least_side: int) -> tuple[list[Row], 
         least_side: Least height and width in pixels; smaller images are left out.
 
     Returns:
-        Rows in the order of their digests, and what was left out.
+        Rows in the order of their digests, and the files left out.
 
     Raises:
         ImageSetError: If files changed while they were being read.
@@ -105,7 +105,7 @@ def _read_row(file: SourceFile, least_side: int) -> Row | Skipped:
 
 
 def _changed(file: SourceFile, read: int | None) -> bool:
-    """Returns True if a file is another than the one that was listed; a folder's files are looked at again for that."""
+    """Returns True if a file has changed since it was listed; files of a folder are checked again for that."""
     if read is not None and read != file.facts.size:
         return True
     if file.place.remote or not file.facts.version:

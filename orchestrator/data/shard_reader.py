@@ -1,4 +1,4 @@
-"""Reads shards, and compares what is read with their manifest."""
+"""Reads shards, and compares their content with the manifest."""
 
 import hashlib
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def split_rows(place: Storage, split: str) -> list[tuple[str, int]]:
 
 
 def packed_files(place: Storage, split: str) -> list[PackedFile]:
-    """A split's Parquet files, with what the manifest says of them.
+    """A split's Parquet files, with their entries of the manifest.
 
     Raises:
         UsageError: If these shards have no such split, or are a locked test split, which

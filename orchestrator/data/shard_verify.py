@@ -74,7 +74,7 @@ def _verify(places: tuple[Storage, ...], pictures: bool) -> list[str]:
 def _verify_manifest(
     place: Storage, splits: dict[str, _Split], unfit: list[str], pool: ThreadPoolExecutor | None
 ) -> list[str]:
-    """Names what is wrong with one manifest's files; that its digest does not fit goes to ``unfit``."""
+    """Problems of one manifest's files; a digest that does not fit goes to ``unfit``."""
     manifest = read_manifest(place)
     problems: list[str] = []
     rows: dict[str, list[PackedRow]] = {split: [] for split in manifest.get("images", {})}
@@ -96,7 +96,7 @@ def _verify_manifest(
 def _verify_part(
     place: Storage, part: PackedPart, split: _Split, rows: list[PackedRow], pool: ThreadPoolExecutor | None
 ) -> Iterator[str]:
-    """Names what is wrong with one file and adds what it holds to ``split`` and ``rows``."""
+    """Yields problems of one file and adds its content to ``split`` and ``rows``."""
     path = part["path"]
     try:
         data = place.child(path).read_bytes()

@@ -112,7 +112,7 @@ def build_shards(
 
 
 def check_apart(files: Sequence[SourceFile]) -> None:
-    """Refuses a test folder that is the folder of images, lies in it or holds it, by whatever links.
+    """Refuses a test folder that is the folder of images, lies in it or contains it, links resolved.
 
     Raises:
         ImageSetError: If it does.

@@ -1,7 +1,7 @@
-"""Images of the source domain, to replay while fine-tuning and to see what a fine-tuned network has forgotten.
+"""Images of the source domain, for replay in fine-tuning and for measuring what a fine-tuned network has forgotten.
 
-They are the source's shards where there are some. A model that was not pretrained here has none, and generated natural
-images stand in: those are what the packaged models learnt from.
+They come from the source's shards. A model that was not pretrained here has none; generated natural images, on which
+the packaged models were trained, take their place.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def replayed_images(shards: Storage | None, version: str, side: int) -> Iterator
 
 
 def held_out_images(shards: Storage | None, count: int) -> list[NamedImage]:
-    """Images of the source that no training uses: the shards' validation split, else generated ones.
+    """Images of the source that no training uses: the shards' validation split, or generated ones.
 
     Args:
         shards: As above.

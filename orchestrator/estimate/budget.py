@@ -1,8 +1,8 @@
-"""Keeps a run within the hours and the money that its experiment allows, before anything is spent.
+"""Limits of time and cost of an experiment, checked before a run.
 
-The upper end of the plan's range is what counts. Trimming takes trials away, the same number from every domain's study,
-and never touches what confirms them. What was trimmed is recorded beside the experiment, so that the same command later
-goes on with the same study and not with one that has grown again because less of it is left.
+The upper end of the plan's range must fit. Trimming removes the same number of trials from every domain's study and
+leaves the confirmation unchanged. The trimmed number is recorded beside the experiment, so that the same command later
+continues the same study, and not a longer one because less of it remains.
 """
 
 import math
@@ -64,7 +64,7 @@ def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, log: Callable
 
 
 def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool = False) -> Allowed:
-    """The experiment that may run: as it is if it fits, else with fewer trials.
+    """The experiment that may run: unchanged if it fits, otherwise with fewer trials.
 
     Args:
         experiment: Requested experiment.
@@ -118,7 +118,7 @@ def _limit_seconds(experiment: Experiment) -> float:
 
 
 def _most_finished(experiment: Experiment, inputs: Inputs) -> int:
-    """Finished trials of the study that is furthest: what is paid for is kept."""
+    """Most finished trials of a study, which trimming keeps."""
     left = remaining(experiment, inputs.files).trials
     return experiment.search.trials - min(left.values())
 

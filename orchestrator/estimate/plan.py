@@ -1,7 +1,7 @@
 """Plan of an experiment: its work, duration and cost, without a cluster.
 
-What a step, a score and the start of a process cost is measured here, on this machine; the rest is counting. Each stage
-has one estimator, which counts what is left of it.
+The times of a step, a score and the start of a process are measured on this machine; the rest is counted. Each stage
+has one estimator, which counts its remaining work.
 """
 
 import heapq
@@ -37,7 +37,7 @@ _TRIAL_SECONDS = 0.4
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """One stage: what it does and its wall-clock seconds."""
+    """One stage: its work and its wall-clock seconds."""
 
     stage: str
     work: str
@@ -46,7 +46,7 @@ class StageEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole run, or what is left of it."""
+    """The whole run, or its remaining part."""
 
     stages: list[StageEstimate]
     images: dict[str, int]
@@ -94,7 +94,7 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None) -> Plan:
-    """Estimates what is left of an experiment from its settings, its listed images and what is measured here.
+    """Estimates the remaining work of an experiment from its settings, its listed images and measured times.
 
     On a cluster of unknown size (``cluster.address`` is set), trials are counted as if one ran per domain at once, at
     this machine's speed.

@@ -34,7 +34,7 @@ class Rates:
     """Measured rates.
 
     Attributes:
-        worker: Seconds from starting a process to its having imported what a worker needs.
+        worker: Seconds from starting a process to the end of the imports that a worker needs.
         read: Seconds to read and decode one image, by set.
         pretraining_step: Seconds of one step of all pretraining workers; 0 where there is none.
         domains: By target.

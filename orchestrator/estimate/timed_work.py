@@ -26,7 +26,7 @@ _SCORED = 2
 """Images that are scored."""
 
 Rendezvous = tuple[str, int, int]
-"""Rendezvous of processes: a file that nobody else uses, this process's number, and their count."""
+"""Rendezvous of processes: a file of their own, this process's number, and their count."""
 
 
 @dataclass(frozen=True, slots=True)

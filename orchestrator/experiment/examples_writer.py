@@ -14,7 +14,7 @@ class Examples:
     Attributes:
         folder: The folder.
         written: Names of the files that were written.
-        existing: Names of files that were there and stay as they are.
+        existing: Names of existing files, which are not replaced.
     """
 
     folder: Path

@@ -27,7 +27,7 @@ class Resources:
         gpus: All GPUs.
         gpus_of_a_node: GPUs of its best node.
         nodes: Resources of each node; one node with all of it by default.
-        grows: True if further nodes may come, of which nothing is known but their GPUs.
+        grows: True if nodes may be added, of which only the GPUs are known.
     """
 
     cpus: float
@@ -43,7 +43,7 @@ class Resources:
 
 
 def check_resources(experiment: Experiment, resources: Resources) -> None:
-    """Refuses what the cluster can never run.
+    """Refuses trials and workers that the cluster can never run.
 
     Raises:
         UsageError: If a trial fits no node, or the pretraining's workers do not fit the nodes together.

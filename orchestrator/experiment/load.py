@@ -1,4 +1,4 @@
-"""Reads an experiment file; whatever is wrong becomes one sentence, with a suggestion where a word is misspelt."""
+"""Reads an experiment file; any fault becomes one sentence, with a suggestion for misspelt words."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,11 +38,11 @@ def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
 
 
 def make_experiment(content: dict[str, object], where: str, overrides: Sequence[str] = ()) -> Experiment:
-    """Checks plain settings and what they mean together.
+    """Checks plain settings, and that they are consistent.
 
     Args:
         content: The settings; overrides are written into it.
-        where: Where they come from, for errors.
+        where: Name of their source, for errors.
         overrides: As of :func:`load_experiment`.
 
     Raises:

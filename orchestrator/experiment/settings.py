@@ -100,7 +100,7 @@ class Finetuning(Section):
 
     @property
     def searches_lambda(self) -> bool:
-        """True if λ is a setting to search; else it is 0."""
+        """True if λ is searched; otherwise it is 0."""
         return self.transfer == "joint"
 
     def method(self) -> TransferMethod:

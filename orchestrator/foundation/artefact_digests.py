@@ -1,8 +1,8 @@
 """Digests of a finished stage's files, and checks that the files still match them.
 
 A stage's record lists each file with its size and SHA-256. Sizes are always compared. Digests are compared of the
-smallest files first, up to :data:`CHECKED_BYTES` a stage, so that a run over large shards is not a read of all of them;
-what is left over is compared when it is read, and by ``rayscale verify``.
+smallest files first, up to :data:`CHECKED_BYTES` a stage, so that a run does not read all of its large shards; the rest
+is compared when it is read, and by ``rayscale verify``.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def damage_of(home: Storage, files: list[FileDigest], most_bytes: float = CHECKE
         home: The experiment's folder.
         files: The list.
         most_bytes: Most bytes that may be read to compare digests.
-        unseen: A folder below ``home`` that is not looked at; empty for none.
+        unseen: A folder below ``home`` that is not read; empty for none.
     """
     files = [file for file in files if not (unseen and file.path.startswith(f"{unseen}/"))]
     if not files:

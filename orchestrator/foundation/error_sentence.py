@@ -41,7 +41,7 @@ def _sentence_of(error: BaseException) -> str:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Exit code of an error: 2 for wrong usage, else 1."""
+    """Exit code of an error: 2 for wrong usage, otherwise 1."""
     return error.exit_code if isinstance(error, RayScaleError) else 1
 
 

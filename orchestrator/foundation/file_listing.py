@@ -1,7 +1,7 @@
-"""The one lister of what a user names: every file below a place is used, refused, or passed over with a reason.
+"""Listing of a place that a user names: every file below it is used, refused, or passed over with a reason.
 
-Links are followed, to files and to folders, and each real folder is entered once, whatever links lead to it. Folders
-are read by :mod:`os`, which takes names that are no UTF-8, and buckets by boto3.
+Links to files and folders are followed, and each real folder is entered once. Folders are read by :mod:`os`, which
+accepts names that are not UTF-8, and buckets by boto3.
 """
 
 import os
@@ -109,8 +109,8 @@ def list_tree(
     Args:
         place: The folder or prefix.
         endings: Such as ``.png``, in small letters; None takes every file.
-        include: Patterns, of which a path below ``place`` must match one, if there are any; ``*`` matches ``/`` too.
-        exclude: Patterns of which it must match none.
+        include: Patterns; if there are any, a path below ``place`` must match one of them. ``*`` matches ``/`` too.
+        exclude: Patterns; a path must match none of them.
         outputs: A folder that is never entered, though links may lead there.
 
     Raises:
@@ -146,7 +146,7 @@ def lines_about(place: str, listing: FileListing, most: int = 5) -> list[str]:
 
 
 def nothing_found(place: "Storage", listing: FileListing, endings: Collection[str], what: str = "images") -> str:
-    """The sentence for a place without a single usable file: what was expected, and what is there instead."""
+    """The sentence for a place without a usable file: the expected files, and those found instead."""
     expected = ", ".join(sorted(endings))
     if listing.refused:
         first, count = listing.refused[0], len(listing.refused)

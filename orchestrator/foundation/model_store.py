@@ -70,7 +70,7 @@ def find_model(named: str) -> FoundModel:
 
 
 def write_model(place: Storage, net: SuperResolutionNet, facts: Mapping[str, object]) -> None:
-    """Writes a network and its card; ``facts`` are what the card says beside the architecture."""
+    """Writes a network and its card; ``facts`` are the card's entries beside the architecture."""
     for name, data in pack_model(net, facts).items():
         place.child(name).write_bytes(data)
 

@@ -1,7 +1,7 @@
 """Objects in a bucket through boto3, which reads ``AWS_ENDPOINT_URL`` and the credential chain by itself.
 
-One behaviour for all that is read and written whole: what a server refuses for a moment (500, 502, 503, 504, 429,
-broken connections) is tried :data:`ATTEMPTS` times with growing pauses, about half a minute in all.
+All whole reads and writes are retried after temporary failures (500, 502, 503, 504, 429, broken connections):
+:data:`ATTEMPTS` tries with growing pauses, about half a minute in all.
 """
 
 import errno
@@ -230,14 +230,14 @@ def delete_below(uri: str) -> None:
 
 
 def end_uploads(uri: str, ours: Callable[[str], bool] = lambda key: True, of_any_age: bool = False) -> int:
-    """Ends uploads in parts below a prefix that were begun and never completed; returns how many.
+    """Aborts unfinished multipart uploads below a prefix; returns their number.
 
-    They are what killed processes leave behind: invisible, and billed. A server that cannot list them is left alone.
+    Killed processes leave them behind; they are invisible and billed. Nothing is done if a server cannot list them.
 
     Args:
         uri: The prefix.
         ours: Returns True if an upload to a key is one of ours.
-        of_any_age: True to end those too that were begun less than a day ago, which a run may be at.
+        of_any_age: True to abort those too that are less than a day old and may belong to a run that is alive.
     """
     bucket, prefix = bucket_and_key(f"{uri}/")
     begun: list[dict[str, Any]] = []

@@ -108,7 +108,7 @@ def check_stage(
         inputs: Fingerprint that it should have.
         older: Looks at the files of a record that lists none, as those of 0.2.0 do.
         most_bytes: Most bytes that may be read to compare digests.
-        unseen: A folder of the experiment that is not looked at; empty for none.
+        unseen: A folder of the experiment that is not read; empty for none.
     """
     content = place.child(RECORD).read_json()
     if not isinstance(content, dict):

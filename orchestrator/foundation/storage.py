@@ -133,7 +133,7 @@ class Storage:
         """Writes a file whole or not at all, with the mode that the user's umask gives: a rename, or one PUT.
 
         Raises:
-            OSError: If it cannot be written; what was here before is kept.
+            OSError: If it cannot be written; an earlier content is kept.
         """
         if self.remote:
             write_object(self.uri, data)

@@ -1,1 +1,1 @@
-"""Many scenes: listed, planned, handed to workers, committed, and on record in the ledger."""
+"""Archives of scenes: listing, planning, work on Ray, commits of outputs, and the ledger."""

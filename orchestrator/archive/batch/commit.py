@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, and what a killed commit left behind goes away.
+"""Atomic commits of outputs, and removal of the leftovers of killed commits.
 
 In a folder, the commit is a rename within the output's own folder; in a bucket, the completion of an upload.
 """

@@ -1,10 +1,10 @@
-"""The driver: hands scenes to workers, takes what comes back, and writes the ledger before and after.
+"""The driver of an archive: submits scenes to workers, handles their outcomes, and writes the ledger before and after.
 
-One loop in one thread. Of large scenes, which several workers share, only a few are under way at once, since all their
-parts lie on disk until they are joined; parts go before new scenes, and joining before parts.
+One loop in one thread. Only a few of the large scenes, which several workers share, are in work at once, since all
+their parts lie on disk until they are joined. Parts take precedence over new scenes, and joining over parts.
 
-Ray Data and ``ray.util.ActorPool`` hand out tasks too, but neither repeats a scene by what it failed of, nor divides a
-large one among workers, nor tells whose death it was; the ledger needs all three.
+Ray Data and ``ray.util.ActorPool`` distribute tasks too, but they neither retry a scene by its kind of failure, nor
+split a large scene among workers, nor attribute the death of a worker to a scene; the ledger needs all three.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""Heartbeats of runs on a bucket: each running one writes an object of its own every minute.
+"""Heartbeats of runs on a bucket: every run writes an object of its own every minute.
 
-Folders need no such thing: there, the kernel tells by the locks that processes hold.
+Folders need no heartbeats: there, the locks of a process show whether it is alive.
 """
 
 import json

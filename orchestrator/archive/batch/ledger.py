@@ -1,12 +1,12 @@
-"""The ledger: events of every scene, in JSON lines that are only ever appended.
+"""The ledger: events of every scene, as JSON lines that are only appended.
 
-One run of the driver writes one file, ``_ledger/RUN.jsonl``, and forces each addition to the disk; in a bucket, where
-nothing can be added to an object, one small object for each addition, which are merged as they become many. Nothing
-that was written is lost by a kill: an attempt is there before its scene starts, a row before the next scene starts.
+A run writes one file, ``_ledger/RUN.jsonl``, and forces each addition to the disk. In a bucket, where objects cannot be
+extended, it writes a small object for each addition, and merges them when they become many. A kill loses no event: an
+attempt is written before its scene starts, and a row before the next scene starts.
 
 Events of a line: ``attempt`` (a scene is about to start), ``death`` (its worker died), ``scene`` (its outcome). Runs
-follow each other by ``order``, a number that each takes after the greatest it finds: no clock decides which row is the
-later one. Runs of versions without it come first, by name.
+are ordered by ``order``, one more than the greatest number that a run finds, and not by clocks. Runs of versions
+without it come first, by name.
 """
 
 import json
@@ -38,7 +38,7 @@ class SceneHistory:
         outcome: Its latest ``scene`` event, None where it has never ended.
         key: The source's version, the model and the settings of what follows.
         deaths: Workers that died of it since it last ended.
-        interrupted: Attempts that nobody saw end.
+        interrupted: Attempts without a recorded end.
     """
 
     outcome: Event | None = None
@@ -89,7 +89,7 @@ class Ledger:
         return self.place.child(self.run).uri if self.place.remote else self.place.child(f"{self.run}.jsonl").uri
 
     def write(self, events: Iterable[Event]) -> None:
-        """Adds events; they are safe when this returns.
+        """Adds events; they are on storage when it returns.
 
         Raises:
             RunError: If they cannot be written.
@@ -129,7 +129,7 @@ class Ledger:
             self.close()
 
     def close(self) -> None:
-        """Merges small objects; a kill in between leaves events twice, which readers do not mind.
+        """Merges small objects; a kill in between leaves events twice, which readers accept.
 
         A merge that fails leaves the small objects as they are, for the next one.
         """

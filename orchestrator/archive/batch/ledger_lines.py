@@ -1,6 +1,6 @@
-"""Lines of ledgers as found: each is an event with the columns that planning needs, or odd and skipped.
+"""Parsing of ledger lines: events with the columns that planning needs; invalid lines are skipped and counted.
 
-A ledger lies in a folder where people and programs write; whatever a line holds, it ends no run.
+People and programs can write to the folder of a ledger, so that no content of a line may end a run.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Listing of scenes to upscale: a file, a folder, a prefix or a list, with the output of each.
 
-An output's key is the scene's path below the archive, so that no two scenes of an archive can meet, whatever their
-folders; what does not end in ``.tif`` gets that ending. Scenes that would meet all the same (a list may name anything)
-are found here, before any work.
+An output's key is the scene's path below the archive, so that scenes of different folders have different outputs;
+``.tif`` is added to other endings. Scenes of a list that would have the same output are found here, before any work.
 """
 
 import hashlib
@@ -84,8 +83,8 @@ def list_archive(
             folder.
         target: The folder or prefix of the outputs.
         as_: ``auto`` makes scenes of :data:`RASTERS`, ``cog`` of all images, ``png`` of none.
-        include: Patterns, of which a name must match one, if there are any; ``*`` matches ``/`` too.
-        exclude: Patterns of which it must match none.
+        include: Patterns; if there are any, a name must match one of them. ``*`` matches ``/`` too.
+        exclude: Patterns; a name must match none of them.
 
     Raises:
         UsageError: If there is nothing to upscale, a list is malformed, or outputs would mix with the archive.

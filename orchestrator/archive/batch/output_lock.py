@@ -82,7 +82,7 @@ def _refuse_others(ledger: Ledger, out: Storage) -> None:
 
 
 def _holder(lock: Path) -> str | None:
-    """Holder of the lock of a run that works beside another; None if nobody holds it."""
+    """Holder of the lock of a run that works beside another; None if it is free."""
     with suppress(OSError):
         handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

@@ -40,7 +40,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A scene to upscale, and how many workers have died of it so far."""
+    """A scene to upscale, and the number of workers that have died of it so far."""
 
     scene: Scene
     deaths: int = 0

@@ -69,7 +69,7 @@ def upscale_archive(
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
     start: Callable[[Cluster], AbstractContextManager[TaskRunner]] = connect,
 ) -> ArchiveSummary:
-    """Upscales scenes to Cloud-Optimised GeoTIFFs, and goes on where an interrupted run was.
+    """Upscales scenes to Cloud-Optimised GeoTIFFs; an interrupted run is continued.
 
     Args:
         model: Packaged name, folder or prefix of the model.

@@ -1,4 +1,4 @@
-"""Lists of scenes, and what is refused in them row by row: one bad row never stops the others.
+"""Lists of scenes, whose rows are checked one by one: a bad row does not stop the others.
 
 A list is a ``.txt`` with one scene a line, or a ``.csv`` with a column ``scene`` and, if wanted, a column ``output``
 with the key below OUTPUT.
@@ -36,7 +36,7 @@ class Row:
 
 
 def read_list(place: Storage, size: int) -> list[Row]:
-    """Reads a list; rows that are there twice are one.
+    """Reads a list; equal rows count once.
 
     Args:
         place: The list.

@@ -127,7 +127,7 @@ class ScenePool:
         return []
 
     def cancel(self) -> None:
-        """Stops whatever still runs."""
+        """Stops all running tasks."""
         for handle in self._running:
             self._runner.cancel(handle)
         self._running.clear()

@@ -1,9 +1,9 @@
-"""Folders for a run's work in progress, and the removal of those that killed runs left behind.
+"""Folders for a run's work in progress, and the removal of those of killed runs.
 
-A workspace is a folder of its own, ``rayscale-RUN``, which only its owner can enter and which holds a marker that names
-the run. Every process of the run holds a shared lock on the marker: the kernel drops it with the process, however that
-ends, so that a marker nobody holds is a dead run's. Only a folder of that name with that marker, of our own user and no
-link, is ever removed; whatever else lies beside it stays.
+A workspace is a folder ``rayscale-RUN``, which only its owner can enter and which holds a marker that names the run.
+Every process of the run holds a shared lock on the marker, which the kernel releases when the process ends: a marker
+without a lock belongs to a dead run. Only folders of that name with that marker, of the same user and no links, are
+removed.
 """
 
 import fcntl

@@ -61,25 +61,25 @@ class SceneSettings:
     """Settings for upscaling scenes.
 
     Attributes:
-        memory_mb: Working memory of the network in MB, from which the size of a tile follows. It is halved when memory
-            runs out all the same.
+        memory_mb: Working memory of the network in MiB, from which the size of a tile follows. The tile is halved if
+            memory still runs out.
         threads: CPU threads of the network and of compression.
         device: Device of the network, as torch names it.
         precision: Number format of convolutions.
-        normalisation: Values that mean 0 and 1 to the network. ``auto``: 0 and 255 for uint8, else what the model's
-            card says of the data type, else the file's scales and offsets, else an error. ``dtype``: the limits of the
-            integer type. ``scales``: 0 and 1 after the file's scales and offsets. Or the two values (low, high).
+        normalisation: Values that mean 0 and 1 to the network. ``auto``: 0 and 255 for uint8; for other types the first
+            of the model's card, the file's scales and offsets, and an error. ``dtype``: the limits of the integer
+            type. ``scales``: 0 and 1 after the file's scales and offsets. Or the two values (low, high).
         band_map: Bands that the network sees together: groups of band numbers in the network's order. A group of one
-            band is replicated and the outputs averaged. ``auto``: what the model's card says, else all bands together
-            where their number is the network's, else red, green and blue together where the file names them, and all
-            others singly.
+            band is replicated and the outputs averaged. ``auto``: the groups of the model's card; without them, all
+            bands together if the network takes as many, or otherwise red, green and blue together if the file names
+            them, and all others singly.
         compression: Lossless compression of the output.
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: True if the output gets reduced-resolution overviews.
-        expand_palette: True to turn a palette image into colours; else it is refused.
-        labels: Treatment of bands of classes or flags (``class_bands`` beside this): ``auto`` repeats each value r×r
-            where they are recognised, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes,
-            ``filter`` treats all as pictures.
+        expand_palette: True to turn a palette image into colours; otherwise it is refused.
+        labels: Treatment of bands of classes or flags (see ``class_bands``): ``auto`` repeats each value of recognised
+            ones r×r times, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes, ``filter``
+            treats all as images.
     """
 
     memory_mb: int = 1024
@@ -108,7 +108,7 @@ class SceneSettings:
     def of_the_result(self) -> dict[str, object]:
         """Settings that determine the output's bytes, for digests; memory and number of threads do not."""
         settings = {name: getattr(self, name) for name in _OF_THE_RESULT}
-        # Added later: at its default it is left out, so that what was finished before it stays finished.
+        # Added later: left out at its default, so that scenes that were finished before stay finished.
         return settings if self.labels == "auto" else {**settings, "labels": self.labels}
 
     def for_bands(self, bands: int, dtype: str) -> "SceneSettings":
@@ -120,7 +120,7 @@ class SceneSettings:
 
 
 _LARGEST_BLOCK = 2**25
-"""Bytes of an output's internal tile in all bands: two of them fit GDAL's cache, else each band decodes it anew."""
+"""Most bytes of an output's internal tile in all bands: two must fit GDAL's cache, or each band decodes it again."""
 
 _OF_THE_RESULT = (
     *("precision", "normalisation", "band_map", "compression", "blocksize", "overviews", "expand_palette"),
@@ -132,7 +132,7 @@ class ModelFacts:
     """Facts about a model that are known without its weights.
 
     Attributes:
-        name: As its card names it, else the folder's; wherever it lies, outputs are the same.
+        name: Name in its card, or else of its folder; its location does not change outputs.
         digest: SHA-256 of the weights.
         scale: Scale factor r.
         channels: Number of bands that the network takes and gives.
@@ -155,7 +155,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A network ready to compute, and what is known of it.
+    """A network ready to compute, with facts about it.
 
     Attributes:
         facts: Facts known without the weights.
@@ -177,7 +177,7 @@ class SceneFacts:
         height: LR rows.
         bands: Bands as GDAL counts them, alpha included.
         dtype: NumPy name of the data type.
-        kind: ``georeferenced``, ``gcps``, ``rpcs`` or ``none``: how the file says where its pixels lie.
+        kind: Kind of georeferencing: ``georeferenced`` (an affine transform), ``gcps``, ``rpcs`` or ``none``.
         driver: GDAL's short name of the format.
         palette: True if its one band holds indices of colours.
     """
@@ -207,12 +207,12 @@ class SceneFacts:
 
 @dataclass(frozen=True, slots=True)
 class TileView:
-    """One finished piece of the output, for whoever measures while pixels are in memory; arrays are only lent.
+    """One finished piece of the output, for measurements while its pixels are in memory; arrays are valid in the call.
 
     Attributes:
         row: First LR row.
         column: First LR column.
-        lr: (bands, h, w), source values of the image bands (no alpha); where invalid, whatever the file holds.
+        lr: (bands, h, w), source values of the image bands (no alpha); invalid ones are undefined.
         hr: (bands, r·h, r·w), output values in the output's data type.
         valid: bool (bands, h, w), False where the source is nodata, NaN or masked.
         low: (bands,) value that means 0 to the network.
@@ -322,7 +322,7 @@ class Provenance:
     Attributes:
         item_id: Id of the STAC item.
         source: Origin of the scene, for the item's ``derived_from`` link.
-        acquired: Acquisition time of the scene; else that of its tags, else the source file's last change.
+        acquired: Acquisition time of the scene; by default that of its tags, or the source file's last change.
     """
 
     item_id: str
