@@ -1,6 +1,6 @@
 """Search spaces: one file per target domain, each holding one :class:`~search_spaces.space.TransferSpace`.
 
-Whatever a domain consists of, also one in a package of its own, is imported from here.
+A domain, also one in a package of its own, imports everything it needs from here.
 """
 
 from search_spaces.registry import find_space, known_spaces

@@ -1,4 +1,4 @@
-"""A target domain's search space: how its images are degraded and what fine-tuning may try."""
+"""Search space of a target domain: the degradation of its images and the ranges of fine-tuning."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class TransferSpace:
     Attributes:
         id: Versioned id such as ``satellite-v2``. Any change that can change a result needs a new version.
         title: A few words for reports.
-        degradation: Model of how the domain's LR images come about.
+        degradation: Model of the degradation of the domain's images.
         learning_rate: Lowest and highest learning rate, searched on a log scale.
         lambda_: λ floor and highest λ, searched on a log scale; a sampled λ below the floor means exactly 0.
         zero_share: Share of λ's sampled log range that lies below the floor, in (0, 1).

@@ -39,7 +39,7 @@ _RT_ORIENTATION = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 
 
 def fit_to_grid(dataset: Dataset, scale: int) -> list[str]:
-    """Fits all but the pixels and what follows from their values, by the rules of ``dicom_table``.
+    """Fits all elements but the pixels and those derived from their values, by the rules of ``attribute_table``.
 
     Args:
         dataset: Changed in place.
@@ -120,7 +120,7 @@ def _fit_element(dataset: Dataset, tag: BaseTag, scale: int, notes: _Notes, know
 
 
 def _by_units(dataset: Dataset, keyword: str) -> str:
-    """Scaling that the units beside a drawing ask for; those of a volume are in millimetres."""
+    """Scaling by the units beside a drawing; those of a volume are in millimetres."""
     if "ReferencedFrameOfReferenceUID" in dataset:
         return "keep"
     units = next((dataset.get(name) for name in UNITS[keyword] if dataset.get(name)), "PIXEL")
@@ -195,7 +195,7 @@ def _vr(dataset: Dataset, tag: BaseTag) -> str:
 
 
 def _judge_private(dataset: Dataset, tag: BaseTag, notes: _Notes) -> None:
-    """Drops an element whose vendor's name is about pixels, or that holds such; keeps the rest, as noted."""
+    """Drops a private element whose name is about pixels, or that contains such; keeps the others, with notes."""
     if tag.is_private_creator:
         return
     block = Tag(tag.group, tag.element >> 8)

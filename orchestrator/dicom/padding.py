@@ -1,4 +1,4 @@
-"""The pixels that DICOM calls padding, compared as the bits that are stored (PS3.3 C.7.5.1.1.2)."""
+"""DICOM's padding pixels, compared by their stored bits (PS3.3 C.7.5.1.1.2)."""
 
 from typing import Any
 

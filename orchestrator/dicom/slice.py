@@ -146,7 +146,7 @@ def _read(data: bytes) -> Slice:
 
 
 def _check_inflated_size(data: bytes) -> None:
-    """Refuses data that inflate beyond measure, before all of them are inflated.
+    """Refuses data that would inflate beyond the limit, before all of them are inflated.
 
     Raises:
         DicomError: ``corrupt``.

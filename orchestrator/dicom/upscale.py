@@ -1,8 +1,8 @@
-"""DICOM images upscaled slice by slice, in the depth and the units that they came in.
+"""Upscaling of DICOM images slice by slice, in their own depth and units.
 
 The output is a derived image (PS3.3 C.7.6.1.1.2) of the same study, in a series of its own. Its identifiers depend on
-the source's, the model's and the settings alone, so that slices that are upscaled apart belong together and the same
-work gives the same bytes.
+the source's, the model's and the settings alone, so that slices that are upscaled separately make one series, and the
+same work gives the same bytes.
 """
 
 import io
@@ -113,7 +113,7 @@ def upscale_dicom(path: str, out_path: str, net: Prepared, settings: DicomSettin
 def upscale_slice(
     data: bytes, net: Prepared, settings: DicomSettings, as_tiff: bool = False
 ) -> tuple[bytes, SliceFacts]:
-    """Upscales the bytes of one slice to those of a DICOM or TIFF file, and what is known of it.
+    """Upscales the bytes of one slice to those of a DICOM or TIFF file; returns them with facts about the slice.
 
     Raises:
         DicomError: If they cannot be upscaled.
@@ -147,7 +147,7 @@ def upscale_slice(
 
 @contextmanager
 def _one_reason() -> Iterator[None]:
-    """Turns whatever a slice's elements bring about into the failure of that slice.
+    """Turns exceptions that a slice's elements cause into the failure of that slice.
 
     Raises:
         DicomError: ``corrupt``, unless it was one or a wrong setting before.
@@ -187,20 +187,20 @@ def _upscaled(
 
 
 def _without_padding(source: Slice) -> NDArray[Any]:
-    """The nearest valid value in place of padding, which would ring into what lies beside it."""
+    """Fills padding with the nearest valid value, since the network's output would ring beside it."""
     if source.valid.all() or not source.valid.any():
         return source.values
     return nearest(source.values, ~source.valid)
 
 
 def _check_expressible(source: Slice, scale: int) -> list[str]:
-    """Refuses what a TIFF of the values could not say; returns notes."""
+    """Refuses slices that a TIFF of values cannot represent; returns notes."""
     source.rescale  # noqa: B018 (raises)
     return _notes_on_counts(source.dataset, scale)
 
 
 def _prepare(source: Slice, scale: int) -> list[str]:
-    """Fits all but the pixels to the output's grid, before the network works for nothing; returns notes."""
+    """Fits all but the pixels to the output's grid, before the network runs, since it may fail; returns notes."""
     dataset = source.dataset
     for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
         if not isinstance(dataset.get(name), str) or not dataset[name].value:
@@ -236,7 +236,7 @@ def _derive(source: Slice, values: NDArray[Any], scale: int, settings: DicomSett
 
 
 def _name(dataset: Dataset, scale: int, settings: DicomSettings, normalised: str) -> None:
-    """New identifiers, and what the image was derived from and how."""
+    """Sets new identifiers, and the source and method of the derivation."""
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     dataset.SourceImageSequence = Sequence([reference])
@@ -252,7 +252,7 @@ def _name(dataset: Dataset, scale: int, settings: DicomSettings, normalised: str
 
 
 def _uid(source: str, scale: int, settings: DicomSettings) -> str:
-    """An identifier of the UUID kind (PS3.5 B.2), which nobody has to register."""
+    """An identifier of the UUID kind (PS3.5 B.2), which needs no registration."""
     identity = f"{source} {settings.digest} x{scale} {_rule(settings)} {settings.ensemble}"
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, identity).int}"
 
@@ -263,7 +263,7 @@ def _rule(settings: DicomSettings) -> str:
 
 
 def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
-    """The stored values, with rescale as scale and offset, padding as nodata, and no word about the patient."""
+    """A TIFF of the stored values, with rescale as scale and offset, padding as nodata, and no data of the patient."""
     height, width = values.shape
     padding = source.padding
     profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": values.dtype}

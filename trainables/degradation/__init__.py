@@ -1,4 +1,4 @@
-"""HR to LR: what a domain's camera, scanner or codec does to an image."""
+"""Degradation of HR images to LR, as by a domain's camera, scanner or codec."""
 
 from trainables.degradation.chain import Degradation
 from trainables.degradation.draws import Range

@@ -1,11 +1,11 @@
-"""Linear CKA: how much of a block's representation one degradation leaves as another had it.
+"""Linear CKA: similarity of a block's representations of the same images under two degradations.
 
-The question is at which depth the source model's features still fit a target domain. Comparing features of source
-*images* with those of target images cannot say so, because CKA needs the same things seen twice. So each target HR
-image is degraded twice, as the source's images were and as the target's are, and the two representations of the same
-content are compared position by position, block by block. Near 1, the block sees through the target's degradation as
-it is; far below, what the block passes on is no longer what later blocks were trained with, and it should not be
-frozen. CKA is blind to content: a domain whose pictures are new but undisturbed scores 1.
+It shows up to which depth the source model's features fit a target domain. CKA compares two representations of the same
+content, so that it cannot compare source images with target images. Each target HR image is therefore degraded twice,
+as the source's images and as the target's, and the two representations are compared position by position, block by
+block. Near 1, the target's degradation does not disturb the block. Far below, its output differs from the inputs that
+later blocks were trained on, and it should not be frozen. CKA does not depend on content: a domain of new pictures
+under the source's degradation scores 1.
 
 Shapes: N images, C channels, H×W LR pixels.
 """

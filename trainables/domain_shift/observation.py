@@ -1,4 +1,4 @@
-"""A set of images as a network sees it: features of their LR tiles, what a second degradation does to them, spectra."""
+"""Features of a set of images in a network: of LR tiles, and of the same tiles under a second degradation; spectra."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from trainables.metrics.psnr_ssim import luma
 from trainables.network.network import SuperResolutionNet
 
 _CROP_TILES = 3
-"""Side of an image's middle that is looked at, in tiles."""
+"""Side of the central crop of an image that is analysed, in tiles."""
 
 
 @dataclass(frozen=True, slots=True)

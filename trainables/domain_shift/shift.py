@@ -53,7 +53,7 @@ class TileSet:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A distance with its 95 % interval, and what it is between two halves of the source."""
+    """A distance with its 95 % interval, and its floor: the distance between two halves of the source."""
 
     estimate: Estimate
     floor: float

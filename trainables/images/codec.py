@@ -39,7 +39,7 @@ class DecodedImage:
     Attributes:
         pixels: uint8 array of shape (H, W, C), C being 1 for gray and 3 for colour images.
         format: Name of the encoding, such as ``PNG``.
-        alpha: uint8 array of shape (H, W), None where the image is opaque or nobody asked.
+        alpha: uint8 array of shape (H, W); None if the image is opaque, or alpha was not requested.
         profile: The ICC colour profile that the pixels are in, as its bytes.
         frames: Number of images in the file; the pixels are the first one's.
         georeferenced: True if the file states the location of its pixels on earth.

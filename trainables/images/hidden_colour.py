@@ -1,4 +1,4 @@
-"""Values that nobody sees, of transparent pixels or padding, replaced by the nearest ones that are seen."""
+"""Replaces invisible values, of transparent pixels or padding, by the nearest visible ones."""
 
 from typing import Any
 

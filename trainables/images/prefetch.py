@@ -67,7 +67,7 @@ class _Shelf(Generic[Item]):
         self.error: BaseException | None = None
 
     def put(self, item: Item) -> bool:
-        """Waits for room; False if nobody wants the item any more."""
+        """Waits for room; False if the reader has been closed."""
         with self.changed:
             self.changed.wait_for(lambda: self.ended or len(self.items) < self.size)
             if not self.ended:

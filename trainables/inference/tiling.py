@@ -1,4 +1,4 @@
-"""Exact tiling: tiles of one shape that together are what the network makes of the whole image.
+"""Exact tiling: tiles of one shape whose outputs together equal the network's output for the whole image.
 
 Shapes: H×W LR pixels, r the scale factor, R the network's receptive radius (``Prepared.radius``).
 
@@ -23,7 +23,7 @@ Pixels = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A core rectangle of LR pixels; at the right and lower end of an image it is cut to what is left."""
+    """A core rectangle of LR pixels, clipped at the right and lower end of an image."""
 
     row: int
     column: int

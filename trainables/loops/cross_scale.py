@@ -1,4 +1,4 @@
-"""Fine-tuning from the target's LR images alone: what they show at their own scale is taken for HR.
+"""Fine-tuning on the target's LR images alone, which are used as HR at their own scale.
 
 Each image is degraded once more, by the domain's own degradation at the same scale factor, and the network learns to
 undo that: cross-scale self-supervision (Shocher, Cohen and Irani 2018, "Zero-shot super-resolution using deep internal

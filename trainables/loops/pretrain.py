@@ -72,7 +72,7 @@ def pretrain(
         settings: Steps, batch, learning rate and rhythm.
         pool: Source of this worker's patches.
         report: Called on every worker with (step, loss, files); files hold a checkpoint, or are None.
-        resume: A checkpoint's files to go on from.
+        resume: Files of a checkpoint to continue from.
         parallel: ``net`` wrapped for several workers (DistributedDataParallel); None for one.
         rank: This worker's number.
         others: Patches of the workers with the numbers that follow, which this process stands for: each step then

@@ -1,4 +1,4 @@
-"""Resets of random generators and torch, so that a process computes the same whatever it did before."""
+"""Resets of random generators and torch, so that results do not depend on earlier work of the process."""
 
 import random
 

@@ -126,7 +126,7 @@ def architecture_of(card: ModelCard) -> Architecture:
 
 
 def check_stated(card: ModelCard, computed: ModelCard) -> None:
-    """Compares what a card states of its network with what the network itself says.
+    """Compares a card's statements about its network with the network itself.
 
     Args:
         card: The card.

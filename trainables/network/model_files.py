@@ -100,7 +100,7 @@ def _build(architecture: Architecture, weights: Mapping[str, Tensor]) -> SuperRe
 
 
 def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Compares names, shapes and types, and refuses what is not finite.
+    """Compares names, shapes and types, and refuses values that are not finite.
 
     Raises:
         UsageError: That names the first tensor that is wrong.

@@ -1,4 +1,4 @@
-"""Between the source's and the tuned weights: a free last step that trades what was learnt against what was known.
+"""Averages of the source's and the tuned weights: a last step without training that trades learning against forgetting.
 
 Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
 """

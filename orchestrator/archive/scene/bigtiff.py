@@ -16,7 +16,7 @@ from orchestrator.archive.scene.reader import GDAL_ERRORS, Scene
 from orchestrator.archive.scene.types import PartFacts, SceneError, SceneSettings
 
 _COLUMNS = 4096
-"""Columns that are compared or copied at once at most, so that memory does not grow with the scene."""
+"""Most columns that are compared or copied at once, so that memory does not grow with the scene."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _profile(scene: Scene, scale: int, rows: int, settings: SceneSettings) -> di
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what GDAL raises while writing into ``disk``."""
+    """Turns GDAL's errors of writing into failures of the class ``disk``."""
     try:
         yield
     except GDAL_ERRORS as error:
@@ -90,7 +90,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Fails before any work where a disk cannot hold what it must.
+    """Fails before any work if a disk has too little free space.
 
     Raises:
         SceneError: ``disk``.

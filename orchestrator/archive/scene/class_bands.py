@@ -1,6 +1,7 @@
-"""Bands of classes, masks or flags, whose values must not be mixed: recognised by metadata, names and values.
+"""Recognition of bands of classes, masks or flags by metadata, names and values.
 
-Between 4 (vegetation) and 6 (water) there is no 5, so such bands are repeated r×r instead of filtered.
+Their values must not be interpolated (a 5 does not lie between 4, vegetation, and 6, water), so that such bands are
+repeated r×r instead of filtered.
 """
 
 import re
@@ -37,7 +38,7 @@ _GENERIC = re.compile(
 
 _MOST_CLASSES = 40
 _MOST_FLAGS = 64
-"""Different values up to which a known name is believed without looking at how they lie."""
+"""Most different values with which a known name suffices, whatever the distribution of the values."""
 _PATCHY = 0.6
 """Least share of equal neighbours, beside the most frequent value: classes lie in patches, noise does not."""
 _JUMPS = 0.25
@@ -109,13 +110,13 @@ def _neighbours(
 
 
 def known_name(text: str) -> str | None:
-    """The part of a file's or band's name that stands for classes or flags in the field."""
+    """The part of a file's or band's name that means classes or flags in the field."""
     found = _KNOWN.search(_words(text))
     return None if found is None else found.group(1)
 
 
 def generic_name(text: str) -> str | None:
-    """The part of a name that may stand for classes or flags."""
+    """The part of a name that may mean classes or flags."""
     found = _GENERIC.search(_words(text))
     return None if found is None else found.group().strip()
 

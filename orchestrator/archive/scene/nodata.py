@@ -1,7 +1,7 @@
 """Pixels without a value: filled before the network sees them, and put back where they were.
 
-Shapes: bands of H×W LR pixels, r the scale factor. Everything here looks at a bounded neighbourhood in one fixed order
-of operations, so that it gives the same in every tile.
+Shapes: bands of H×W LR pixels, r the scale factor. Everything here uses a bounded neighbourhood and one fixed order of
+operations, so that the result is the same in every tile.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
-"""Opens raster files: known endings, the driver that the first bytes name, and nothing that a file refers to.
+"""Opens raster files with known endings by the driver of their first bytes; never opens a file that they refer to.
 
-GDAL by itself chooses among 150 drivers by content, some of which read whatever other file or address it names (VRT,
-WMS, STACTA, …), and it looks for companions beside a file in the same way. Here a file is opened by one driver for
-files that hold their own pixels, and sees the companions of :data:`_TEXTS` and a TIFF mask only.
+By default GDAL chooses among 150 drivers by content. Some of them read any file or address that the content names (VRT,
+WMS, STACTA, …), and GDAL opens files beside a raster in the same way. Here a file is opened by one driver for files
+that hold their own pixels, together with the companions of :data:`_TEXTS` and a TIFF mask only.
 """
 
 import stat
@@ -79,7 +79,7 @@ _REFERRING = {"OVERVIEWS", "GEOLOCATION", "SUBDATASETS", "DERIVED_SUBDATASETS"}
 
 @contextmanager
 def gdal(**options: Any) -> Iterator[None]:
-    """GDAL's options for all work on scenes; what is set around it, such as credentials, stays."""
+    """GDAL's options for all work on scenes; options set by the caller, such as credentials, remain."""
     with rasterio.Env(**{**_OPTIONS, **options}), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -132,7 +132,7 @@ def open_raster(path: Path | str) -> Iterator["rasterio.io.DatasetReader"]:
 
 
 def companions(path: Path) -> Companions:
-    """Finds what lies beside a file and is read with it.
+    """Finds the companion files of a raster.
 
     Raises:
         SceneError: ``unsupported``, for a mask that is no TIFF.

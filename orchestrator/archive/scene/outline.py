@@ -124,7 +124,7 @@ def _without_jump(points: list[GroundControlPoint]) -> list[GroundControlPoint]:
 
 
 def _around_the_globe(ring: list[Point], dataset: "rasterio.io.DatasetReader") -> list[Point]:
-    """The ring with longitudes that go on beyond 180° where it does, and along a pole where it holds or touches one."""
+    """The ring with continuous longitudes, also beyond 180°, and along a pole if it contains or touches one."""
     at_pole = [abs(latitude) > _AT_POLE for _, latitude in ring]
     alone = [i for i, here in enumerate(at_pole) if here and not at_pole[i - 1] and not at_pole[(i + 1) % len(ring)]]
     if alone:  # whose longitude means nothing; more poles than one on an edge are none of a raster's
@@ -188,7 +188,7 @@ def _clipped(corners: list[Point], limit: float, side: int) -> list[Point]:
 
 
 def _closed(corners: list[Point]) -> list[list[float]] | None:
-    """A counter-clockwise, closed, rounded ring; None where nothing is left of it."""
+    """A counter-clockwise, closed, rounded ring; None if it has no area after rounding."""
     rounded = [[round(longitude, _DECIMALS) + 0.0, round(latitude, _DECIMALS) + 0.0] for longitude, latitude in corners]
     ring = [point for i, point in enumerate(rounded) if point != rounded[i - 1]]
     area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise([*ring, *ring[:1]]))

@@ -25,11 +25,11 @@ __all__ = ["GDAL_ERRORS", "Scene", "Strip", "gdal"]
 
 _PALETTE_BANDS = 3
 _SAMPLES, _SAMPLE = 4, 96
-"""Windows to a side, and their side in pixels, that stand for a scene."""
+"""Windows per side of a scene, and their side in pixels, for a sample of its values."""
 
 
 class Scene:
-    """An open source scene; rows and columns are those that a viewer shows, whatever the order they are stored in.
+    """An open source scene; rows and columns are as displayed, that is after the file's orientation is applied.
 
     Attributes:
         path: Its path.
@@ -125,7 +125,7 @@ class Scene:
         )
 
     def _levels(self, placed: bool, white_is_zero: bool) -> NDArray[np.uint8] | None:
-        """The gray level of each stored value, where it is another one: few bits, or white as 0."""
+        """The gray level of each stored value, if it differs: with few bits, or white as 0."""
         dataset = self.dataset
         if white_is_zero and dataset.dtypes[0] != "uint8":
             raise SceneError(

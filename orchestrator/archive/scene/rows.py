@@ -1,7 +1,7 @@
 """Some rows of a scene through the network into a raw TIFF, cell by cell.
 
-A cell is what is written at once: whole internal tiles of the output. It consists of one or more tiles of the network,
-all of one shape. Memory holds one strip of LR rows and one cell, whatever the scene's size.
+A cell is a part of the output that is written at once: whole internal tiles. It consists of one or more tiles of the
+network, all of one shape. Memory holds one strip of LR rows and one cell, independent of the scene's size.
 """
 
 import math
@@ -28,7 +28,7 @@ from trainables.inference.tiling import Grid, Tile, cut, rows_needed
 from trainables.inference.working_memory import SMALLEST_TILE, tile_within
 
 _ROWS_AT_ONCE = 32
-"""HR rows that are rounded at once on a CPU: they stay in its cache."""
+"""HR rows that are rounded at once on a CPU, few enough for its cache."""
 
 
 _LARGEST_CELL = 2**28
@@ -95,7 +95,7 @@ class Worker:
 
     @property
     def margin(self) -> int:
-        """LR pixels beside a tile that are read: the halo, and what filling it looks at."""
+        """LR pixels beside a tile that are read: the halo, and those that are needed to fill it."""
         return (2 if self.scene.may_lack_values else 1) * self.model.net.radius
 
     def strip_for(self, row: int) -> tuple[int, Strip]:

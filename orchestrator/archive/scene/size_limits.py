@@ -8,17 +8,17 @@ import numpy as np
 from orchestrator.archive.scene.types import SceneError
 
 MOST_BANDS = 512
-"""Hyperspectral sensors have up to about 450."""
+"""Most bands; hyperspectral sensors have up to about 450."""
 LONGEST_SIDE = 1_000_000
 MOST_PIXELS = 40_000_000_000
 LARGEST_BLOCK = 2**30
-"""Bytes of one internal tile or strip, which must be decoded at once."""
+"""Most bytes of one internal tile or strip, which must be decoded at once."""
 LARGEST_ROW = 2**23
-"""Bytes of one row of pixels in all bands; some hundred rows are in memory at once."""
+"""Most bytes of one row of pixels in all bands; some hundred rows are in memory at once."""
 MOST_COMPRESSED = 10_000
-"""Decoded bytes for each byte of the file; deflate reaches 1,032, and a real picture rarely 100."""
+"""Most decoded bytes per byte of the file; deflate reaches 1,032, and a real picture rarely 100."""
 _LARGE = 2**30
-"""Decoded bytes from which on a file's compression is looked at: of a scene."""
+"""Decoded bytes of a scene above which its compression is checked."""
 _LARGE_BLOCK = 2**26
 """The same of one block."""
 
@@ -47,7 +47,7 @@ class Header:
 
 
 def check_header(header: Header) -> None:
-    """Refuses what would take memory or time without bound.
+    """Refuses scenes that would take memory or time without bound.
 
     Raises:
         SceneError: ``unsupported``, with the limit and what to do.

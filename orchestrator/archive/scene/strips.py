@@ -1,4 +1,4 @@
-"""Rows of a scene as arrays, with values made usable: nodata that can be stated, colours without alpha."""
+"""Rows of a scene as arrays, with nodata that the data type can hold and colours that are not multiplied by alpha."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def _joined(above: NDArray[Any] | None, below: NDArray[Any] | None) -> Any:
 
 
 def unpremultiplied(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Colours that were multiplied by alpha, without it; what is transparent throughout keeps what it has."""
+    """Divides colours that were multiplied by alpha by it; fully transparent pixels keep theirs."""
     most = np.iinfo(pixels.dtype).max
     wide, share = pixels.astype(np.uint32), np.maximum(alpha, 1).astype(np.uint32)
     straight = np.minimum((wide * most + share // 2) // share, most).astype(pixels.dtype)

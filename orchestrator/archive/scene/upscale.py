@@ -88,7 +88,7 @@ def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
 
 @contextmanager
 def _named_failures() -> Iterator[None]:
-    """Turns whatever is raised inside one scene into a :class:`SceneError`, but what the caller has done wrong.
+    """Turns exceptions of one scene into a :class:`SceneError`, except errors of usage.
 
     Raises:
         SceneError: ``memory``, ``disk``, ``denied`` or ``error``.
@@ -115,7 +115,7 @@ def describe_scene(path: Path | str) -> SceneFacts:
 
 
 def check_scene(path: Path | str, model: ModelFacts, settings: SceneSettings) -> SceneFacts:
-    """Returns a scene's facts, and fails where its header and a sample of its values show that upscaling would.
+    """Returns a scene's facts; fails if its header or a sample of its values shows that upscaling would fail.
 
     Raises:
         SceneError: As :func:`describe_scene`, ``normalisation`` or ``model_mismatch``.
@@ -222,7 +222,7 @@ def upscale_scene(
     provenance: Provenance,
     observe: Observer | None = None,
 ) -> SceneOutput:
-    """Upscales one scene by itself.
+    """Upscales one scene as a whole.
 
     Args:
         path: The source.

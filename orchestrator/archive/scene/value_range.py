@@ -1,4 +1,4 @@
-"""Value range and bands of a scene as a network sees them: constants of the whole scene, stated and never guessed."""
+"""Value range and bands of a scene for a network: constants of the whole scene, which are stated and never guessed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -90,7 +90,7 @@ def limits_of(dtype: str, count: int) -> Normalisation:
 
 
 def _given(low: float, high: float, dtype: str, count: int) -> Normalisation:
-    """A range for a whole archive, whose 8-bit pictures have their own."""
+    """The range for a scene, given one for a whole archive: 8-bit scenes keep their own if it does not fit."""
     if dtype == "float32":
         return _constant(low, high, count, "given", stated=True)
     limits = np.iinfo(dtype)
@@ -166,7 +166,7 @@ def band_groups(colours: Sequence[str], model: ModelFacts, settings: SceneSettin
         Groups of positions in ``colours`` that together hold each once.
 
     Raises:
-        SceneError: ``model_mismatch``, if what is said does not fit the scene or the model.
+        SceneError: ``model_mismatch``, if the given groups do not fit the scene or the model.
     """
     count, channels = len(colours), model.channels
     option = settings.band_map
