@@ -39,7 +39,7 @@ def out(tmp_path):
 
 def locked(out):
     """Where the test split is set aside, beside the shards at ``out``."""
-    return Storage(out.uri.replace("/shards/", "/test-locked/"))
+    return Storage("/test-locked/".join(out.uri.rsplit("/shards/", 1)))
 
 
 def listed(root, test_images=None, **settings):
@@ -444,6 +444,11 @@ class TestLockedTest:
         assert list(read_manifest(out)["images"]) == ["train", "validation"]
         assert list(read_manifest(locked(out))["images"]) == ["test"]
         assert b"locked" not in out.child("manifest.json").read_bytes()
+
+    def test_it_lies_beside_shards_of_an_experiment_below_a_folder_of_shards(self, root, tmp_path):
+        inner = Storage(f"{tmp_path}/shards/runs/e/shards/art")
+        build(listed(root, scenes="folder"), inner)
+        assert locked_beside(inner) == locked(inner)
 
     def test_a_reader_of_splits_is_refused(self, out):
         with pytest.raises(UsageError, match=r"holds train and validation images, no 'test'\. A test split is locked"):

@@ -4,9 +4,12 @@ import os
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 
+from orchestrator.foundation import storage
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError
 
@@ -221,6 +224,33 @@ def test_wrong_s3_settings_are_named(monkeypatch, settings, words):
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match=words):
         Storage.at("s3://a-bucket/x").check_readable()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("404", "There is no bucket '[a-z0-9]*-b' on this S3 server"),
+        ("NoSuchBucket", "There is no bucket '[a-z0-9]*-b' on this S3 server"),
+        ("403", r"refuses these credentials for bucket '[a-z0-9]*-b' \(403\)"),
+        ("AccessDenied", r"refuses these credentials for bucket '[a-z0-9]*-b' \(AccessDenied\)"),
+        ("InvalidAccessKeyId", "refuses these credentials"),
+        ("SignatureDoesNotMatch", "refuses these credentials"),
+        ("500", "s3://500-b cannot be used: the S3 server answered 500"),
+    ],
+)
+def test_a_server_that_refuses_a_bucket_says_why(monkeypatch, code, words):
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in (keys | {"AWS_ENDPOINT_URL": "https://localhost:1"}).items():
+        monkeypatch.setenv(name, value)
+
+    def refuse(*_, **__):
+        raise ClientError({"Error": {"Code": code}}, "HeadBucket")
+
+    client = SimpleNamespace(head_bucket=refuse)
+    session = SimpleNamespace(get_credentials=lambda: "some", client=lambda *_, **__: client, region_name="here")
+    monkeypatch.setattr(storage.boto3, "Session", lambda: session)
+    with pytest.raises(StorageError, match=words):
+        Storage.at(f"s3://{code.lower()}-b/x").check_readable()
 
 
 def test_a_name_that_no_bucket_can_have(monkeypatch):

@@ -309,6 +309,31 @@ def test_the_time_left_follows_the_bytes_that_are_done(monkeypatch):
     assert "3 left, about" in progress_line(progress)
 
 
+def test_the_bytes_that_are_done_add_up(drive):
+    _, _, progress = drive([scene("a.tif", 5), scene("b.tif", 7), scene("c.tif", 2)])
+    assert (progress.size, progress.done_size) == (14, 14)
+
+
+def test_a_plan_is_as_it_was_after_its_run(tmp_path):
+    out = Storage.at(str(tmp_path))
+    ledger = Ledger.new(out)
+    plan = make_plan([scene("a.tif"), scene("b.tif")], {}, {"/out/b.tif": 1, scene("b.tif").output: 1}, RECIPE)
+    settled = list(plan.settled)
+    driver = Driver(ScriptedPool(ledger, None, TWO), ledger, RECIPE)
+    driver.run(plan)
+    assert plan.settled == settled
+    assert len(driver.ended) == 2
+
+
+def test_a_driver_that_has_nothing_but_a_pause_looks_twice_a_second(drive, monkeypatch):
+    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.2)
+    naps = []
+    sleep = time.sleep
+    monkeypatch.setattr(driving.time, "sleep", lambda seconds: (naps.append(seconds), sleep(seconds)))
+    drive([scene("a.tif")], {"a.tif": [Failed("transient", "no answer")]})
+    assert set(naps) == {0.5}
+
+
 def test_what_only_computes_keeps_few_scenes_open_and_all_slots_busy(drive):
     """On GPUs every scene goes in parts: raw pixels of at most 2 × 2 + 1 scenes may lie on disk here."""
     names = [f"{i}.tif" for i in range(12)]

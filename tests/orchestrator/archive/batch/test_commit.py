@@ -131,6 +131,19 @@ def test_a_worker_with_a_wider_umask_writes_what_the_drivers_lets_through(tmp_pa
     assert mode(target) == 0o600
 
 
+def test_the_umask_is_read_without_setting_it_which_other_threads_would_see(monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("it was set"))
+    assert commit.output_mode() & 0o400
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_without_proc_the_umask_is_set_back(monkeypatch, request, umask):
+    before = os.umask(umask)
+    request.addfinalizer(lambda: os.umask(before))
+    monkeypatch.setattr(Path, "read_text", lambda path: (_ for _ in ()).throw(FileNotFoundError(path)))
+    assert [commit.output_mode(), commit.output_mode()] == [0o666 & ~umask] * 2
+
+
 def test_only_temporaries_of_commits_are_swept(tmp_path):
     kept = {
         f"mine{commit._TEMPORARY}",  # not hidden

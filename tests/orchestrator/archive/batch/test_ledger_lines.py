@@ -165,6 +165,12 @@ def test_a_name_that_is_not_utf8_comes_back(out):
     assert [(event["name"], event["output"]) for event in read_events(out)] == [(name, f"/o/{name}")]
 
 
+def test_names_can_be_searched_for_in_a_ledger(out):
+    ledger = Ledger(out.child(FOLDER), "run")
+    ledger.write([ROW | {"name": "Zürich.tif"}])
+    assert "Zürich.tif" in Path(ledger.uri).read_text(encoding="utf-8")
+
+
 def test_values_that_json_does_not_know_become_null(out):
     ledger = Ledger(out.child(FOLDER), "run")
     ledger.write([ROW | {"minimum": [float("nan"), 1.0, float("-inf")], "consistency": {"snr": float("inf")}}])

@@ -178,6 +178,12 @@ def test_the_pole_that_is_held_is_not_always_the_nearer_one():
     assert any(holds(ring, 0.0, -89.0) for ring in rings(made))
 
 
+@pytest.mark.parametrize(("column", "row"), [(0, 50), (100, 50), (50, 0), (50, 100)])
+def test_a_pole_on_an_edge_is_held_though_the_other_one_is_nearer(column, row):
+    made = found("EPSG:3031", Affine(450000, 0, -450000 * column, 0, -450000, 450000 * row), 100, 100)
+    assert made.bbox[1] == -90
+
+
 @pytest.mark.parametrize("crs", ["EPSG:3413", "EPSG:3031"])
 @pytest.mark.parametrize(("column", "row"), [(0, 0), (100, 0), (0, 80), (100, 80)])
 def test_a_tile_with_a_corner_at_the_pole(crs, column, row):
