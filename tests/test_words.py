@@ -5,34 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.code.house import INSTEAD
+from benchmarks.code.house import INSTEAD, identifiers
 
 ROOT = Path(__file__).parents[1]
 CLAUSES = {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
 """First words of a clause, where a docstring names what a thing is or does."""
-
-LIBRARY = {"stream.tell"}
-"""Methods of Python's own objects that have a word to replace as their name."""
 
 MODULES = sorted(
     file.relative_to(ROOT)
     for package in ("orchestrator", "search_spaces", "trainables")
     for file in (ROOT / package).rglob("*.py")
 )
-
-
-def identifiers(tree):
-    """Every name that a module defines or uses, with its line, but for the modules and methods of libraries."""
-    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    for node in ast.walk(tree):
-        for field in ("id", "attr", "arg", "name", "asname"):
-            name = getattr(node, field, None)
-            if isinstance(name, str) and name not in imported and not is_library(node):
-                yield node.lineno, name
-
-
-def is_library(node):
-    return isinstance(node, ast.Attribute) and ast.unparse(node) in LIBRARY
 
 
 def docstrings(tree):

@@ -16,7 +16,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -49,6 +49,9 @@ INSTEAD = {
 }
 """Identifiers, without leading underscores and in small letters, with the term to use instead."""
 
+LIBRARY = {"stream.tell"}
+"""Methods of Python's own objects that have a word to replace as their name."""
+
 
 class Tree:
     """The Python files of a checkout, parsed."""
@@ -68,6 +71,16 @@ class Tree:
     def named(self) -> list[str]:
         """Names of the modules, without packages' own files."""
         return [file.stem for file in self.sources if file.stem != "__init__"]
+
+
+def identifiers(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every name that a module defines or uses, with its line, but for the modules and methods of libraries."""
+    imported = {name.name for node in ast.walk(module) if isinstance(node, ast.Import) for name in node.names}
+    for node in ast.walk(module):
+        for attribute in ("id", "attr", "arg", "name", "asname"):
+            name = getattr(node, attribute, None)
+            if isinstance(name, str) and name not in imported and not _is_library(node):
+                yield getattr(node, "lineno", 0), name
 
 
 def largest_folder(tree: Tree) -> str:
@@ -106,7 +119,8 @@ def records_in_signatures(tree: Tree) -> str:
 
 def banned_words(tree: Tree) -> str:
     """How often an identifier is a banned word."""
-    return str(sum(name.lstrip("_").lower() in INSTEAD for name in _identifiers(tree.nodes)))
+    names = (name for module in tree.modules.values() for _, name in identifiers(module))
+    return str(sum(name.lstrip("_").lower() in INSTEAD for name in names))
 
 
 def private_patches(tree: Tree) -> str:
@@ -187,15 +201,8 @@ def _names(hint: ast.expr) -> set[str]:
     return {node.id for node in ast.walk(hint) if isinstance(node, ast.Name)}
 
 
-def _identifiers(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    for node in nodes:
-        match node:
-            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name) | ast.alias(name=name):
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.keyword(arg=str(name)):
-                yield name
+def _is_library(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and ast.unparse(node) in LIBRARY
 
 
 def _patched(call: ast.Call) -> str:
