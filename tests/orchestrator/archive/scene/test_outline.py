@@ -113,6 +113,15 @@ def test_across_180_degrees_west_is_greater_than_east_and_the_geometry_is_split(
     assert max(x for x, _ in western) == made.bbox[2]
 
 
+def test_an_edge_is_cut_at_180_degrees_where_it_crosses_it():
+    made = found("EPSG:4326", Affine.translation(179.6, -16) * Affine.rotation(20) * Affine.scale(0.008, -0.008))
+    eastern, western = rings(made)
+    cuts = [sorted({y for x, y in ring if abs(x) == 180}) for ring in (eastern, western)]
+    assert cuts[0] == pytest.approx(cuts[1])
+    edge = 0.4 * np.tan(np.radians(20))  # from the corner at 179.6 to 180 degrees
+    assert cuts[0][1] == pytest.approx(-16 + edge)
+
+
 @pytest.mark.parametrize(
     ("affine", "bbox"),
     [
@@ -191,6 +200,9 @@ def test_a_tile_with_a_corner_at_the_pole(crs, column, row):
     west, south, east, north = made.bbox
     assert max(abs(south), abs(north)) == 90
     assert (east - west) % 360 == pytest.approx(90)
+    pole = 90.0 if crs == "EPSG:3413" else -90.0
+    along = [[x for x, y in ring if y == pole] for ring in rings(made)]
+    assert sum(max(longitudes) - min(longitudes) for longitudes in along) == pytest.approx(90)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:3413", "EPSG:3031"])

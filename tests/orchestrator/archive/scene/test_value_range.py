@@ -85,6 +85,9 @@ def test_a_range_far_from_all_values_is_refused(tmp_path, dtype, low, high, wish
     with pytest.raises(SceneError, match=r"does not fit the values of band 1, which run from .* to ") as error:
         check_scene(source, scenes.model().facts, SceneSettings(normalisation=wish))
     assert error.value.kind == "normalisation"
+    facts = replace(scenes.model().facts, value_range={dtype: wish})
+    with pytest.raises(SceneError, match=r"does not fit the values of band 1"):
+        check_scene(source, facts, SceneSettings())
 
 
 @pytest.mark.parametrize(
