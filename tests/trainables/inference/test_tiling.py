@@ -55,6 +55,17 @@ def test_sides_are_those_of_least_work_and_the_largest_of_equal_ones(length, til
     assert grid.rows == grid.columns == max(best)
 
 
+@pytest.mark.parametrize(("tile", "side"), [(31, 16), (32, 32), (33, 32), (15, 16)])
+def test_sides_are_multiples_within_a_tile(tile, side):
+    assert Grid.of(64, 64, tile, 0, 16) == Grid(64, 64, side, side)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 0), (0, 3), (2, 3)])
+def test_a_window_inside_an_image_is_no_copy(row, column):
+    image = np.zeros((2, 6, 8), np.float32)
+    assert np.shares_memory(cut(image, row, column, 4, 5, 6), image)
+
+
 def test_an_image_within_one_tile_is_one_tile_whatever_the_multiple():
     for multiple in (1, 8):
         assert [(t.rows, t.columns) for t in Grid.of(13, 16, 16, 4, multiple).tiles()] == [(13, 16)]
