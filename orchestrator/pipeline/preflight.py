@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.data.image_sets import SourceFile, list_files
+from orchestrator.data.sample_check import check_sample
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.load import check_source
@@ -11,6 +12,7 @@ from orchestrator.foundation.file_listing import FileListing, lines_about
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.remaining_work import remaining
+from orchestrator.pipeline.stages.all_stages import stages_of
 from orchestrator.runtime.ray_session import local_resources
 from orchestrator.search.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError
@@ -45,6 +47,7 @@ def preflight(experiment: Experiment) -> Inputs:
     for folder in experiment.search.starts_from:
         searched_domains(Storage.at(folder))
     files, not_used = _list_all(experiment)
+    not_used += _check_samples(experiment, files)
     resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
     if resources is not None:
         check_resources(experiment, resources)
@@ -79,11 +82,29 @@ def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list
             files[name] = list_files(images, root, test_images, report, not_used.append)
         except UsageError as problem:
             problems.append(str(problem))
+    _raise_all(problems)
+    return files, list(dict.fromkeys(not_used))
+
+
+def _check_samples(experiment: Experiment, files: dict[str, list[SourceFile]]) -> list[str]:
+    """Decodes a sample of each set whose shards are still to be built."""
+    shards, lines, problems = stages_of(experiment, files).shards, [], []
+    for name, listed in files.items():
+        if shards.check(name, most_bytes=0).finished is None:
+            try:
+                lines += check_sample(listed, shards.jobs.least_side(name))
+            except ImageSetError as problem:
+                problems.append(str(problem))
+    _raise_all(problems)
+    return list(dict.fromkeys(lines))
+
+
+def _raise_all(problems: list[str]) -> None:
+    """Raises one error for all problems, if there are any."""
     if problems:
         distinct = list(dict.fromkeys(problems))
         numbered = (f"({number}) {problem}" for number, problem in enumerate(distinct, 1))
         raise ImageSetError(distinct[0] if len(distinct) == 1 else f"{len(distinct)} problems: {' '.join(numbered)}")
-    return files, list(dict.fromkeys(not_used))
 
 
 def _check_version(experiment: Experiment) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -331,6 +332,17 @@ def test_plan_prints_a_document_or_a_table(rayscale, file, tmp_path):
     assert code == 0
     assert "on a steady machine: ms a step: medical 100, satellite 100." in out
     assert re.search(r"Time: .* to .*\.\nCost: \d+\.\d\d to \d+\.\d\d at 3.5 an hour\.\nNothing is missing\.", out)
+    assert list(Storage.at(str(tmp_path / "runs")).files()) == []
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_plan_refuses_folders_of_which_no_image_can_be_used(rayscale, file, images, tmp_path):
+    odd = shutil.copytree(images, tmp_path / "odd")
+    for picture in [*odd.glob("medical/*"), *odd.glob("satellite/*")]:
+        picture.write_bytes(noise_images.sixteen_bit_png())
+    for command in ("plan", "run"):
+        code, out, err = rayscale(command, file, "--set", f"root={odd}")
+        check_refusal(code, out, err, r"2 problems: \(1\) '.*medical': none of its images can be used \(left out: 9 × ")
     assert list(Storage.at(str(tmp_path / "runs")).files()) == []
 
 
