@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 S3 := .services/s3
 S3_PORT ?= 8090
 
-.PHONY: help install demo test test-s3 test-browser test-kill fuzz mutants lint constraints clean
+.PHONY: help install demo test test-s3 test-browser test-kill test-order fuzz mutants lint constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard dat
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py
 
+test-order: $(VENV)/installed-dev ## unit tests in random order, and each in a process of its own
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,order]'
+	$(BIN)/python -m pytest -n 2 --random-order --random-order-bucket=global
+	$(BIN)/python -m pytest -n 2 --forked
+
 lint: $(VENV)/installed-dev ## ruff and strict mypy, and that it sees seeded faults
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,7 +50,7 @@ lint: $(VENV)/installed-dev ## ruff and strict mypy, and that it sees seeded fau
 	$(BIN)/python -m pytest -m types tests/test_seeded_faults.py
 
 constraints: $(VENV)/installed-dev ## refresh constraints.txt with the newest releases
-	$(BIN)/pip install --upgrade --upgrade-strategy eager -e '.[test,dev,bench]'
+	$(BIN)/pip install --upgrade --upgrade-strategy eager -e '.[test,dev,bench,mutants,order]'
 	@{ sed -n 1,2p constraints.txt; \
 	$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel; } > constraints.new
 	mv constraints.new constraints.txt
