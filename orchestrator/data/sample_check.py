@@ -1,12 +1,13 @@
 """Decodes a sample of an image set before anything is spent, so that a set of unusable files is refused at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out, read_image
-from trainables.errors import ImageSetError
+from orchestrator.data.shards import check_scene_count
+from trainables.errors import ImageSetError, printable
 
 SAMPLED = 24
 """Images of a folder that are decoded."""
@@ -17,18 +18,19 @@ SAMPLED_AT_MOST = 200
 _THREADS = 8
 
 
-def check_sample(files: Sequence[SourceFile], least_side: int) -> list[str]:
+def check_sample(files: Sequence[SourceFile], least_side: int, shares: Mapping[str, float]) -> list[str]:
     """Decodes some images from all over each folder of a set.
 
     Args:
         files: The listed files of the set.
         least_side: Least height and width in pixels.
+        shares: Shares of scenes that are set aside for validation and test.
 
     Returns:
         A line for each folder of which some of the decoded images cannot be used.
 
     Raises:
-        ImageSetError: If none of a folder's images can be used.
+        ImageSetError: If none of a folder's images can be used, or too few to give each split a scene.
         StorageError: If the storage does not answer.
     """
     lines = []
@@ -44,6 +46,10 @@ def check_sample(files: Sequence[SourceFile], least_side: int) -> list[str]:
         which = "of its images" if tried == len(own) else f"of {tried} images tried, of {len(own)},"
         if len(skipped) == tried:
             raise ImageSetError(f"'{folder}': none {which} can be used{left_out(skipped)}.")
+        if not own[0].test:
+            unusable = {skip.file for skip in skipped}
+            scenes = {file.scene for file in own if printable(file.facts.path) not in unusable}
+            check_scene_count(len(scenes), shares, skipped, folder)
         if skipped:
             lines.append(f"{folder}: {len(skipped)} {which} cannot be used{left_out(skipped)}")
     return lines

@@ -131,6 +131,19 @@ def _real(place: Storage) -> str:
     return place.uri.rstrip("/") if place.remote else os.path.realpath(place.path)
 
 
+def check_scene_count(scenes: int, shares: Mapping[str, float], skipped: Sequence[Skipped], where: str) -> None:
+    """Refuses a set that has not a scene for each split.
+
+    Raises:
+        ImageSetError: If it has not.
+    """
+    if scenes < (needed := 1 + len(shares)):
+        raise ImageSetError(
+            f"'{where}' has usable images of {scenes} scenes; at least {needed} scenes are needed, one for each "
+            f"split{left_out(skipped)}."
+        )
+
+
 def _without(
     rows: list[Row], split: str, tested_elsewhere: Mapping[str, str], skipped: list[Skipped], where: str
 ) -> list[Row]:
@@ -148,12 +161,8 @@ def _without(
 def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], where: str) -> dict[str, list[Row]]:
     own = {row["scene_id"] for row in rows if not row["test"]}
     scenes = sorted(own, key=lambda scene: hashlib.sha256(scene.encode()).hexdigest())
+    check_scene_count(len(scenes), shares, skipped, where)
     needed = 1 + len(shares)
-    if len(scenes) < needed:
-        raise ImageSetError(
-            f"'{where}' has usable images of {len(scenes)} scenes; at least {needed} scenes are needed, one for each "
-            f"split{left_out(skipped)}."
-        )
     assigned: dict[str, str] = {}
     for split, share in sorted(shares.items()):
         free = [scene for scene in scenes if scene not in assigned]

@@ -88,11 +88,12 @@ def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list
 
 def _check_samples(experiment: Experiment, files: dict[str, list[SourceFile]]) -> list[str]:
     """Decodes a sample of each set whose shards are still to be built."""
-    shards, lines, problems = stages_of(experiment, files).shards, [], []
+    shards = stages_of(experiment, files).shards
+    jobs, lines, problems = shards.jobs, [], []
     for name, listed in files.items():
         if shards.check(name, most_bytes=0).finished is None:
             try:
-                lines += check_sample(listed, shards.jobs.least_side(name))
+                lines += check_sample(listed, jobs.least_side(name), jobs.shares(name))
             except ImageSetError as problem:
                 problems.append(str(problem))
     _raise_all(problems)
