@@ -31,7 +31,7 @@ test-browser: $(VENV)/installed-dev ## the HTML report in headless Chromium
 test-kill: $(VENV)/installed-dev ## kill real processes and resume them
 	$(BIN)/python -m pytest -m kill
 
-fuzz: $(VENV)/installed-dev ## damaged inputs for every parser (20 minutes)
+fuzz: $(VENV)/installed-dev ## damaged inputs for every parser (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py
 
 mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard data (half an hour)
