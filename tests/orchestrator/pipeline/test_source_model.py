@@ -198,5 +198,6 @@ def test_reports_of_earlier_versions_still_load(tmp_path):
 
 def test_the_shipped_experiment_starts_from_its_model(tmp_path):
     file = Path(__file__).parents[3] / "experiments/from-base-x4.yaml"
+    noise_images.write(tmp_path / "satellite", [f"{i}.png" for i in range(9)], (144, 144))
     made = load_experiment(file, [f"root={tmp_path}", "storage=runs"])
     assert make_plan(made, preflight(made)).images == {"satellite": 9}
