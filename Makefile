@@ -34,7 +34,7 @@ test-kill: $(VENV)/installed-dev ## kill real processes and resume them
 fuzz: $(VENV)/installed-dev ## damaged inputs for every parser (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py
 
-mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard data (half an hour)
+mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard data (an hour)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py
 

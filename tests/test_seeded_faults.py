@@ -32,12 +32,12 @@ FAULTS = {
         "low, high = plan.second_range",
     ),
     "a display passed as an experiment": (
-        "orchestrator/cli/app.py",
+        "orchestrator/cli/experiment_commands.py",
         "    _run(experiment, display)\n",
         "    _run(display, display)\n",
     ),
     "swapped arguments in the command line": (
-        "orchestrator/cli/app.py",
+        "orchestrator/cli/experiment_commands.py",
         '_print_plan(loaded, asked, "", as_json)',
         '_print_plan(asked, loaded, "", as_json)',
     ),
