@@ -21,7 +21,8 @@ from orchestrator.runtime.run_lock import LOCK, Holder, locked
 from trainables.errors import RunError, UsageError
 
 _HOLD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 from orchestrator.runtime.run_lock import locked
 from orchestrator.foundation.storage import Storage
 with locked(Storage.at(sys.argv[1]), "experiment 'x'"):
