@@ -121,6 +121,26 @@ def test_libraries_stay_in_their_rooms(library):
     assert using == OWNERS[library]
 
 
+def imported_at_once(file):
+    """Modules that a file imports when it is imported itself."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_processes_without_a_torchvision_network_do_not_load_torchvision():
+    """It takes two seconds to import."""
+    own = {"trainables.network.torchvision_trunks"}
+    for package in ROOMS:
+        for file in (ROOT / package).rglob("*.py"):
+            if str(file.relative_to(ROOT).with_suffix("")).replace("/", ".") not in own:
+                modules = set(imported_at_once(file))
+                assert not modules & own, file
+                assert not any(module.startswith("torchvision") for module in modules), file
+
+
 def texts_compared(file):
     """Texts of a file, but for parts of names that it puts together."""
     tree = ast.parse(file.read_text(encoding="utf-8"))

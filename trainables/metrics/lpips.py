@@ -9,10 +9,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import AlexNet_Weights
 
 from trainables.errors import UsageError
-from trainables.network.trunks import cached_weights
 
 LEAST_SIDE = 64
 """Height and width in pixels below which AlexNet's layers run out of image."""
@@ -51,4 +49,8 @@ class Lpips:
 
 def weights_file() -> Path:
     """Path of AlexNet's weights in torchvision's cache."""
+    from torchvision.models import AlexNet_Weights  # two seconds, for this metric alone
+
+    from trainables.network.torchvision_trunks import cached_weights
+
     return cached_weights(AlexNet_Weights.IMAGENET1K_V1)

@@ -22,7 +22,7 @@ from trainables.network.architecture import (
     preset,
     shortened,
 )
-from trainables.network.trunks import FeatureExtractor, thin_trunk, torchvision_trunk
+from trainables.network.trunks import FeatureExtractor, thin_trunk
 
 __all__ = [
     "PRESETS",
@@ -67,8 +67,7 @@ class SuperResolutionNet(nn.Module):
         super().__init__()
         self.architecture = architecture
         self._frozen = range(0)
-        thin = architecture.family == "thin"
-        self.features = thin_trunk(architecture) if thin else torchvision_trunk(architecture)
+        self.features = _trunk(architecture)
         self.generator = Generator(architecture)
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -156,3 +155,11 @@ def interpolate(lr: Tensor, scale: int) -> Tensor:
     """Bicubic upscaling with MATLAB's kernel (a = -0.5): (N, C, H, W) to (N, C, r·H, r·W)."""
     with torch.autocast(lr.device.type, enabled=False):
         return functional.interpolate(lr, scale_factor=float(scale), mode="bicubic", antialias=True)
+
+
+def _trunk(architecture: Architecture) -> FeatureExtractor:
+    if architecture.family == "thin":
+        return thin_trunk(architecture)
+    from trainables.network.torchvision_trunks import torchvision_trunk  # two seconds, for these families alone
+
+    return torchvision_trunk(architecture)

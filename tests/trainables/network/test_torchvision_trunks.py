@@ -7,7 +7,7 @@ from torchvision.models import resnet18, resnet34
 
 from trainables.errors import UsageError
 from trainables.network.architecture import Architecture
-from trainables.network.trunks import load_imagenet, torchvision_trunk
+from trainables.network.torchvision_trunks import load_imagenet, torchvision_trunk
 
 STAND_IN = {"resnet18": resnet18, "resnet34": resnet34}
 
