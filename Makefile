@@ -40,7 +40,7 @@ mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard dat
 
 test-order: $(VENV)/installed-dev ## unit tests in random order, and each in a process of its own
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,order]'
-	$(BIN)/python -m pytest -n 2 --random-order --random-order-bucket=global
+	$(BIN)/python -m pytest -n 2 --random-order
 	$(BIN)/python -m pytest -n 2 --forked
 
 lint: $(VENV)/installed-dev ## ruff and strict mypy, and that it sees seeded faults
