@@ -38,10 +38,9 @@ mutants: $(VENV)/installed-dev ## mutation testing of the modules that guard dat
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py
 
-test-order: $(VENV)/installed-dev ## unit tests in random order, and each in a process of its own
+test-order: $(VENV)/installed-dev ## unit tests in random order
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev,order]'
 	$(BIN)/python -m pytest -n 2 --random-order
-	$(BIN)/python -m pytest -n 2 --forked
 
 lint: $(VENV)/installed-dev ## ruff and strict mypy, and that it sees seeded faults
 	$(BIN)/ruff check .
