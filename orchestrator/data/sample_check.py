@@ -36,11 +36,11 @@ def check_sample(files: Sequence[SourceFile], least_side: int, shares: Mapping[s
     lines = []
     for folder in dict.fromkeys(file.place.uri for file in files):
         own = [file for file in files if file.place.uri == folder]
-        first = _spread(own, SAMPLED)
+        first = spread(own, SAMPLED)
         skipped = _skipped(first, least_side)
         tried = len(first)
         if len(skipped) == tried:
-            rest = [file for file in _spread(own, SAMPLED_AT_MOST) if file not in first]
+            rest = [file for file in spread(own, SAMPLED_AT_MOST) if file not in first]
             more = _skipped(rest, least_side)
             skipped, tried = skipped + more, tried + len(rest)
         which = "of its images" if tried == len(own) else f"of {tried} images tried, of {len(own)},"
@@ -55,7 +55,8 @@ def check_sample(files: Sequence[SourceFile], least_side: int, shares: Mapping[s
     return lines
 
 
-def _spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
+def spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
+    """At most so many files, from all over a listing."""
     return [files[i] for i in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int))]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from orchestrator.data.image_sets import Skipped, SourceFile, read_image
+from orchestrator.data.sample_check import spread
 from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, time_domains, time_pretraining, time_start
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.usable_cpus import usable_cpus
@@ -104,13 +105,13 @@ def measure(
 
 def _read_sample(files: Sequence[SourceFile], least_side: int) -> tuple[list[Pixels], float]:
     """A few images from all over a set, and the seconds that reading one takes, as shards are built."""
-    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _SAMPLED).round().astype(int))]
+    chosen = spread(files, _SAMPLED)
     start = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(lambda file: read_image(file.place, file.facts.path, least_side), chosen))
     seconds = (time.perf_counter() - start) / len(chosen)
     usable = [outcome[1].pixels for outcome in outcomes if not isinstance(outcome, Skipped)]
-    # Where none of a few is usable, building the shards will say why; a plan goes on with noise.
+    # A preflight has found usable images; where none is among these few, the plan is measured on noise.
     side = max(least_side, 256)
     return usable or [np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)], seconds
 
