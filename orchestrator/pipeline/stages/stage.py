@@ -88,10 +88,12 @@ class Stage(ABC):
 
         unseen = "" if self.with_tests else PREFIX
         check = check_stage(self.place(name), self.inputs(name), older, most_bytes, unseen)
-        if check.record is None or check.damage:
+        if check.record is None:
             return check
         if problem := self.result.problem(check.record.result):
-            return Check(check.record, {RECORD: problem})
+            return Check(check.record, {RECORD: problem} | check.damage)
+        if check.damage:
+            return check
         return Check(check.record, self.further_damage(name, check.record))
 
     def finished(self, name: str) -> bool:

@@ -225,6 +225,18 @@ def test_a_damaged_record_of_a_stage_runs_it_again(sealed, record, stage, raysca
     assert "running again" in out
 
 
+def test_a_result_that_cannot_be_read_is_named_beside_a_damaged_file(sealed, rayscale):
+    file, home = sealed
+    path = home / "search" / "medical" / "stage.json"
+    record = json.loads(path.read_bytes())
+    del record["sha256"], record["result"]["trials"]
+    path.write_text(json.dumps(record))
+    (home / record["files"][0]["path"]).write_bytes(b"")
+    code, out, _ = rayscale("run", file)
+    assert code == 1
+    assert "search medical: stage.json lacks 'trials'; " in out
+
+
 def test_a_changed_result_of_a_stage_is_noticed(sealed, rayscale):
     file, home = sealed
     path = home / "confirm" / "medical" / "stage.json"
