@@ -1,4 +1,4 @@
-"""The chain from HR to LR: optics → decimation → noise → 8 bits → compression.
+"""The chain from HR to LR: optics → decimation → noise → rounding to the sensor's depth → compression.
 
 Shapes: hr (N, C, H, W) and lr (N, C, H/r, W/r), float in [0, 1]. Every image of a batch draws its own parameters. All
 of it runs batched on the images' device, without waiting for it, and is differentiable: rounding passes gradients
@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trainables.degradation.draws import Range, integers, rounded, uniform
+from trainables.degradation.depth import EIGHT_BITS, ValueRange, rounding_of, to_levels
+from trainables.degradation.draws import Range, integers, uniform
 from trainables.degradation.h264 import HIGHEST_QP, h264
 from trainables.degradation.jpeg import jpeg
 from trainables.degradation.noise import add_dose_noise, add_rician_noise, add_sensor_noise
@@ -48,6 +49,8 @@ class Degradation:
         window: CT: width of the gray scale in HU, that is how many of them [0, 1] stands for; only with ``photons``.
         jpeg: JPEG quality, integers from 1 to 100.
         h264: QP of an H.264-like intra frame, integers from 0 to 51. Given both, each image draws one codec.
+        levels: Steps between 0 and 1 that LR values are rounded to, above 0: 255 for 8 bits, the only depth of the
+            codecs; None for no rounding.
     """
 
     blur: Range = (0.0, 0.0)
@@ -62,6 +65,7 @@ class Degradation:
     window: float = 1500.0
     jpeg: tuple[int, int] | None = None
     h264: tuple[int, int] | None = None
+    levels: float | None = EIGHT_BITS
 
     def __post_init__(self) -> None:
         _check_range("blur", self.blur, 0, math.inf)
@@ -76,6 +80,10 @@ class Degradation:
             raise UsageError(f"jitter must lie between 0 and 0.5 LR pixels, found {self.jitter}.")
         if not 0 < self.window < math.inf:
             raise UsageError(f"window must be a positive number of HU, found {self.window}.")
+        if self.levels is not None and not 0 < self.levels < math.inf:
+            raise UsageError(f"levels must be a number above 0, or None for no rounding, found {self.levels}.")
+        if self.levels != EIGHT_BITS and self._codecs:
+            raise UsageError(f"{self._codecs} needs 8-bit values, 255 levels, found {rounding_of(self.levels)}.")
         if self.decimation not in DECIMATIONS or self.noise_kind not in ("gaussian", "rician"):
             raise UsageError(f"There is no decimation '{self.decimation}' or noise '{self.noise_kind}'.")
         if self.mtf is not None and self.blur[1] > 0:
@@ -94,7 +102,7 @@ class Degradation:
             generator: Source of randomness on ``hr``'s device.
 
         Returns:
-            (N, C, H/r, W/r) in [0, 1], multiples of 1/255.
+            (N, C, H/r, W/r) in [0, 1], multiples of 1/levels.
 
         Raises:
             UsageError: If H or W is not a multiple of ``scale``, if ``hr`` is no float tensor or not in [0, 1], or if
@@ -103,7 +111,7 @@ class Degradation:
         self._check_images(hr, scale)
         lr = decimate(hr, scale, self.decimation, self._draw_blur(hr, scale, generator))
         lr = self._add_noise(lr, scale, gray, generator)
-        return self._compress(rounded(lr.clamp(0, 1) * 255) / 255, generator)
+        return self._compress(to_levels(lr.clamp(0, 1), self.levels), generator)
 
     def linear(self, hr: Tensor, scale: int) -> Tensor:
         """The part that is linear and the same for every image: blur or MTF at the middle of its range, decimation.
@@ -124,13 +132,35 @@ class Degradation:
         fixed = replace(self, blur=_middle(self.blur), mtf=self.mtf and _middle(self.mtf), jitter=0.0)
         return decimate(hr, scale, self.decimation, fixed._draw_blur(hr, scale, torch.Generator(hr.device)))
 
+    def for_format(self, pixel_format: ValueRange) -> "Degradation":
+        """The same degradation of images of another format: rounded at their depth, dose noise on their scale.
+
+        Args:
+            pixel_format: What the values of a domain's images mean. Where their unit is HU, its range is the CT
+                ``window``.
+
+        Raises:
+            UsageError: If it has a codec, and the images are not 8-bit gray or RGB.
+        """
+        if pixel_format.plain:
+            return replace(self, levels=EIGHT_BITS)
+        if self._codecs:
+            raise UsageError(
+                f"{self._codecs} is a codec of 8-bit gray and RGB images and cannot degrade images of another depth, "
+                "value range or other bands: choose a domain whose degradation has no codec."
+            )
+        in_hounsfield = self.photons is not None and pixel_format.units == "HU"
+        window = pixel_format.high - pixel_format.low if in_hounsfield else self.window
+        return replace(self, levels=pixel_format.levels, window=window)
+
     def to_dict(self) -> dict[str, object]:
-        """Plain values, as a model card stores them."""
-        return asdict(self)
+        """Plain values, as a model card stores them; without ``levels`` for 8 bits, as cards always had it."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name != "levels" or value != EIGHT_BITS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> "Degradation":
-        """The inverse of :meth:`to_dict`, also after a trip through JSON; what a card lacks is off."""
+        """The inverse of :meth:`to_dict`, also after a trip through JSON; what a card lacks is off, or 8 bits."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)
 
@@ -154,9 +184,16 @@ class Degradation:
             parts.append(f"{kind} noise σ {_said(self.noise)}")
         if self.shot[1] > 0:
             parts.append(f"shot noise σ {_said(self.shot)} at full scale")
+        if self.levels != EIGHT_BITS:
+            parts.append(rounding_of(self.levels))
         codecs = [f"JPEG quality {_said(self.jpeg)}"] if self.jpeg is not None else []
         codecs += [f"H.264-like intra QP {_said(self.h264)}"] if self.h264 is not None else []
         return ", ".join([*parts, " or ".join(codecs)] if codecs else parts)
+
+    @property
+    def _codecs(self) -> str:
+        named = {"JPEG": self.jpeg, "H.264": self.h264}
+        return " or ".join(name for name, bounds in named.items() if bounds is not None)
 
     def _check_images(self, hr: Tensor, scale: int) -> None:
         _check_size(hr, scale)
