@@ -110,7 +110,7 @@ def _read_sample(files: Sequence[SourceFile], least_side: int) -> tuple[list[Pix
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(lambda file: read_image(file.place, file.facts.path, least_side), chosen))
     seconds = (time.perf_counter() - start) / len(chosen)
-    usable = [outcome[1].pixels for outcome in outcomes if not isinstance(outcome, Skipped)]
+    usable: list[Pixels] = [outcome[1].pixels for outcome in outcomes if not isinstance(outcome, Skipped)]
     # A preflight has found usable images; where none is among these few, the plan is measured on noise.
     side = max(least_side, 256)
     return usable or [np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)], seconds

@@ -6,7 +6,9 @@ ahead of the pool. When an image enters depends on how many patches were drawn, 
 seeded run draws the same patches on any machine.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -16,10 +18,13 @@ from torch import Tensor
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.images.image_buffer import ImageBuffer, to_device
+from trainables.images.image_buffer import ImageBuffer, Integers, to_device, to_shares
 from trainables.images.prefetch import Prefetch
+from trainables.images.raster import PreparedImage
+from trainables.images.valid_places import ValidPlaces
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.uint8 | np.uint16]
+"""(H, W, C) as networks are trained on them; the type's largest value stands for 1."""
 
 MARGIN = 2
 """LR pixels cut from each side after degrading, so that a blur never sees a patch's own edge."""
@@ -31,12 +36,12 @@ def smallest_image(lr_patch: int, scale: int) -> int:
 
 
 class PatchPool:
-    """Holds images as uint8 on a device and draws batches of (LR, HR) patches.
+    """Holds images as integers on a device and draws batches of (LR, HR) patches.
 
     Args:
-        read_images: Starts one pass over the images, each a uint8 array (H, W, C) with C of 1 or 3. A pool that is
-            large enough for the whole pass reads it once; a smaller one keeps reading passes. Called and iterated on
-            the pool's reading thread only.
+        read_images: Starts one pass over the images, each (H, W, C), all uint8 or all uint16. Patches are cut where
+            every pixel has a value. A pool that is large enough for the whole pass reads it once; a smaller one keeps
+            reading passes. Called and iterated on the pool's reading thread only.
         scale: Scale factor r.
         lr_patch: Side of an LR patch in pixels.
         degradation: Degradation that makes LR patches.
@@ -46,19 +51,20 @@ class PatchPool:
             streams in step: one that read ahead would wait for the others, and they for its gradients.
         patches_per_image: Patches drawn per image decoded, once the pool is full.
         read_ahead: Images that may be decoded and wait to enter; at most ``capacity`` of them are kept.
+        channels: C of patches. Images have as many bands; gray ones are repeated to 3.
 
     Attributes:
         taken: Images that were read and had their turn, those too small for a patch included.
-        skipped: Number of them that were too small for a patch.
+        skipped: Number of them that were too small for a patch, or had no room for one between invalid pixels.
 
     Raises:
-        ImageSetError: If a whole pass has no image of at least one patch.
+        ImageSetError: If a whole pass has no image of at least one patch, or images have unequal depths or bands.
         Exception: Any error of ``read_images``, here or in :meth:`sample`, at the turn of the image that it concerns.
     """
 
     def __init__(
         self,
-        read_images: Callable[[], Iterator[Pixels]],
+        read_images: Callable[[], Iterator[Pixels | PreparedImage]],
         *,
         scale: int,
         lr_patch: int,
@@ -68,12 +74,15 @@ class PatchPool:
         capacity: int = 2000,
         patches_per_image: int = 64,
         read_ahead: int = 64,
+        channels: int = 3,
     ) -> None:
         self.scale, self.lr_patch, self.degradation = scale, lr_patch, degradation
         self.device = torch.device(device)
         self.taken, self.skipped = 0, 0
         self._capacity, self._patches_per_image, self._owed = capacity, patches_per_image, 0.0
-        self._images = ImageBuffer(self.device)
+        self._images = ImageBuffer(self.device, channels)
+        self._places_of: deque[ValidPlaces | None] = deque()
+        """Of each image in the pool, None where all pixels are valid."""
         self._places = np.random.default_rng(seed)
         self._noise = torch.Generator(self.device)
         self.reseed(seed)
@@ -114,25 +123,37 @@ class PatchPool:
         self._noise.manual_seed(seed)
 
     def sample(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Draws a batch: LR (N, 3, P, P) and HR (N, 3, r·P, r·P), float in [0, 1]."""
+        """Draws a batch: LR (N, C, P, P) and HR (N, C, r·P, r·P), float in [0, 1]."""
         self._refill(batch)
         side = smallest_image(self.lr_patch, self.scale)
         numbers = self._places.integers(len(self._images), size=batch)
         bands, heights, widths = self._images.shapes(numbers).T
         # Patch by patch: its row, its column, its quarter turns, whether it is mirrored.
         choices = [heights - side + 1, widths - side + 1, np.full(batch, 4), np.full(batch, 2)]
+        masked = self._masked(numbers)
+        for patch, places in masked:
+            choices[0][patch], choices[1][patch] = len(places), 1
         rows, columns, turns, mirrored = self._places.integers(np.stack(choices, axis=1)).T
-        hr = self._images.crops(numbers, rows, columns, turns + 4 * mirrored, side).float().div_(255)
+        for patch, places in masked:
+            rows[patch], columns[patch] = places.place(int(rows[patch]))
+        hr = to_shares(self._images.crops(numbers, rows, columns, turns + 4 * mirrored, side))
         lr = self.degradation(hr, self.scale, to_device(bands == 1, self.device), self._noise)
         inner = MARGIN * self.scale
         return lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN], hr[..., inner:-inner, inner:-inner]
+
+    def _masked(self, numbers: Integers) -> list[tuple[int, ValidPlaces]]:
+        """Patches of images with invalid pixels, and where in them there is room."""
+        found = ((patch, self._places_of[number]) for patch, number in enumerate(numbers))
+        return [(patch, places) for patch, places in found if places is not None]
 
     def _fill(self) -> None:
         while not self._exhausted and (self.taken < self._capacity or not self._images):
             self._take_image()
         if not self._images:
             side = smallest_image(self.lr_patch, self.scale)
-            raise ImageSetError(f"No image has the {side}×{side} pixels that one training patch needs.")
+            raise ImageSetError(
+                f"No image has the {side}×{side} pixels, all with a value, that one training patch needs."
+            )
         self._reader.waits, self._reader.waited_s = 0, 0.0
 
     def _refill(self, batch: int) -> None:
@@ -153,21 +174,40 @@ class PatchPool:
             return
         if len(self._images) == self._capacity:
             self._images.drop_oldest()
-        self._images.append(image)
+            self._places_of.popleft()
+        self._images.append(image.values)
+        self._places_of.append(image.places)
 
 
-def _passes(read_images: Callable[[], Iterator[Pixels]], side: int, capacity: int) -> Iterator[Tensor | None]:
-    """Images as uint8 (C, H, W), None in place of one that is too small, until a pool of ``capacity`` has them all.
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """An image (C, H, W), and where there is room for a patch; None for everywhere."""
+
+    values: Tensor
+    places: ValidPlaces | None
+
+
+def _usable(image: Pixels | PreparedImage, side: int) -> _Usable | None:
+    pixels, valid = (image.pixels, image.valid) if isinstance(image, PreparedImage) else (image, None)
+    if min(pixels.shape[:2]) < side:
+        return None
+    places = None if valid is None or valid.all() else ValidPlaces(valid, side)
+    if places is not None and not len(places):
+        return None
+    return _Usable(torch.from_numpy(pixels.transpose(2, 0, 1).copy()), places)
+
+
+def _passes(
+    read_images: Callable[[], Iterator[Pixels | PreparedImage]], side: int, capacity: int
+) -> Iterator[_Usable | None]:
+    """Images, None in place of one without room for a patch, until a pool of ``capacity`` has them all.
 
     Only images are counted, usable or not: distributed workers, whose passes have equally many, end alike.
     """
     usable, small = 1, capacity
     while usable and usable + small > capacity:
         usable, small = 0, 0
-        for pixels in read_images():
-            if min(pixels.shape[:2]) < side:
-                small += 1
-                yield None
-            else:
-                usable += 1
-                yield torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        for image in read_images():
+            found = _usable(image, side)
+            usable, small = usable + (found is not None), small + (found is None)
+            yield found

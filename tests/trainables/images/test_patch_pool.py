@@ -1,6 +1,7 @@
 """The pool of images that training patches come from."""
 
 import gc
+import hashlib
 import random
 import threading
 import time
@@ -13,6 +14,7 @@ from torch.nn import functional
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.patch_pool import PatchPool, smallest_image
+from trainables.images.raster import PreparedImage
 from trainables.samples import generate
 
 NOISY = Degradation(noise=(0.0, 0.1))
@@ -270,3 +272,108 @@ def test_no_thread_outlives_its_pool():
     with pytest.raises(ImageSetError):
         make_pool([flat(1, 20)])
     assert gone()
+
+
+def test_plain_images_give_the_patches_that_they_always_gave():
+    def random_image(seed):
+        size = (40 + 3 * seed, 50, 1 if seed == 2 else 3)
+        return np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+
+    with make_pool(
+        [random_image(i) for i in range(5)], degradation=NOISY, seed=3, capacity=3, patches_per_image=8
+    ) as p:
+        lr, hr = (torch.cat(parts) for parts in zip(*(p.sample(16) for _ in range(6)), strict=True))
+    digest = hashlib.sha256((hr * 255).round().byte().numpy().tobytes()).hexdigest()
+    assert digest == "83e3717ca53872f6b43a15af813a430faacc00bbe6230592c67729cb7b452649"
+    assert float(lr.double().mean()) == pytest.approx(0.49400617569901645, abs=1e-6)
+    assert float(lr.double().std()) == pytest.approx(0.12968180974333396, abs=1e-6)
+
+
+def deep(height, width, channels=4, seed=0):
+    return np.random.default_rng(seed).integers(0, 65536, (height, width, channels), np.uint16)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_deep_images_of_any_number_of_bands_keep_every_step(channels):
+    image = deep(60, 70, channels)
+    chain = Degradation(decimation="area", levels=None)
+    with make_pool([image], degradation=chain, channels=channels, scale=2) as pool:
+        lr, hr = pool.sample(32)
+    assert (lr.shape, hr.shape, hr.dtype) == ((32, channels, 8, 8), (32, channels, 16, 16), torch.float32)
+    steps = (hr.double() * 65535).round()
+    assert (hr.double() * 65535 - steps).abs().max() < 0.01
+    assert set(steps[:, 0].flatten().int().tolist()) <= set(image[..., 0].ravel().tolist())
+    assert hr.max() > 0.99
+    torch.testing.assert_close(lr, functional.avg_pool2d(hr, 2), atol=1e-6, rtol=0)
+
+
+def test_gray_deep_images_have_three_equal_bands_in_a_pool_of_three():
+    with make_pool([deep(40, 40, 1), deep(40, 40, 3)], degradation=Degradation(levels=65535)) as pool:
+        _, hr = pool.sample(32)
+    equal = (hr == hr[:, :1]).flatten(1).all(1)
+    assert 0 < equal.sum() < 32
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "found"),
+    [
+        ([flat(1), deep(24, 24, 3)], 3, "3 bands of uint8 were expected, found one of 3 bands of uint16"),
+        ([deep(24, 24, 4)], 3, "3 bands of uint16 were expected, found one of 4 bands of uint16"),
+        ([deep(24, 24, 4), deep(24, 24, 1)], 4, "4 bands of uint16 were expected, found one of 1 band of uint16"),
+        ([flat(1)], 1, "1 band of uint8 were expected, found one of 3 bands of uint8"),
+    ],
+)
+def test_images_of_another_depth_or_other_bands_are_refused(images, channels, found):
+    with pytest.raises(ImageSetError, match=found):
+        make_pool(images, channels=channels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_patches_are_drawn_where_every_pixel_is_valid(dtype):
+    side, worst = 24, np.iinfo(dtype).max
+    valid = np.ones((80, 90), bool)
+    valid[30:40, 35:45] = False
+    valid[:, 80:] = False
+    pixels = np.random.default_rng(0).integers(0, worst, (80, 90, 3)).astype(dtype)
+    pixels[~valid] = worst
+    whole = pixels[:side, :side].copy()
+    images = [PreparedImage(pixels, valid), PreparedImage(whole, np.ones((side, side), bool)), whole]
+    with make_pool(images, degradation=Degradation(decimation="area", levels=None)) as pool:
+        _, hr = pool.sample(600)
+    assert hr.max() < 1
+    starts = {float(value) for value in hr[:, 0, 0, 0]}
+    assert len(starts) > 100
+
+
+def test_every_place_between_invalid_pixels_is_used():
+    valid = np.zeros((24, 60), bool)
+    valid[:, 3:28] = valid[:, 30:56] = True
+    ramp = np.arange(60, dtype=np.uint16)[None, :, None].repeat(24, 0)
+    with make_pool([PreparedImage(ramp, valid)], channels=1, degradation=Degradation(levels=None)) as pool:
+        _, hr = pool.sample(400)
+    lowest = (hr.amin((1, 2, 3)) * 65535).round().int().tolist()
+    assert set(lowest) == {3 + 4, 4 + 4, 30 + 4, 31 + 4, 32 + 4}
+
+
+def test_images_without_room_between_invalid_pixels_are_skipped():
+    valid = np.ones((40, 40), bool)
+    valid[20, 20] = False
+    with make_pool([PreparedImage(flat(1, 40), valid), flat(2)]) as pool:
+        assert (len(pool), pool.skipped, levels(pool)) == (1, 1, {2})
+    with pytest.raises(ImageSetError, match="24×24 pixels, all with a value"):
+        make_pool([PreparedImage(flat(1, 40), valid)])
+
+
+def test_a_mask_without_holes_changes_nothing():
+    images = [generate("natural", i, (48, 48)) for i in range(3)]
+    masked = [PreparedImage(image, np.ones((48, 48), bool)) for image in images]
+    plain, prepared = (make_pool(each, degradation=NOISY).sample(16) for each in (images, masked))
+    assert all(torch.equal(a, b) for a, b in zip(plain, prepared, strict=True))
+
+
+def test_masks_leave_a_pool_with_their_images():
+    valid = np.ones((30, 30), bool)
+    valid[:4] = False
+    images = [PreparedImage(flat(1, 30), valid), flat(2), flat(3, 40), PreparedImage(flat(4, 30), valid), flat(5)]
+    with make_pool(images, capacity=2, patches_per_image=4) as pool:
+        assert levels(pool, draws=40, batch=4) == {1, 2, 3, 4, 5}
