@@ -102,5 +102,5 @@ def _in_its_depth(image: Array, net: Prepared, model: ModelFacts, settings: Arra
         columns = slice(tile.column * net.scale, (tile.column + tile.columns) * net.scale)
         for group in map(list, groups):
             low, span = norm.low[group], (norm.high - norm.low)[group]
-            apply_network(run, model.channels, window[group], low, span, out[:, rows, columns], group)
+            apply_network(run, window[group], low, span, out[:, rows, columns], group)
     return out.transpose(1, 2, 0).astype(image.dtype, copy=False)

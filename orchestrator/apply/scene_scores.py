@@ -77,10 +77,10 @@ def as_models(model: LoadedModel, upscalers: Mapping[str, Upscaler], ensemble: b
     """Wraps upscalers as models for archives, by name, the model itself last."""
     models = {}
     for name, upscaler in upscalers.items():
-        net = Prepared(upscaler, model.net.device, "float32", model.net.scale, _KERNEL_RADIUS)
+        net = Prepared(upscaler, model.net.device, "float32", model.net.scale, _KERNEL_RADIUS, model.net.channels)
         models[name] = replace(model, facts=replace(model.facts, radius=_KERNEL_RADIUS), net=net)
     net = replace(model.net, run=self_ensemble(model.net)) if ensemble else model.net
-    per_pixel = bytes_per_pixel(net, model.facts.channels)
+    per_pixel = bytes_per_pixel(net)
     return models | {"model": LoadedModel(model.facts, net, per_pixel)}
 
 

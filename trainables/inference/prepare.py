@@ -26,6 +26,7 @@ class Prepared:
         precision: Number format of its convolutions.
         scale: Scale factor r.
         radius: Radius of the receptive field in LR pixels.
+        channels: Number of bands C that it takes and gives.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -33,6 +34,7 @@ class Prepared:
     precision: str
     scale: int
     radius: int
+    channels: int
 
     def __call__(self, lr: Tensor) -> Tensor:
         """Upscales a batch."""
@@ -66,7 +68,7 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
         narrow = lr.to(dtype=dtype, memory_format=torch.channels_last)
         return enlarge(lr.contiguous(), scale).add_(ready.generator(ready.features(narrow)))
 
-    return Prepared(run, place, number_format, scale, net.receptive_radius())
+    return Prepared(run, place, number_format, scale, net.receptive_radius(), net.architecture.channels)
 
 
 def interpolate_by_phase(lr: Tensor, scale: int) -> Tensor:

@@ -38,7 +38,7 @@ def output_speeds(
 
     Every round times each network once, so that what else the machine does meets all of them; other work can only
     slow a network down, and the fastest round is the one that it disturbed least. A network upscales one tile of noise
-    and computes the halo that its receptive radius asks for.
+    in all of its bands, and computes the halo that its receptive radius asks for.
 
     Args:
         nets: Networks by any number.
@@ -46,13 +46,16 @@ def output_speeds(
         tile: Side of the image in LR pixels.
         rounds: From 1.
     """
-    pixels = np.random.default_rng(0).integers(0, 256, (tile, tile, 3), np.uint8)
     ready = {key: prepared(net, device) for key, net in nets.items()}
+    noise = {
+        key: np.random.default_rng(0).integers(0, 256, (tile, tile, net.channels), np.uint8)
+        for key, net in ready.items()
+    }
     seconds = {key: float("inf") for key in ready}
     for number in range(rounds + 1):
         for key, net in ready.items():
             start = time.perf_counter()
-            upscale(net, pixels, tile)  # its result lies in main memory: nothing on a GPU is left to wait for
+            upscale(net, noise[key], tile)  # its result lies in main memory: nothing on a GPU is left to wait for
             if number:
                 seconds[key] = min(seconds[key], time.perf_counter() - start)
     return {key: (ready[key].scale * tile) ** 2 / 1e6 / seconds[key] for key in ready}

@@ -1,6 +1,9 @@
 """Upscaling images, 8-bit pixels or values of any depth, in tiles that leave no trace.
 
-Shapes: H×W LR pixels, C bands (1 or 3), r the scale factor.
+Shapes: N images, C bands, H×W LR pixels, r the scale factor.
+
+A network of as many bands as the image has sees all of them together. Otherwise one of three bands sees each band as a
+gray image, repeated and averaged again, and one of a single band sees each as it is; others refuse the image.
 
 Tiles are those of :mod:`trainables.inference.tiling`: the result is that of the whole image, continued by reflection.
 """
@@ -13,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.errors import RunError
+from trainables.errors import RunError, UsageError
 from trainables.inference.prepare import Prepared
 from trainables.inference.tiling import Grid, cut
+from trainables.network.bands import by_band
 from trainables.network.network import interpolate
 
 TILE = 256
@@ -34,7 +38,7 @@ def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = Fa
 
     Args:
         net: The network, from :func:`trainables.inference.prepare.prepared`.
-        pixels: uint8 (H, W, C). Gray is repeated to the three bands that the network takes and averaged again.
+        pixels: uint8 (H, W, C).
         tile: Largest side of a tile in LR pixels; working memory grows with its square, not with the image.
         ensemble: True to average the eight flips and rotations of each tile.
 
@@ -42,16 +46,14 @@ def upscale(net: Prepared, pixels: Pixels, tile: int = TILE, ensemble: bool = Fa
         uint8 (r·H, r·W, C).
 
     Raises:
+        UsageError: If the network takes another number of bands, neither 1 nor 3.
         RunError: If the network's output is not finite.
     """
-    function = self_ensemble(net) if ensemble else net
-    gray = pixels.shape[2] == 1
+    function = for_bands(net, pixels.shape[2], ensemble)
 
     def convert(window: Pixels) -> Pixels:
         lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)[None]
-        lr = (lr.float() / 255).expand(-1, 3, -1, -1)
-        hr = function(lr)[0]
-        return _to_pixels(hr.mean(0, keepdim=True) if gray else hr)
+        return _to_pixels(function(lr.float() / 255)[0])
 
     return _in_tiles(convert, pixels, net.scale, tile, net.radius)
 
@@ -75,7 +77,7 @@ def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bo
 
     Args:
         net: The network, as for :func:`upscale`.
-        values: float32 (H, W, C). Three bands go together, any other number of bands one by one as gray.
+        values: float32 (H, W, C).
         tile: As for :func:`upscale`.
         ensemble: As for :func:`upscale`.
 
@@ -83,21 +85,45 @@ def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bo
         float32 (r·H, r·W, C), not clipped.
 
     Raises:
+        UsageError: If the network takes another number of bands, neither 1 nor 3.
         RunError: If the network's output is not finite.
     """
-    function = self_ensemble(net) if ensemble else net
+    function = for_bands(net, values.shape[2], ensemble)
 
     def convert(window: Values) -> Values:
-        lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)
-        batch = lr[None] if lr.shape[0] == 3 else lr[:, None].expand(-1, 3, -1, -1)
-        inside = batch.clamp(0, 1)
+        lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)[None]
+        inside = lr.clamp(0, 1)
         hr = function(inside)
         _check_finite(hr)
-        hr = hr + interpolate(batch - inside, net.scale)
-        bands: Values = (hr[0] if lr.shape[0] == 3 else hr.mean(1)).permute(1, 2, 0).cpu().numpy()
+        hr = hr + interpolate(lr - inside, net.scale)
+        bands: Values = hr[0].permute(1, 2, 0).cpu().numpy()
         return bands
 
     return _in_tiles(convert, values, net.scale, tile, net.radius)
+
+
+def for_bands(net: Prepared, bands: int, ensemble: bool = False) -> Upscaler:
+    """A network as an upscaler of images of some number of bands.
+
+    Args:
+        net: The network.
+        bands: Number of bands C.
+        ensemble: True to average the eight flips and rotations.
+
+    Returns:
+        From (N, C, H, W) to (N, C, r·H, r·W).
+
+    Raises:
+        UsageError: If the network takes another number of bands, neither 1 nor 3.
+    """
+    function = self_ensemble(net) if ensemble else net.run
+    if bands == net.channels:
+        return function
+    if net.channels not in (1, 3):
+        raise UsageError(
+            f"The model takes {net.channels} bands together, and the image has {bands}: take a model of 1 or 3 bands."
+        )
+    return by_band(function, net.channels)
 
 
 def self_ensemble(upscale: Upscaler) -> Upscaler:

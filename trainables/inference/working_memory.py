@@ -20,9 +20,9 @@ _BESIDE = 1.5
 """Kernels' own scratch memory and what the allocator does not reuse, over the tensors that live at once."""
 
 
-def bytes_per_pixel(net: Prepared, channels: int) -> float:
+def bytes_per_pixel(net: Prepared) -> float:
     """Bytes of tensors that live at once at most, per LR pixel; a small image is computed to see."""
-    lr = torch.rand(1, channels, _PROBE, _PROBE, device=net.device)
+    lr = torch.rand(1, net.channels, _PROBE, _PROBE, device=net.device)
     with torch.inference_mode(), _LiveTensors() as live:
         net(lr)
     return float(live.peak) / _PROBE**2

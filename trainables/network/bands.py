@@ -85,18 +85,19 @@ def with_bands(net: SuperResolutionNet, band_names: Sequence[str]) -> SuperResol
     return made.train(net.training)
 
 
-def by_band(upscale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def by_band(upscale: Callable[[Tensor], Tensor], channels: int = 3) -> Callable[[Tensor], Tensor]:
     """Upscales any bands with an RGB network: each band as a gray image, repeated to three bands and averaged again.
 
     Args:
-        upscale: From (N, 3, H, W) to (N, 3, r·H, r·W).
+        upscale: From (N, channels, H, W) to (N, channels, r·H, r·W).
+        channels: 3, or 1 for a network of a single band.
 
     Returns:
         From (N, C, H, W) to (N, C, r·H, r·W).
     """
 
     def upscale_bands(lr: Tensor) -> Tensor:
-        gray = lr.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
+        gray = lr.flatten(0, 1)[:, None].expand(-1, channels, -1, -1)
         hr = upscale(gray).mean(1)
         return hr.view(*lr.shape[:2], *hr.shape[1:])
 

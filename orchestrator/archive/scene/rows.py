@@ -186,7 +186,7 @@ class Worker:
         bands = list(group)
         low, span = self.norm.low[bands], (self.norm.high - self.norm.low)[bands]
         try:
-            apply_network(self.model.net, self.model.facts.channels, lr, low, span, out, bands)
+            apply_network(self.model.net, lr, low, span, out, bands)
         except (RuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
                 raise _OutOfMemoryError from None
@@ -196,7 +196,6 @@ class Worker:
 @torch.inference_mode()
 def apply_network(
     net: Prepared,
-    channels: int,
     lr: NDArray[Any],
     low: NDArray[Any],
     span: NDArray[Any],
@@ -207,8 +206,7 @@ def apply_network(
 
     Args:
         net: The network.
-        channels: How many bands it takes.
-        lr: (c, h + 2R, w + 2R) source values with the halo of R pixels, c being 1 or ``channels``.
+        lr: (c, h + 2R, w + 2R) source values with the halo of R pixels, c being 1 or as many as the network takes.
         low: The value of each band that means 0, (c,).
         span: From there to the value that means 1, (c,).
         out: (bands, r·h', r·w') with h' ≤ h and w' ≤ w.
@@ -223,13 +221,13 @@ def apply_network(
 
     whole = torch.from_numpy(np.ascontiguousarray(lr)).to(net.device).float()
     tensor = (whole - column(low)) / column(span)
-    hr = net(tensor.expand(channels, -1, -1)[None])[0]
+    hr = net(tensor.expand(net.channels, -1, -1)[None])[0]
     edge = net.radius * net.scale
     hr = hr[:, edge : edge + out.shape[1], edge : edge + out.shape[2]]
     rows = _ROWS_AT_ONCE if net.device.type == "cpu" else out.shape[1]
     for first in range(0, out.shape[1], rows):
         values = hr[:, first : first + rows]
-        if len(lr) < channels:
+        if len(lr) < net.channels:
             values = values.mean(0, keepdim=True)
         values = torch.addcmul(column(low), values, column(span))
         if not torch.isfinite(values).all():

@@ -56,7 +56,7 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
         keep_freed_memory()
     net = prepared(found.net, settings.device, settings.precision)
     facts = facts_of(found, net)
-    return LoadedModel(facts, net, bytes_per_pixel(net, facts.channels))
+    return LoadedModel(facts, net, bytes_per_pixel(net))
 
 
 def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:

@@ -6,20 +6,30 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.errors import UsageError
 from trainables.inference.prepare import prepared
 from trainables.inference.upscale import self_ensemble, upscale, upscale_alpha, upscale_values
+from trainables.network.bands import with_bands
 from trainables.network.network import SuperResolutionNet, interpolate, preset
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
-def net(request):
-    torch.manual_seed(request.param)
-    made = SuperResolutionNet(preset("tiny", request.param))
+def rgb_net(scale):
+    torch.manual_seed(scale)
+    made = SuperResolutionNet(preset("tiny", scale))
     for parameter in made.generator.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    return prepared(made, precision="float32")
+    return made
+
+
+def of_bands(names, scale=2):
+    return prepared(with_bands(rgb_net(scale), names), precision="float32")
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4])
+def net(request):
+    return prepared(rgb_net(request.param), precision="float32")
 
 
 @pytest.mark.parametrize("bands", [1, 3])
@@ -95,3 +105,46 @@ def test_values_beyond_0_and_1_are_interpolated(net):
     inner = slice(net.radius * net.scale, -net.radius * net.scale)
     found = upscale_values(net, values)[inner, inner, 0]
     np.testing.assert_allclose(found, expected[0, inner, inner].numpy(), atol=1e-5)
+
+
+def test_as_many_bands_as_the_network_takes_go_together():
+    four = of_bands(["red", "green", "blue", "nir"])
+    assert four.channels == 4
+    values = np.random.default_rng(0).random((40, 50, 4), np.float32)
+    lr, edge = (
+        torch.from_numpy(np.pad(values, ((four.radius,) * 2, (four.radius,) * 2, (0, 0)), "reflect")),
+        2 * four.radius,
+    )
+    with torch.inference_mode():
+        expected = four(lr.permute(2, 0, 1)[None])[0, :, edge:-edge, edge:-edge].permute(1, 2, 0).numpy()
+    for tile in (16, 100):
+        np.testing.assert_allclose(upscale_values(four, values, tile), expected, atol=1e-6)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 4), np.uint8)
+    stored = upscale_values(four, (pixels / 255).astype(np.float32)).clip(0, 1) * 255
+    np.testing.assert_allclose(upscale(four, pixels), stored, atol=0.51)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3])
+def test_a_network_of_one_band_takes_any_bands_one_by_one(bands):
+    """Made of an RGB network, it gives what that gives on gray."""
+    one, rgb = of_bands(["gray"]), prepared(rgb_net(2), precision="float32")
+    pixels = PIXELS[..., :bands]
+    singly = np.dstack([upscale(one, pixels[..., [band]]) for band in range(bands)])
+    np.testing.assert_array_equal(upscale(one, pixels), singly)
+    grays = np.dstack([upscale(rgb, pixels[..., [band]]) for band in range(bands)])
+    assert np.abs(singly.astype(int) - grays).max() <= 1
+    values = (pixels / 255).astype(np.float32)
+    np.testing.assert_allclose(upscale_values(one, values).clip(0, 1) * 255, singly, atol=0.51)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 5])
+def test_other_bands_than_the_network_takes_are_refused_before_it_runs(bands):
+    def never(lr):
+        raise AssertionError
+
+    four = replace(of_bands(["red", "green", "blue", "nir"]), run=never)
+    wanted = f"takes 4 bands together, and the image has {bands}: take a model of 1 or 3 bands"
+    with pytest.raises(UsageError, match=wanted):
+        upscale(four, np.zeros((9, 9, bands), np.uint8))
+    with pytest.raises(UsageError, match=wanted):
+        upscale_values(four, np.zeros((9, 9, bands), np.float32), ensemble=True)

@@ -42,6 +42,13 @@ def test_a_network_with_many_more_blocks_is_slower():
     assert len(source.features.blocks) == 16
 
 
+def test_a_network_is_timed_on_all_bands_that_it_takes(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(speed, "upscale", lambda net, pixels, tile: shapes.append(pixels.shape))
+    output_speeds({1: SuperResolutionNet(Architecture(scale=2, width=4, depth=1, channels=4))}, tile=16, rounds=1)
+    assert set(shapes) == {(16, 16, 4)}
+
+
 def test_the_device_is_described():
     told = describe_device()
     assert told["processor"]

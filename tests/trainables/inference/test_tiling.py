@@ -8,7 +8,10 @@ from trainables.inference.prepare import interpolate_by_phase, prepared
 from trainables.inference.tiling import Grid, cut, reflected, rows_needed
 from trainables.inference.working_memory import SMALLEST_TILE, bytes_per_pixel, tile_within
 from trainables.network import packaged as pretrained
+from trainables.network.bands import with_bands
 from trainables.network.network import SuperResolutionNet, interpolate, preset
+
+NIR = ["red", "green", "blue", "nir"]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 20])
@@ -98,8 +101,8 @@ def whole(net, image):
 
 
 def tiled(net, image, tile):
-    r, halo, (_, height, width) = net.scale, net.radius, image.shape
-    out = np.empty((3, height * r, width * r), np.float32)
+    r, halo, (bands, height, width) = net.scale, net.radius, image.shape
+    out = np.empty((bands, height * r, width * r), np.float32)
     grid = Grid.of(height, width, tile, halo)
     for each in grid.tiles():
         window = cut(image, each.row - halo, each.column - halo, grid.rows + 2 * halo, grid.columns + 2 * halo, height)
@@ -127,11 +130,19 @@ def test_packaged_models_are_exact_to_the_last_bit(name, precision):
         np.testing.assert_array_equal(tiled(net, image, tile), expected)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_packaged_models_are_exact_with_other_bands_too(precision):
+    net = prepared(with_bands(pretrained.load("base-x4")[0], NIR), precision=precision)
+    image = np.random.default_rng(0).random((4, 70, 45), dtype=np.float32)
+    np.testing.assert_array_equal(tiled(net, image, 32), whole(net, image))
+
+
+@pytest.mark.parametrize("names", [["gray"], ["red", "green", "blue"], NIR])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (33, 70)])
-def test_any_scale_and_size_is_exact_after_quantisation(scale, height, width):
-    net = prepared(tiny(scale), precision="float32")
-    image = np.random.default_rng(1).random((3, height, width), dtype=np.float32)
+def test_any_scale_size_and_bands_are_exact_after_quantisation(names, scale, height, width):
+    net = prepared(with_bands(tiny(scale), names), precision="float32")
+    image = np.random.default_rng(1).random((len(names), height, width), dtype=np.float32)
     expected = whole(net, image)
     for tile in (16, 40):
         found = tiled(net, image, tile)
@@ -163,8 +174,9 @@ def test_a_narrow_halo_would_show():
 
 def test_memory_is_measured_and_tiles_fit_the_budget():
     small, wide = (prepared(tiny(4, name), precision="float32") for name in ("tiny", "base"))
-    assert bytes_per_pixel(small, 3) < bytes_per_pixel(wide, 3)
-    each, radius = bytes_per_pixel(wide, 3), wide.radius
+    assert bytes_per_pixel(small) < bytes_per_pixel(wide)
+    assert bytes_per_pixel(small) < bytes_per_pixel(prepared(with_bands(tiny(4), NIR), precision="float32"))
+    each, radius = bytes_per_pixel(wide), wide.radius
     sides = [tile_within(megabytes * 2**20, each, radius) for megabytes in (1, 64, 128, 100_000)]
     assert 3 * 32 * 4 < each < 8 * 32 * 4
     assert sides == sorted(sides)

@@ -178,11 +178,11 @@ def test_out_of_memory_halves_the_tiles_and_changes_nothing(tmp_path, monkeypatc
     expected = scenes.run(source, tmp_path)
     through, calls = part.apply_network, []
 
-    def scarce(net, channels, lr, *rest):
+    def scarce(net, lr, *rest):
         calls.append(lr.shape)
         if lr.shape[-1] > 50 + 2 * net.radius:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return through(net, channels, lr, *rest)
+        return through(net, lr, *rest)
 
     monkeypatch.setattr(part, "apply_network", scarce)
     out = scenes.run(source, tmp_path)
