@@ -18,7 +18,8 @@ class ValidPlaces:
     """
 
     def __init__(self, valid: Mask, side: int) -> None:
-        free = _whole_squares(valid, side)
+        fits = min(valid.shape) >= side
+        free = window_sums(valid, side, side) == side**2 if fits else np.zeros((0, 0), bool)
         # A column of False ends each row's last run.
         padded = np.pad(free, ((0, 0), (1, 1))).astype(np.int8).ravel()
         steps = np.diff(padded)
@@ -36,12 +37,16 @@ class ValidPlaces:
         return int(self._rows[run]), int(self._columns[run] + number - self._before[run])
 
 
-def _whole_squares(valid: Mask, side: int) -> Mask:
-    """True at the top left corner of each square of valid pixels: (H - S + 1, W - S + 1)."""
-    height, width = valid.shape
-    if min(height, width) < side:
-        return np.zeros((0, 0), bool)
-    holes = np.zeros((height + 1, width + 1), np.int64)
-    holes[1:, 1:] = (~valid).cumsum(0, dtype=np.int64).cumsum(1)
-    inside = holes[side:, side:] - holes[:-side, side:] - holes[side:, :-side] + holes[:-side, :-side]
-    return np.asarray(inside == 0)
+def window_sums(valid: Mask, height: int, width: int) -> Integers:
+    """Number of valid pixels of each h×w window: (H, W) to (H - h + 1, W - w + 1), by the window's top left corner.
+
+    Args:
+        valid: bool (H, W).
+        height: h, 1 to H.
+        width: w, 1 to W.
+    """
+    table = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
+    table[1:, 1:] = valid.cumsum(0, dtype=np.int64).cumsum(1)
+    right, left = table[:, width:], table[:, :-width]
+    sums: Integers = right[height:] - right[:-height] - left[height:] + left[:-height]
+    return sums

@@ -1,4 +1,8 @@
-"""Scoring a network on a fixed set of degraded images."""
+"""Scoring a network on a fixed set of degraded images.
+
+A plain image, 8-bit gray or RGB, is compared on gray or luma. A deep one, uint16 of any number of bands, is compared
+band by band, with 1 for the peak: the top of its domain's value range. Pixels without a value count nowhere.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -6,11 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from trainables.degradation import Degradation
+from trainables.errors import ImageSetError
+from trainables.images.hidden_colour import nearest
+from trainables.images.image_buffer import to_shares
 from trainables.images.patch_pool import Pixels
-from trainables.metrics.psnr_ssim import comparable, psnr, ssim
+from trainables.images.valid_places import window_sums
+from trainables.metrics.psnr_ssim import SSIM_WINDOW, comparable, inside, psnr, ssim
+from trainables.metrics.spectral import ergas, sam
 from trainables.network.network import interpolate
 
 Upscaler = Callable[[Tensor], Tensor]
@@ -18,32 +29,67 @@ Upscaler = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class NamedImage:
-    """One HR image of a split: its name, its scene and its pixels (H, W, C), uint8."""
+    """One HR image of a split.
+
+    Attributes:
+        name: Its name.
+        scene: Its scene.
+        pixels: (H, W, C), uint8 of a plain image and uint16 of a deep one.
+        valid: bool (H, W), False where a pixel has no value; None if all have one.
+    """
 
     name: str
     scene: str
     pixels: Pixels
+    valid: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An HR image and its fixed LR counterpart, both (3, ·, ·) float in [0, 1]."""
+    """An HR image and its fixed LR counterpart, both (C, ·, ·) float in [0, 1].
+
+    Attributes:
+        name: Name of the image.
+        scene: Its scene.
+        gray: True if the image has one band, which a plain pair repeats to three.
+        lr: LR image.
+        hr: HR image, r times as high and wide.
+        valid: bool (H, W), HR pixels that are compared; None for all.
+        levels: Steps between 0 and 1 that an output is rounded to, None for no rounding.
+        deep: True if bands are compared on their own scale, False if luma or gray is compared.
+    """
 
     name: str
     scene: str
     gray: bool
     lr: Tensor
     hr: Tensor
+    valid: Tensor | None = None
+    levels: float | None = 255.0
+    deep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One image's PSNR in dB and SSIM."""
+    """One image's metrics.
+
+    Attributes:
+        name: Name of the image.
+        scene: Its scene.
+        psnr: PSNR in dB; of a deep image the mean over its bands.
+        ssim: SSIM; of a deep image the mean over its bands.
+        bands: Of a deep image, PSNR in dB of each band.
+        sam: Of two deep bands or more, spectral angle in degrees, lower is better; None where it is not defined.
+        ergas: Of two deep bands or more, ERGAS in per cent, lower is better; None where it is not defined.
+    """
 
     name: str
     scene: str
     psnr: float
     ssim: float
+    bands: tuple[float, ...] = ()
+    sam: float | None = None
+    ergas: float | None = None
 
 
 def make_pairs(
@@ -55,25 +101,47 @@ def make_pairs(
         images: HR images; each is cut to a multiple of ``scale``.
         degradation: The domain's degradation.
         scale: Scale factor r.
-        crop: Largest height and width in HR pixels that is used, from the middle; None for the whole image.
+        crop: Largest height and width in HR pixels that is used, from the middle; None for the whole image. Where
+            pixels have no value, it is the window with the most that have, and of several the nearest to the middle.
+
+    Returns:
+        A pair for each image, without those in which nothing can be compared: whose valid pixels, less those whose LR
+        pixel covers an invalid one, hold no window of SSIM.
+
+    Raises:
+        ImageSetError: If nothing can be compared in any of one or more images.
     """
-    return [_make_pair(image, degradation, scale, crop) for image in images]
+    found = [_make_pair(image, degradation, scale, crop) for image in images]
+    pairs = [pair for pair in found if pair is not None]
+    if found and not pairs:
+        raise ImageSetError(
+            f"No image can be scored at x{scale}: none has {SSIM_WINDOW}×{SSIM_WINDOW} pixels, all with a value, "
+            "between its invalid pixels."
+        )
+    return pairs
 
 
 def score(upscale: Upscaler, pairs: Sequence[Pair], scale: int) -> list[Score]:
-    """Upscales and compares every pair, after rounding the output to 8 bits as a file would."""
+    """Upscales and compares every pair, after rounding the output to the image's depth as a file would."""
     return [compare(run(upscale, pair), pair, scale) for pair in pairs]
 
 
 def compare(output: Tensor, pair: Pair, scale: int) -> Score:
     """Scores what :func:`run` gave for a pair."""
+    valid = None if pair.valid is None else inside(pair.valid, scale)
     planes = _planes(output, pair, scale)
-    return Score(pair.name, pair.scene, psnr(*planes), ssim(*planes))
+    psnrs, ssims = [psnr(*each, valid) for each in planes], [ssim(*each, valid) for each in planes]
+    if not pair.deep:
+        return Score(pair.name, pair.scene, psnrs[0], ssims[0])
+    angle, error = _across_bands(output, pair, scale, valid) if len(planes) > 1 else (None, None)
+    return Score(
+        pair.name, pair.scene, float(np.mean(psnrs)), float(np.mean(ssims)), tuple(psnrs), sam=angle, ergas=error
+    )
 
 
 def mean_psnr(upscale: Upscaler, pairs: Sequence[Pair], scale: int) -> float:
     """Mean PSNR in dB over pairs; SSIM is left out, which halves the time."""
-    return float(np.mean([psnr(*_planes(run(upscale, pair), pair, scale)) for pair in pairs]))
+    return float(np.mean([_psnr(run(upscale, pair), pair, scale) for pair in pairs]))
 
 
 def bicubic(scale: int) -> Upscaler:
@@ -82,27 +150,71 @@ def bicubic(scale: int) -> Upscaler:
 
 
 def run(upscale: Upscaler, pair: Pair) -> Tensor:
-    """Upscales one pair's LR image: (3, r·h, r·w), rounded to 8 bits, on the CPU."""
+    """Upscales one pair's LR image: (C, r·h, r·w), rounded to the pair's levels, on the CPU."""
     with torch.inference_mode():
         output = upscale(pair.lr[None])[0]
-    return (output.clamp(0, 1) * 255).round().cpu() / 255
+    output = output.clamp(0, 1)
+    return output.cpu() if pair.levels is None else (output * pair.levels).round().cpu() / pair.levels
 
 
-def _planes(output: Tensor, pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
-    return comparable(output, pair.gray, scale), comparable(pair.hr, pair.gray, scale)
+def _psnr(output: Tensor, pair: Pair, scale: int) -> float:
+    valid = None if pair.valid is None else inside(pair.valid, scale)
+    return float(np.mean([psnr(*each, valid) for each in _planes(output, pair, scale)]))
 
 
-def _make_pair(image: NamedImage, degradation: Degradation, scale: int, crop: int | None) -> Pair:
-    pixels = _centre(image.pixels, scale, crop)
-    gray = pixels.shape[2] == 1
-    hr = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().expand(3, -1, -1) / 255
+def _planes(output: Tensor, pair: Pair, scale: int) -> list[tuple[Tensor, Tensor]]:
+    """What is compared, on [0, 255]: luma or gray of a plain pair, each band of a deep one."""
+    if not pair.deep:
+        return [(comparable(output, pair.gray, scale), comparable(pair.hr, pair.gray, scale))]
+    ours, truth = (inside(image, scale).double() * 255 for image in (output, pair.hr))
+    return list(zip(ours, truth, strict=True))
+
+
+def _across_bands(output: Tensor, pair: Pair, scale: int, valid: Tensor | None) -> tuple[float | None, float | None]:
+    """Spectral angle and ERGAS."""
+    ours, truth = (inside(image, scale).double() for image in (output, pair.hr))
+    return sam(ours, truth, valid), ergas(ours, truth, 1 / scale, valid)
+
+
+def _make_pair(image: NamedImage, degradation: Degradation, scale: int, crop: int | None) -> Pair | None:
+    pixels, valid = _part(image, scale, crop)
+    compared = None if valid is None else _compared(valid, scale)
+    if compared is not None and not _can_be_scored(compared, scale):
+        return None
+    gray, deep = pixels.shape[2] == 1, pixels.dtype == np.uint16
+    seen = pixels if valid is None else nearest(pixels, ~valid)
+    hr = to_shares(torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1))))
+    if not deep:
+        hr = hr.expand(3, -1, -1).clone(memory_format=torch.contiguous_format)
     seed = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(seed)
     lr = degradation(hr[None], scale, torch.tensor([gray]), generator)[0]
-    return Pair(image.name, image.scene, gray, lr, hr)
+    return Pair(image.name, image.scene, gray, lr, hr, compared, degradation.levels, deep)
 
 
-def _centre(pixels: Pixels, scale: int, crop: int | None) -> Pixels:
+def _part(image: NamedImage, scale: int, crop: int | None) -> tuple[Pixels, NDArray[np.bool_] | None]:
+    """Pixels that are used and which of them are valid; None if all are."""
+    pixels, valid = image.pixels, image.valid
     height, width = (min(side, crop or side) // scale * scale for side in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    return pixels[top : top + height, left : left + width]
+    if valid is not None and not valid.all():
+        counts = window_sums(valid, height, width)
+        rows, columns = np.nonzero(counts == counts.max())
+        best = np.argmin((rows - top) ** 2 + (columns - left) ** 2)
+        top, left = int(rows[best]), int(columns[best])
+    part = np.s_[top : top + height, left : left + width]
+    return pixels[part], None if valid is None or valid[part].all() else valid[part]
+
+
+def _compared(valid: NDArray[np.bool_], scale: int) -> Tensor:
+    """HR pixels whose LR pixel covers valid ones alone."""
+    holes = torch.from_numpy(~valid).float()[None, None]
+    covering = functional.max_pool2d(holes, scale)
+    return functional.interpolate(covering, scale_factor=float(scale), mode="nearest")[0, 0] == 0
+
+
+def _can_be_scored(compared: Tensor, scale: int) -> bool:
+    known = inside(compared, scale).numpy()
+    return min(known.shape) >= SSIM_WINDOW and bool(
+        (window_sums(known, SSIM_WINDOW, SSIM_WINDOW) == SSIM_WINDOW**2).any()
+    )

@@ -1,6 +1,6 @@
 """PSNR and SSIM as the super-resolution literature measures them. Higher is better for both.
 
-Colour images are compared on luma (BT.601, studio range 16-235) on the [0, 255] scale, gray images on their one
+8-bit colour images are compared on luma (BT.601, studio range 16-235) on the [0, 255] scale, gray images on their one
 channel, both with a border of r pixels left out. SSIM is Wang et al. 2004: 11×11 Gaussian window with σ = 1.5,
 valid region only, population covariance.
 """
@@ -13,6 +13,9 @@ from torch.nn import functional
 
 HIGHEST_PSNR = 100.0
 """PSNR of equal planes: one blank image that is upscaled exactly must not make a mean infinite."""
+
+SSIM_WINDOW = 11
+"""Side of a window in pixels."""
 
 
 def luma(image: Tensor) -> Tensor:
@@ -30,8 +33,13 @@ def comparable(image: Tensor, gray: bool, border: int) -> Tensor:
         gray: True if the three channels are copies of one.
         border: Pixels left out at each side.
     """
-    plane = image.double().mean(0) * 255 if gray else luma(image)
-    return plane[border : plane.shape[0] - border, border : plane.shape[1] - border]
+    return inside(image.double().mean(0) * 255 if gray else luma(image), border)
+
+
+def inside(image: Tensor, border: int) -> Tensor:
+    """(..., H, W) without ``border`` pixels at each side."""
+    height, width = image.shape[-2:]
+    return image[..., border : height - border, border : width - border]
 
 
 def psnr(first: Tensor, second: Tensor, valid: Tensor | None = None) -> float:
@@ -67,7 +75,7 @@ def ssim(first: Tensor, second: Tensor, valid: Tensor | None = None) -> float:
         (mean1 * mean1 + mean2 * mean2 + c1) * (variance1 + variance2 + c2)
     )
     if valid is not None:
-        lost = functional.max_pool2d((~valid).to(first.dtype)[None], 11, stride=1)[0]
+        lost = functional.max_pool2d((~valid).to(first.dtype)[None], SSIM_WINDOW, stride=1)[0]
         similarity = similarity[lost == 0]
     return float(similarity.mean())
 
