@@ -21,7 +21,7 @@ from orchestrator.data.image_sets import Skipped, left_out, list_files, read_ima
 from orchestrator.data.shards import read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.settings import Experiment
-from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.model_store import FoundModel, find_model, find_rgb_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.task_progress import CountCallback
@@ -145,7 +145,7 @@ def analyze_images(
     Raises:
         UsageError: If there is no such model or space, or a set is too small.
     """
-    found, target = find_model(model), find_space(space)
+    found, target = find_rgb_model(model), find_space(space)
     scale = found.net.architecture.scale
     own = _of_folder(images, scenes, scale)
     source = _generated(GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)

@@ -17,7 +17,7 @@ import torch
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out, list_files, read_image
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.file_listing import FileListing
-from orchestrator.foundation.model_store import FoundModel, find_model, write_model
+from orchestrator.foundation.model_store import FoundModel, find_rgb_model, write_model
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
@@ -120,7 +120,7 @@ def adapt_model(
     """
     place, target = Storage.at(out), find_space(space)
     configuration = TransferConfiguration(learning_rate=settings.learning_rate, lambda_=0.0, frozen_depth=0)
-    found = find_model(model)
+    found = find_rgb_model(model)
     if any(place.child(name).exists() for name in (WEIGHTS, CARD)):
         raise UsageError(f"There is a model at '{place.uri}' already; name another OUT, or remove it.")
     place.check_writable()

@@ -105,6 +105,7 @@ def evaluate_model(
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
     asked = bool(lr) or (normalisation, band_map) != ("auto", "auto")
     sets = _sets(images, lr_of, asked)
+    _check_bands(found.where, net.channels, sets)
     if lpips and all(image_set.scenes for image_set in sets):
         raise UsageError("LPIPS is of plain 8-bit images; remove --lpips for sets of GeoTIFF scenes.")
     perceived = Lpips() if lpips else None
@@ -149,6 +150,15 @@ def _check_lr(images: Sequence[str], lr: Sequence[str], space: str | None) -> No
         raise UsageError(f"Give --lr once for each --images, found {len(lr)} for {len(images)}.")
     if lr and space:
         raise UsageError(f"Give --lr, which has the LR images, or --space {space}, which makes them, not both.")
+
+
+def _check_bands(model: str, channels: int, sets: Sequence[_Set]) -> None:
+    plain = [image_set.place.uri for image_set in sets if not image_set.scenes]
+    if plain and channels not in (1, 3):
+        raise UsageError(
+            f"Model '{model}' takes {channels} bands together, and '{plain[0]}' holds gray or colour images: give "
+            f"GeoTIFFs of {channels} bands, or a model of 1 or 3 bands."
+        )
 
 
 def _degradation(model: FoundModel, space: str | None) -> Degradation:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrator.experiment.image_settings import Rate, Section, Source, SourceModel, Target, kind_of_source
-from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.model_store import FoundModel, find_rgb_model
 from orchestrator.foundation.storage import Storage
 from search_spaces import TransferSpace, find_space
 from trainables.inference.precision import Precision
@@ -275,9 +275,9 @@ class Experiment(Section):
         """The model that the search starts from, read once; None where it is pretrained here.
 
         Raises:
-            UsageError: If there is none of that name, or it is damaged.
+            UsageError: If there is none of that name, it is damaged, or it takes other bands than red, green and blue.
         """
-        return find_model(self.source.model) if isinstance(self.source, SourceModel) else None
+        return find_rgb_model(self.source.model) if isinstance(self.source, SourceModel) else None
 
     @property
     def architecture(self) -> Architecture:

@@ -69,6 +69,20 @@ def find_model(named: str) -> FoundModel:
     return _unpacked(place.uri, _files(place))
 
 
+def find_rgb_model(named: str) -> FoundModel:
+    """The same, for work with plain images in gray or colour alone.
+
+    Raises:
+        UsageError: If there is none, it is damaged, or it takes another number of bands than three.
+    """
+    found = find_model(named)
+    channels = found.net.architecture.channels
+    if channels != 3:
+        bands = "1 band" if channels == 1 else f"{channels} bands"
+        raise UsageError(f"Model '{found.where}' takes {bands}; gray and colour images need one that takes 3.")
+    return found
+
+
 def write_model(place: Storage, net: SuperResolutionNet, facts: Mapping[str, object]) -> None:
     """Writes a network and its card; ``facts`` are the card's entries beside the architecture."""
     for name, data in pack_model(net, facts).items():
@@ -94,12 +108,7 @@ def _files(place: Storage) -> dict[str, bytes]:
 
 
 def _unpacked(where: str, files: dict[str, bytes]) -> FoundModel:
-    net, card = _unpack(where, files)
-    if net.architecture.channels != 3:
-        raise UsageError(
-            f"Model '{where}' takes {net.architecture.channels} bands; gray and colour images need one that takes 3."
-        )
-    return FoundModel(where, files, net, card)
+    return FoundModel(where, files, *_unpack(where, files))
 
 
 def _unpack(where: str, files: dict[str, bytes]) -> tuple[SuperResolutionNet, ModelCard]:

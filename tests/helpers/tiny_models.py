@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from trainables.degradation import Degradation
+from trainables.network.bands import with_bands
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
 
@@ -17,6 +18,11 @@ def net(scale: int = 4, seed: int = 0, name: str = "tiny") -> SuperResolutionNet
     for parameter in made.generator.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return made.eval()
+
+
+def of_bands(*names: str, scale: int = 4) -> SuperResolutionNet:
+    """The same for other bands."""
+    return with_bands(net(scale), names)
 
 
 def write(folder: Path, made: SuperResolutionNet, **facts: Any) -> str:

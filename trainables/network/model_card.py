@@ -16,7 +16,7 @@ FORMAT = 2
 MOST_BYTES = 8 * 2**20
 """Largest card that is read; one of ours has some kilobytes."""
 
-_TEXTS = ("name", "normalisation", "licence", "data_licence")
+_TEXTS = ("name", "normalisation", "licence", "data_licence", "units")
 _OBJECTS = ("metrics", "training", "value_range", "band_map", "degradation")
 _DIGITS = frozenset("0123456789abcdef")
 
@@ -34,8 +34,10 @@ class ModelCard(TypedDict, total=False):
         licence: Terms of the model.
         data_licence: Terms of the images that it learnt from.
         degradation: The one that it learnt to undo, see :class:`~trainables.degradation.Degradation`.
-        value_range: Values that mean 0 and 1, by data type.
+        value_range: Values that mean 0 and 1, by data type; under ``dicom`` in a DICOM file's rescaled units.
         band_map: Bands that the network sees together, by number of bands.
+        band_names: Name of each band that it takes, in its order.
+        units: Unit of the values that it was trained on, such as ``HU``.
         metrics: Scores, nested by what they are of.
         training: Settings of its training.
         scale: Scale factor.
@@ -57,6 +59,8 @@ class ModelCard(TypedDict, total=False):
     degradation: dict[str, object] | None
     value_range: dict[str, list[float]]
     band_map: dict[str, list[list[int]]]
+    band_names: list[str]
+    units: str
     metrics: dict[str, object]
     training: dict[str, object]
     scale: int
@@ -74,7 +78,8 @@ def read_card(data: bytes) -> ModelCard:
         data: The bytes of ``card.json``.
 
     Returns:
-        The card; ``architecture``, ``degradation``, ``value_range`` and ``band_map`` hold what their readers accept.
+        The card; ``architecture``, ``degradation``, ``value_range``, ``band_map`` and ``band_names`` hold what their
+        readers accept.
 
     Raises:
         UsageError: If it is no JSON object, is of another format, or a field does not make sense.
@@ -105,6 +110,7 @@ def read_card(data: bytes) -> ModelCard:
             raise UsageError(f"the card's degradation makes no sense: {reason_of(error):.200}") from None
     _check_value_range(card)
     _check_band_map(card)
+    _check_band_names(card)
     return card
 
 
@@ -176,6 +182,17 @@ def _check_band_map(card: ModelCard) -> None:
                 f"the card's band_map of {count!r:.40} must be groups of numbers of its bands, such as "
                 f'{{"4": [[1, 2, 3], [4]]}}, found {groups!r:.80}.'
             )
+
+
+def _check_band_names(card: ModelCard) -> None:
+    names: object = card.get("band_names") or []
+    texts = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    count = architecture_of(card).channels
+    if names and not (texts and len({name.lower() for name in card["band_names"]}) == len(card["band_names"]) == count):
+        raise UsageError(
+            f"the card's band_names must be a list of {count} different names, one for each band of the network, found "
+            f"{names!r:.80}."
+        )
 
 
 def _numbers(values: Any, count: int) -> bool:

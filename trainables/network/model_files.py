@@ -22,6 +22,9 @@ __all__ = ["CARD", "FORMAT", "WEIGHTS", "pack_model", "unpack_model", "weights_o
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
+_PLAIN = "8-bit values divided by 255; gray images are repeated to three bands"
+_RANGE = "the two values of value_range become 0 and 1; values of 8 bits without one are divided by 255"
+
 _PROBE = 6
 """LR pixels on each side of the image that a network is tried on."""
 
@@ -38,7 +41,7 @@ def pack_model(net: SuperResolutionNet, facts: Mapping[str, object]) -> dict[str
         "format": FORMAT,
         "rayscale": __version__,
         "architecture": net.architecture.to_dict(),
-        "normalisation": "8-bit values divided by 255; gray images are repeated to three bands",
+        "normalisation": _RANGE if net.architecture.channels != 3 or facts.get("value_range") else _PLAIN,
         **_computed(net),
         "sha256": hashlib.sha256(weights).hexdigest(),
         **facts,

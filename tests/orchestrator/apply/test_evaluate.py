@@ -114,6 +114,24 @@ def test_no_usable_image_in_one_of_the_sets(model, images, tmp_path):
         evaluate_model(model, [str(images), str(tmp_path / "nowhere")])
 
 
+def test_a_model_of_one_band_is_scored_on_gray_and_on_colour(tmp_path, images):
+    rgb = tiny_models.write(tmp_path / "rgb", tiny_models.net(2))
+    one = tiny_models.write(tmp_path / "one", tiny_models.of_bands("gray", scale=2))
+    gray = noise_images.write(tmp_path / "gray", ["a.png"], (40, 40), channels=1)
+    sets = [str(gray), str(images)]
+    told, as_rgb = (evaluate_model(model, sets, precision="float32")["sets"] for model in (one, rgb))
+    assert told[0]["model"] == pytest.approx(as_rgb[0]["model"], abs=1e-3)
+    assert told[1]["images"] == 3
+    assert told[1]["model"]["psnr"] != pytest.approx(as_rgb[1]["model"]["psnr"], abs=1e-3)
+
+
+def test_plain_images_are_no_test_for_a_model_of_four_bands(tmp_path, images):
+    four = tiny_models.write(tmp_path / "four", tiny_models.of_bands("red", "green", "blue", "nir", scale=2))
+    wanted = r"takes 4 bands together, and '.*images' holds gray or colour images: give GeoTIFFs of 4 bands, or a model"
+    with pytest.raises(UsageError, match=wanted):
+        evaluate_model(four, [str(images)])
+
+
 def test_no_model(tmp_path, model, images):
     with pytest.raises(UsageError, match=r"There is no model at '.*images': expected model.safetensors and card.json"):
         evaluate_model(str(images), [str(images)])
@@ -151,12 +169,6 @@ class TestNames:
     def test_an_unknown_name(self, images):
         with pytest.raises(UsageError, match=r"no model 'bse-x4'.* are base-x2, base-x4\. Did you mean 'base-x4'\?"):
             self.told("bse-x4")
-
-    def test_a_model_of_other_bands(self, images, tmp_path):
-        gray = SuperResolutionNet(replace(preset("tiny", 2), channels=1))
-        tiny_models.write(tmp_path / "gray", gray)
-        with pytest.raises(UsageError, match="takes 1 bands; gray and colour images need one that takes 3"):
-            self.told("gray")
 
 
 def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load, save
 
-from orchestrator.foundation.model_store import find_model, read_model
+from orchestrator.foundation.model_store import find_model, find_rgb_model, read_model
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
@@ -56,6 +56,15 @@ def test_a_card_that_makes_no_sense_is_refused_before_anything_is_upscaled(folde
     assert code == 1
     assert next(iter(changes)) in error
     assert not (tmp_path / "out").exists()
+
+
+def test_work_with_plain_images_alone_needs_a_model_of_three_bands(tmp_path):
+    for names, bands in ((["gray"], "1 band"), (["red", "green", "blue", "nir"], "4 bands")):
+        where = tiny_models.write(tmp_path / "other", tiny_models.of_bands(*names))
+        assert find_model(where).net.architecture.channels == len(names)
+        with pytest.raises(UsageError, match=f"takes {bands}; gray and colour images need one that takes 3"):
+            find_rgb_model(where)
+    assert find_rgb_model(tiny_models.write(tmp_path / "rgb", tiny_models.net())).net.architecture.channels == 3
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "card.json"])

@@ -241,6 +241,7 @@ FIELDS = {
     "normalisation": [5, ["a"], {"low": 0}],
     "name": [7, ["a"]],
     "licence": [7],
+    "units": [7, ["HU"]],
     "parameters": [{}, 5],
     "macs_per_lr_pixel": [0],
     "blocks": [[], "stem"],
@@ -269,6 +270,7 @@ FIELDS = {
         {"-1": [[1]]},
         {"9" * 5000: [[1]]},
     ],
+    "band_names": [5, "red", ["red"], ["red", "green", "Red"], ["red", "green", 3], ["red", "green", ""]],
 }
 
 
@@ -291,6 +293,18 @@ def test_what_a_card_lacks_is_computed_and_what_does_not_matter_is_free():
     for name in ("scale", "bands", "receptive_radius", "parameters", "macs_per_lr_pixel", "blocks"):
         assert found[name] == card[name]
     assert found["value_range"] == {"uint16": [0, 10000]}
+
+
+def test_a_card_states_bands_range_and_units():
+    stated = {
+        "band_names": ["red", "green", "blue"],
+        "value_range": {"uint16": [0, 10000], "dicom": [-1000, 3000]},
+        "units": "HU",
+    }
+    _, found = unpack_model(pack_model(SuperResolutionNet(SMALL), stated))
+    assert {name: found[name] for name in stated} == stated
+    assert "value_range" in found["normalisation"]
+    assert "255" in unpack_model(pack_model(SuperResolutionNet(SMALL), {}))[1]["normalisation"]
 
 
 def test_reading_a_model_draws_nothing(files):
