@@ -18,8 +18,9 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
 
-from orchestrator.dicom.element_values import DicomError, has_value, numbers, whole_number
+from orchestrator.dicom.element_values import DicomError, has_value, whole_number
 from orchestrator.dicom.padding import padded, padding_range
+from orchestrator.dicom.units import rescale_of, window_of
 
 Normalisation = Literal["stored", "window"] | tuple[float, float]
 MOST_PIXELS = 1 << 27
@@ -27,7 +28,7 @@ MOST_PIXELS = 1 << 27
 
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 MOST_INFLATED = 2 * MOST_PIXELS + (64 << 20)
-_RLE_AT_MOST = 64
+RLE_AT_MOST = 64
 """Bytes that one byte of a run-length code becomes at most (PS3.5 G.3)."""
 
 
@@ -58,13 +59,7 @@ class Slice:
         Raises:
             DicomError: If they are no numbers, or the slope is 0.
         """
-        slope, intercept = (
-            numbers(self.dataset[name], 1)[0] if has_value(self.dataset, name) else default
-            for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-        )
-        if slope == 0:
-            raise DicomError("normalisation", "its RescaleSlope is 0, which makes all values equal")
-        return slope, intercept
+        return rescale_of(self.dataset)
 
     def value_range(self, normalisation: Normalisation) -> tuple[float, float]:
         """The stored values that mean 0 and 1 to the network.
@@ -81,25 +76,10 @@ class Slice:
             return float(self.limits[0]), float(self.limits[1])
         if "ModalityLUTSequence" in self.dataset:
             raise DicomError("normalisation", "its values pass a table, so no window applies; take the stored range")
-        low, high = self._window() if normalisation == "window" else normalisation
+        low, high = window_of(self.dataset) if normalisation == "window" else normalisation
         slope, intercept = self.rescale
         ends = sorted(((low - intercept) / slope, (high - intercept) / slope))
         return ends[0], ends[1]
-
-    def _window(self) -> tuple[float, float]:
-        center, width = (
-            numbers(self.dataset[name])[0] if has_value(self.dataset, name) else None
-            for name in ("WindowCenter", "WindowWidth")
-        )
-        function = str(self.dataset.get("VOILUTFunction") or "LINEAR")
-        if function not in ("LINEAR", "LINEAR_EXACT"):
-            raise DicomError("normalisation", f"its window is of the kind {function}; take the stored range")
-        exact = function == "LINEAR_EXACT"
-        if center is None or width is None or width <= (0 if exact else 1):
-            raise DicomError("normalisation", "it states no window; take the stored range or name one")
-        if exact:
-            return center - width / 2, center + width / 2
-        return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
 
 
 def read_slice(data: bytes) -> Slice:
@@ -120,7 +100,7 @@ def read_slice(data: bytes) -> Slice:
 
 def _read(data: bytes) -> Slice:
     try:
-        _check_inflated_size(data)
+        check_inflated_size(data)
         dataset = dcmread(io.BytesIO(data))
     except DicomError:
         raise
@@ -129,23 +109,44 @@ def _read(data: bytes) -> Slice:
     except Exception as error:
         raise DicomError("corrupt", f"its elements cannot be read ({_line(error)})") from None
     _check(dataset)
-    allocated, stored = (whole_number(dataset, name) for name in ("BitsAllocated", "BitsStored"))
-    signed = bool(whole_number(dataset, "PixelRepresentation"))
-    padding = padding_range(dataset, allocated, stored, signed)
     try:
         raw = pixel_array(dataset, correct_unused_bits=False)
     except Exception as error:  # decoders too have errors of their own
         raise DicomError("corrupt", f"its pixels cannot be decoded ({_line(error)})") from None
+    return slice_of(dataset, raw)
+
+
+def slice_of(dataset: Dataset, raw: NDArray[Any]) -> Slice:
+    """An image from its elements, which :func:`check_description` took, and its decoded pixels.
+
+    Args:
+        dataset: The elements.
+        raw: (H, W), all bits that are allocated.
+
+    Raises:
+        DicomError: ``corrupt``, if they do not fit together.
+    """
+    allocated, stored = (whole_number(dataset, name) for name in ("BitsAllocated", "BitsStored"))
+    signed = bool(whole_number(dataset, "PixelRepresentation"))
+    padding = padding_range(dataset, allocated, stored, signed)
     if raw.shape != (dataset.Rows, dataset.Columns) or raw.dtype.itemsize * 8 != allocated:
         raise DicomError("corrupt", f"its pixels are {raw.shape} of {raw.dtype}, not what its elements say")
-    limits = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
+    limits = limits_of(dataset)
     values = _only_stored_bits(raw, stored, signed)
     hole = padded(raw, values, padding, limits)
     values = np.where(hole, raw, values)  # padding may be a value that the stored bits do not hold
     return Slice(dataset, values, ~hole, limits, dataset.PhotometricInterpretation == "MONOCHROME1", padding)
 
 
-def _check_inflated_size(data: bytes) -> None:
+def limits_of(dataset: Dataset) -> tuple[int, int]:
+    """Least and greatest value that the stored bits of an image can hold."""
+    stored = whole_number(dataset, "BitsStored")
+    if whole_number(dataset, "PixelRepresentation"):
+        return -(1 << stored - 1), (1 << stored - 1) - 1
+    return 0, (1 << stored) - 1
+
+
+def check_inflated_size(data: bytes) -> None:
     """Refuses data that would inflate beyond the limit, before all of them are inflated.
 
     Raises:
@@ -171,12 +172,27 @@ def _check(dataset: Dataset) -> None:
         cut = ", or it ends too early" if has_value(dataset, "Rows") or not len(dataset) else ""
         what = f"modality {dataset.Modality}" if has_value(dataset, "Modality") else _kind_of_object(dataset)
         raise DicomError("unsupported", f"it holds no image of whole numbers ({what}){cut}")
+    frames = number_of_frames(dataset)
+    if frames > 1 or "SharedFunctionalGroupsSequence" in dataset:
+        raise DicomError("unsupported", f"it is a multi-frame object ({frames} frames); one slice a file is expected")
+    check_description(dataset)
+    _check_bytes(dataset)
+
+
+def number_of_frames(dataset: Dataset) -> int:
+    """The number of images in a file; 1 where it does not say."""
+    return whole_number(dataset, "NumberOfFrames") if has_value(dataset, "NumberOfFrames") else 1
+
+
+def check_description(dataset: Dataset) -> None:
+    """Refuses elements that do not describe grayscale images of 8 to 16 bits that can be decoded.
+
+    Raises:
+        DicomError: ``corrupt`` or ``unsupported``.
+    """
     photometric, samples = dataset.get("PhotometricInterpretation"), whole_number(dataset, "SamplesPerPixel")
     if photometric not in _GRAY or samples != 1:
         raise DicomError("unsupported", f"{photometric} with {samples} samples a pixel is not {' or '.join(_GRAY)}")
-    frames = whole_number(dataset, "NumberOfFrames") if has_value(dataset, "NumberOfFrames") else 1
-    if frames > 1 or "SharedFunctionalGroupsSequence" in dataset:
-        raise DicomError("unsupported", f"it is a multi-frame object ({frames} frames); one slice a file is expected")
     if dataset.get("Modality") == "SEG":
         raise DicomError("unsupported", "its values are labels of a segmentation")
     allocated, stored, highest = (whole_number(dataset, name) for name in ("BitsAllocated", "BitsStored", "HighBit"))
@@ -195,7 +211,7 @@ def _check(dataset: Dataset) -> None:
         raise DicomError("corrupt", f"its TransferSyntaxUID, {str(syntax)[:64]}, is none")
     if syntax.is_compressed:
         _check_decodable(syntax)
-    _check_size(dataset, allocated // 8)
+    _check_size(dataset)
 
 
 def _kind_of_object(dataset: Dataset) -> str:
@@ -204,21 +220,31 @@ def _kind_of_object(dataset: Dataset) -> str:
     return str(getattr(kind, "name", kind))
 
 
-def _check_size(dataset: Dataset, bytes_a_pixel: int) -> None:
-    """Refuses images that their data cannot fill, before memory is taken for them."""
+def _check_size(dataset: Dataset) -> None:
     height, width = (whole_number(dataset, name) for name in ("Rows", "Columns"))
     if height < 1 or width < 1:
         raise DicomError("corrupt", f"it has {height} rows and {width} columns")
     if height * width > MOST_PIXELS:
         raise DicomError("unsupported", f"{height} x {width} pixels are more than {MOST_PIXELS >> 20} Mi of them")
-    found, whole = len(dataset.get_item("PixelData").value or b""), height * width * bytes_a_pixel
+
+
+def _check_bytes(dataset: Dataset) -> None:
+    """Refuses images that their data cannot fill, before memory is taken for them."""
+    height, width = dataset.Rows, dataset.Columns
+    found, whole = len(dataset.get_item("PixelData").value or b""), frame_bytes(dataset)
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed and found < whole:
         raise DicomError(
             "corrupt", f"its pixels cannot be decoded: {found} bytes, where {height} x {width} pixels are {whole}"
         )
-    if syntax == RLELossless and found * _RLE_AT_MOST < whole:
+    if syntax == RLELossless and found * RLE_AT_MOST < whole:
         raise DicomError("corrupt", f"its pixels cannot be decoded: {found} bytes cannot become {whole}")
+
+
+def frame_bytes(dataset: Dataset) -> int:
+    """Bytes of one decoded image."""
+    height, width, allocated = (whole_number(dataset, name) for name in ("Rows", "Columns", "BitsAllocated"))
+    return height * width * allocated // 8
 
 
 def _check_decodable(syntax: Any) -> None:

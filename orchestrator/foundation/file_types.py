@@ -14,6 +14,7 @@ PNG, BMP, WEBP, DICOM = ".png", ".bmp", ".webp", ".dcm"
 JPEG = (".jpg", ".jpeg")
 JPEG_2000 = (".jp2", ".j2k")
 TIFF = (".tif", ".tiff")
+NPY, NIFTI, NIFTI_COMPRESSED = ".npy", ".nii", ".nii.gz"
 TEXT_LIST, CSV_LIST = ".txt", ".csv"
 
 PICTURES = EXTENSIONS
@@ -37,16 +38,23 @@ PICTURE_OUTPUTS = frozenset({PNG, *JPEG})
 FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
 """Endings by which an output is a file and no folder."""
 
+RASTER_INPUTS = ALL_INPUTS | {NPY, NIFTI, NIFTI_COMPRESSED}
+"""Endings of images that are learned from, in their own depth, bands and units."""
+
 As = Literal["auto", "cog", "png"]
 """Kind of outputs: scenes from :data:`RASTERS` alone, from all inputs, or from none."""
+
+RasterFormat = Literal["picture", "scene", "dicom", "nifti", "npy"]
+"""Kind of an image that is learned from, by its name: each has a reader of its own (:mod:`orchestrator.rasters`)."""
 
 Kind = Literal["picture", "dicom", "scene", "list", "other"]
 """Kind of a file: a plain image, a DICOM slice, a scene, a list of scenes, or no input."""
 
 
 def suffix_of(name: str) -> str:
-    """Returns the ending of a name in small letters, with its dot."""
-    return PurePosixPath(name).suffix.lower()
+    """Returns the ending of a name in small letters, with its dot; that of a compressed NIfTI file has two."""
+    ending = PurePosixPath(name).suffix.lower()
+    return NIFTI_COMPRESSED if ending == ".gz" and name.lower().endswith(NIFTI_COMPRESSED) else ending
 
 
 def kind_of(name: str, as_: As = "auto") -> Kind:
@@ -64,6 +72,17 @@ def kind_of(name: str, as_: As = "auto") -> Kind:
     if suffix == DICOM:
         return "dicom"
     return "picture" if suffix in PICTURES else "other"
+
+
+def raster_format_of(name: str) -> RasterFormat | None:
+    """Returns the format of an image that is learned from; None for any other file."""
+    suffix = suffix_of(name)
+    if suffix in RASTERS:
+        return "scene"
+    if suffix in PICTURES:
+        return "picture"
+    others: dict[str, RasterFormat] = {DICOM: "dicom", NIFTI: "nifti", NIFTI_COMPRESSED: "nifti", NPY: "npy"}
+    return others.get(suffix)
 
 
 def is_tiff(name: str) -> bool:

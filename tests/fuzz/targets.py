@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import numpy as np
 import yaml
@@ -414,6 +415,71 @@ class Dicom(Target):
             _require(after.Rows == 2 * before.Rows and after.Columns == 2 * before.Columns, "a size that is not twice")
 
 
+class Rasters(Target):
+    """An image of any depth, number of bands or slices, opened and read."""
+
+    def prepare(self) -> None:
+        import gzip
+        import sys
+
+        sys.path.append(str(ROOT / "tests" / "helpers"))
+        import nibabel
+        import rasterio
+        from affine import Affine
+        from dicom_files import ct, dataset, encoded
+
+        rng = np.random.default_rng(0)
+        volume = rng.integers(-1000, 1000, (9, 8, 7)).astype(np.int16)
+        nifti = nibabel.Nifti1Image(volume, np.eye(4)).to_bytes()
+        frames = rng.integers(0, 4095, (3, 12, 10)).astype(np.uint16)
+        self._files = {
+            "a.nii": [nifti, nibabel.Nifti2Image(volume.astype(np.float32), np.eye(4)).to_bytes()],
+            "a.nii.gz": [gzip.compress(nifti)],
+            "a.npy": [],
+            "a.dcm": [ct(12, 10), encoded(dataset(frames, 12, Rows=12, Columns=10, NumberOfFrames=3))],
+            "a.tif": [],
+            "a.png": [],
+        }
+        for array in (volume, rng.random((20, 10)), frames[0]):
+            stream = io.BytesIO()
+            np.save(stream, array)
+            self._files["a.npy"].append(stream.getvalue())
+        place = {"crs": "EPSG:32633", "transform": Affine(30, 0, 5e5, 0, -30, 5e6)}
+        kinds: list[dict[str, Any]] = [
+            {"driver": "GTiff", "count": 4, "dtype": "uint16", "compress": "deflate", "nodata": 0, **place},
+            {"driver": "GTiff", "count": 1, "dtype": "float32", "tiled": True, "blockxsize": 16, "blockysize": 16},
+            {"driver": "GTiff", "count": 3, "dtype": "uint8", "photometric": "rgb"},
+            {"driver": "PNG", "count": 3, "dtype": "uint16"},
+        ]
+        for kind in kinds:
+            path = self.folder / f"made.{kind['driver']}"
+            with rasterio.open(path, "w", width=24, height=20, **kind) as target:
+                target.write(rng.integers(1, 200, (kind["count"], 20, 24)).astype(kind["dtype"]))
+            self._files["a.png" if kind["driver"] == "PNG" else "a.tif"].append(path.read_bytes())
+        for path in self.folder.iterdir():
+            path.unlink()
+
+    def case(self, rng: random.Random) -> bytes:
+        name = rng.choice(list(self._files))
+        return name.encode() + b"\0" + mutated_bytes(rng.choice(self._files[name]), rng)
+
+    def run(self, case: bytes) -> None:
+        from orchestrator.rasters.open_raster_file import open_raster_file
+        from trainables.images.raster import DATA_TYPES
+
+        name, _, data = case.partition(b"\0")
+        path = self.folder / name.decode()
+        path.write_bytes(data)
+        with patch("tempfile.tempdir", str(self.folder)), open_raster_file(path, axis=len(data) % 3) as file:
+            _require(file.dtype in DATA_TYPES and file.layers > 0, "no data type or layers")
+            height, width = min(file.height, 64), min(file.width, 64)
+            for layer in {0, file.layers - 1}:
+                raster = file.read(layer, file.height - height, file.width - width, height, width)
+                _require(raster.values.shape == (height, width, len(file.bands)), "another shape than was asked for")
+                _require(raster.values.dtype == file.dtype, "another data type than was said")
+                _require(raster.valid is None or raster.valid.shape == (height, width), "a mask of another shape")
+
+
 TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
     "experiment file": (ExperimentFile, 8000),
     "model card and weights": (ModelFiles, 6000),
@@ -424,5 +490,6 @@ TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
     "plain image": (Images, 8000),
     "scene": (Scenes, 3000),
     "DICOM slice": (Dicom, 3000),
+    "image of any depth": (Rasters, 8000),
 }
 """Each target with its cases in a long run."""

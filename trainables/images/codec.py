@@ -26,8 +26,8 @@ _DEEP = re.compile(r";16[BLN]")
 
 _BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
 _CMYK, _ALPHA, _UNSIGNED = 5, {1, 2}, {1, 4}
-_GEOREFERENCE = (33550, 33922, 34264, 34735, 50844)
-"""GeoTIFF's pixel scale, tie points, transformation and key directory, and rational polynomial coefficients."""
+GEOREFERENCE = (33550, 33922, 34264, 34735, 50844)
+"""TIFF tags that place pixels on earth: scale, tie points, transformation, key directory, rational polynomials."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and sizes, which are judged here
 
@@ -93,7 +93,7 @@ def decode(data: bytes, least_side: int = 1, keep_alpha: bool = False, checked: 
             _check_mode(image)
             if not checked:
                 image_formats.check_complete(data, image)
-            decoded = _decoded(image, any(tag in tags for tag in _GEOREFERENCE))
+            decoded = _decoded(image, any(tag in tags for tag in GEOREFERENCE))
     except UnreadableImageError:
         raise
     except MemoryError:

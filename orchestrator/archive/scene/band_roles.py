@@ -74,6 +74,11 @@ def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
     return Meaning(groups, norm)
 
 
+def class_bands(scene: Scene) -> dict[int, str]:
+    """Positions of image bands that hold classes or flags, with the reason for each, as :func:`settle` finds them."""
+    return _repeated(scene, _Sampled(scene), SceneSettings())
+
+
 @dataclass
 class _Sampled:
     """A sample of a scene's values, read when it is first needed."""

@@ -18,7 +18,7 @@ from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raste
 from orchestrator.archive.scene.sample_format import encoding_of
 from orchestrator.archive.scene.size_limits import Header, check_header
 from orchestrator.archive.scene.strips import Strip, tidy_limits, unpremultiplied, usable_nodata
-from orchestrator.archive.scene.types import SceneError, SceneFacts
+from orchestrator.archive.scene.types import Rows, SceneError, SceneFacts
 from orchestrator.archive.scene.value_range import DTYPES
 
 __all__ = ["GDAL_ERRORS", "Scene", "Strip", "gdal"]
@@ -242,27 +242,38 @@ class Scene:
                 windows.append((pixels, valid))
         return windows
 
-    def _stored(self, bands: Any, first: int, last: int, masks: bool = False) -> NDArray[Any]:
-        """Rows of the scene as shown, of one band or several, from wherever they are stored."""
+    def window(self, row: int, column: int, height: int, width: int) -> Strip:
+        """A rectangle of pixels, whose strip has ``height`` rows and ``width`` columns.
+
+        Raises:
+            SceneError: ``corrupt``, if they cannot be decoded.
+        """
+        return self._read(row, row + height, (column, column + width))
+
+    def _stored(self, bands: Any, rows: Rows, columns: Rows, masks: bool = False) -> NDArray[Any]:
+        """Pixels of the scene as shown, of one band or several, from wherever they are stored."""
         read = self.dataset.read_masks if masks else self.dataset.read
         if self._turned == 1:
-            upright: NDArray[Any] = read(bands, window=Window(0, first, self.facts.width, last - first))
+            upright: NDArray[Any] = read(bands, window=_window(rows, columns))
             return upright
         upside, sideways = self.encoding.mirrored
         if upside:
-            first, last = self.facts.height - last, self.facts.height - first
+            rows = self.facts.height - rows[1], self.facts.height - rows[0]
+        if sideways:
+            columns = self.facts.width - columns[1], self.facts.width - columns[0]
         if self.encoding.transposed:
-            stored = read(bands, window=Window(first, 0, last - first, self.facts.width)).swapaxes(-1, -2)
+            stored = read(bands, window=_window(columns, rows)).swapaxes(-1, -2)
         else:
-            stored = read(bands, window=Window(0, first, self.facts.width, last - first))
+            stored = read(bands, window=_window(rows, columns))
         turned = stored[..., :: -1 if upside else 1, :: -1 if sideways else 1]
         return np.ascontiguousarray(turned)
 
-    def _read(self, first: int, last: int) -> Strip:
+    def _read(self, first: int, last: int, columns: Rows | None = None) -> Strip:
+        rows, columns = (first, last), columns or (0, self.facts.width)
         try:
-            pixels = self._stored(self.image, first, last)
-            alpha = None if self.alpha is None else self._stored(self.alpha, first, last)
-            mask = self._stored(self.image[0], first, last, masks=True) > 0 if self.masked else None
+            pixels = self._stored(self.image, rows, columns)
+            alpha = None if self.alpha is None else self._stored(self.alpha, rows, columns)
+            mask = self._stored(self.image[0], rows, columns, masks=True) > 0 if self.masked else None
         except GDAL_ERRORS as error:
             raise SceneError("corrupt", f"Rows {first} to {last - 1} cannot be read: {plain(error)}.") from None
         if self.expanded:
@@ -292,6 +303,10 @@ class Scene:
         seen = shown[indices[0]] if mask is None else shown[indices[0]] & mask
         pixels = np.moveaxis(table[indices[0], :3], -1, 0)
         return Strip(pixels, np.broadcast_to(seen, pixels.shape), None, seen)
+
+
+def _window(rows: Rows, columns: Rows) -> Window:
+    return Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
 
 
 def _spread(length: int) -> list[tuple[int, int]]:
