@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from orchestrator.api import (
         TaskProgress,
         adapt,
+        benchmark,
         evaluate,
         load_experiment,
         load_model,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TaskProgress",
     "adapt",
+    "benchmark",
     "evaluate",
     "load_experiment",
     "load_model",

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from orchestrator.foundation.file_types import As
     from orchestrator.foundation.model_store import FoundModel
     from orchestrator.foundation.summaries import UpscaleSummary
+    from orchestrator.protocols.result import BenchmarkResult
     from orchestrator.report.schema import Report
     from trainables.inference.precision import Precision
 
 __all__ = [
     "TaskProgress",
     "adapt",
+    "benchmark",
     "evaluate",
     "load_experiment",
     "load_model",
@@ -379,6 +381,52 @@ def adapt(
     settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
     return adapt_model(
         os.fspath(images), os.fspath(out), _model_name(model), space, settings, _counted("adapt", progress)
+    )
+
+
+def benchmark(
+    name: str,
+    data: Place,
+    *,
+    model: "Place | FoundModel | Sequence[Place | FoundModel]" = (),
+    scale: int | None = None,
+    part: Sequence[str] = (),
+    precision: "Precision" = "auto",
+    self_ensemble: bool = False,
+    progress: ProgressCallback | None = None,
+) -> "BenchmarkResult":
+    """Scores bicubic and models by a published protocol, as ``rayscale benchmark`` does.
+
+    Args:
+        name: Name of the benchmark, such as ``realsr``.
+        data: Folder of its data set.
+        model: Models to score beside bicubic, of one scale factor.
+        scale: Scale factor; that of the models, or the benchmark's largest, by default.
+        part: Parts to score; all by default.
+        precision: Precision of the convolutions.
+        self_ensemble: Whether to average eight flips and rotations.
+        progress: Called with the number of pairs done.
+
+    Returns:
+        Our scores and the published ones; ``refusal`` says why there are none of these.
+
+    Raises:
+        UsageError: If the folder, a model or the scale factor does not fit, or pairs lack one side.
+    """
+    from orchestrator.protocols.all_protocols import find_protocol
+    from orchestrator.protocols.run import run_benchmark
+
+    several = [model] if isinstance(model, str | os.PathLike) or not isinstance(model, Sequence) else model
+    models = [_model_name(one_model) for one_model in several]
+    return run_benchmark(
+        find_protocol(name),
+        os.fspath(data),
+        models,
+        scale,
+        part,
+        self_ensemble,
+        precision,
+        _counted("benchmark", progress),
     )
 
 

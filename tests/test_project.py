@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("orchestrator", "trainables", "search_spaces")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-OPTIONAL = {"torchmetrics": "lpips"}
+OPTIONAL = {"torchmetrics": "lpips", "h5py": "fastmri"}
 """What is imported where it is needed alone, and the extra that brings it."""
 
 

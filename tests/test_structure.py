@@ -29,6 +29,7 @@ ROOMS = {
         "search",
         "analysis",
         "training",
+        "protocols",
         "apply",
         "archive.batch",
         "data",

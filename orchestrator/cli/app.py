@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.benchmark_command import benchmark
 from orchestrator.cli.experiment_commands import analyze, confirm, demo, plan, pretrain, report, run, search
 from orchestrator.cli.init_command import init
 from orchestrator.cli.model_commands import adapt, evaluate
@@ -40,6 +41,7 @@ for _command, _example in (
     (report, "rayscale report experiments/four-domains.yaml --json"),
     (upscale, "rayscale upscale s3://my-bucket/scenes s3://my-bucket/upscaled --model base-x4"),
     (evaluate, "rayscale evaluate --model base-x4 --images Set5 --images Set14"),
+    (benchmark, "rayscale benchmark set5 --data Set5 --model base-x4"),
     (adapt, "rayscale adapt camera-frames models/camera --model base-x4 --space surveillance"),
     (verify, "rayscale verify runs/four-domains"),
     (init, "rayscale init"),

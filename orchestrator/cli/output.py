@@ -34,7 +34,7 @@ def print_report(report: "Report", place: str, as_json: bool) -> None:
     if as_json:
         print_json(json.loads(report.model_dump_json()))
         return
-    _wide_console().print(terminal_table(report))
+    wide_console().print(terminal_table(report))
     for domain, reason in report.missing.items():
         print(f"{domain}: missing, it failed in {reason}.")
     print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")
@@ -95,7 +95,7 @@ def _print_plain_sets(title: str, sets: list[Any]) -> None:
         psnr, ssim = ([image_set[arm][metric] for arm in ("bicubic", "model")] for metric in ("psnr", "ssim"))
         cells = [*(f"{value:.2f}" for value in psnr), *(f"{value:.4f}" for value in ssim), _gain(image_set)]
         table.add_row(image_set["name"], str(image_set["images"]), *cells)
-    _wide_console().print(table)
+    wide_console().print(table)
     for image_set in sets:
         for arm in _OTHER_ARMS:
             if arm in image_set:
@@ -120,7 +120,7 @@ def _print_scene_sets(title: str, sets: list[Any]) -> None:
                 ]
                 first = [image_set["name"], str(image_set["images"])] if arm == "bicubic" else ["", ""]
                 table.add_row(*first, arm, *cells, _gain(image_set) if arm == "model" else "")
-    _wide_console().print(table)
+    wide_console().print(table)
     for image_set in sets:
         print(f"{image_set['name']}: LR {image_set['lr']}; 0 and 1 are {' or '.join(image_set['normalisation'])}")
         if image_set["bands"] > 1:
@@ -170,12 +170,12 @@ def print_analysis(analysis: "Analysis") -> None:
         others = ("{value:.3f}\n({floor:.3f})".format(**distance) for distance in (domain["mmd"], domain["proxy_a"]))
         content, noise = f"{domain['content_frechet_over_floor']:.1f}", _noise(domain)
         table.add_row(name, _counts(domain), distance, content, *others, _slope(domain), noise)
-    _wide_console().print(table)
+    wide_console().print(table)
     blocks = Table("CKA after", *analysis["targets"], title="Linear CKA", title_justify="left")
     for number, block in enumerate(analysis["blocks"]):
         estimates = (domain["per_block"][number]["cka"] for domain in analysis["targets"].values())
         blocks.add_row(block, *("{value:.2f} [{low:.2f}, {high:.2f}]".format(**cka) for cka in estimates))
-    _wide_console().print(blocks)
+    wide_console().print(blocks)
     print("Advice: hypotheses from other networks, to be tried and not to be trusted (docs/analysis.md):")
     for name, domain in analysis["targets"].items():
         advice = domain["advice"]
@@ -205,7 +205,7 @@ def print_plan(experiment: "Experiment", plan: "Plan") -> None:
     table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
     for stage in plan.stages:
         table.add_row(stage.stage, stage.work, duration(stage.seconds))
-    _wide_console().print(table)
+    wide_console().print(table)
     low, high = plan.seconds_range
     where = experiment.cluster.address or "a Ray of its own on this machine"
     print(f"{sum(plan.images.values())} images: {', '.join(f'{n} {name}' for name, n in plan.images.items())}")
@@ -230,7 +230,7 @@ def print_shards(place: str, manifest: "Manifest", locked_test: "Manifest | None
             name = f"{split} (locked)" if shown is locked_test else split
             megapixels, scenes = shown["pixels"][split] / 1e6, len(shown["scenes"][split])
             table.add_row(name, str(count), str(scenes), f"{megapixels:.1f}", str(files))
-    _wide_console().print(table)
+    wide_console().print(table)
     for entry in manifest["skipped"]:
         print(f"left out: {entry['file']}: {entry['reason']}")
 
@@ -253,7 +253,7 @@ def _images(count: int, unit: str = "image") -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def _wide_console() -> Console:
+def wide_console() -> Console:
     """A console at least 100 columns wide, except on narrow terminals: logs have no width, some terminals report 0."""
     console = Console()
     return console if console.is_terminal and console.width >= _NARROWEST else Console(width=100)
