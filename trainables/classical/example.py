@@ -21,7 +21,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.classical.luma import luma, with_luma_detail
+from trainables.classical.luma import planes, with_detail
 from trainables.errors import UsageError
 from trainables.network.network import interpolate
 
@@ -65,12 +65,12 @@ class AnchoredRegression:
         return math.isqrt(self.maps.shape[1]) // _DETAIL
 
     def __call__(self, lr: Tensor) -> Tensor:
-        """Upscales a batch (N, 3, H, W) to (N, 3, r·H, r·W); values may leave [0, 1] slightly.
+        """Upscales a batch (N, C, H, W) to (N, C, r·H, r·W); values may leave [0, 1] slightly.
 
         Raises:
-            UsageError: If ``lr`` is no batch of float images with three channels.
+            UsageError: If ``lr`` is no batch of float images.
         """
-        return with_luma_detail(lr, self.scale, self._detail)
+        return with_detail(lr, self.scale, self._detail)
 
     def pack(self) -> bytes:
         """The two tensors as a safetensors file."""
@@ -107,7 +107,7 @@ class AnchoredRegression:
 
 
 def collect_examples(batches: Iterable[tuple[Tensor, Tensor]], scale: int, seed: int) -> Examples:
-    """Cuts training patches from pairs of LR (N, 3, P, P) and HR (N, 3, r·P, r·P), P being 5 or more.
+    """Cuts training patches from pairs of LR (N, C, P, P) and HR (N, C, r·P, r·P), P being 5 or more.
 
     Args:
         batches: Pairs as :class:`trainables.images.patch_pool.PatchPool` draws them.
@@ -118,12 +118,12 @@ def collect_examples(batches: Iterable[tuple[Tensor, Tensor]], scale: int, seed:
     patches, details = [], []
     inner = PATCH // 2 - _DETAIL // 2
     for lr, hr in batches:
-        y = luma(lr)
-        beyond = luma(hr) - interpolate(y, scale)
+        y = planes(lr)
+        beyond = planes(hr) - interpolate(y, scale)
         cut = inner * scale
         found = _patches(y)
         answers = functional.unfold(beyond[..., cut:-cut, cut:-cut], _DETAIL * scale, stride=scale).mT
-        some = torch.randperm(found.shape[1], generator=generator)[:_PER_IMAGE]
+        some = torch.randperm(found.shape[1], generator=generator)[: max(1, _PER_IMAGE * len(lr) // len(y))]
         patches.append(found[:, some].flatten(0, 1))
         details.append(answers[:, some].flatten(0, 1))
     return Examples(torch.cat(patches), torch.cat(details))

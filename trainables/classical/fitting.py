@@ -12,6 +12,7 @@ from trainables.classical.reconstruction import TotalVariation
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.images.raster import PreparedImage
 from trainables.metrics.evaluation import Pair, Upscaler, bicubic, mean_psnr
 from trainables.network.architecture import SCALES
 
@@ -40,7 +41,7 @@ class ClassicalBaselines:
 
 
 def fit_baselines(
-    train_images: Iterable[Pixels],
+    train_images: Iterable[Pixels | PreparedImage],
     validation_pairs: Sequence[Pair],
     degradation: Degradation,
     scale: int,
@@ -53,7 +54,7 @@ def fit_baselines(
     degraded anew as in fine-tuning, tries :data:`RIDGES`. The best mean validation PSNR wins.
 
     Args:
-        train_images: The domain's HR training images (H, W, C), uint8.
+        train_images: The domain's HR training images (H, W, C), all uint8 or all uint16.
         validation_pairs: Pairs that parameters are chosen on, of other scenes than ``train_images``.
         degradation: The domain's degradation.
         scale: Scale factor r.
@@ -88,7 +89,12 @@ def _tune_total_variation(
 
 
 def _tune_example(
-    images: list[Pixels], pairs: Sequence[Pair], degradation: Degradation, scale: int, seed: int, lr_patch: int
+    images: list[Pixels | PreparedImage],
+    pairs: Sequence[Pair],
+    degradation: Degradation,
+    scale: int,
+    seed: int,
+    lr_patch: int,
 ) -> tuple[AnchoredRegression, dict[str, float]]:
     with PatchPool(
         lambda: iter(images),
@@ -97,6 +103,7 @@ def _tune_example(
         degradation=degradation,
         seed=seed,
         capacity=len(images) + 1,
+        channels=pairs[0].lr.shape[0],
     ) as pool:
         examples = collect_examples(_batches(pool), scale, seed)
     anchors = find_anchors(examples, ANCHORS, seed)

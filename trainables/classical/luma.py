@@ -1,6 +1,7 @@
-"""Colour images under a method for one plane: luma gets the detail, chroma is interpolated.
+"""Images of several bands under a method for one plane.
 
-The eye is less sensitive to chroma, so the methods' own authors do this too (Timofte et al. 2014, Romano et al. 2016).
+Of images of three bands, luma gets the detail and chroma is interpolated: the eye is less sensitive to chroma, so the
+methods' own authors do this too (Timofte et al. 2014, Romano et al. 2016). Of other numbers of bands each is a plane.
 """
 
 from collections.abc import Callable
@@ -21,20 +22,23 @@ def luma(images: Tensor) -> Tensor:
     return (images * weights.view(-1, 1, 1)).sum(1, keepdim=True)
 
 
-def with_luma_detail(lr: Tensor, scale: int, detail: Callable[[Tensor], Tensor]) -> Tensor:
-    """Bicubic interpolation plus a luma detail: (N, 3, H, W) to (N, 3, r·H, r·W); gray images stay gray.
+def planes(images: Tensor) -> Tensor:
+    """The planes that get detail: luma of three bands, (N, 3, H, W) to (N, 1, H, W), else all, to (N·C, 1, H, W)."""
+    return luma(images) if images.shape[1] == 3 else images.flatten(0, 1).unsqueeze(1)
+
+
+def with_detail(lr: Tensor, scale: int, detail: Callable[[Tensor], Tensor]) -> Tensor:
+    """Bicubic interpolation plus the detail of :func:`planes`: (N, C, H, W) to (N, C, r·H, r·W).
 
     Args:
-        lr: LR images in [0, 1]; gray ones repeated to three channels.
+        lr: LR images in [0, 1]; three equal bands stay equal.
         scale: Scale factor r.
-        detail: From LR luma (N, 1, H, W) to what the HR luma has beyond its bicubic interpolation, (N, 1, r·H, r·W).
+        detail: From LR planes (P, 1, H, W) to what HR has beyond their bicubic interpolation, (P, 1, r·H, r·W).
 
     Raises:
-        UsageError: If ``lr`` is no batch of float images with three channels.
+        UsageError: If ``lr`` is no batch of float images.
     """
-    if lr.dim() != 4 or lr.shape[1] != 3 or not lr.is_floating_point():
-        raise UsageError(
-            f"Expected float LR images (N, 3, H, W), found {lr.dtype} {tuple(lr.shape)}; repeat gray images to three "
-            "channels."
-        )
-    return interpolate(lr, scale) + detail(luma(lr))
+    if lr.dim() != 4 or not lr.is_floating_point():
+        raise UsageError(f"Expected float LR images (N, C, H, W), found {lr.dtype} {tuple(lr.shape)}.")
+    smooth, details = interpolate(lr, scale), detail(planes(lr))
+    return smooth + (details if lr.shape[1] == 3 else details.view_as(smooth))

@@ -1,13 +1,13 @@
 """Reconstruction: an image that the domain's own degradation turns into the LR image, with little total variation.
 
-It minimises ½ r²‖D(x) − y‖² + μ·TV(x) over the HR luma x, beginning with bicubic interpolation. D is
+It minimises ½ r²‖D(x) − y‖² + μ·TV(x) over an HR plane x, beginning with bicubic interpolation. D is
 :meth:`trainables.degradation.Degradation.linear` and TV the isotropic total variation (Rudin, Osher & Fatemi, Physica
 D 60, 1992), smoothed as Σ √(|∇x|² + ε²), so that the whole has a gradient. The steps are those of Nesterov's
 accelerated gradient method as Beck & Teboulle state it (FISTA, SIAM J. Imaging Sciences 2(1), 2009). With μ = 0 it is
 iterative back-projection (Irani & Peleg, CVGIP 53(3), 1991) with D's adjoint as the back-projection kernel; few
 iterations are a regulariser themselves.
 
-Shapes: y (N, 1, H, W) and x (N, 1, r·H, r·W), luma in [0, 1].
+Shapes: y (N, 1, H, W) and x (N, 1, r·H, r·W), luma or a band in [0, 1].
 """
 
 import math
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.classical.luma import with_luma_detail
+from trainables.classical.luma import with_detail
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.network.network import interpolate
@@ -60,12 +60,12 @@ class TotalVariation:
             raise UsageError(f"A reconstruction needs 1 iteration or more, found {self.iterations}.")
 
     def __call__(self, lr: Tensor) -> Tensor:
-        """Upscales a batch (N, 3, H, W) to (N, 3, r·H, r·W); values may leave [0, 1] slightly.
+        """Upscales a batch (N, C, H, W) to (N, C, r·H, r·W); values may leave [0, 1] slightly.
 
         Raises:
-            UsageError: If ``lr`` is no batch of float images with three channels.
+            UsageError: If ``lr`` is no batch of float images.
         """
-        return with_luma_detail(lr, self.scale, self._detail)
+        return with_detail(lr, self.scale, self._detail)
 
     def _detail(self, y: Tensor) -> Tensor:
         # Scoring runs in inference mode, whose tensors no gradient can pass, and D's adjoint is a gradient.

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from trainables.degradation import Degradation
 from trainables.domain_shift.cka import CrossProducts, total
@@ -14,6 +16,8 @@ from trainables.domain_shift.noise_level import noise_level
 from trainables.domain_shift.shift import TileSet
 from trainables.domain_shift.spectra import spectral_slope
 from trainables.errors import ImageSetError
+from trainables.images.raster import RGB
+from trainables.images.valid_places import fullest_window
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs
 from trainables.metrics.psnr_ssim import luma
 from trainables.network.network import SuperResolutionNet
@@ -30,8 +34,10 @@ class Observation:
         tiles: Feature statistics of its LR tiles.
         plain_tiles: The same of the same images under the source's degradation; None where none was asked for.
         products: For each block, the cross-products of the two representations, one entry a scene; or empty.
-        slopes: Spectral slope of each LR image's luma, with its scene; images without any contrast are left out.
-        noise: Noise level of each LR image's luma in 8-bit steps, with its scene.
+        slopes: Spectral slope of each LR image's luma, with its scene; of deep images the mean over the bands' slopes.
+            Bands and images without any contrast are left out.
+        noise: Noise level of each LR image's luma in 8-bit steps, with its scene; of deep images the mean over the
+            bands' levels, each band being a gray image.
     """
 
     tiles: TileSet
@@ -47,8 +53,11 @@ def observe(
     degradation: Degradation,
     plain: Degradation | None = None,
     on_image: Callable[[], None] = lambda: None,
+    bands: Sequence[str] | None = None,
 ) -> Observation:
     """Degrades the middle of each image and runs it through F_θ.
+
+    Of an image with invalid pixels, the largest part of up to three tiles to a side that has none is used.
 
     Args:
         net: The source model, in evaluation mode.
@@ -56,36 +65,71 @@ def observe(
         degradation: The set's own.
         plain: The source's, to compare with; None for the source itself.
         on_image: Called after each image.
+        bands: Names of deep images' bands, of which an RGB network is shown red, green and blue where there are all
+            three, else the mean as gray; None if the network takes the images as they are.
 
     Raises:
         ImageSetError: If no image is large enough.
     """
     scale = net.architecture.scale
-    large = [image for image in images if min(image.pixels.shape[:2]) >= TILE * scale]
+    large = [part for image in images if (part := _analysed(image, scale)) is not None]
     if not large:
         raise ImageSetError(
-            f"No image has the {TILE * scale}×{TILE * scale} pixels that an analysis at x{scale} needs."
+            f"No image has the {TILE * scale}×{TILE * scale} pixels that an analysis at x{scale} needs, all with a "
+            "value."
         )
     rows, plain_rows, scenes = _Rows(), _Rows(), {name: i for i, name in enumerate(sorted({i.scene for i in large}))}
     products: list[dict[str, list[CrossProducts]]] = []
     slopes, noise = [], []
     for image in large:
         pair = _pair(image, degradation, scale)
-        features = block_features(net, pair.lr[None])
+        features = block_features(net, _shown(pair.lr, bands)[None])
         rows.add(features, scenes[image.scene])
         if plain is not None:
-            unmoved = block_features(net, _pair(image, plain, scale).lr[None])
+            unmoved = block_features(net, _shown(_pair(image, plain, scale).lr, bands)[None])
             plain_rows.add(unmoved, scenes[image.scene])
             products = products or [defaultdict(list) for _ in features]
             for block, ours, theirs in zip(products, unmoved, features, strict=True):
                 block[image.scene].append(CrossProducts.of(ours, theirs))
-        plane = luma(pair.lr).numpy()
-        noise.append((noise_level(plane), image.scene))
-        if np.ptp(plane) > 0:
-            slopes.append((spectral_slope(plane), image.scene))
+        planes = _planes(pair)
+        noise.append((float(np.mean([noise_level(plane) for plane in planes])), image.scene))
+        if busy := [spectral_slope(plane) for plane in planes if np.ptp(plane) > 0]:
+            slopes.append((float(np.mean(busy)), image.scene))
         on_image()
     by_scene = [[total(parts) for parts in block.values()] for block in products]
     return Observation(rows.tiles(), plain_rows.tiles() if plain else None, by_scene, slopes, noise)
+
+
+def _analysed(image: NamedImage, scale: int) -> NamedImage | None:
+    """The part of an image that is analysed, all of it if none of its pixels is invalid; None if no tile fits."""
+    height, width = image.pixels.shape[:2]
+    if min(height, width) < TILE * scale:
+        return None
+    if image.valid is None or image.valid.all():
+        return replace(image, valid=None)
+    for tiles in range(_CROP_TILES, 0, -1):
+        rows, columns = (min(side, tiles * TILE * scale) for side in (height, width))
+        top, left = fullest_window(image.valid, (height, width), rows, columns)
+        part = np.s_[top : top + rows, left : left + columns]
+        if image.valid[part].all():
+            return replace(image, pixels=image.pixels[part], valid=None)
+    return None
+
+
+def _shown(lr: Tensor, bands: Sequence[str] | None) -> Tensor:
+    """What the network is shown of an LR image (C, H, W)."""
+    if bands is None:
+        return lr
+    names = [name.lower() for name in bands]
+    if set(RGB) <= set(names):
+        return lr[[names.index(colour) for colour in RGB]]
+    return lr.mean(0, keepdim=True).expand(len(RGB), -1, -1)
+
+
+def _planes(pair: Pair) -> list[NDArray[np.float64]]:
+    """What spectra and noise are measured on: luma, or each band of a deep image as if it were gray."""
+    images = [band.expand(3, -1, -1) for band in pair.lr] if pair.deep else [pair.lr]
+    return [luma(image).numpy() for image in images]
 
 
 def _pair(image: NamedImage, degradation: Degradation, scale: int) -> Pair:

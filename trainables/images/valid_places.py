@@ -1,4 +1,4 @@
-"""Where a patch fits into an image without touching a pixel that has no value."""
+"""Where parts fit into an image between its pixels without a value."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,24 @@ class ValidPlaces:
         """Row and column of a corner, 0 being the first."""
         run = int(np.searchsorted(self._before, number, side="right")) - 1
         return int(self._rows[run]), int(self._columns[run] + number - self._before[run])
+
+
+def fullest_window(valid: Mask | None, size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Top left corner of the h×w window with the most valid pixels, of several the one nearest to the middle.
+
+    Args:
+        valid: bool (H, W); None where all pixels are valid.
+        size: H and W.
+        height: h, 1 to H.
+        width: w, 1 to W.
+    """
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    if valid is None or valid.all():
+        return top, left
+    counts = window_sums(valid, height, width)
+    rows, columns = np.nonzero(counts == counts.max())
+    nearest = np.argmin((rows - top) ** 2 + (columns - left) ** 2)
+    return int(rows[nearest]), int(columns[nearest])
 
 
 def window_sums(valid: Mask, height: int, width: int) -> Integers:

@@ -13,6 +13,7 @@ import torch
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.patch_pool import MARGIN, PatchPool, Pixels, smallest_image
+from trainables.images.raster import PreparedImage
 from trainables.loops.finetune import Budget, TransferConfiguration, finetune
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
@@ -26,13 +27,14 @@ def least_side(scale: int) -> int:
     return smallest_image(SMALLEST_PATCH, scale)
 
 
-def patch_that_fits(images: Sequence[Pixels], scale: int) -> int:
+def patch_that_fits(images: Sequence[Pixels | PreparedImage], scale: int) -> int:
     """Side of a patch after degrading, in pixels: what the smallest image has room for, 8 to 32.
 
     Raises:
         ImageSetError: If the smallest image is too small even for the smallest patch.
     """
-    side: int = min(min(image.shape[:2]) for image in images)
+    arrays = [image.pixels if isinstance(image, PreparedImage) else image for image in images]
+    side: int = min(min(array.shape[:2]) for array in arrays)
     if side < least_side(scale):
         raise ImageSetError(
             f"Cross-scale pairs at x{scale} need images of at least {least_side(scale)} pixels, found {side}."
@@ -42,7 +44,7 @@ def patch_that_fits(images: Sequence[Pixels], scale: int) -> int:
 
 def adapt(
     net: SuperResolutionNet,
-    images: Sequence[Pixels],
+    images: Sequence[Pixels | PreparedImage],
     degradation: Degradation,
     configuration: TransferConfiguration,
     budget: Budget,
@@ -54,7 +56,7 @@ def adapt(
 
     Args:
         net: The source model, on the device to train on.
-        images: LR images, each uint8 (H, W, C).
+        images: LR images (H, W, C), all uint8 or all uint16, of the network's bands.
         degradation: The domain's degradation.
         configuration: Learning rate, λ and frozen depth.
         budget: Steps, batch and evaluations.
@@ -67,7 +69,8 @@ def adapt(
 
     Raises:
         DivergedError: If the loss or the score stops being finite.
-        ImageSetError: If an image is too small for any patch.
+        ImageSetError: If an image is too small for any patch, none has room for one between its invalid pixels, or
+            images have unequal depths or bands.
     """
     scale = net.architecture.scale
     device: torch.device = next(net.parameters()).device
@@ -78,6 +81,7 @@ def adapt(
         degradation=degradation,
         seed=seed,
         device=device,
+        channels=net.architecture.channels,
     )
     with pool:
         return finetune(net, configuration, budget, pool, weights_of(net), validate, report)

@@ -19,7 +19,7 @@ from trainables.errors import ImageSetError
 from trainables.images.hidden_colour import nearest
 from trainables.images.image_buffer import to_shares
 from trainables.images.patch_pool import Pixels
-from trainables.images.valid_places import window_sums
+from trainables.images.valid_places import fullest_window, window_sums
 from trainables.metrics.psnr_ssim import SSIM_WINDOW, comparable, inside, psnr, ssim
 from trainables.metrics.spectral import ergas, sam
 from trainables.network.network import interpolate
@@ -79,7 +79,8 @@ class Score:
         psnr: PSNR in dB; of a deep image the mean over its bands.
         ssim: SSIM; of a deep image the mean over its bands.
         bands: Of a deep image, PSNR in dB of each band.
-        sam: Of two deep bands or more, spectral angle in degrees, lower is better; None where it is not defined.
+        sam: Of two deep bands or more, spectral angle in degrees, lower is better; None where it is not defined. It
+            and ERGAS are of shares of the value range, whose bottom should therefore be the value of nothing.
         ergas: Of two deep bands or more, ERGAS in per cent, lower is better; None where it is not defined.
     """
 
@@ -196,12 +197,7 @@ def _part(image: NamedImage, scale: int, crop: int | None) -> tuple[Pixels, NDAr
     """Pixels that are used and which of them are valid; None if all are."""
     pixels, valid = image.pixels, image.valid
     height, width = (min(side, crop or side) // scale * scale for side in pixels.shape[:2])
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    if valid is not None and not valid.all():
-        counts = window_sums(valid, height, width)
-        rows, columns = np.nonzero(counts == counts.max())
-        best = np.argmin((rows - top) ** 2 + (columns - left) ** 2)
-        top, left = int(rows[best]), int(columns[best])
+    top, left = fullest_window(valid, (pixels.shape[0], pixels.shape[1]), height, width)
     part = np.s_[top : top + height, left : left + width]
     return pixels[part], None if valid is None or valid[part].all() else valid[part]
 

@@ -7,6 +7,7 @@ import torch
 from trainables.classical import AnchoredRegression, fit_baselines, fitting
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
+from trainables.images.raster import PreparedImage
 from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.samples import generate
 
@@ -82,6 +83,20 @@ def test_gray_and_blank_training_images_are_enough(validation):
     fitted = fit_baselines([blank], make_pairs(validation, BLURRED, 2), BLURRED, 2, 0)
     pairs = make_pairs([NamedImage("b", "b", blank)], BLURRED, 2)
     assert mean_psnr(fitted.upscalers["example"], pairs, 2) == mean_psnr(bicubic(2), pairs, 2)
+
+
+def test_deep_images_of_two_bands_with_invalid_pixels():
+    def bands(seed, height=128, width=160):
+        return generate("surveillance", seed, (height, width))[..., :2].astype(np.uint16) * 257
+
+    chain, valid = Degradation(blur=(0.3, 0.4), levels=4095), np.ones((128, 160), bool)
+    valid[:30, :30] = False
+    train = [PreparedImage(bands(seed), valid) for seed in range(3)]
+    pairs = [make_pairs([NamedImage("v", "v", bands(seed, 96, 96))], chain, 2) for seed in (20, 40)]
+    fitted = fit_baselines(train, pairs[0], chain, 2, 0)
+    psnr = {name: mean_psnr(upscale, pairs[1], 2) for name, upscale in fitted.upscalers.items()}
+    assert psnr["bilinear"] < psnr["bicubic"] < psnr["lanczos"]
+    assert min(psnr["tv"], psnr["example"]) > psnr["bicubic"] + 0.3
 
 
 def test_wrong_input_is_told_in_a_sentence(train, validation):

@@ -70,6 +70,16 @@ def test_a_batch_is_its_images_and_every_mode_of_autograd_gives_the_same(image):
     assert not together.requires_grad
 
 
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_other_numbers_of_bands_are_planes_of_their_own(bands):
+    upscale, lr = (
+        TotalVariation(BLURRED, 2, 0.01, 5),
+        torch.rand(2, bands, 9, 8, generator=torch.Generator().manual_seed(0)),
+    )
+    expected = torch.cat([upscale(lr[:, [band] * 3])[:, :1] for band in range(bands)], dim=1)
+    torch.testing.assert_close(upscale(lr), expected, atol=1e-5, rtol=0)
+
+
 def test_gray_stays_gray():
     gray = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
     out = TotalVariation(BLURRED, 4, 0.01, 5)(gray)
@@ -89,5 +99,5 @@ def test_what_it_does_not_take():
         TotalVariation(BLURRED, 2, -0.1, 3)
     with pytest.raises(UsageError, match="needs 1 iteration or more, found 0"):
         TotalVariation(BLURRED, 2, 0.1, 0)
-    with pytest.raises(UsageError, match=r"Expected float LR images \(N, 3, H, W\), found torch.uint8 \(1, 3, 4, 4\)"):
+    with pytest.raises(UsageError, match=r"Expected float LR images \(N, C, H, W\), found torch.uint8 \(1, 3, 4, 4\)"):
         TotalVariation(BLURRED, 2, 0.1, 3)(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))

@@ -8,6 +8,7 @@ from trainables.domain_shift.features import block_features, block_names, tile_s
 from trainables.domain_shift.observation import observe
 from trainables.errors import ImageSetError
 from trainables.metrics.evaluation import NamedImage
+from trainables.network.bands import with_bands
 from trainables.network.network import SuperResolutionNet, preset
 
 
@@ -69,3 +70,56 @@ def test_images_without_a_tile():
     net = SuperResolutionNet(preset("tiny", 4)).eval()
     with pytest.raises(ImageSetError, match="No image has the 128×128 pixels that an analysis at x4 needs"):
         observe(net, images((127, 400)), Degradation())
+
+
+NIR_FIRST = ("nir", "Blue", "green", "RED")
+
+
+def deep(planes, valid=None, scene="s"):
+    return NamedImage(scene, scene, np.stack(planes, -1).astype(np.uint16) * 257, valid)
+
+
+def test_an_rgb_network_is_shown_the_bands_of_its_colours_else_their_mean():
+    net = SuperResolutionNet(preset("tiny", 2)).eval()
+    (plain,) = images((96, 96))
+    exact = Degradation(levels=None)
+    red, green, blue = np.moveaxis(plain.pixels, -1, 0).astype(int)
+    rgb = observe(net, [plain], exact).tiles.vectors
+    named = observe(net, [deep([255 - red, blue, green, red])], exact, bands=NIR_FIRST).tiles.vectors
+    for ours, theirs in zip(named, rgb, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    mean = np.moveaxis(np.repeat([red], 3, axis=0), 0, -1).astype(np.uint8)
+    gray = observe(net, [NamedImage("g", "g", mean)], exact).tiles.vectors
+    pair = observe(net, [deep([red, red])], exact, bands=("vv", "vh")).tiles.vectors
+    for ours, theirs in zip(pair, gray, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_network_of_the_images_bands_takes_them_as_they_are():
+    net = with_bands(SuperResolutionNet(preset("tiny", 2)), ("a", "b")).eval()
+    (plain,) = images((96, 96))
+    seen = observe(net, [deep([plain.pixels[..., 0], plain.pixels[..., 1]])], Degradation(levels=None), Degradation())
+    assert seen.tiles.vectors[0].shape == (1, 32)
+    assert len(seen.products[0]) == 1
+
+
+def test_noise_and_slope_of_deep_images_are_those_of_gray_ones():
+    net, noisy = SuperResolutionNet(preset("tiny", 2)).eval(), Degradation(noise=(0.02, 0.02), levels=65535)
+    planes = [np.full((192, 192), 100), np.full((192, 192), 150)]
+    both = observe(net, [deep(planes)], noisy, bands=("a", "b"))
+    assert both.noise[0][0] == pytest.approx(0.02 * 219, rel=0.1)
+    assert both.slopes[0][0] == pytest.approx(0, abs=0.3)
+    assert observe(net, [deep(planes)], Degradation(), bands=("a", "b")).slopes == []
+
+
+def test_what_is_analysed_has_no_invalid_pixel():
+    net = SuperResolutionNet(preset("tiny", 2)).eval()
+    level, valid = np.full((200, 200), 100), np.ones((200, 200), bool)
+    valid[:40] = valid[:, :60] = False
+    level[~valid] = 0
+    seen = observe(net, [deep([level], valid)], Degradation(), bands=("gray",))
+    assert seen.slopes == []
+    assert len(seen.tiles.scenes) == 4  # of 2×2 tiles; 3×3 would need 192 pixels
+    valid[::50, ::50] = False
+    with pytest.raises(ImageSetError, match="an analysis at x2 needs, all with a value"):
+        observe(net, [deep([level], valid)], Degradation(), bands=("gray",))
