@@ -11,7 +11,7 @@ EIGHT_BITS = 255.0
 
 
 class ValueRange(Protocol):
-    """What a degradation needs to know of a pixel format, :class:`trainables.images.raster.PixelFormat`."""
+    """A :class:`trainables.images.raster.PixelFormat`, as far as a degradation depends on it."""
 
     @property
     def plain(self) -> bool:

@@ -117,7 +117,7 @@ def _analysed(image: NamedImage, scale: int) -> NamedImage | None:
 
 
 def _shown(lr: Tensor, bands: Sequence[str] | None) -> Tensor:
-    """What the network is shown of an LR image (C, H, W)."""
+    """The bands of an LR image (C, H, W) that the network sees."""
     if bands is None:
         return lr
     names = [name.lower() for name in bands]
@@ -127,7 +127,7 @@ def _shown(lr: Tensor, bands: Sequence[str] | None) -> Tensor:
 
 
 def _planes(pair: Pair) -> list[NDArray[np.float64]]:
-    """What spectra and noise are measured on: luma, or each band of a deep image as if it were gray."""
+    """Planes of which spectra and noise are measured: luma, or each band of a deep image as if it were gray."""
     images = [band.expand(3, -1, -1) for band in pair.lr] if pair.deep else [pair.lr]
     return [luma(image).numpy() for image in images]
 

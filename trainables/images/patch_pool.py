@@ -82,7 +82,7 @@ class PatchPool:
         self._capacity, self._patches_per_image, self._owed = capacity, patches_per_image, 0.0
         self._images = ImageBuffer(self.device, channels)
         self._places_of: deque[ValidPlaces | None] = deque()
-        """Of each image in the pool, None where all pixels are valid."""
+        """Room for patches in each image of the pool; None where all its pixels are valid."""
         self._places = np.random.default_rng(seed)
         self._noise = torch.Generator(self.device)
         self.reseed(seed)

@@ -1,4 +1,4 @@
-"""Where parts fit into an image between its pixels without a value."""
+"""Places of patches and windows in an image of which some pixels have no value."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -131,7 +131,7 @@ def compare(output: Tensor, pair: Pair, scale: int) -> Score:
     """Scores what :func:`run` gave for a pair."""
     valid = None if pair.valid is None else inside(pair.valid, scale)
     planes = _planes(output, pair, scale)
-    psnrs, ssims = [psnr(*each, valid) for each in planes], [ssim(*each, valid) for each in planes]
+    psnrs, ssims = ([metric(*pair_of_planes, valid) for pair_of_planes in planes] for metric in (psnr, ssim))
     if not pair.deep:
         return Score(pair.name, pair.scene, psnrs[0], ssims[0])
     angle, error = _across_bands(output, pair, scale, valid) if len(planes) > 1 else (None, None)
@@ -160,11 +160,11 @@ def run(upscale: Upscaler, pair: Pair) -> Tensor:
 
 def _psnr(output: Tensor, pair: Pair, scale: int) -> float:
     valid = None if pair.valid is None else inside(pair.valid, scale)
-    return float(np.mean([psnr(*each, valid) for each in _planes(output, pair, scale)]))
+    return float(np.mean([psnr(*planes, valid) for planes in _planes(output, pair, scale)]))
 
 
 def _planes(output: Tensor, pair: Pair, scale: int) -> list[tuple[Tensor, Tensor]]:
-    """What is compared, on [0, 255]: luma or gray of a plain pair, each band of a deep one."""
+    """Planes that are compared, on [0, 255]: luma or gray of a plain pair, each band of a deep one."""
     if not pair.deep:
         return [(comparable(output, pair.gray, scale), comparable(pair.hr, pair.gray, scale))]
     ours, truth = (inside(image, scale).double() * 255 for image in (output, pair.hr))
