@@ -7,19 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.apply.device import chosen_device
+from orchestrator.archive.scene.band_map import band_groups
 from orchestrator.archive.scene.rows import apply_network
 from orchestrator.archive.scene.types import BandMap, ModelFacts, Normalisation, SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import facts_of
-from orchestrator.archive.scene.value_range import DTYPES, band_groups, normalisation
+from orchestrator.archive.scene.value_range import DTYPES, normalisation
 from orchestrator.foundation.model_store import FoundModel
 from trainables.errors import RunError, UsageError
+from trainables.images.raster import RGB
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.tiling import Grid, cut
 from trainables.inference.upscale import TILE, self_ensemble, upscale
 
 Array = NDArray[Any]
-_RGB = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def _in_its_depth(image: Array, net: Prepared, model: ModelFacts, settings: Arra
     bands, height, width = planes.shape
     scene = SceneSettings(normalisation=settings.normalisation, band_map=settings.band_map)
     norm = normalisation(planes.dtype.name, [1.0] * bands, [0.0] * bands, model, scene)
-    groups = band_groups(_RGB if bands == 3 else ["undefined"] * bands, model, scene)
+    groups = band_groups(RGB if bands == 3 else ["undefined"] * bands, model, scene)
     run = replace(net, run=self_ensemble(net)) if settings.ensemble else net
     out = np.empty((bands, height * net.scale, width * net.scale), planes.dtype)
     grid, halo = Grid.of(height, width, settings.tile, net.radius), net.radius

@@ -103,6 +103,7 @@ def write_lr(path: Path, lr: Pixels, valid: Mask, hr: Scene) -> None:
     lr[~valid] = hr.nodata if hr.nodata is not None else np.nan if lr.dtype.kind == "f" else 0
     with rasterio.open(path, "w", **profile, count=bands, height=height, width=width, nodata=hr.nodata) as target:
         target.colorinterp = colours
+        target.descriptions = hr.of_image(hr.dataset.descriptions)
         target.scales, target.offsets = hr.of_image(hr.dataset.scales), hr.of_image(hr.dataset.offsets)
         target.write(lr)
         if hr.nodata is None and lr.dtype.kind != "f" and not valid.all():

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.apply.scene_pairs import check_pair, degraded, read_whole, readable, write_lr
+from orchestrator.archive.scene.band_map import band_text
 from orchestrator.archive.scene.band_roles import settle
 from orchestrator.archive.scene.nodata import enlarged
 from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.archive.scene.types import LoadedModel, SceneSettings
 from orchestrator.archive.scene.upscale import upscale_part
-from orchestrator.archive.scene.value_range import Normalisation, band_text
+from orchestrator.archive.scene.value_range import Normalisation
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.images.codec import UnreadableImageError

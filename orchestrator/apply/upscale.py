@@ -44,6 +44,7 @@ from trainables.errors import ImageSetError, UnreadableImageError, UsageError, r
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.upscale import TILE
+from trainables.network.model_card import ModelCard
 
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
@@ -61,7 +62,8 @@ class Settings:
         overwrite: Whether to write outputs again that exist.
         ensemble: Whether to average eight flips and rotations.
         precision: Precision of the convolutions; ``auto`` is float32 for DICOM, which has more than 8 bits.
-        dicom: Values of a DICOM slice that mean 0 and 1: limits of its stored bits, its window, or two rescaled values.
+        dicom: Values of a DICOM slice that mean 0 and 1: limits of its stored bits, its window, or two rescaled values;
+            None for the range of the model's card, or for the stored bits if it states none.
     """
 
     tile: int = TILE
@@ -70,7 +72,7 @@ class Settings:
     overwrite: bool = False
     ensemble: bool = False
     precision: Precision = "auto"
-    dicom: Normalisation = "stored"
+    dicom: Normalisation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def upscale_images(
     how = DicomSettings(
         digest=found.card["sha256"],
         model=found.where,
-        normalisation=settings.dicom,
+        normalisation=settings.dicom or _range_of_card(found.card),
         tile=settings.tile,
         ensemble=settings.ensemble,
     )
@@ -176,6 +178,11 @@ def upscale_images(
         "precision": net.precision,
         "passed_over": listing.report(),
     }
+
+
+def _range_of_card(card: ModelCard) -> Normalisation:
+    stated = (card.get("value_range") or {}).get("dicom")
+    return (float(stated[0]), float(stated[1])) if stated else "stored"
 
 
 def _all(function: Callable[[_Work], _Outcome], works: list[_Work], stopped: Event) -> Generator[_Outcome, None, None]:

@@ -56,7 +56,8 @@ def evaluate(
     (SCC), spectral angle (SAM) and ERGAS.
     """
     from orchestrator.apply.evaluate import evaluate_model
-    from orchestrator.archive.scene.value_range import read_band_map, read_normalisation
+    from orchestrator.archive.scene.band_map import read_band_map
+    from orchestrator.archive.scene.value_range import read_normalisation
 
     scene_options = read_normalisation(normalisation), read_band_map(band_map)
     evaluation = evaluate_model(

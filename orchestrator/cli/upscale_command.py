@@ -143,8 +143,9 @@ def upscale(
     from orchestrator.apply.upscale import Settings
     from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
     from orchestrator.archive.batch.options import Options
+    from orchestrator.archive.scene.band_map import read_band_map
     from orchestrator.archive.scene.types import SceneSettings
-    from orchestrator.archive.scene.value_range import read_band_map, read_normalisation
+    from orchestrator.archive.scene.value_range import read_normalisation
 
     try:
         images = Settings(

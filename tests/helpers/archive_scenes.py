@@ -26,7 +26,21 @@ def model(scale=4):
 
 def model_with(scale=4, **card):
     """The same with further facts on its card."""
-    found = FoundModel("tiny", {}, tiny_models.net(scale), {"sha256": f"tiny-{scale}", **card})
+    return _loaded(tiny_models.net(scale), card)
+
+
+REFLECTANCE = ("red", "green", "blue", "nir")
+
+
+@cache
+def model_of_four_bands(scale=4):
+    """A tiny network for red, green, blue and near infrared, whose card says all that scenes of 16 bits need."""
+    card = {"band_names": REFLECTANCE, "band_map": {"4": [[1, 2, 3, 4]]}, "value_range": {"uint16": [0, 10000]}}
+    return _loaded(tiny_models.of_bands(*REFLECTANCE, scale=scale), card)
+
+
+def _loaded(net, card):
+    found = FoundModel("tiny", {}, net, {"sha256": f"tiny-{net.architecture.scale}", **card})
     return load_model(found, SceneSettings(precision="float32"))
 
 
@@ -37,13 +51,15 @@ def pixels(bands, height, width, dtype="uint8", seed=0):
     return (values / 10000 if dtype == "float32" else values).astype(dtype)
 
 
-def write(path, values, *, crs="EPSG:32633", transform=PLACE, colours=None, **facts):
+def write(path, values, *, crs="EPSG:32633", transform=PLACE, colours=None, names=None, **facts):
     """A GeoTIFF."""
     bands, height, width = values.shape
     profile = {"count": bands, "height": height, "width": width, "dtype": values.dtype.name}
     with gdal(), rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **profile, **facts) as target:
         if colours:
             target.colorinterp = [ColorInterp[colour] for colour in colours]
+        if names:
+            target.descriptions = names
         target.write(values)
     return path
 

@@ -21,6 +21,8 @@ from orchestrator.cli.app import app
 from tests.helpers import tiny_models
 from trainables.errors import UsageError
 from trainables.images.codec import decode, encode_png
+from trainables.inference.prepare import prepared
+from trainables.inference.upscale import upscale_values
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,6 +121,27 @@ class TestArray:
         by_card = orchestrator.upscale(values, model=model)
         assert np.array_equal(by_card, orchestrator.upscale(values, model=model, normalisation=(0, 5000)))
         assert not np.array_equal(by_card, orchestrator.upscale(values, model=model, normalisation="dtype"))
+
+    @pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
+    def test_as_many_bands_as_the_model_takes_go_together(self, dtype: str, tmp_path: Path) -> None:
+        names = ["red", "green", "blue", "nir"]
+        card = {"band_names": names, "value_range": {"uint16": [0, 10_000], "float32": [0, 1]}}
+        model = tiny_models.write(tmp_path / "four", tiny_models.of_bands(*names, scale=2), **card)
+        high = 10_000 if dtype == "uint16" else 1
+        values = np.random.default_rng(0).uniform(0, high, (20, 30, 4)).astype(dtype)
+        large = orchestrator.upscale(values, model=model, precision="float32")
+        net = prepared(tiny_models.of_bands(*names, scale=2), precision="float32")
+        expected = upscale_values(net, values.astype(np.float32) / high) * high
+        assert large.shape == (40, 60, 4)
+        assert large.dtype == dtype
+        if dtype == "uint16":
+            assert np.abs(large - np.rint(expected).clip(0, 65535)).max() <= 1
+        else:
+            assert np.allclose(large, expected, atol=1e-5)
+        with pytest.raises(UsageError, match=r"takes 4 bands together \(red, green, blue, nir\), and the scene has 1"):
+            orchestrator.upscale(values[..., 0], model=model)
+        with pytest.raises(UsageError, match="takes 4 bands together, and the image has 3"):
+            orchestrator.upscale(noise(9, 9, 3), model=model)
 
     def test_float64_is_computed_in_float32_and_stays_float64(self, model: str) -> None:
         values = noise(20, 20, dtype=np.float64) / 256

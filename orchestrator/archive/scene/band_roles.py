@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.archive.scene.band_map import Group, band_groups
 from orchestrator.archive.scene.class_bands import Values, check_refused, generic_name, known_name, stated_by_companions
 from orchestrator.archive.scene.reader import Scene
 from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
-from orchestrator.archive.scene.value_range import (
-    Group,
-    Normalisation,
-    band_groups,
-    check_range,
-    limits_of,
-    normalisation,
-)
+from orchestrator.archive.scene.value_range import Normalisation, check_range, limits_of, normalisation
 
 _QUICK, _MOST_QUICK = 7, 40
 """Step between samples: enough to see that a band has more different values than classes have."""
@@ -155,14 +149,14 @@ def _reason(scene: Scene, sampled: _Sampled, band: int, described: str, colour: 
 
 def _groups(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[Group, ...]:
     """Groups of the bands that are not repeated; a stated band map names all bands."""
-    colours = scene.colours
+    colours, descriptions = scene.colours, scene.of_image(scene.dataset.descriptions)
     left = [band for band in range(len(colours)) if band not in scene.repeated]
     if not left:
         return ()
     if len(left) == len(colours):
-        return band_groups(colours, model, settings)
+        return band_groups(colours, model, settings, descriptions)
     if isinstance(settings.band_map, tuple) or (settings.band_map == "auto" and len(colours) in model.band_map):
-        groups = band_groups(colours, model, settings)
+        groups = band_groups(colours, model, settings, descriptions)
         mixed = [group for group in groups if len(group) > 1 and not set(group) <= set(left)]
         if mixed:
             bands = ", ".join(str(band + 1) for band in sorted(scene.repeated))
@@ -172,5 +166,5 @@ def _groups(scene: Scene, model: ModelFacts, settings: SceneSettings) -> tuple[G
                 "take --labels filter.",
             )
         return tuple(group for group in groups if set(group) <= set(left))
-    own = band_groups([colours[band] for band in left], model, settings)
+    own = band_groups([colours[band] for band in left], model, settings, [descriptions[band] for band in left])
     return tuple(tuple(left[band] for band in group) for group in own)

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from orchestrator.archive.scene.band_map import Group
 from orchestrator.archive.scene.bigtiff import create_raw, writing
 from orchestrator.archive.scene.nodata import enlarged, enlarged_alpha, filled, nudge
 from orchestrator.archive.scene.reader import Scene, Strip
 from orchestrator.archive.scene.types import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView
-from orchestrator.archive.scene.value_range import Group, Normalisation
+from orchestrator.archive.scene.value_range import Normalisation
 from trainables.inference.prepare import Prepared
 from trainables.inference.tiling import Grid, Tile, cut, rows_needed
 from trainables.inference.working_memory import SMALLEST_TILE, tile_within

@@ -70,9 +70,9 @@ class SceneSettings:
             of the model's card, the file's scales and offsets, and an error. ``dtype``: the limits of the integer
             type. ``scales``: 0 and 1 after the file's scales and offsets. Or the two values (low, high).
         band_map: Bands that the network sees together: groups of band numbers in the network's order. A group of one
-            band is replicated and the outputs averaged. ``auto``: the groups of the model's card; without them, all
-            bands together if the network takes as many, or otherwise red, green and blue together if the file names
-            them, and all others singly.
+            band is replicated and the outputs averaged. ``auto``: the bands that the model's card names, if the file
+            names them too; or the groups of the card; or all bands together if the network takes as many; or, if it
+            takes 1 or 3, red, green and blue together if the file names them, and all others singly.
         compression: Lossless compression of the output.
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: True if the output gets reduced-resolution overviews.
@@ -141,6 +141,7 @@ class ModelFacts:
         value_range: (low, high) by data type, such as ``{"uint16": (0, 10000)}``, from the card's ``value_range``.
         band_map: Groups by the number of bands of a scene, such as ``{4: ((1, 2, 3), (4,))}``, from the card's
             ``band_map``.
+        band_names: Name of each band that the network takes, from the card's ``band_names``; none if it has none.
     """
 
     name: str
@@ -151,6 +152,7 @@ class ModelFacts:
     precision: str
     value_range: dict[str, tuple[float, float]] = field(default_factory=dict)
     band_map: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    band_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

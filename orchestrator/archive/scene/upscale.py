@@ -17,6 +17,7 @@ import rasterio
 import torch
 from rasterio.enums import Resampling
 
+from orchestrator.archive.scene.band_map import band_text
 from orchestrator.archive.scene.band_roles import Meaning, settle
 from orchestrator.archive.scene.bigtiff import check_room, join, writing
 from orchestrator.archive.scene.cog import add_overviews, copy_as_cog, digest, published, verify
@@ -36,7 +37,6 @@ from orchestrator.archive.scene.types import (
     SceneOutput,
     SceneSettings,
 )
-from orchestrator.archive.scene.value_range import band_text
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError
@@ -83,6 +83,7 @@ def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
         precision=net.precision,
         value_range=ranges,
         band_map=maps,
+        band_names=tuple(card.get("band_names") or ()),
     )
 
 

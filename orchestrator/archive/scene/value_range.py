@@ -1,4 +1,4 @@
-"""Value range and bands of a scene for a network: constants of the whole scene, which are stated and never guessed."""
+"""Value range of a scene for a network: a constant of the whole scene, which is stated and never guessed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.scene.types import BandMap, ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
 from orchestrator.archive.scene.types import Normalisation as NormalisationOption
 from trainables.errors import UsageError
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 """Data types that scenes may have."""
-
-_COLOURS = ("red", "green", "blue")
-Group = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,66 +151,6 @@ def _physical(scales: NDArray[np.float64], offsets: NDArray[np.float64]) -> Norm
     return Normalisation(low, high, f"{', '.join(ranges)} (0 to 1 after the file's scales and offsets)")
 
 
-def band_groups(colours: Sequence[str], model: ModelFacts, settings: SceneSettings) -> tuple[Group, ...]:
-    """Decides which image bands the network sees together.
-
-    Args:
-        colours: GDAL's colour interpretation of each image band (no alpha).
-        model: Whose number of channels counts and whose card may say it.
-        settings: Settings, which take precedence.
-
-    Returns:
-        Groups of positions in ``colours`` that together hold each once.
-
-    Raises:
-        SceneError: ``model_mismatch``, if the given groups do not fit the scene or the model.
-    """
-    count, channels = len(colours), model.channels
-    option = settings.band_map
-    singly = tuple((band,) for band in range(count))
-    if option == "singly":
-        return singly
-    if option == "auto":
-        if count in model.band_map:
-            return _checked(model.band_map[count], count, channels, "The model's card")
-        if count == channels and not (channels == 3 and set(colours) == set(_COLOURS)):
-            return (tuple(range(count)),)
-        if channels == 3 and all(colours.count(colour) == 1 for colour in _COLOURS):
-            rgb = tuple(colours.index(colour) for colour in _COLOURS)
-            return rgb, *(group for group in singly if group[0] not in rgb)
-        return singly
-    return _checked(option, count, channels, "The band map")
-
-
-def _checked(groups: tuple[Group, ...], count: int, channels: int, who: str) -> tuple[Group, ...]:
-    text = band_text(tuple(tuple(band - 1 for band in group) for group in groups))
-    if sorted(band for group in groups for band in group) != list(range(1, count + 1)):
-        raise SceneError(
-            "model_mismatch", f"{who} must name each of the scene's {count} image bands once, found {text}."
-        )
-    wrong = [group for group in groups if len(group) not in (1, channels)]
-    if wrong:
-        raise SceneError(
-            "model_mismatch",
-            f"{who} must have groups of 1 or {channels} bands for this model, found {text}.",
-        )
-    return tuple(tuple(band - 1 for band in group) for group in groups)
-
-
-def band_text(groups: tuple[Group, ...]) -> str:
-    """Groups as a user writes them: ``1,2,3;4``."""
-    return ";".join(",".join(str(band + 1) for band in group) for group in groups)
-
-
-def parse_band_map(text: str) -> tuple[Group, ...]:
-    """Reads ``1,2,3;4``.
-
-    Raises:
-        ValueError: If it is written otherwise.
-    """
-    return tuple(tuple(int(band) for band in group.split(",")) for group in text.split(";"))
-
-
 def read_normalisation(text: str) -> NormalisationOption:
     """Parses a normalisation option: ``auto``, ``dtype``, ``scales`` or ``LOW,HIGH``.
 
@@ -228,18 +165,3 @@ def read_normalisation(text: str) -> NormalisationOption:
     except ValueError:
         raise UsageError(f"--normalisation is auto, dtype, scales or LOW,HIGH, found '{text}'.") from None
     return low, high
-
-
-def read_band_map(text: str) -> BandMap:
-    """Parses a band map option: ``auto``, ``singly`` or groups such as ``1,2,3;4``.
-
-    Raises:
-        UsageError: If it is written otherwise.
-    """
-    match text:
-        case "auto" | "singly":
-            return text
-    try:
-        return parse_band_map(text)
-    except ValueError:
-        raise UsageError(f"--band-map is auto, singly or groups such as 1,2,3;4, found '{text}'.") from None

@@ -65,6 +65,25 @@ def test_lpips_is_refused(tmp_path, hr):
         scores(model, hr, lpips=True)
 
 
+def test_a_model_of_four_bands_is_scored_by_what_its_card_says(tmp_path, hr):
+    names = ("red", "green", "blue", "nir")
+    card = {"band_names": names, "band_map": {"4": [[1, 2, 3, 4]]}, "value_range": {"uint16": [0, 10000]}}
+    model = tiny_models.write(tmp_path / "four", tiny_models.of_bands(*names, scale=2), **card)
+    values = smooth(4)
+    archive_scenes.write(hr / "a.tif", values)
+    (plain,) = evaluate_model(model, [str(hr)], precision="float32")["sets"]
+    assert (plain["band_map"], plain["normalisation"]) == (["1,2,3,4"], ["0 to 10000 (the model's card)"])
+    assert plain["gain"]["mean"] != pytest.approx(0, abs=1e-2)
+    archive_scenes.write(hr / "a.tif", values[[3, 0, 1, 2]], names=["nir", "red", "green", "blue"])
+    archive_scenes.write(hr / "b.tif", smooth(3), names=["red", "green", "blue"])
+    (turned,) = evaluate_model(model, [str(hr)], precision="float32")["sets"]
+    assert turned["band_map"] == ["2,3,4,1"]
+    by_band = turned["model"]["psnr_by_band"]
+    assert [by_band[band] for band in (1, 2, 3, 0)] == pytest.approx(plain["model"]["psnr_by_band"], abs=1e-3)
+    assert [skipped["file"] for skipped in turned["skipped"]] == ["b.tif"]
+    assert "takes 4 bands together (red, green, blue, nir), and the scene has 3" in turned["skipped"][0]["reason"]
+
+
 def test_an_untrained_network_ties_with_bicubic_in_every_measure(tmp_path, hr):
     model = tiny_models.write(tmp_path / "bicubic", SuperResolutionNet(preset("tiny", 2)))
     for name in ("a.tif", "b.tif"):

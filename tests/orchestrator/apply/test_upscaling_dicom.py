@@ -1,10 +1,16 @@
 """DICOM files among the images that `rayscale upscale` is given."""
 
+import io
+
 import dicom_files
 import noise_images
+import numpy as np
 import pydicom
 import pytest
 import tiny_models
+
+from orchestrator.dicom.upscale import DicomSettings, upscale_slice
+from trainables.inference.prepare import prepared
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +30,38 @@ def test_a_folder_of_slices_and_images(tmp_path, rayscale):
     assert pydicom.dcmread(tmp_path / "out/a.dcm").pixel_array.shape == (80, 96)
     assert "failed: text.dcm: no DICOM file: the mark 'DICM' at byte 128 is missing" in out
     assert "failed: colour.dcm: RGB with 1 samples a pixel is not MONOCHROME1 or MONOCHROME2" in out
+
+
+@pytest.mark.parametrize("bands", [["HU"], ["red", "green", "blue"]])
+def test_the_card_states_the_range_in_units(tmp_path, rayscale, bands):
+    """Of models for one band and for colours."""
+    source = tmp_path / "a.dcm"
+    source.write_bytes(dicom_files.ct())
+    net = tiny_models.of_bands(*bands, scale=2)
+    plain = tiny_models.write(tmp_path / "plain", net)
+    ranged = tiny_models.write(tmp_path / "ranged", net, value_range={"dicom": [-1000, 3000]}, units="HU")
+    for model in (plain, ranged):
+        assert rayscale("upscale", source, tmp_path / f"{model}.dcm", "--model", model)[0] == 0
+    stored, in_units = (pydicom.dcmread(f"{model}.dcm") for model in (plain, ranged))
+    assert "values 0 to 2000 as 0 to 1" in in_units.DerivationDescription  # stored values of slope 2 from -1000
+    assert "values 0 to 4095 as 0 to 1" in stored.DerivationDescription
+    assert (in_units.RescaleSlope, in_units.RescaleIntercept) == (2, -1000)
+    how = DicomSettings(digest="d", model="m", normalisation=(-1000, 3000))
+    expected, _ = upscale_slice(source.read_bytes(), prepared(net, precision="float32"), how)
+    np.testing.assert_array_equal(in_units.pixel_array, pydicom.dcmread(io.BytesIO(expected)).pixel_array)
+    assert not np.array_equal(in_units.pixel_array, stored.pixel_array)
+
+
+def test_a_model_of_four_bands_refuses_slices_and_pictures_one_by_one(tmp_path, rayscale):
+    folder = tmp_path / "in"
+    noise_images.write(folder, ["a.png"], (24, 24))
+    (folder / "a.dcm").write_bytes(dicom_files.ct())
+    model = tiny_models.write(tmp_path / "four", tiny_models.of_bands("red", "green", "blue", "nir"))
+    code, out, _ = rayscale("upscale", folder, tmp_path / "out", "--model", model)
+    assert code != 0
+    told = "The model takes 4 bands together, and the image has {}: take a model of 1 or 3 bands."
+    assert f"failed: a.dcm: {told.format(1)}" in out
+    assert f"failed: a.png: {told.format(3)}" in out
 
 
 def test_one_slice(tmp_path, rayscale):

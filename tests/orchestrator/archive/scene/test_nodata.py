@@ -47,6 +47,35 @@ def test_the_footprint_is_exact_and_no_valid_pixel_is_nodata(tmp_path, dtype, no
         assert np.array_equal(target.nodata, nodata, equal_nan=True)
 
 
+def test_the_footprint_of_four_bands_seen_together_is_exact(tmp_path):
+    """Nodata of single bands stays in these bands, and reaches no other one."""
+    values, made = scenes.pixels(4, 70, 90, "uint16") + 1, scenes.model_of_four_bands()
+    lost = np.stack([holes(70, 90), holes(70, 90)[::-1], holes(70, 90), np.zeros((70, 90), bool)])
+    values[lost] = 0
+    source = scenes.write(tmp_path / "in.tif", values, nodata=0, names=scenes.REFLECTANCE)
+    outputs = {}
+    for name, memory in (("a.tif", SMALL), ("b.tif", 100)):
+        out = scenes.run(source, tmp_path, SceneSettings(memory_mb=memory, blocksize=128), made=made, name=name)
+        outputs[out.sha256] = out
+    np.testing.assert_array_equal(scenes.read(out.path) == 0, enlarged(lost, 4))
+    assert len(outputs) == 1, "tiles show"
+    assert out.valid_share == pytest.approx((~lost).mean())
+
+
+def test_a_mask_of_four_bands_seen_together_is_exact(tmp_path):
+    values, made, lost = scenes.pixels(4, 70, 90, "uint16"), scenes.model_of_four_bands(), holes(70, 90)
+    source = scenes.write(tmp_path / "in.tif", values)
+    with gdal(), rasterio.open(source, "r+") as target:
+        target.write_mask(~lost)
+    shas = {
+        scenes.run(source, tmp_path, SceneSettings(memory_mb=memory, blocksize=128), made=made).sha256
+        for memory in (SMALL, 100)
+    }
+    assert len(shas) == 1, "tiles show"
+    with gdal(), rasterio.open(tmp_path / "out.tif") as target:
+        np.testing.assert_array_equal(target.read_masks(1) == 0, enlarged(lost, 4))
+
+
 def test_holes_leave_no_trace_beside_them(tmp_path):
     """A flat scene with a deep hole stays flat."""
     values = np.full((1, 60, 60), 5000, np.uint16)

@@ -25,7 +25,7 @@ def whole(values, made, low, high):
     """What the network makes of the whole scene, in the scene's units."""
     net, edge = made.net, made.net.radius * made.net.scale
     lr = np.pad((values.astype(np.float32) - low) / (high - low), ((0, 0), *[(net.radius,) * 2] * 2), mode="reflect")
-    hr = net(torch.from_numpy(lr).expand(3, -1, -1)[None])[0, :, edge:-edge, edge:-edge].numpy()
+    hr = net(torch.from_numpy(lr).expand(net.channels, -1, -1)[None])[0, :, edge:-edge, edge:-edge].numpy()
     return hr * np.float32(high - low) + np.float32(low)
 
 
@@ -45,6 +45,55 @@ def test_tiles_give_the_whole_scene(tmp_path, height, width):
     assert len(outputs) == 1
     assert hashlib.sha256(out.path.read_bytes()).hexdigest() == out.sha256
     assert scenes.files(tmp_path) == ["in.tif", "out.tif"]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (65, 80)])
+def test_tiles_and_parts_of_four_bands_seen_together_give_the_whole_scene(tmp_path, height, width):
+    values = scenes.pixels(4, height, width, "uint16")
+    source, made = scenes.write(tmp_path / "in.tif", values), scenes.model_of_four_bands()
+    outputs = set()
+    for memory, parts in ((8, 1), (64, 1), (8, 3)):
+        settings = SceneSettings(memory_mb=memory, blocksize=128)
+        out = scenes.run(source, tmp_path, settings, parts=parts, made=made)
+        outputs.add(out.sha256)
+    expected = np.clip(np.rint(whole(values, made, 0, 10000)), 0, 65535)
+    np.testing.assert_array_equal(scenes.read(out.path), expected)
+    assert len(outputs) == 1
+    assert (out.band_map, out.normalisation) == ("1,2,3,4", "0 to 10000 (the model's card)")
+
+
+def test_bands_in_another_order_reach_the_network_in_its_own(tmp_path):
+    values, made = scenes.pixels(4, 20, 30, "uint16"), scenes.model_of_four_bands()
+    plain = scenes.read(scenes.run(scenes.write(tmp_path / "a.tif", values), tmp_path, made=made).path)
+    source = scenes.write(tmp_path / "b.tif", values[[3, 0, 1, 2]], names=["nir", "red", "green", "blue"])
+    out = scenes.run(source, tmp_path, made=made)
+    assert out.band_map == "2,3,4,1"
+    np.testing.assert_array_equal(scenes.read(out.path)[[1, 2, 3, 0]], plain)
+    with rasterio.open(out.path) as target:
+        assert target.descriptions == ("nir", "red", "green", "blue")
+
+
+def test_a_band_of_flags_beside_those_of_the_network_is_repeated(tmp_path):
+    values, made = scenes.pixels(4, 40, 40, "uint16"), scenes.model_of_four_bands()
+    flags = np.zeros((1, 40, 40), np.uint16)
+    flags[0, 10:20, 5:25] = 4
+    names = [*scenes.REFLECTANCE, "cloud_mask"]
+    out = scenes.run(
+        scenes.write(tmp_path / "a.tif", np.concatenate([values, flags]), names=names), tmp_path, made=made
+    )
+    alone = scenes.run(scenes.write(tmp_path / "b.tif", values), tmp_path, made=made, name="b-out.tif")
+    assert out.band_map == "1,2,3,4"
+    np.testing.assert_array_equal(scenes.read(out.path)[:4], scenes.read(alone.path))
+    np.testing.assert_array_equal(scenes.read(out.path)[4], flags[0].repeat(4, 0).repeat(4, 1))
+
+
+def test_a_scene_that_lacks_a_band_of_the_model_is_refused(tmp_path):
+    made = scenes.model_of_four_bands()
+    for names in (["red", "green", "blue"], ["red", "green", "blue", "swir"]):
+        source = scenes.write(tmp_path / "a.tif", scenes.pixels(len(names), 9, 9, "uint16"), names=names)
+        with pytest.raises(SceneError, match=r"takes 4 bands together \(red, green, blue, nir\)") as error:
+            check_scene(source, made.facts, SceneSettings())
+        assert error.value.kind == "model_mismatch"
 
 
 @pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed (Debian: gdal-bin)")

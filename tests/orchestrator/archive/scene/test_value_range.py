@@ -25,7 +25,7 @@ from orchestrator.archive.scene.size_limits import (
 from orchestrator.archive.scene.strips import tidy_limits, usable_nodata
 from orchestrator.archive.scene.types import LoadedModel, ModelFacts, SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import check_scene
-from orchestrator.archive.scene.value_range import band_groups, normalisation, read_band_map
+from orchestrator.archive.scene.value_range import normalisation
 from trainables.errors import UsageError
 
 FACTS = ModelFacts(name="m", digest="d", scale=2, channels=3, radius=4, precision="float32")
@@ -132,35 +132,6 @@ def test_a_range_has_two_finite_ends(wish):
 def test_limits_of_types():
     assert limits(norm("int16", "dtype")) == ([-32768.0], [32767.0])
     assert limits(norm("uint16", "dtype")) == ([0.0], [65535.0])
-
-
-@pytest.mark.parametrize(
-    ("colours", "groups"),
-    [
-        (["red", "green", "blue"], ((0, 1, 2),)),
-        (["blue", "green", "red"], ((2, 1, 0),)),
-        (["green", "red", "blue"], ((1, 0, 2),)),
-        (["undefined"] * 3, ((0, 1, 2),)),
-        (["red", "red", "blue"], ((0, 1, 2),)),
-        (["undefined", "blue", "green", "red"], ((3, 2, 1), (0,))),
-        (["red", "green", "blue", "red"], ((0,), (1,), (2,), (3,))),
-        (["gray"], ((0,),)),
-    ],
-)
-def test_bands_reach_the_network_in_its_order(colours, groups):
-    assert band_groups(colours, FACTS, SceneSettings()) == groups
-
-
-@pytest.mark.parametrize("text", ["auto", "singly"])
-def test_words_for_a_band_map(text):
-    assert read_band_map(text) == text
-
-
-def test_a_band_map_is_refused_as_it_was_written():
-    with pytest.raises(SceneError, match=r"each of the scene's 4 image bands once, found 1,2,3\."):
-        band_groups(["undefined"] * 4, FACTS, SceneSettings(band_map=((1, 2, 3),)))
-    with pytest.raises(SceneError, match=r"groups of 1 or 3 bands for this model, found 1,2;3;4\."):
-        band_groups(["undefined"] * 4, FACTS, SceneSettings(band_map=((1, 2), (3,), (4,))))
 
 
 @pytest.mark.parametrize(
