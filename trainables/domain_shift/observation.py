@@ -16,7 +16,8 @@ from trainables.domain_shift.noise_level import noise_level
 from trainables.domain_shift.shift import TileSet
 from trainables.domain_shift.spectra import spectral_slope
 from trainables.errors import ImageSetError
-from trainables.images.raster import RGB
+from trainables.images.image_pair import PreparedPair
+from trainables.images.raster import RGB, PreparedImage
 from trainables.images.valid_places import fullest_window
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs
 from trainables.metrics.psnr_ssim import luma
@@ -86,7 +87,7 @@ def observe(
         features = block_features(net, _shown(pair.lr, bands)[None])
         rows.add(features, scenes[image.scene])
         if plain is not None:
-            unmoved = block_features(net, _shown(_pair(image, plain, scale).lr, bands)[None])
+            unmoved = block_features(net, _shown(_pair(replace(image, lr=None), plain, scale).lr, bands)[None])
             plain_rows.add(unmoved, scenes[image.scene])
             products = products or [defaultdict(list) for _ in features]
             for block, ours, theirs in zip(products, unmoved, features, strict=True):
@@ -102,18 +103,28 @@ def observe(
 
 def _analysed(image: NamedImage, scale: int) -> NamedImage | None:
     """The part of an image that is analysed, all of it if none of its pixels is invalid; None if no tile fits."""
-    height, width = image.pixels.shape[:2]
-    if min(height, width) < TILE * scale:
+    prepared = image.prepared
+    # Pairs are cut between LR pixels, other images anywhere.
+    grid, unit = (prepared.lr, scale) if isinstance(prepared, PreparedPair) else (prepared, 1)
+    valid = prepared.valid(scale) if isinstance(prepared, PreparedPair) else image.valid
+    height, width, tile = *grid.pixels.shape[:2], TILE * scale // unit
+    if min(height, width) < tile:
         return None
-    if image.valid is None or image.valid.all():
-        return replace(image, valid=None)
+    if valid is None or valid.all():
+        return _cut(image, 0, 0, height, width, unit)
     for tiles in range(_CROP_TILES, 0, -1):
-        rows, columns = (min(side, tiles * TILE * scale) for side in (height, width))
-        top, left = fullest_window(image.valid, (height, width), rows, columns)
-        part = np.s_[top : top + rows, left : left + columns]
-        if image.valid[part].all():
-            return replace(image, pixels=image.pixels[part], valid=None)
+        rows, columns = (min(side, tiles * tile) for side in (height, width))
+        top, left = fullest_window(valid, (height, width), rows, columns)
+        if valid[top : top + rows, left : left + columns].all():
+            return _cut(image, top, left, rows, columns, unit)
     return None
+
+
+def _cut(image: NamedImage, top: int, left: int, rows: int, columns: int, unit: int) -> NamedImage:
+    """A part of an image without invalid pixels, given in LR pixels if it is a pair: ``unit`` is the scale factor."""
+    pixels = image.pixels[top * unit : (top + rows) * unit, left * unit : (left + columns) * unit]
+    lr = image.lr and PreparedImage(image.lr.pixels[top : top + rows, left : left + columns])
+    return replace(image, pixels=pixels, valid=None, lr=lr)
 
 
 def _shown(lr: Tensor, bands: Sequence[str] | None) -> Tensor:

@@ -19,12 +19,16 @@ from torch import Tensor
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.image_buffer import ImageBuffer, Integers, to_device, to_shares
+from trainables.images.image_pair import PreparedPair
 from trainables.images.prefetch import Prefetch
 from trainables.images.raster import PreparedImage
 from trainables.images.valid_places import ValidPlaces
 
 Pixels = NDArray[np.uint8 | np.uint16]
 """(H, W, C) as networks are trained on them; the type's largest value stands for 1."""
+
+TrainingImage = Pixels | PreparedImage | PreparedPair
+"""An HR image, or a pair of HR and real LR."""
 
 MARGIN = 2
 """LR pixels cut from each side after degrading, so that a blur never sees a patch's own edge."""
@@ -38,10 +42,12 @@ def smallest_image(lr_patch: int, scale: int) -> int:
 class PatchPool:
     """Holds images as integers on a device and draws batches of (LR, HR) patches.
 
+    LR patches are degraded HR patches or, of pairs, cut from the real LR image at the same place.
+
     Args:
-        read_images: Starts one pass over the images, each (H, W, C), all uint8 or all uint16. Patches are cut where
-            every pixel has a value. A pool that is large enough for the whole pass reads it once; a smaller one keeps
-            reading passes. Called and iterated on the pool's reading thread only.
+        read_images: Starts one pass over the images, each (H, W, C), all uint8 or all uint16, and all pairs or none.
+            Patches are cut where every pixel has a value. A pool that is large enough for the whole pass reads it once;
+            a smaller one keeps reading passes. Called and iterated on the pool's reading thread only.
         scale: Scale factor r.
         lr_patch: Side of an LR patch in pixels.
         degradation: Degradation that makes LR patches.
@@ -52,19 +58,21 @@ class PatchPool:
         patches_per_image: Patches drawn per image decoded, once the pool is full.
         read_ahead: Images that may be decoded and wait to enter; at most ``capacity`` of them are kept.
         channels: C of patches. Images have as many bands; gray ones are repeated to 3.
+        pairs_share: Of pairs, share of patches with their real LR, 0 to 1; the others' LR is degraded HR.
 
     Attributes:
         taken: Images that were read and had their turn, those too small for a patch included.
         skipped: Number of them that were too small for a patch, or had no room for one between invalid pixels.
 
     Raises:
-        ImageSetError: If a whole pass has no image of at least one patch, or images have unequal depths or bands.
+        ImageSetError: If a whole pass has no image of at least one patch, images have unequal depths or bands, a pair's
+            sizes do not fit the scale factor, or only some images are pairs.
         Exception: Any error of ``read_images``, here or in :meth:`sample`, at the turn of the image that it concerns.
     """
 
     def __init__(
         self,
-        read_images: Callable[[], Iterator[Pixels | PreparedImage]],
+        read_images: Callable[[], Iterator[TrainingImage]],
         *,
         scale: int,
         lr_patch: int,
@@ -75,18 +83,20 @@ class PatchPool:
         patches_per_image: int = 64,
         read_ahead: int = 64,
         channels: int = 3,
+        pairs_share: float = 1.0,
     ) -> None:
         self.scale, self.lr_patch, self.degradation = scale, lr_patch, degradation
         self.device = torch.device(device)
         self.taken, self.skipped = 0, 0
         self._capacity, self._patches_per_image, self._owed = capacity, patches_per_image, 0.0
-        self._images = ImageBuffer(self.device, channels)
+        self._pairs_share = pairs_share
+        self._images, self._lr_images = ImageBuffer(self.device, channels), ImageBuffer(self.device, channels)
         self._places_of: deque[ValidPlaces | None] = deque()
         """Room for patches in each image of the pool; None where all its pixels are valid."""
         self._places = np.random.default_rng(seed)
         self._noise = torch.Generator(self.device)
         self.reseed(seed)
-        passes = _passes(read_images, smallest_image(lr_patch, scale), capacity)
+        passes = _passes(read_images, lr_patch + 2 * MARGIN, scale, capacity)
         self._reader = Prefetch(passes, min(read_ahead, capacity))
         self._exhausted = False
         self._fill()
@@ -128,18 +138,40 @@ class PatchPool:
         side = smallest_image(self.lr_patch, self.scale)
         numbers = self._places.integers(len(self._images), size=batch)
         bands, heights, widths = self._images.shapes(numbers).T
+        # Pairs are cut between LR pixels, other images anywhere.
+        unit = self.scale if self._lr_images else 1
         # Patch by patch: its row, its column, its quarter turns, whether it is mirrored.
-        choices = [heights - side + 1, widths - side + 1, np.full(batch, 4), np.full(batch, 2)]
+        choices = [(heights - side) // unit + 1, (widths - side) // unit + 1, np.full(batch, 4), np.full(batch, 2)]
         masked = self._masked(numbers)
         for patch, places in masked:
             choices[0][patch], choices[1][patch] = len(places), 1
         rows, columns, turns, mirrored = self._places.integers(np.stack(choices, axis=1)).T
         for patch, places in masked:
             rows[patch], columns[patch] = places.place(int(rows[patch]))
-        hr = to_shares(self._images.crops(numbers, rows, columns, turns + 4 * mirrored, side))
-        lr = self.degradation(hr, self.scale, to_device(bands == 1, self.device), self._noise)
+        orientations = turns + 4 * mirrored
+        hr = to_shares(self._images.crops(numbers, unit * rows, unit * columns, orientations, side))
+        lr = self._lr(hr, bands == 1, numbers, rows, columns, orientations)
         inner = MARGIN * self.scale
         return lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN], hr[..., inner:-inner, inner:-inner]
+
+    def _lr(
+        self,
+        hr: Tensor,
+        gray: NDArray[np.bool_],
+        numbers: Integers,
+        rows: Integers,
+        columns: Integers,
+        turned: Integers,
+    ) -> Tensor:
+        """LR of HR patches: cut from the LR images of pairs, degraded, or a mixture of both."""
+        if not self._lr_images:
+            return self.degradation(hr, self.scale, to_device(gray, self.device), self._noise)
+        lr = to_shares(self._lr_images.crops(numbers, rows, columns, turned, self.lr_patch + 2 * MARGIN))
+        if self._pairs_share == 1:
+            return lr
+        degraded = self.degradation(hr, self.scale, to_device(gray, self.device), self._noise)
+        real = to_device(self._places.random(len(numbers)) < self._pairs_share, self.device)
+        return torch.where(real.view(-1, 1, 1, 1), lr, degraded)
 
     def _masked(self, numbers: Integers) -> list[tuple[int, ValidPlaces]]:
         """Patches of images with invalid pixels, and where in them there is room."""
@@ -175,30 +207,50 @@ class PatchPool:
         if len(self._images) == self._capacity:
             self._images.drop_oldest()
             self._places_of.popleft()
+            if self._lr_images:
+                self._lr_images.drop_oldest()
+        if self._images and (image.lr is None) is bool(self._lr_images):
+            raise ImageSetError("Training images must all be pairs of HR and LR, or none: found both.")
         self._images.append(image.values)
         self._places_of.append(image.places)
+        if image.lr is not None:
+            self._lr_images.append(image.lr)
 
 
 @dataclass(frozen=True, slots=True)
 class _Usable:
-    """An image (C, H, W), and where there is room for a patch; None for everywhere."""
+    """An image (C, H, W), of a pair with its LR image, and where there is room for a patch; None for everywhere.
+
+    Places are those of HR pixels or, of a pair, of LR pixels.
+    """
 
     values: Tensor
     places: ValidPlaces | None
+    lr: Tensor | None = None
 
 
-def _usable(image: Pixels | PreparedImage, side: int) -> _Usable | None:
-    pixels, valid = (image.pixels, image.valid) if isinstance(image, PreparedImage) else (image, None)
+def _usable(image: TrainingImage, lr_side: int, scale: int) -> _Usable | None:
+    if isinstance(image, PreparedPair):
+        image.check(scale)
+        pixels, valid, side, lr = image.lr.pixels, image.valid(scale), lr_side, _planes(image.lr.pixels)
+        values = _planes(image.hr.pixels)
+    else:
+        pixels, valid = (image.pixels, image.valid) if isinstance(image, PreparedImage) else (image, None)
+        side, lr, values = lr_side * scale, None, _planes(pixels)
     if min(pixels.shape[:2]) < side:
         return None
     places = None if valid is None or valid.all() else ValidPlaces(valid, side)
     if places is not None and not len(places):
         return None
-    return _Usable(torch.from_numpy(pixels.transpose(2, 0, 1).copy()), places)
+    return _Usable(values, places, lr)
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
 def _passes(
-    read_images: Callable[[], Iterator[Pixels | PreparedImage]], side: int, capacity: int
+    read_images: Callable[[], Iterator[TrainingImage]], lr_side: int, scale: int, capacity: int
 ) -> Iterator[_Usable | None]:
     """Images, None in place of one without room for a patch, until a pool of ``capacity`` has them all.
 
@@ -208,6 +260,6 @@ def _passes(
     while usable and usable + small > capacity:
         usable, small = 0, 0
         for image in read_images():
-            found = _usable(image, side)
+            found = _usable(image, lr_side, scale)
             usable, small = usable + (found is not None), small + (found is None)
             yield found

@@ -18,7 +18,9 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.hidden_colour import nearest
 from trainables.images.image_buffer import to_shares
+from trainables.images.image_pair import PreparedPair
 from trainables.images.patch_pool import Pixels
+from trainables.images.raster import PreparedImage
 from trainables.images.valid_places import fullest_window, window_sums
 from trainables.metrics.psnr_ssim import SSIM_WINDOW, comparable, inside, psnr, ssim
 from trainables.metrics.spectral import ergas, sam
@@ -36,12 +38,20 @@ class NamedImage:
         scene: Its scene.
         pixels: (H, W, C), uint8 of a plain image and uint16 of a deep one.
         valid: bool (H, W), False where a pixel has no value; None if all have one.
+        lr: The real LR image of a pair; None where LR is made by a degradation.
     """
 
     name: str
     scene: str
     pixels: Pixels
     valid: NDArray[np.bool_] | None = None
+    lr: PreparedImage | None = None
+
+    @property
+    def prepared(self) -> PreparedImage | PreparedPair:
+        """The image, or the pair, to train on."""
+        hr = PreparedImage(self.pixels, self.valid)
+        return hr if self.lr is None else PreparedPair(hr, self.lr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +106,10 @@ class Score:
 def make_pairs(
     images: Iterable[NamedImage], degradation: Degradation, scale: int, crop: int | None = None
 ) -> list[Pair]:
-    """Degrades each image once, with randomness that depends on its pixels alone.
+    """Degrades each image once, with randomness that depends on its pixels alone; a real LR image is taken as it is.
 
     Args:
-        images: HR images; each is cut to a multiple of ``scale``.
+        images: HR images, each of which is cut to a multiple of ``scale``, or pairs.
         degradation: The domain's degradation.
         scale: Scale factor r.
         crop: Largest height and width in HR pixels that is used, from the middle; None for the whole image. Where
@@ -110,7 +120,7 @@ def make_pairs(
         pixel covers an invalid one, hold no window of SSIM.
 
     Raises:
-        ImageSetError: If nothing can be compared in any of one or more images.
+        ImageSetError: If nothing can be compared in any of one or more images, or a pair's sizes do not fit.
     """
     found = [_make_pair(image, degradation, scale, crop) for image in images]
     pairs = [pair for pair in found if pair is not None]
@@ -178,28 +188,61 @@ def _across_bands(output: Tensor, pair: Pair, scale: int, valid: Tensor | None) 
 
 
 def _make_pair(image: NamedImage, degradation: Degradation, scale: int, crop: int | None) -> Pair | None:
-    pixels, valid = _part(image, scale, crop)
+    prepared = image.prepared
+    if isinstance(prepared, PreparedPair):
+        return _real_pair(image, prepared, degradation.levels, scale, crop)
+    height, width = (min(side, crop or side) // scale * scale for side in image.pixels.shape[:2])
+    part = _part(image.pixels.shape, image.valid, height, width)
+    pixels, valid = image.pixels[part], None if image.valid is None else image.valid[part]
+    valid = None if valid is None or valid.all() else valid
     compared = None if valid is None else _compared(valid, scale)
     if compared is not None and not _can_be_scored(compared, scale):
         return None
     gray, deep = pixels.shape[2] == 1, pixels.dtype == np.uint16
-    seen = pixels if valid is None else nearest(pixels, ~valid)
-    hr = to_shares(torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1))))
-    if not deep:
-        hr = hr.expand(3, -1, -1).clone(memory_format=torch.contiguous_format)
+    hr = _shares(pixels, valid)
     seed = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(seed)
     lr = degradation(hr[None], scale, torch.tensor([gray]), generator)[0]
     return Pair(image.name, image.scene, gray, lr, hr, compared, degradation.levels, deep)
 
 
-def _part(image: NamedImage, scale: int, crop: int | None) -> tuple[Pixels, NDArray[np.bool_] | None]:
-    """Pixels that are used and which of them are valid; None if all are."""
-    pixels, valid = image.pixels, image.valid
-    height, width = (min(side, crop or side) // scale * scale for side in pixels.shape[:2])
-    top, left = fullest_window(valid, (pixels.shape[0], pixels.shape[1]), height, width)
-    part = np.s_[top : top + height, left : left + width]
-    return pixels[part], None if valid is None or valid[part].all() else valid[part]
+def _real_pair(
+    image: NamedImage, pair: PreparedPair, levels: float | None, scale: int, crop: int | None
+) -> Pair | None:
+    pair.check(scale)
+    known = pair.valid(scale)
+    shape = pair.lr.pixels.shape
+    height, width = (min(side, (crop or side * scale) // scale) for side in shape[:2])
+    rows, columns = part = _part(shape, known, height, width)
+    large = tuple(slice(axis.start * scale, axis.stop * scale) for axis in (rows, columns))
+    hr, lr = _shares_of(pair.hr, large), _shares_of(pair.lr, part)
+    compared = None
+    if known is not None and not known[part].all():
+        compared = torch.from_numpy(known[part]).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        if not _can_be_scored(compared, scale):
+            return None
+    gray, deep = pair.hr.pixels.shape[2] == 1, pair.hr.pixels.dtype == np.uint16
+    return Pair(image.name, image.scene, gray, lr, hr, compared, levels, deep)
+
+
+def _shares_of(image: PreparedImage, part: tuple[slice, ...]) -> Tensor:
+    valid = None if image.valid is None or image.valid[part].all() else image.valid[part]
+    return _shares(image.pixels[part], valid)
+
+
+def _part(shape: tuple[int, ...], valid: NDArray[np.bool_] | None, height: int, width: int) -> tuple[slice, slice]:
+    """The window that is used: in the middle or, where pixels have no value, that with the most that have."""
+    top, left = fullest_window(valid, (shape[0], shape[1]), height, width)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _shares(pixels: Pixels, valid: NDArray[np.bool_] | None) -> Tensor:
+    """Pixels as a network sees them: (C, H, W), those without a value filled with the nearest one."""
+    seen = pixels if valid is None else nearest(pixels, ~valid)
+    shares = to_shares(torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1))))
+    if pixels.dtype == np.uint16:
+        return shares
+    return shares.expand(3, -1, -1).clone(memory_format=torch.contiguous_format)
 
 
 def _compared(valid: NDArray[np.bool_], scale: int) -> Tensor:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from trainables.domain_shift.cka import linear_cka, total
 from trainables.domain_shift.features import block_features, block_names, tile_statistics
 from trainables.domain_shift.observation import observe
 from trainables.errors import ImageSetError
+from trainables.images.raster import PreparedImage
 from trainables.metrics.evaluation import NamedImage
 from trainables.network.bands import with_bands
 from trainables.network.network import SuperResolutionNet, preset
@@ -123,3 +126,30 @@ def test_what_is_analysed_has_no_invalid_pixel():
     valid[::50, ::50] = False
     with pytest.raises(ImageSetError, match="an analysis at x2 needs, all with a value"):
         observe(net, [deep([level], valid)], Degradation(), bands=("gray",))
+
+
+def with_lr(image, value, valid=None, lr_valid=None):
+    height, width = (side // 2 for side in image.pixels.shape[:2])
+    lr = PreparedImage(np.full((height, width, 3), value, np.uint8), lr_valid)
+    return replace(image, lr=lr, valid=valid)
+
+
+def test_the_real_lr_of_pairs_is_observed_beside_the_degraded_hr():
+    torch.manual_seed(0)
+    net, singles = SuperResolutionNet(preset("tiny", 2)).eval(), images((64, 64), (64, 64), (64, 64))
+    flat, other = (observe(net, [with_lr(i, v) for i in singles], Degradation(), Degradation()) for v in (0, 99))
+    assert torch.equal(torch.from_numpy(flat.plain_tiles.vectors[0]), torch.from_numpy(other.plain_tiles.vectors[0]))
+    assert not np.allclose(flat.tiles.vectors[0], other.tiles.vectors[0])
+    assert flat.slopes == []  # of a flat LR image
+
+
+def test_of_pairs_with_invalid_pixels_a_part_valid_in_both_is_observed():
+    net = SuperResolutionNet(preset("tiny", 2)).eval()
+    valid, lr_valid = np.ones((200, 130), bool), np.ones((100, 65), bool)
+    valid[3, 3] = False
+    lr_valid[99, 40] = False
+    (image,) = images((200, 130))
+    seen = observe(net, [with_lr(image, 50, valid, lr_valid)], Degradation(), Degradation())
+    assert len(seen.tiles.scenes) == 6  # 3 by 2 tiles of the 98 rows between
+    with pytest.raises(ImageSetError, match="No image has the 64×64 pixels"):
+        observe(net, [with_lr(image, 50, None, np.zeros((100, 65), bool))], Degradation())
