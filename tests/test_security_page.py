@@ -10,10 +10,12 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 CLAIMS = re.findall(r"^\| (?!claim )([^|\n]+) \| ([^|\n]+) \|$", PAGE, re.MULTILINE)
 PACKAGES = ("orchestrator", "search_spaces", "trainables")
-RUNS_CODE = {
-    *("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "code", "runpy", "subprocess", "pty"),
-    *("urllib.request", "http.client", "requests", "httpx", "ftplib", "smtplib", "xmlrpc", "telnetlib"),
+RUNS_CODE = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "code", "runpy", "subprocess", "pty"}
+ASKS_SERVERS = {
+    *("urllib.request", "urllib.error", "http.client", "urllib3", "requests"),
+    *("httpx", "ftplib", "smtplib", "xmlrpc", "telnetlib"),
 }
+FETCHES_SETS = "orchestrator/public_sets/remote.py"
 CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "spawnv", "execv", "unsafe_load", "full_load"}
 
 
@@ -55,16 +57,34 @@ def modules() -> list[Path]:
 
 
 def test_no_module_can_run_what_it_reads() -> None:
-    wrong = []
+    wrong = [f"{file.name}: {name}" for file in modules() for name in imported(file) if name in RUNS_CODE]
     for file in modules():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                wrong += [f"{file.name}: {alias.name}" for alias in node.names if alias.name in RUNS_CODE]
-            elif isinstance(node, ast.ImportFrom) and node.module in RUNS_CODE:
-                wrong.append(f"{file.name}: {node.module}")
-            elif isinstance(node, ast.Call):
+            if isinstance(node, ast.Call):
                 wrong += [f"{file.name}:{node.lineno}: {found}" for found in unsafe(node)]
     assert wrong == []
+
+
+def test_one_module_asks_other_servers() -> None:
+    asking = {str(file.relative_to(ROOT)) for file in modules() if ASKS_SERVERS.intersection(imported(file))}
+    assert asking == {FETCHES_SETS}
+    using = {
+        str(file.relative_to(ROOT))
+        for file in modules()
+        if any(name.startswith("orchestrator.public_sets") for name in imported(file))
+    }
+    assert {name for name in using if "/public_sets/" not in name} == {"orchestrator/cli/data_commands.py"}
+
+
+def imported(file: Path) -> list[str]:
+    """Full names of the modules that a file imports, wherever in it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return names
 
 
 def unsafe(call: ast.Call) -> list[str]:

@@ -32,6 +32,7 @@ ROOMS = {
         "protocols",
         "apply",
         "archive.batch",
+        "public_sets",
         "data",
         "rasters",
         "dicom",

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.benchmark_command import benchmark
+from orchestrator.cli.data_commands import data_app
 from orchestrator.cli.experiment_commands import analyze, confirm, demo, plan, pretrain, report, run, search
 from orchestrator.cli.init_command import init
 from orchestrator.cli.model_commands import adapt, evaluate
@@ -49,6 +50,7 @@ for _command, _example in (
 ):
     app.command(epilog=f"Example: {_example}")(_command)
 app.add_typer(shards_app, name="shards")
+app.add_typer(data_app, name="data")
 
 
 def _show_version(wanted: bool) -> None:

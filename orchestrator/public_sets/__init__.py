@@ -1,0 +1,1 @@
+"""Public data sets: their homes, and downloads that resume and are verified."""
