@@ -1,5 +1,7 @@
 """An archive from its listing to its ledger in this process, without Ray."""
 
+import archive_scenes
+import numpy as np
 import pytest
 import rasterio
 import ray
@@ -39,3 +41,26 @@ def test_scenes_are_upscaled_a_bad_one_is_named_and_none_is_done_again(tmp_path)
     assert (kinds.count("attempt"), kinds.count("scene")) == (3, 3)
     again = upscale()
     assert (again["written"], again["skipped"]) == (0, 2)
+
+
+def test_four_bands_of_16_bits_need_no_word_beyond_the_models_card(tmp_path):
+    names = archive_scenes.REFLECTANCE
+    card = {"band_names": names, "band_map": {"4": [[1, 2, 3, 4]]}, "value_range": {"uint16": [0, 10000]}}
+    model = tiny_models.write(tmp_path / "model", tiny_models.of_bands(*names, scale=2), **card)
+    source, out, values = tmp_path / "in", tmp_path / "out", archive_scenes.pixels(4, 40, 36, "uint16")
+    source.mkdir()
+    archive_scenes.write(source / "plain.tif", values)
+    archive_scenes.write(source / "turned.tif", values[[3, 0, 1, 2]], names=["nir", "red", "green", "blue"])
+    archive_scenes.write(source / "short.tif", values[:3], names=names[:3])
+    scenes = list_archive(str(source), str(out), "cog").scenes
+    settings = SceneSettings(precision="float32", blocksize=128)
+    told = upscale_archive(model, scenes, str(out), settings, Options(), lambda _: None, start=in_process)
+    assert told["written"] == 2
+    (failure,) = told["failed"]
+    assert (failure["file"], failure["error"]) == ("short.tif", "model_mismatch")
+    plain, turned = archive_scenes.read(out / "plain.tif"), archive_scenes.read(out / "turned.tif")
+    assert plain.shape == (4, 80, 72)
+    np.testing.assert_array_equal(turned[[1, 2, 3, 0]], plain)
+    events = {event["name"]: event for event in read_events(Storage.at(str(out))) if event["event"] == "scene"}
+    assert (events["turned.tif"]["band_map"], events["plain.tif"]["band_map"]) == ("2,3,4,1", "1,2,3,4")
+    assert events["plain.tif"]["normalisation"] == "0 to 10000 (the model's card)"
