@@ -4,6 +4,7 @@ What the enhanced objects say of single frames stands in functional groups (PS3.
 the Pixel Value Transformation, windows in Frame VOI LUT. Older objects say it once for all frames.
 """
 
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -149,20 +150,17 @@ def _start_of_pixels(file: BinaryIO, header: Dataset) -> int:
         raise DicomError("unsupported", "it holds no image of whole numbers, or it ends too early")
     if not syntax.is_implicit_VR:
         file.read(4)
-    return file.tell()
+    return file.seek(0, os.SEEK_CUR)
 
 
 def _check_held(frames: Frames, held: int) -> None:
     """Refuses more frames than the bytes behind the header can be."""
     if frames.count < 1:
         raise DicomError("corrupt", f"it has {frames.count} frames")
-    syntax, each = frames.header.file_meta.TransferSyntaxUID, frame_bytes(frames.header)
-    if not syntax.is_compressed:
-        needed = frames.count * each
-    elif syntax == RLELossless:
-        needed = frames.count * each // RLE_AT_MOST
-    else:
-        needed = frames.count * _LEAST_ENCODED
+    syntax = frames.header.file_meta.TransferSyntaxUID
+    needed = frames.count * frame_bytes(frames.header)
+    if syntax.is_compressed:
+        needed = needed // RLE_AT_MOST if syntax == RLELossless else frames.count * _LEAST_ENCODED
     if held < needed:
         raise DicomError("corrupt", f"its {frames.count} frames need {needed} bytes, where {held} follow its elements")
 

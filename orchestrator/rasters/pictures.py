@@ -69,19 +69,17 @@ def open_picture(path: Path, checked: bool = False) -> Iterator[RasterFile]:
 
 def _is_plain_tiff(path: Path) -> bool:
     tags = next(iter(tiff_tags.directories(path)), {})
-
-    def one(tag: int, default: int) -> int:
-        values = tags.get(tag)
-        return values[0] if values else default
-
-    samples, kind = one(tiff_tags.SAMPLES, 1), one(tiff_tags.PHOTOMETRIC, -1)
-    colours = samples - sum(extra in _ALPHA for extra in tags.get(tiff_tags.EXTRA_SAMPLES, ()))
+    numbers = {tag: values[0] for tag, values in tags.items() if values}
+    kind = numbers.get(tiff_tags.PHOTOMETRIC)
+    alphas = sum(extra in _ALPHA for extra in tags.get(tiff_tags.EXTRA_SAMPLES, ()))
+    colours = numbers.get(tiff_tags.SAMPLES, 1) - alphas
+    pixels = numbers.get(tiff_tags.WIDTH, 0) * numbers.get(tiff_tags.HEIGHT, 0)
     return (
         max(tags.get(tiff_tags.BITS) or (1,)) <= 8
-        and one(tiff_tags.SAMPLE_FORMAT, 1) in _UNSIGNED
+        and numbers.get(tiff_tags.SAMPLE_FORMAT, 1) in _UNSIGNED
         and kind in _SHOWN
         and (colours == 4 if kind == _CMYK else colours in (1, 3))
-        and one(tiff_tags.WIDTH, 0) * one(tiff_tags.HEIGHT, 0) <= _MOST_PIXELS_OF_TIFF
+        and pixels <= _MOST_PIXELS_OF_TIFF
         and not any(tag in tags for tag in (*GEOREFERENCE, tiff_tags.NODATA))
         and path.stat().st_size <= MOST_BYTES
         and not companions(path)

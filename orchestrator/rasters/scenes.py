@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from orchestrator.archive.scene.band_roles import class_bands
+from orchestrator.archive.scene.open_raster import CACHE
 from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.dicom.element_values import on_one_line
 from orchestrator.rasters.types import Part, RasterFile
@@ -17,6 +18,7 @@ from trainables.images.raster import DataType
 _COLOURS = ("red", "green", "blue", "nir")
 """Colour interpretations of GDAL that name a band; the others say how it is shown."""
 _LONGEST_NAME = 60
+_LARGEST_CACHE = 512 << 20
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def _raster_file(scene: Scene) -> RasterFile:
     )
 
     def part(layer: int, row: int, column: int, height: int, width: int) -> Part:
-        with gdal():
+        with gdal(GDAL_CACHEMAX=_cache(scene, height)):
             strip = scene.window(row, column, height, width)
         values = np.ascontiguousarray(np.moveaxis(strip.pixels[shown], 0, -1))
         return values, None if strip.valid is None else np.logical_and.reduce(strip.valid[shown])
@@ -62,6 +64,14 @@ def _raster_file(scene: Scene) -> RasterFile:
         units=_units(scene, shown),
         notes=(*scene.notes, *left_out),
     )
+
+
+def _cache(scene: Scene, rows: int) -> int:
+    """Bytes that keep what lies beside a window in its rows, which files of strips decode with it."""
+    dataset = scene.dataset
+    row = int(dataset.width) * int(dataset.count) * np.dtype(scene.facts.dtype).itemsize
+    block = int(dataset.block_shapes[0][0])
+    return max(CACHE, min(2 * row * (rows + block), _LARGEST_CACHE))
 
 
 def _names(scene: Scene, shown: Sequence[int]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def decode_npy(data: bytes) -> NDArray[Any]:
         raise UnreadableImageError(f"an array of {dtype.name:.40}; expected one of {', '.join(_TYPES)} in C order")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise UnreadableImageError(f"an array of the shape {shape!s:.60}; expected (H, W) or (H, W, C)")
-    start, count = buffer.tell(), 1
+    start, count = 10 + int.from_bytes(data[8:10], "little"), 1
     for side in shape:
         count *= int(side)
     if len(data) - start != count * dtype.itemsize:

@@ -27,8 +27,11 @@ from trainables.images.formats import TIFF_STARTS
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """Errors of rasterio; a failing copy raises GDAL's own class, which is no RasterioError."""
 
+CACHE = 64 << 20
+"""Bytes of decoded blocks that GDAL keeps; rasterio takes bytes, where GDAL's own option takes megabytes."""
+
 _OPTIONS = {
-    "GDAL_CACHEMAX": 64,
+    "GDAL_CACHEMAX": CACHE,
     "GDAL_NUM_THREADS": 1,
     "GDAL_PAM_ENABLED": True,
     "GDAL_TIFF_INTERNAL_MASK": True,

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import rasterio
@@ -172,3 +174,16 @@ def test_a_scene_larger_than_any_memory_is_read_by_windows(tmp_path):
     with open_raster_file(path) as file:
         part = file.read(0, 150_000, 150_000, 50, 60)
         assert np.array_equal(part.values, np.moveaxis(noise(4), 0, -1))
+
+
+def test_windows_side_by_side_decode_their_rows_once(tmp_path):
+    pixels = noise(3, 600, 2000)
+    path = write(tmp_path / "a.png", pixels, "PNG", zlevel=1)
+    start = time.perf_counter()
+    whole(path)
+    once = time.perf_counter() - start
+    start = time.perf_counter()
+    with open_raster_file(path) as file:
+        for column in range(0, 2000, 50):
+            file.read(0, 300, column, 300, 50)
+    assert time.perf_counter() - start < 5 * once, "40 windows, each of which passes half of the file"
