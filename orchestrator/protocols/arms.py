@@ -1,6 +1,6 @@
 """Upscalers of benchmark images: bicubic interpolation and models, of 8-bit images and of shares of a value range."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.protocols.protocol import LoadedPair
+from orchestrator.foundation.model_store import FoundModel
+from orchestrator.protocols.protocol import REFLECTANCE, LoadedPair
+from trainables.errors import UsageError
+from trainables.images.raster import RGB
 from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import upscale, upscale_values
 from trainables.network.network import interpolate
 
 Image = NDArray[Any]
 """(H, W, C): uint8, or float32 shares of the value range."""
+
+_STORED = ("uint16", "int16")
+"""Data types in which reflectance is stored, in order of how usual they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +29,17 @@ class Arm:
 
     Attributes:
         name: Name in tables.
-        run: From an LR image and the places of its red, green and blue to an HR image of the same type.
+        run: From an LR image and the names of its bands to an HR image of the same type.
     """
 
     name: str
-    run: Callable[[Image, tuple[int, ...]], Image]
+    run: Callable[[Image, tuple[str, ...]], Image]
 
 
 def bicubic_arm(name: str, scale: int) -> Arm:
     """MATLAB's bicubic; 8-bit images stay 8-bit."""
 
-    def run(lr: Image, _: tuple[int, ...]) -> Image:
+    def run(lr: Image, _: tuple[str, ...]) -> Image:
         planes = torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1))).float()[None]
         plain = lr.dtype == np.uint8
         hr = interpolate(planes / 255 if plain else planes, scale)[0].permute(1, 2, 0)
@@ -42,22 +48,57 @@ def bicubic_arm(name: str, scale: int) -> Arm:
     return Arm(name, run)
 
 
-def model_arm(name: str, net: Prepared, ensemble: bool) -> Arm:
-    """A model; 8-bit images as `rayscale upscale` writes them, others with red, green and blue together."""
+def model_arm(name: str, found: FoundModel, net: Prepared, ensemble: bool) -> Arm:
+    """A model: 8-bit images as `rayscale upscale` writes them, others by the bands and range of its card."""
+    names = found.card.get("band_names") or ()
+    low, high = _range_of(found)
 
-    def run(lr: Image, colours: tuple[int, ...]) -> Image:
+    def run(lr: Image, bands: tuple[str, ...]) -> Image:
         if lr.dtype == np.uint8:
             return upscale(net, lr, ensemble=ensemble)
-        height, width, bands = lr.shape
-        output = np.empty((height * net.scale, width * net.scale, bands), np.float32)
-        alone = [(band,) for band in range(bands) if band not in colours]
-        for group in map(list, [colours, *alone] if colours else alone):
-            output[..., group] = upscale_values(net, np.ascontiguousarray(lr[..., group]), ensemble=ensemble)
+        height, width, count = lr.shape
+        output = np.empty((height * net.scale, width * net.scale, count), np.float32)
+        for group in band_groups(name, net.channels, names, bands):
+            values = (np.ascontiguousarray(lr[..., group]) - low) / (high - low)
+            output[..., group] = upscale_values(net, values, ensemble=ensemble) * (high - low) + low
         return output
 
     return Arm(name, run)
 
 
+def band_groups(model: str, channels: int, names: Sequence[str], bands: Sequence[str]) -> list[list[int]]:
+    """Places of the bands that a network sees together, and of all others by themselves.
+
+    Args:
+        model: Name of the model, for messages.
+        channels: Number of bands that its network takes.
+        names: Their names, where its card states them; three are red, green and blue otherwise.
+        bands: Names of the image's bands.
+
+    Raises:
+        UsageError: If the network takes several bands that the image does not have.
+    """
+    present = [band.lower() for band in bands]
+    wanted = [name.lower() for name in names] or (list(RGB) if channels == len(RGB) else [])
+    first: list[int] = []
+    if wanted and set(wanted) <= set(present):
+        first = [present.index(name) for name in wanted]
+    elif not names and channels == len(bands):
+        first = list(range(len(bands)))
+    others = [[place] for place in range(len(bands)) if place not in first]
+    if others and channels not in (1, len(RGB)):
+        takes = ", ".join(names) or f"{channels} bands"
+        raise UsageError(f"Model '{model}' takes {takes} together, and the images have {', '.join(bands)}.")
+    return [first, *others] if first else others
+
+
 def enlarged(arm: Arm, pair: LoadedPair, lr: NDArray[Any]) -> NDArray[Any]:
     """All images of a pair, (N, h, w, C) to (N, H, W, C)."""
-    return np.stack([arm.run(image, pair.colours) for image in lr])
+    return np.stack([arm.run(image, pair.bands) for image in lr])
+
+
+def _range_of(found: FoundModel) -> tuple[np.float32, np.float32]:
+    """Shares that are 0 and 1 to a model, whose card may state its own range of stored reflectance."""
+    stated = found.card.get("value_range") or {}
+    low, high = next((stated[dtype] for dtype in _STORED if dtype in stated), (0.0, REFLECTANCE))
+    return np.float32(low / REFLECTANCE), np.float32(high / REFLECTANCE)

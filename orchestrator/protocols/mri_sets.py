@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.protocols.protocol import BenchmarkPair, LoadedPair, Protocol
+from orchestrator.rasters.open_raster_file import open_raster_file
 from trainables.errors import UnreadableImageError, UsageError, reason_of
 
 _CONTRASTS = ("T1", "T2", "PD")
@@ -57,12 +57,9 @@ def _ixi_pairs(root: Path, scale: int) -> list[BenchmarkPair]:
 
 
 def _load_nifti(file: Path) -> LoadedPair:
-    try:
-        image: Any = nibabel.load(file)  # the type of its base class has no values
-        volume = np.asanyarray(image.dataobj)
-    except Exception as error:  # nibabel and gzip raise many kinds for one damaged file
-        raise UnreadableImageError(reason_of(error)) from None
-    return _volume(np.moveaxis(volume, 2, 0) if volume.ndim == 3 else volume)
+    with open_raster_file(file) as volume:
+        slices = [volume.read(layer, 0, 0, volume.height, volume.width).values for layer in range(volume.layers)]
+    return _volume(np.stack(slices)[..., 0])
 
 
 def _volume(volume: NDArray[Any]) -> LoadedPair:

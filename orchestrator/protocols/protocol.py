@@ -7,9 +7,14 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from trainables.images.raster import GRAY
+
 Comparison = Literal["luma", "rgb", "bands", "volume"]
 """Planes that are compared: BT.601 luma (gray images: their channel), all of red, green and blue, each band of a
 reflectance image, or all slices of a volume."""
+
+REFLECTANCE = 10_000.0
+"""Stored value of a reflectance of 1, in all data sets of satellites here."""
 
 BICUBIC = "bicubic"
 """Name of the arm, and of the published row, by which a measurement is recognised as the published one."""
@@ -22,12 +27,12 @@ class LoadedPair:
     Attributes:
         hr: (N, H, W, C), N being 1 but for the slices of a volume: uint8, or float32 shares of the value range.
         lr: (N, h, w, C) likewise; None where the protocol makes it from ``hr``.
-        colours: Bands that are red, green and blue, in this order; empty where there are none.
+        bands: Names of the bands.
     """
 
     hr: NDArray[Any]
     lr: NDArray[Any] | None
-    colours: tuple[int, ...] = ()
+    bands: tuple[str, ...] = GRAY
 
 
 @dataclass(frozen=True, slots=True)

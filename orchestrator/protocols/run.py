@@ -61,10 +61,12 @@ def run_benchmark(
     Raises:
         UsageError: If the folder, a model or the scale factor does not fit, or pairs lack one side.
     """
-    nets = {name: prepared(find_model(name).net, chosen_device("auto"), precision) for name in dict.fromkeys(models)}
+    found = {name: find_model(name) for name in dict.fromkeys(models)}
+    nets = {name: prepared(model.net, chosen_device("auto"), precision) for name, model in found.items()}
+    _check_bands(protocol, nets)
     factor = _scale(protocol, nets, scale)
     pairs = find_pairs(protocol, data, factor, parts)
-    arms = [bicubic_arm(BICUBIC, factor), *(model_arm(name, net, ensemble) for name, net in nets.items())]
+    arms = [bicubic_arm(BICUBIC, factor), *(model_arm(name, found[name], net, ensemble) for name, net in nets.items())]
     scores: dict[str, _Scores] = defaultdict(_Scores)
     left_out: list[LeftOutFile] = []
     for number, pair in enumerate(pairs, 1):
@@ -171,6 +173,15 @@ def _scale(protocol: Protocol, nets: dict[str, Prepared], wanted: int | None) ->
         known = ", ".join(f"x{known}" for known in protocol.scales)
         raise UsageError(f"{protocol.title} is defined at {known}, found x{scale}.")
     return scale
+
+
+def _check_bands(protocol: Protocol, nets: dict[str, Prepared]) -> None:
+    wrong = next((name for name, net in nets.items() if net.channels not in (1, 3)), None)
+    if wrong is not None and protocol.comparison != "bands":
+        raise UsageError(
+            f"Model '{wrong}' takes {nets[wrong].channels} bands, and {protocol.title} is gray or in colour: give a "
+            "model of 1 or 3 bands."
+        )
 
 
 def _measured(

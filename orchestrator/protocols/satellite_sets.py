@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
+from orchestrator.archive.scene.open_raster import open_raster
+from orchestrator.archive.scene.types import SceneError
 from orchestrator.protocols.pair_files import first_folder, keyed, matched
-from orchestrator.protocols.protocol import BenchmarkPair, LoadedPair, Protocol, Published
+from orchestrator.protocols.protocol import REFLECTANCE, BenchmarkPair, LoadedPair, Protocol, Published
 from trainables.errors import UnreadableImageError, UsageError, reason_of
 
-_REFLECTANCE = 10_000.0
-"""Stored value of a reflectance of 1, in both sets."""
+_BANDS = {
+    2: ("10m", "b2b3b4b8", ("blue", "green", "red", "nir")),
+    4: ("20m", "b4b5b6b8a", ("B5", "B6", "B7", "B8A")),
+}
+"""SEN2VENµS by scale factor: resolution of Sentinel-2, bands in the names of files, and their names."""
 
-_BANDS = {2: ("10m", "b2b3b4b8", (2, 1, 0)), 4: ("20m", "b4b5b6b8a", ())}
-"""SEN2VENµS by scale factor: resolution of Sentinel-2, bands in the names of files, and places of red, green, blue."""
+_RGBN = ("red", "green", "blue", "nir")
 
 _RGBN_OF_L2A = [3, 2, 1, 7]
 """Places of B4, B3, B2 and B8 among the twelve bands of an L2A file of opensr-test."""
@@ -36,13 +39,13 @@ def _sen2venus_pairs(root: Path, scale: int) -> list[BenchmarkPair]:
     Files and the divisor 10,000 as in github.com/piclem/sen2venus-pytorch-dataset; the paper is Michel et al., Data
     7(7):96, 2022. Tensors are read without executing what a pickle may hold.
     """
-    resolution, bands, colours = _BANDS[scale]
+    resolution, bands, names = _BANDS[scale]
     pairs: list[BenchmarkPair] = []
     for folder in [root, *sorted(inner for inner in root.iterdir() if inner.is_dir())]:
         hr, lr = (keyed(folder, f"*_{size}_{bands}.pt", partial(_product, f"_{size}_")) for size in ("05m", resolution))
         for name, first, second in matched("SEN2VENµS", hr, lr):
             for number in range(len(_tensor(first))):
-                load = partial(_load_patch, first, second, number, colours)
+                load = partial(_load_patch, first, second, number, names)
                 pairs.append(BenchmarkPair(f"{name} patch {number}", name, folder.name, load))
     return pairs
 
@@ -62,11 +65,11 @@ def _tensor(file: Path) -> torch.Tensor:
     return tensor
 
 
-def _load_patch(hr: Path, lr: Path, number: int, colours: tuple[int, ...]) -> LoadedPair:
+def _load_patch(hr: Path, lr: Path, number: int, bands: tuple[str, ...]) -> LoadedPair:
     first, second = _tensor(hr), _tensor(lr)
     if len(first) != len(second):
         raise UnreadableImageError(f"{len(first)} HR patches and {len(second)} LR patches in its files")
-    return LoadedPair(_shares(first[number].numpy()), _shares(second[number].numpy()), colours)
+    return LoadedPair(_shares(first[number].numpy()), _shares(second[number].numpy()), bands)
 
 
 def _opensr_pairs(root: Path, scale: int) -> list[BenchmarkPair]:
@@ -106,7 +109,7 @@ def _array_pairs(folder: Path, part: str) -> list[BenchmarkPair]:
         raise UsageError(f"'{folder}' has {hr.shape} as HR and {lr.shape} as LR, expected (N, bands, H, W) of one N.")
 
     def load(number: int) -> LoadedPair:
-        return LoadedPair(_shares(hr[number, :4]), _shares(lr[number, :4]), (0, 1, 2))
+        return LoadedPair(_shares(hr[number, :4]), _shares(lr[number, :4]), _RGBN)
 
     return [
         BenchmarkPair(f"{part} {number}", f"{part} {number}", part, partial(load, number)) for number in range(len(hr))
@@ -115,18 +118,18 @@ def _array_pairs(folder: Path, part: str) -> list[BenchmarkPair]:
 
 def _load_scene(hr: Path, lr: Path) -> LoadedPair:
     try:
-        with rasterio.open(hr) as first, rasterio.open(lr) as second:
+        with open_raster(hr) as first, open_raster(lr) as second:
             high, low = first.read(), second.read()
-    except RasterioError as error:
+    except (SceneError, RasterioError) as error:
         raise UnreadableImageError(reason_of(error)) from None
     if len(high) < 4 or len(low) not in (4, 12, 13):
         raise UnreadableImageError(f"{len(high)} HR bands and {len(low)} LR bands, expected 4 and 12")
-    return LoadedPair(_shares(high[:4]), _shares(low[:4] if len(low) == 4 else low[_RGBN_OF_L2A]), (0, 1, 2))
+    return LoadedPair(_shares(high[:4]), _shares(low[:4] if len(low) == 4 else low[_RGBN_OF_L2A]), _RGBN)
 
 
 def _shares(values: NDArray[Any]) -> NDArray[np.float32]:
     """(C, H, W) stored values to (1, H, W, C) shares of a reflectance of 1."""
-    shares: NDArray[np.float32] = values.astype(np.float32).transpose(1, 2, 0)[None] / np.float32(_REFLECTANCE)
+    shares: NDArray[np.float32] = values.astype(np.float32).transpose(1, 2, 0)[None] / np.float32(REFLECTANCE)
     return shares
 
 

@@ -13,10 +13,12 @@ from skimage.metrics import structural_similarity
 
 from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.protocols.all_protocols import PROTOCOLS, find_protocol
+from orchestrator.protocols.arms import band_groups
 from orchestrator.protocols.measures import measure, uniform_ssim
 from orchestrator.protocols.protocol import BICUBIC, Published
 from orchestrator.protocols.run import run_benchmark
 from trainables.errors import UnreadableImageError, UsageError
+from trainables.network.bands import with_bands
 
 
 @pytest.fixture
@@ -164,6 +166,62 @@ def test_models_of_other_scales(tmp_path, model):
         run_benchmark(find_protocol("realsr"), str(tmp_path), [model, other])
     with pytest.raises(UsageError, match="SEN2VENµS is defined at x2, x4, found x3"):
         run_benchmark(find_protocol("sen2venus"), str(tmp_path), scale=3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "bands", "groups"),
+    [
+        (3, [], ["blue", "green", "red", "nir"], [[2, 1, 0], [3]]),
+        (3, [], ["B5", "B6"], [[0], [1]]),
+        (3, ["nir", "red", "green"], ["red", "green", "blue", "nir"], [[3, 0, 1], [2]]),
+        (1, [], ["red", "nir"], [[0], [1]]),
+        (4, ["red", "green", "blue", "NIR"], ["blue", "green", "red", "nir"], [[2, 1, 0, 3]]),
+        (4, [], ["blue", "green", "red", "nir"], [[0, 1, 2, 3]]),
+        (3, [], ["gray"], [[0]]),
+    ],
+)
+def test_bands_that_a_network_sees_together(channels, names, bands, groups):
+    assert band_groups("m", channels, names, bands) == groups
+
+
+def test_bands_that_a_network_lacks():
+    with pytest.raises(UsageError, match="takes red, green, blue, swir together, and the images have red, nir"):
+        band_groups("m", 4, ["red", "green", "blue", "swir"], ["red", "nir"])
+
+
+def test_a_native_network_sees_its_bands_by_name(tmp_path):
+    trees.sen2venus(tmp_path / "data")
+    rgb = tiny_models.net(2)
+    orders = (("red", "green", "blue", "nir"), ("nir", "blue", "green", "red"))
+    models = [
+        tiny_models.write(tmp_path / str(number), with_bands(rgb, names), band_names=list(names))
+        for number, names in enumerate(orders)
+    ]
+    (first, _) = run_benchmark(find_protocol("sen2venus"), str(tmp_path / "data"), models)["parts"]
+    scores = [first["arms"][model] for model in models]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    assert scores[0]["psnr"] != pytest.approx(first["arms"][BICUBIC]["psnr"], abs=1e-3)
+
+
+def test_a_model_with_a_range_of_its_own_sees_it(tmp_path):
+    trees.sen2venus(tmp_path / "data")
+    ranges = ([0, 10_000], [0, 5_000])
+    models = [
+        tiny_models.write(tmp_path / str(high), tiny_models.net(2), value_range={"uint16": [low, high]})
+        for low, high in ranges
+    ]
+    plain = tiny_models.write(tmp_path / "plain", tiny_models.net(2))
+    (first, _) = run_benchmark(find_protocol("sen2venus"), str(tmp_path / "data"), [*models, plain])["parts"]
+    assert first["arms"][models[0]] == first["arms"][plain]
+    assert first["arms"][models[1]] != first["arms"][plain]
+
+
+def test_a_network_of_four_bands_is_refused_for_photographs(tmp_path):
+    trees.realsr(tmp_path)
+    names = ("red", "green", "blue", "nir")
+    model = tiny_models.write(tmp_path / "four", with_bands(tiny_models.net(4), names), band_names=list(names))
+    with pytest.raises(UsageError, match="takes 4 bands, and RealSR V3 is gray or in colour"):
+        run_benchmark(find_protocol("realsr"), str(tmp_path), [model])
 
 
 def test_parts_can_be_chosen(tmp_path):
