@@ -70,7 +70,7 @@ def with_bands(net: SuperResolutionNet, band_names: Sequence[str]) -> SuperResol
     """
     if net.architecture.channels != 3:
         raise UsageError(
-            f"Networks for other bands are made of networks for red, green and blue; this one takes "
+            f"Networks for other bands are adapted of networks for red, green and blue; this one takes "
             f"{net.architecture.channels} bands: take a model of 3 bands."
         )
     matrix = band_matrix(band_names)
@@ -80,9 +80,9 @@ def with_bands(net: SuperResolutionNet, band_names: Sequence[str]) -> SuperResol
     for name in ("generator.conv.weight", "generator.conv.bias"):
         state[name] = _generator_weights(state[name], matrix, net.architecture.scale)
     with torch.device("meta"):  # shapes alone
-        made = SuperResolutionNet(replace(net.architecture, channels=len(matrix)))
-    made.to_empty(device=state[stem].device).load_state_dict(state)
-    return made.train(net.training)
+        adapted = SuperResolutionNet(replace(net.architecture, channels=len(matrix)))
+    adapted.to_empty(device=state[stem].device).load_state_dict(state)
+    return adapted.train(net.training)
 
 
 def by_band(upscale: Callable[[Tensor], Tensor], channels: int = 3) -> Callable[[Tensor], Tensor]:

@@ -14,7 +14,7 @@ Group = tuple[int, ...]
 """Positions of image bands, from 0."""
 
 _UNNAMED = re.compile(r"(band|layer|channel)?[ _-]?\d*")
-"""Descriptions that only number a band."""
+"""Names that only number a band."""
 _COLOURS = {colour.name for colour in ColorInterp}
 _NO_NAMES = {"undefined", "gray", "palette"}
 """Colour interpretations that do not tell which band it is."""
@@ -59,8 +59,8 @@ class _Bands:
         names = []
         for text, colour in zip(described, colours, strict=True):
             # A false-colour image shows other bands as red, green and blue, and may describe them.
-            told = colour not in _NO_NAMES and text not in _COLOURS and colour not in described
-            names.append(({text} if not _UNNAMED.fullmatch(text) else set()) | ({colour} if told else set()))
+            names_it = colour not in _NO_NAMES and text not in _COLOURS and colour not in described
+            names.append(({text} if not _UNNAMED.fullmatch(text) else set()) | ({colour} if names_it else set()))
         return cls(list(colours), names)
 
     def __str__(self) -> str:
@@ -108,9 +108,13 @@ def _by_number(bands: _Bands, model: ModelFacts) -> tuple[Group, ...]:
         raise _mismatch(bands, model)
     for group in groups:
         named = zip(group, model.band_names, strict=True) if len(group) == len(model.band_names) > 1 else ()
-        if any(bands.names[band] and name.lower() not in bands.names[band] for band, name in named):
+        if any(_contradict(bands.names[band], name.lower()) for band, name in named):
             raise _mismatch(bands, model)
     return groups
+
+
+def _contradict(names: set[str], wanted: str) -> bool:
+    return bool(names) and wanted not in names and not _UNNAMED.fullmatch(wanted)
 
 
 def _takes_gray(model: ModelFacts) -> bool:

@@ -119,6 +119,16 @@ def test_any_band_is_gray_to_a_model_of_one_band_or_of_colours():
         groups(facts(3, ["nir", "red", "green"]), [""])
 
 
+def test_a_model_of_numbered_bands_takes_them_by_number():
+    numbered = facts(4, ["band1", "band2", "band3", "band4"])
+    for described in (["", "", "", ""], ["band1", "band2", "band3", "band4"], ["red", "green", "blue", "nir"]):
+        assert groups(numbered, described) == ((0, 1, 2, 3),)
+    half = facts(4, ["red", "green", "blue", "band4"])
+    assert groups(half, colours=["red", "green", "blue", NONE]) == ((0, 1, 2, 3),)
+    with pytest.raises(SceneError, match="takes 4 bands together"):
+        groups(half, colours=["blue", "green", "red", NONE])
+
+
 def test_a_model_without_names_takes_as_many_bands_as_it_has():
     assert groups(facts(4), ["a", "b", "c", "d"]) == ((0, 1, 2, 3),)
     with pytest.raises(SceneError, match=r"takes 4 bands together, and the scene has 3: a, b, c\."):
