@@ -144,6 +144,7 @@ def upscale_images(
         digest=found.card["sha256"],
         model=found.where,
         normalisation=settings.dicom or _range_of_card(found.card),
+        units="" if settings.dicom else str(found.card.get("units") or ""),
         tile=settings.tile,
         ensemble=settings.ensemble,
     )

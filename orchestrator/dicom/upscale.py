@@ -25,6 +25,7 @@ from orchestrator.dicom.element_values import DicomError, has_value, numbers
 from orchestrator.dicom.grid import fit_to_grid
 from orchestrator.dicom.padding import write_padding
 from orchestrator.dicom.slice import Normalisation, Slice, read_slice
+from orchestrator.dicom.units import unit_of
 from orchestrator.foundation.file_types import is_tiff, kind_of
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
@@ -47,6 +48,7 @@ class DicomSettings:
         digest: SHA-256 of the model's weights.
         model: Name of the model in the output.
         normalisation: As of :meth:`Slice.value_range`.
+        units: Unit of the two values of ``normalisation``; "" if it is not known.
         tile: Largest side of a tile in LR pixels.
         ensemble: True to average the eight flips and rotations.
     """
@@ -54,6 +56,7 @@ class DicomSettings:
     digest: str
     model: str
     normalisation: Normalisation = "stored"
+    units: str = ""
     tile: int = TILE
     ensemble: bool = False
 
@@ -121,7 +124,8 @@ def upscale_slice(
     source = read_slice(data)
     with _one_reason():
         low, high = source.value_range(settings.normalisation)
-        notes = _check_expressible(source, net.scale) if as_tiff else _prepare(source, net.scale)
+        notes = _check_unit(source, settings)
+        notes += _check_expressible(source, net.scale) if as_tiff else _prepare(source, net.scale)
     values, meter = _upscaled(source, net, settings, low, high)
     with _one_reason():
         if as_tiff:
@@ -191,6 +195,19 @@ def _without_padding(source: Slice) -> NDArray[Any]:
     if source.valid.all() or not source.valid.any():
         return source.values
     return nearest(source.values, ~source.valid)
+
+
+def _check_unit(source: Slice, settings: DicomSettings) -> list[str]:
+    """Refuses a slice in another unit than the range for the network; returns a note where it states none."""
+    unit = unit_of(source.dataset)
+    if isinstance(settings.normalisation, str) or not settings.units or unit.lower() == settings.units.lower():
+        return []
+    if unit:
+        raise DicomError(
+            "normalisation",
+            f"its values are in {unit}, and the model's range in {settings.units}; take a model for {unit}",
+        )
+    return [f"it states no unit, and its values were taken to be in {settings.units}, the unit of the model's range"]
 
 
 def _check_expressible(source: Slice, scale: int) -> list[str]:

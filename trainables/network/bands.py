@@ -70,7 +70,7 @@ def with_bands(net: SuperResolutionNet, band_names: Sequence[str]) -> SuperResol
     """
     if net.architecture.channels != 3:
         raise UsageError(
-            f"Networks for other bands are adapted of networks for red, green and blue; this one takes "
+            f"Networks for other bands are made of networks for red, green and blue; this one takes "
             f"{net.architecture.channels} bands: take a model of 3 bands."
         )
     matrix = band_matrix(band_names)

@@ -59,8 +59,8 @@ class _Bands:
         names = []
         for text, colour in zip(described, colours, strict=True):
             # A false-colour image shows other bands as red, green and blue, and may describe them.
-            names_it = colour not in _NO_NAMES and text not in _COLOURS and colour not in described
-            names.append(({text} if not _UNNAMED.fullmatch(text) else set()) | ({colour} if names_it else set()))
+            named_so = colour not in _NO_NAMES and text not in _COLOURS and colour not in described
+            names.append(({text} if not _UNNAMED.fullmatch(text) else set()) | ({colour} if named_so else set()))
         return cls(list(colours), names)
 
     def __str__(self) -> str:

@@ -52,6 +52,20 @@ def test_the_card_states_the_range_in_units(tmp_path, rayscale, bands):
     assert not np.array_equal(in_units.pixel_array, stored.pixel_array)
 
 
+def test_a_slice_in_another_unit_than_the_models_range_is_refused(tmp_path, rayscale):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "ct.dcm").write_bytes(dicom_files.ct())
+    (folder / "pet.dcm").write_bytes(dicom_files.ct(Modality="PT", RescaleType=None, Units="BQML"))
+    (folder / "mr.dcm").write_bytes(dicom_files.ct(Modality="MR", RescaleType=None))
+    model = tiny_models.write(tmp_path / "m", tiny_models.net(2), value_range={"dicom": [-1000, 3000]}, units="HU")
+    code, out, _ = rayscale("upscale", folder, tmp_path / "out", "--model", model)
+    assert code == 2
+    assert "failed: pet.dcm: its values are in BQML, and the model's range in HU; take a model for BQML" in out
+    assert "mr.dcm: it states no unit, and its values were taken to be in HU, the unit of the model's range" in out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"ct.dcm", "mr.dcm"}
+
+
 def test_a_model_of_four_bands_refuses_slices_and_pictures_one_by_one(tmp_path, rayscale):
     folder = tmp_path / "in"
     noise_images.write(folder, ["a.png"], (24, 24))
