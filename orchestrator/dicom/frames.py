@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
@@ -24,7 +25,6 @@ from orchestrator.dicom.slice import (
     RLE_AT_MOST,
     Slice,
     check_description,
-    check_inflated_size,
     frame_bytes,
     number_of_frames,
     slice_of,
@@ -90,26 +90,23 @@ class Frames:
 
 
 def is_multi_frame(path: Path) -> bool:
-    """Returns True if a file is a multi-frame object; False too for what is no DICOM file at all.
+    """Returns True if :func:`open_frames` takes a file; False too for whatever is no DICOM file.
 
-    Raises:
-        DicomError: ``corrupt``, if its elements would inflate beyond all bounds.
+    Files of deflated elements are never multi-frame objects here, since their header cannot be read alone.
     """
-    with path.open("rb") as file:
-        start = file.read(4096)
-    if DeflatedExplicitVRLittleEndian.encode() in start:
-        check_inflated_size(path.read_bytes())
     try:
         with _quiet(), path.open("rb") as file:
+            if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                return False
             header = _header(file)
             return number_of_frames(header) > 1 or "SharedFunctionalGroupsSequence" in header
-    except Exception:  # whose reason is given by whoever reads the slice
+    except Exception:  # whoever reads the slice says what is wrong
         return False
 
 
 @contextmanager
 def open_frames(path: Path) -> Iterator[Frames]:
-    """Opens a multi-frame image of 8 to 16 bits.
+    """Opens a multi-frame image of 8 to 16 bits, which :func:`is_multi_frame` recognised.
 
     Raises:
         DicomError: ``unreadable``, ``corrupt`` or ``unsupported``, whatever is wrong with the file.
@@ -143,8 +140,6 @@ def _header(file: BinaryIO) -> Dataset:
 def _start_of_pixels(file: BinaryIO, header: Dataset) -> int:
     """Position of the pixels' first byte, where the header was read up to their element (PS3.5, 7.1)."""
     syntax = header.file_meta.TransferSyntaxUID
-    if syntax == DeflatedExplicitVRLittleEndian:
-        raise DicomError("unsupported", "it is a multi-frame object with deflated elements; save it without")
     head = file.read(8)
     if len(head) < 8 or struct.unpack("<HH", head[:4]) != _PIXEL_DATA:
         raise DicomError("unsupported", "it holds no image of whole numbers, or it ends too early")

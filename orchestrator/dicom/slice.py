@@ -100,7 +100,7 @@ def read_slice(data: bytes) -> Slice:
 
 def _read(data: bytes) -> Slice:
     try:
-        check_inflated_size(data)
+        _check_inflated_size(data)
         dataset = dcmread(io.BytesIO(data))
     except DicomError:
         raise
@@ -146,13 +146,13 @@ def limits_of(dataset: Dataset) -> tuple[int, int]:
     return 0, (1 << stored) - 1
 
 
-def check_inflated_size(data: bytes) -> None:
+def _check_inflated_size(data: bytes) -> None:
     """Refuses data that would inflate beyond the limit, before all of them are inflated.
 
     Raises:
         DicomError: ``corrupt``.
     """
-    if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[:4096]:
+    if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data:
         return
     file = io.BytesIO(data)
     file.seek(132)

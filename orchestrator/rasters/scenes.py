@@ -1,7 +1,7 @@
 """GeoTIFF, JPEG 2000 and other images of any depth and number of bands, read by parts."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -32,9 +32,9 @@ def open_scene(path: Path) -> Iterator[RasterFile]:
         SceneError: If it cannot be read.
         UnreadableImageError: If all its bands hold classes or flags, or indices of a palette on a map.
     """
-    with Scene(path) as scene:
+    with ExitStack() as stack:
         with gdal():
-            file = _raster_file(scene)
+            file = _raster_file(stack.enter_context(Scene(path)))
         yield file
 
 

@@ -168,7 +168,12 @@ def test_multi_frame_objects_that_cannot_be_read(tmp_path):
     deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     mixed = enhanced(frames, [(1, 0)] * 3)
     mixed.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence[0].RescaleType = "OD"
-    cases += [(short, "30000 frames need"), (huge, "more than"), (deflated, "deflated"), (mixed, "different units")]
+    cases += [
+        (short, "30000 frames need"),
+        (huge, "more than"),
+        (deflated, "multi-frame object"),
+        (mixed, "different units"),
+    ]
     for made, reason in cases:
         with pytest.raises(UnreadableImageError, match=reason):
             whole(written(tmp_path, made))
@@ -180,3 +185,13 @@ def test_files_that_are_no_image(tmp_path):
         path.write_bytes(data)
         with pytest.raises(UnreadableImageError):
             whole(path)
+
+
+def test_a_bomb_of_deflated_elements_is_refused_in_bounded_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.dicom.slice.MOST_INFLATED", 1 << 20)
+    made = dataset(stored(), 12, NumberOfFrames=2)
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.file_meta.PrivateInformationCreatorUID, made.file_meta.PrivateInformation = "1.2.3", bytes(10_000)
+    made.add_new((0x0009, 0x1001), "OB", bytes(4 << 20))
+    with pytest.raises(UnreadableImageError, match="deflated elements become more than"):
+        whole(written(tmp_path, made))
