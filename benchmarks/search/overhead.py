@@ -24,7 +24,7 @@ from rich.console import Console
 from benchmarks.common.arguments import add_out, make_parser
 from benchmarks.common.results import write_results
 from benchmarks.search.process_times import ProcessTimes
-from orchestrator.estimate.rates import measure
+from orchestrator.estimate.rates import SetToTime, measure
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.storage import Storage
@@ -60,7 +60,7 @@ def prepare(folder: str, trials: int, finetuning: dict[str, Any]) -> Experiment:
 def steps_for(experiment: Experiment, inputs: Inputs, seconds: float) -> int:
     """Steps that make a trial take about so long, measured with as many trials side by side as there will be."""
     jobs = Jobs(experiment)
-    rates = measure(experiment, inputs.files, {name: jobs.least_side(name) for name in inputs.files}, CPUS)
+    rates = measure(experiment, {n: SetToTime(files, jobs.least_side(n)) for n, files in inputs.files.items()}, CPUS)
     return max(10, round(seconds * len(rates.domains) / sum(one.step for one in rates.domains.values())))
 
 

@@ -18,7 +18,7 @@ from orchestrator.analysis.record import (
     Spread,
 )
 from orchestrator.data.image_sets import Skipped, left_out, list_files, read_image
-from orchestrator.data.shards import read_manifest, read_split
+from orchestrator.data.shard_reader import pixel_format_of, read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import FoundModel, find_model, find_rgb_model
@@ -32,8 +32,10 @@ from trainables.domain_shift.features import TILE, block_names
 from trainables.domain_shift.observation import Observation, observe
 from trainables.domain_shift.shift import FEWEST_SCENES, BlockShift, Measured, frechet_values, measure_shift
 from trainables.errors import ImageSetError
+from trainables.images.raster import PLAIN, PixelFormat
 from trainables.metrics.evaluation import NamedImage
 from trainables.metrics.scene_bootstrap import Estimate
+from trainables.network.bands import with_bands
 from trainables.network.network import frozen_depth_limit
 from trainables.samples import generate
 
@@ -46,11 +48,19 @@ FEWEST_TARGET_SCENES = 2
 
 @dataclass(frozen=True, slots=True)
 class DomainImages:
-    """Images of one domain: what they are, at most :data:`MOST_IMAGES` of them, and how many there are to train on."""
+    """Images of one domain.
+
+    Attributes:
+        name: What they are.
+        images: At most :data:`MOST_IMAGES` of them.
+        train: How many there are to train on.
+        pixel_format: What their values mean.
+    """
 
     name: str
     images: Sequence[NamedImage]
     train: int
+    pixel_format: PixelFormat = PLAIN
 
 
 def analyze_experiment(experiment: Experiment, source_images: str | None, report_progress: CountCallback) -> Analysis:
@@ -194,7 +204,9 @@ def _compare(
     plain: Degradation,
     step: Callable[[], None],
 ) -> DomainAnalysis:
-    seen = observe(found.net, domain.images, space.degradation, plain, step)
+    stated = domain.pixel_format
+    net = found.net if stated.plain else with_bands(found.net, stated.bands)
+    seen = observe(net, domain.images, space.degradation.for_format(stated), plain.for_format(stated), step)
     assert seen.plain_tiles is not None
     shifts, content = measure_shift(source.tiles, seen.tiles), frechet_values(source.tiles, seen.plain_tiles)
     cka = [cka_estimate(block) for block in seen.products]
@@ -275,8 +287,10 @@ def _spread(pairs: Sequence[tuple[float, str]]) -> Spread | None:
 
 def _of_shards(name: str, place: Storage, most: int) -> DomainImages:
     """Images of the training and the validation split, in the order of the shards, which is random."""
+    manifest = read_manifest(place)
     every = (image for split in ("train", "validation") for image in read_split(place, split))
-    return DomainImages(name, list(itertools.islice(every, most)), read_manifest(place)["images"]["train"])
+    images = list(itertools.islice(every, most))
+    return DomainImages(name, images, manifest["images"]["train"], pixel_format_of(manifest))
 
 
 def _generated(count: int, scale: int, most: int = MOST_IMAGES) -> DomainImages:

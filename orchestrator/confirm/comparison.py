@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,31 @@ def summarize(scores: Scores) -> dict[str, ArmScores]:
             ssim=float(np.mean([s.ssim for run in runs for s in run])),
             psnr_by_seed=[float(np.mean([s.psnr for s in run])) for run in runs],
             images=len(runs[0]),
+            **_by_band([s for run in runs for s in run]),
         )
         for arm, runs in scores.items()
         if runs
     }
+
+
+class _ByBand(TypedDict, total=False):
+    bands: list[float]
+    sam: float
+    ergas: float
+
+
+def _by_band(scores: list[Score]) -> _ByBand:
+    """Mean PSNR of each band, SAM and ERGAS; empty where there are none."""
+    if not scores[0].bands:
+        return {}
+    means: _ByBand = {"bands": np.mean([score.bands for score in scores], axis=0).tolist()}
+    angles = [score.sam for score in scores if score.sam is not None]
+    errors = [score.ergas for score in scores if score.ergas is not None]
+    if angles:
+        means["sam"] = float(np.mean(angles))
+    if errors:
+        means["ergas"] = float(np.mean(errors))
+    return means
 
 
 def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED) -> list[Difference]:

@@ -9,9 +9,9 @@ from orchestrator.confirm.record import Candidate
 from orchestrator.data.locked_test import open_test
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
-from orchestrator.foundation.vocabulary import CLASSICAL
+from orchestrator.foundation.vocabulary import CLASSICAL, ZERO_SHOT
 from orchestrator.runtime.progress_updates import ProgressUpdates
-from orchestrator.training.finetune import DomainJob, load_source
+from orchestrator.training.finetune import DomainJob, source_as_it_is, zero_shot
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
 from trainables.network.model_files import WEIGHTS
@@ -96,6 +96,8 @@ def upscaler_of(job: ConfirmJob, run_name: str) -> Upscaler | None:
     """One run as an upscaler; None if it diverged."""
     if run_name in CLASSICAL:
         return classical_upscaler(job.domain, job.classical, run_name)
+    if run_name == ZERO_SHOT:
+        return zero_shot(job.domain)
     net = net_of(job, run_name)
     if net is None:
         return None
@@ -106,7 +108,7 @@ def upscaler_of(job: ConfirmJob, run_name: str) -> Upscaler | None:
 
 def net_of(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:
     """One run's network, or the source model's; None if it diverged."""
-    return load_source(job.domain) if run_name == "zero_shot" else load_run(job, run_name)
+    return source_as_it_is(job.domain) if run_name == ZERO_SHOT else load_run(job, run_name)
 
 
 def load_run(job: ConfirmJob, run_name: str) -> SuperResolutionNet | None:

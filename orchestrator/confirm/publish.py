@@ -12,8 +12,8 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from trainables.errors import RunError
 from trainables.images.codec import encode_png
-from trainables.metrics.evaluation import Pair, run
-from trainables.metrics.psnr_ssim import comparable, psnr
+from trainables.images.raster import RGB, PixelFormat
+from trainables.metrics.evaluation import Pair, compare, run
 from trainables.network.model_files import CARD, WEIGHTS
 
 _CROP = 96
@@ -30,12 +30,33 @@ def make_pictures(job: ConfirmJob, runs: dict[str, str], choice: dict[str, str])
         panels = []
         for label, picture in [("HR", pair.hr), *_outputs(job, runs, pair)]:
             file = f"picture-{index}-{label}.png"
-            pixels = (picture[:, top : top + _CROP, left : left + _CROP] * 255).round().byte().permute(1, 2, 0)
+            crop = to_view(picture, job.domain.pixel_format, pair.hr)[:, top : top + _CROP, left : left + _CROP]
+            pixels = (crop * 255).round().byte().permute(1, 2, 0)
             job.runs.child("pictures", file).write_bytes(encode_png(pixels.numpy()))
-            planes = [comparable(image, pair.gray, job.domain.scale) for image in (picture, pair.hr)]
-            panels.append(PicturePanel(label=label, file=file, psnr=None if label == "HR" else psnr(*planes)))
+            value = None if label == "HR" else compare(picture, pair, job.domain.scale).psnr
+            panels.append(PicturePanel(label=label, file=file, psnr=value))
         pictures.append(Picture(image=f"{name} ({reason})", name=name, panels=panels))
     return pictures
+
+
+def to_view(picture: torch.Tensor, pixel_format: PixelFormat, hr: torch.Tensor) -> torch.Tensor:
+    """An image as people look at it: (3, H, W) in [0, 1], or (1, H, W) of one band.
+
+    Of other than 8-bit gray and RGB images these are the bands red, green and blue, or else the first one, and the
+    HR image's 1st and 99th percentiles are black and white for every arm alike.
+
+    Args:
+        picture: (C, H, W) in [0, 1].
+        pixel_format: What its values mean.
+        hr: The HR image, (C, H, W).
+    """
+    if pixel_format.plain:
+        return picture
+    names = pixel_format.bands
+    chosen = [names.index(name) for name in RGB] if set(RGB) <= set(names) else [0]
+    ends = torch.quantile(hr[chosen].flatten(), torch.tensor([0.01, 0.99]))
+    span = float(ends[1] - ends[0]) or 1.0
+    return ((picture[chosen] - ends[0]) / span).clamp(0, 1)
 
 
 def publish_models(job: ConfirmJob, winner: str, share: float, arms: dict[str, ArmScores]) -> None:
@@ -83,9 +104,27 @@ def _metrics(arms: dict[str, ArmScores], arm: str) -> dict[str, object]:
 
 
 def _origin(job: ConfirmJob) -> dict[str, object]:
-    """Degradation and licence of the training images, for a card."""
+    """Degradation, licence and pixel format of the training images, for a card."""
     licence = read_manifest(job.domain.shards)["licence"]
-    return {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
+    facts = {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
+    return facts | values_and_bands(job.domain.pixel_format)
+
+
+def values_and_bands(pixel_format: PixelFormat) -> dict[str, object]:
+    """Entries of a card for upscaling further images of a domain: value range, bands that go together, units.
+
+    Of 8-bit gray and RGB images there is nothing to state.
+    """
+    if pixel_format.plain:
+        return {}
+    bands, span = pixel_format.channels, [pixel_format.low, pixel_format.high]
+    names = ("dicom", pixel_format.dtype) if pixel_format.dicom else (pixel_format.dtype,)
+    return {
+        "value_range": dict.fromkeys(names, span),
+        "band_map": {str(bands): [list(range(1, bands + 1))]},
+        "band_names": list(pixel_format.bands),
+        **({"units": pixel_format.units} if pixel_format.units else {}),
+    }
 
 
 def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> None:

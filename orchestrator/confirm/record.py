@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from orchestrator.confirm.run_record import FittedBaselines, Interpolation
 from orchestrator.data.locked_test import Opening
 from orchestrator.foundation.configuration import Configuration
@@ -35,12 +37,18 @@ class Candidate(Record):
 
 
 class ArmScores(Record):
-    """Mean PSNR in dB and SSIM of one arm over test images and runs, and PSNR run by run."""
+    """Mean PSNR in dB and SSIM of one arm over test images and runs, and PSNR run by run.
+
+    Of other than 8-bit gray and RGB images also PSNR of each band and, of several bands, SAM in degrees and ERGAS.
+    """
 
     psnr: float
     ssim: float
     psnr_by_seed: list[float]
     images: Count
+    bands: list[float] = Field(default_factory=list)
+    sam: float | None = None
+    ergas: float | None = None
 
 
 class Difference(Record):

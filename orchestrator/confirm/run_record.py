@@ -5,7 +5,7 @@ A task without a valid record does its work again. The check of the stage report
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -127,12 +127,26 @@ def read_scores(place: Storage) -> list[Score] | None:
     value = place.read_json()
     if _scores_problem(value):
         return None
-    return [Score(name, scene, float(psnr), float(ssim)) for name, scene, psnr, ssim in value]
+    return [_score(entry) for entry in value]
 
 
 def write_scores(place: Storage, scores: list[Score]) -> None:
-    """Writes the scores of a run on the test split: name, scene, PSNR in dB and SSIM of each image."""
-    place.write_json([[score.name, score.scene, score.psnr, score.ssim] for score in scores])
+    """Writes the scores of a run on the test split: name, scene, PSNR in dB and SSIM of each image.
+
+    Of other than 8-bit gray and RGB images, PSNR of each band, SAM and ERGAS follow.
+    """
+    place.write_json([_entry(score) for score in scores])
+
+
+def _entry(score: Score) -> list[object]:
+    further = [list(score.bands), score.sam, score.ergas] if score.bands else []
+    return [score.name, score.scene, score.psnr, score.ssim, *further]
+
+
+def _score(entry: list[Any]) -> Score:
+    name, scene, psnr, ssim, *further = entry
+    bands, sam, ergas = further or ((), None, None)
+    return Score(name, scene, float(psnr), float(ssim), tuple(float(band) for band in bands), sam, ergas)
 
 
 def problem_of(name: str, value: object) -> str:
@@ -158,8 +172,21 @@ def _scores_problem(value: object) -> str:
     if not isinstance(value, list) or not value:
         return "is empty, cut short or no list of scores"
     for entry in value:
-        fits = isinstance(entry, list) and len(entry) == 4 and all(isinstance(text, str) for text in entry[:2])
-        # PSNR is infinite where an image is reproduced exactly.
-        if not fits or not all(type(v) in (int, float) and not math.isnan(v) for v in entry[2:]):
+        fits = isinstance(entry, list) and len(entry) in (4, 7) and all(isinstance(text, str) for text in entry[:2])
+        if not fits or not _are_numbers(entry[2:4]) or not _fit_bands(entry[4:]):
             return f"has a score {entry!r:.60}"
     return ""
+
+
+def _are_numbers(values: list[object]) -> bool:
+    # PSNR is infinite where an image is reproduced exactly.
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and not math.isnan(v) for v in values)
+
+
+def _fit_bands(further: list[Any]) -> bool:
+    """True of nothing, or of a list of numbers and two numbers, which may be None."""
+    if not further:
+        return True
+    bands, *spectral = further
+    known = [value for value in spectral if value is not None]
+    return isinstance(bands, list) and bool(bands) and _are_numbers(bands) and _are_numbers(known)

@@ -40,7 +40,7 @@ from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.runtime.progress_updates import reporter
-from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_psnr
+from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_psnr, zero_shot_psnr
 from trainables.errors import DivergedError, UsageError
 from trainables.loops.finetune import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import Score, score
@@ -48,6 +48,9 @@ from trainables.network.model_files import WEIGHTS
 from trainables.network.weight_average import SHARES, interpolated
 
 log = logging.getLogger(__name__)
+
+SOURCE_BANDS = 3
+"""Bands of the source's images."""
 
 Start = Literal["source", "features", "nothing"]
 """Initial weights of a run: those that the experiment transfers, F_θ alone, or a fresh network."""
@@ -81,7 +84,7 @@ def train_run(
 def validate_source(job: ConfirmJob) -> float:
     """Validation PSNR of the source model as it is, in dB."""
     torch.set_num_threads(job.domain.threads)
-    return validation_psnr(job.domain, load_source(job.domain).to(job.domain.device))
+    return zero_shot_psnr(job.domain)
 
 
 def fit_classical(job: ConfirmJob) -> FittedBaselines:
@@ -129,7 +132,7 @@ def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:
         if upscale is None:
             return None
         values = score(upscale, test_pairs(job), job.domain.scale)
-        scores = [Score(v.name, v.scene, float(v.psnr), float(v.ssim)) for v in values]
+        scores = [replace(v, psnr=float(v.psnr), ssim=float(v.ssim)) for v in values]
         write_scores(place, scores)
     return scores
 
@@ -139,6 +142,8 @@ def score_on_source(job: ConfirmJob, run_name: str) -> float | None:
     place = job.runs.child(f"source-{run_name}.json")
     value = read_source_psnr(place)
     if value is None:
+        if job.domain.pixel_format.channels != SOURCE_BANDS and not job.domain.pixel_format.plain:
+            return None  # the source's images have no such bands
         torch.set_num_threads(job.domain.threads)
         net = net_of(job, run_name)
         if net is None:

@@ -1,4 +1,4 @@
-"""Which LR image belongs to which HR image: by their names, or by a table."""
+"""Matches LR images to HR images: by their names, or by a table."""
 
 import csv
 import io
@@ -145,7 +145,7 @@ class _Paths:
 
 
 def _marks(scale: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What names of HR and of LR images may end in."""
+    """Endings of the names of HR and of LR images."""
     alone = r"(?:^|(?<=/)|[_-])"
     of_hr = rf"{alone}(?:hr|gt)$|[_-]?x{scale}$"
     of_lr = rf"{alone}lr(?:[_-]?x?{scale})?$|[_-]?x{scale}$|[_-]x1$"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from orchestrator.data.scene_table import read_scene_table
-from orchestrator.experiment.image_settings import ImageSet, ScenePattern, Scenes, SceneTable
+from orchestrator.experiment.image_settings import ImageSet, ScenePattern, Scenes, SceneTable, Target
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, nothing_found
-from orchestrator.foundation.file_types import PICTURES
+from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
@@ -135,7 +135,7 @@ def list_files(
     for folder, test in ((images.images, False), (test_images, True)):
         if folder is not None:
             place = root.resolve(folder)
-            listing = list_images(place)
+            listing = list_images(place, RASTER_INPUTS if isinstance(images, Target) and images.deep else PICTURES)
             report(folder, listing)
             listed += [(place, facts, test) for facts in listing.files]
     scenes = rule.scenes(
@@ -181,13 +181,13 @@ def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, Decod
         data = place.child(path).read_bytes()
         return data, decode(data, least_side)
     except Exception as error:
-        if isinstance(error, OSError) and _of_the_surroundings(error):
+        if isinstance(error, OSError) and of_the_surroundings(error):
             raise
         clear = isinstance(error, UnreadableImageError | ObjectError)
         return Skipped(printable(path), str(error) if clear else f"it cannot be read: {reason_of(error)}")
 
 
-def _of_the_surroundings(error: OSError) -> bool:
+def of_the_surroundings(error: OSError) -> bool:
     """Returns True if other files would fail alike, so that leaving them out would change a set in silence."""
     return error.kind == "transient" if isinstance(error, ObjectError) else error.errno in _SURROUNDINGS
 
@@ -199,15 +199,23 @@ def left_out(skipped: Iterable[Skipped]) -> str:
     return f" (left out: {counted})" if counted else ""
 
 
-def list_images(place: Storage) -> FileListing:
-    """The images below a place, recognised by their names, and the other files.
+def list_images(place: Storage, endings: frozenset[str] = PICTURES) -> FileListing:
+    """The images below a place, recognised by the endings of their names, and the other files.
 
     Raises:
         StorageError: If the folder or bucket cannot be read.
         ImageSetError: If it is empty or holds no images.
     """
     place.check_readable()
-    listing = list_tree(place, PICTURES)
+    listing = list_tree(place, endings)
     if not listing.files:
-        raise ImageSetError(nothing_found(place, listing, PICTURES))
+        raise ImageSetError(nothing_found(place, listing, endings) + _hint(listing, endings))
     return listing
+
+
+def _hint(listing: FileListing, endings: frozenset[str]) -> str:
+    """The setting that is missing where files of other depths lie in place of plain images."""
+    deep = {ending.rpartition(".")[2] for ending in RASTER_INPUTS - endings}
+    if not any(kind.rpartition(".")[2] in deep for kind in listing.counts):
+        return ""
+    return " Images of other depths and formats are used where the target states a `value_range`."

@@ -25,7 +25,8 @@ class ManifestHead(TypedDict):
     """Fields that are known before anything is packed.
 
     A locked test split is marked as such, with the digest of the shards that it was set aside from; other shards have
-    notes for a reader.
+    notes for a reader. Shards of other than 8-bit gray and RGB images state what their values mean, as
+    :class:`~trainables.images.raster.PixelFormat` does.
     """
 
     format: int
@@ -35,6 +36,7 @@ class ManifestHead(TypedDict):
     beside: NotRequired[str]
     skipped: list[LeftOut]
     notes: NotRequired[list[str]]
+    pixel_format: NotRequired[dict[str, object]]
 
 
 class Manifest(ManifestHead):

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out, read_image
+from orchestrator.data.image_sets import Skipped, SourceFile, left_out
+from orchestrator.data.sampled_images import SampledImage, read_sample
+from orchestrator.data.set_rows import common_shape
 from orchestrator.data.shards import check_scene_count
+from orchestrator.data.value_ranges import Sampled, format_of
+from orchestrator.experiment.image_settings import DeepImages
 from trainables.errors import ImageSetError, printable
 
 SAMPLED = 24
@@ -15,34 +20,48 @@ SAMPLED = 24
 SAMPLED_AT_MOST = 200
 """Images that are decoded until one can be used."""
 
-_THREADS = 8
+_THREADS, _DEEP_THREADS = 8, 2
 
 
-def check_sample(files: Sequence[SourceFile], least_side: int, shares: Mapping[str, float]) -> list[str]:
+class SetSample(NamedTuple):
+    """Findings of a sample of a set: lines that a user should know, and the mean number of images of a file."""
+
+    lines: list[str]
+    images_per_file: float
+
+
+def check_sample(
+    files: Sequence[SourceFile], least_side: int, shares: Mapping[str, float], deep: DeepImages | None = None
+) -> SetSample:
     """Decodes some images from all over each folder of a set.
 
     Args:
         files: The listed files of the set.
         least_side: Least height and width in pixels.
         shares: Shares of scenes that are set aside for validation and test.
+        deep: How images of any depth are read; None for 8-bit gray and RGB.
 
     Returns:
-        A line for each folder of which some of the decoded images cannot be used.
+        Its lines name each folder of which some of the decoded images cannot be used, and values outside a range.
 
     Raises:
-        ImageSetError: If none of a folder's images can be used, or too few to give each split a scene.
+        ImageSetError: If none of a folder's images can be used, or too few to give each split a scene; of images of any
+            depth also if they differ in data type or bands, or do not fit the value range.
         StorageError: If the storage does not answer.
     """
-    lines = []
+    lines: list[str] = []
+    found: list[SampledImage] = []
+    read = 0
     for folder in dict.fromkeys(file.place.uri for file in files):
         own = [file for file in files if file.place.uri == folder]
         first = spread(own, SAMPLED)
-        skipped = _skipped(first, least_side)
+        skipped, usable = _tried(first, least_side, deep)
         tried = len(first)
         if len(skipped) == tried:
             rest = [file for file in spread(own, SAMPLED_AT_MOST) if file not in first]
-            more = _skipped(rest, least_side)
+            more, usable = _tried(rest, least_side, deep)
             skipped, tried = skipped + more, tried + len(rest)
+        found, read = found + usable, read + tried
         which = "of its images" if tried == len(own) else f"of {tried} images tried, of {len(own)},"
         if len(skipped) == tried:
             raise ImageSetError(f"'{folder}': none {which} can be used{left_out(skipped)}.")
@@ -52,7 +71,11 @@ def check_sample(files: Sequence[SourceFile], least_side: int, shares: Mapping[s
             check_scene_count(len(scenes), shares, skipped, folder)
         if skipped:
             lines.append(f"{folder}: {len(skipped)} {which} cannot be used{left_out(skipped)}")
-    return lines
+    shape = common_shape([(image.name, image.shape) for image in found if image.shape])
+    if deep is not None and shape is not None:
+        samples = [Sampled(image.chip.sample(), image.chip.window) for image in found]
+        lines += format_of(deep, shape, samples, files[0].place.uri)[1]
+    return SetSample(lines, sum(image.images for image in found) / read)
 
 
 def spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
@@ -60,7 +83,10 @@ def spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
     return [files[i] for i in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int))]
 
 
-def _skipped(files: Sequence[SourceFile], least_side: int) -> list[Skipped]:
-    with ThreadPoolExecutor(_THREADS) as pool:
-        outcomes = pool.map(lambda file: read_image(file.place, file.facts.path, least_side), files)
-        return [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+def _tried(
+    files: Sequence[SourceFile], least_side: int, deep: DeepImages | None
+) -> tuple[list[Skipped], list[SampledImage]]:
+    with ThreadPoolExecutor(_THREADS if deep is None else _DEEP_THREADS) as pool:
+        outcomes = list(pool.map(lambda file: read_sample(file, least_side, deep), files))
+    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+    return skipped, [outcome for outcome in outcomes if not isinstance(outcome, Skipped)]

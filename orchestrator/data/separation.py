@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from orchestrator.data.shard_reader import PICTURES, parts_of, read_manifest, read_rows
 from orchestrator.foundation.storage import Storage
-from trainables.images.picture_digest import picture_digest
+from trainables.images.picture_digest import digest_of
 
 SEPARATION = "separation.json"
 """File below an experiment's shards: the builds of its sets that are known to be apart."""
@@ -25,7 +25,7 @@ def pictures_of(shards: Storage) -> Pictures:
         return {split: dict(found["pictures"][split]) for split in manifest["images"]}
     return {
         split: {
-            picture_digest(row.pixels()): row.origin
+            digest_of(row.raster()): row.origin
             for part in parts_of(shards, manifest, split)
             for row in read_rows(shards, manifest, part)
         }

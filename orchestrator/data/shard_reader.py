@@ -22,6 +22,7 @@ from trainables.images.parquet import (
     naming_damage,
     packed_images,
 )
+from trainables.images.raster import PLAIN, PixelFormat
 from trainables.metrics.evaluation import NamedImage
 
 MANIFEST, PICTURES = "manifest.json", ".pictures.json"
@@ -44,6 +45,16 @@ def read_manifest(place: Storage) -> Manifest:
         if not isinstance(manifest.get(key, kind()), kind):
             raise _damaged_manifest(place, f"'{key}' is {manifest[key]!r:.40}")
     return cast(Manifest, manifest)
+
+
+def pixel_format_of(manifest: Manifest) -> PixelFormat:
+    """The meaning of the values of a set's images: 8-bit gray and RGB, or as the manifest states it.
+
+    Raises:
+        UsageError: If what it states makes no sense.
+    """
+    stated = manifest.get("pixel_format")
+    return PLAIN if stated is None else PixelFormat.from_dict(stated)
 
 
 def split_files(place: Storage, split: str) -> list[str]:
@@ -89,10 +100,14 @@ def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
 def read_files(place: Storage, manifest: Manifest, split: str) -> Iterator[NamedImage]:
     """Streams the images of a split that a manifest names; its arguments and errors are those of :func:`read_rows`."""
     return (
-        NamedImage(image.origin, image.scene, image.pixels())
-        for part in parts_of(place, manifest, split)
-        for image in read_rows(place, manifest, part)
+        named_image(image) for part in parts_of(place, manifest, split) for image in read_rows(place, manifest, part)
     )
+
+
+def named_image(image: PackedImage) -> NamedImage:
+    """A row of a shard as an image to score or to train on."""
+    prepared = image.prepared()
+    return NamedImage(image.origin, image.scene, prepared.pixels, prepared.valid)
 
 
 def read_rows(place: Storage, manifest: Manifest, part: PackedPart) -> Iterator[PackedImage]:
@@ -145,12 +160,13 @@ def packed_file(place: Storage, manifest: Manifest, part: PackedPart) -> PackedF
     """
     try:
         path, size, rows, digest = part["path"], part["bytes"], part["rows"], part["sha256"]
+        pixel_format = pixel_format_of(manifest)
         scenes = frozenset(manifest["scenes"][part["split"]])
     except Exception as error:
         raise _damaged_manifest(place, f"of '{_named(part)}', {error!r:.60} is wrong or missing") from None
     if not (isinstance(path, str) and type(size) is type(rows) is int and isinstance(digest, str)):
         raise _damaged_manifest(place, f"the entry of '{_named(part)}' is {part!r:.80}")
-    return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"))
+    return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"), pixel_format)
 
 
 def _named(part: Any) -> str:

@@ -6,19 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
+from typing import cast
 
 import pyarrow.parquet as pq
 
 from orchestrator.data.manifest import PackedPart
-from orchestrator.data.set_rows import PackedRow
-from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.set_rows import PackedRow, RowFacts
+from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.data.shards import SPLITS, digest_of_rows, unnamed_parts
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, reason_of
-from trainables.images.codec import decode
-from trainables.images.parquet import COLUMNS
-from trainables.images.picture_digest import picture_digest
+from trainables.images.parquet import COLUMNS, decode_row
+from trainables.images.picture_digest import digest_of
+from trainables.images.raster import PixelFormat
 
 _THREADS = 4
 
@@ -77,10 +79,11 @@ def _verify_manifest(
     """Problems of one manifest's files; a digest that does not fit goes to ``unfit``."""
     manifest = read_manifest(place)
     problems: list[str] = []
-    rows: dict[str, list[PackedRow]] = {split: [] for split in manifest.get("images", {})}
+    rows: dict[str, list[RowFacts]] = {split: [] for split in manifest.get("images", {})}
     try:
+        pixel_format = pixel_format_of(manifest)
         for part in manifest["files"]:
-            problems += _verify_part(place, part, splits[part["split"]], rows[part["split"]], pool)
+            problems += _verify_part(place, part, splits[part["split"]], rows[part["split"]], pixel_format, pool)
         named = {part["path"] for part in manifest["files"]}
         problems += [f"{path} is not in the manifest; no reader uses it" for path in unnamed_parts(place, named)]
         for split, count in manifest["images"].items():
@@ -94,7 +97,12 @@ def _verify_manifest(
 
 
 def _verify_part(
-    place: Storage, part: PackedPart, split: _Split, rows: list[PackedRow], pool: ThreadPoolExecutor | None
+    place: Storage,
+    part: PackedPart,
+    split: _Split,
+    rows: list[RowFacts],
+    pixel_format: PixelFormat,
+    pool: ThreadPoolExecutor | None,
 ) -> Iterator[str]:
     """Yields problems of one file and adds its content to ``split`` and ``rows``."""
     path = part["path"]
@@ -119,22 +127,24 @@ def _verify_part(
         return
     if len(found) != part["rows"]:
         yield f"{path} holds {len(found)} images, the manifest says {part['rows']}"
-    rows += found
+    rows += [cast(RowFacts, {name: value for name, value in row.items() if name != "image"}) for row in found]
     for row in found:
         split.scenes.add(row["scene_id"])
         if hashlib.sha256(row["image"]).hexdigest() != row["sha256"]:
             yield f"{row['origin']} in {path} has changed"
     if pool is not None:
-        for row, (picture, reason) in zip(found, pool.map(_picture, found), strict=True):
+        for row, (picture, reason) in zip(
+            found, pool.map(partial(_picture, pixel_format=pixel_format), found), strict=True
+        ):
             if reason:
                 yield f"{row['origin']} in {path} cannot be decoded ({reason})"
             else:
                 split.pictures[picture] = row["origin"]
 
 
-def _picture(row: PackedRow) -> tuple[str, str]:
+def _picture(row: PackedRow, pixel_format: PixelFormat) -> tuple[str, str]:
     """Digest of an image's picture, or the reason for having none."""
     try:
-        return picture_digest(decode(row["image"], checked=True).pixels), ""
+        return digest_of(decode_row(row["image"], pixel_format)), ""
     except Exception as error:
         return "", reason_of(error)

@@ -1,6 +1,8 @@
 """Images → Parquet shards: packed, split by scene, verified.
 
-A shard holds encoded images as they came, in row groups of a few megabytes so that readers stream. Rows are ordered by
+A shard holds images as they came, in row groups of a few megabytes so that readers stream: 8-bit gray and RGB as they
+are encoded in their files, others as packed rasters (:mod:`trainables.images.packed_raster`), which Parquet compresses
+and whose meaning the manifest states. Rows are ordered by
 content digest, which shuffles them once and for all. Files carry their digest in their name and the manifest is
 written last, so a reader never sees half a build. A test split goes to a place of its own
 (:mod:`orchestrator.data.locked_test`), which no manifest of the other splits names.
@@ -17,13 +19,16 @@ import pyarrow.parquet as pq
 
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out
 from orchestrator.data.manifest import LeftOut, Manifest, ManifestHead, PackedPart
-from orchestrator.data.set_rows import PackedRow, Row, read_rows
+from orchestrator.data.set_rows import PACKED, Row, RowFacts, read_rows
 from orchestrator.data.shard_reader import MANIFEST as MANIFEST
 from orchestrator.data.shard_reader import PICTURES
 from orchestrator.data.shard_reader import read_manifest as read_manifest
 from orchestrator.data.shard_reader import read_split as read_split
 from orchestrator.data.shard_reader import split_files as split_files
 from orchestrator.data.split_notes import split_notes
+from orchestrator.data.spool import Spool
+from orchestrator.data.value_ranges import Sampled, format_of
+from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError
@@ -59,6 +64,7 @@ def build_shards(
     licence: str,
     locked: Storage | None = None,
     tested_elsewhere: Mapping[str, str] | None = None,
+    deep: DeepImages | None = None,
 ) -> Manifest:
     """Packs an image set.
 
@@ -71,16 +77,33 @@ def build_shards(
         locked: Place for the test split, with a manifest of its own; needed where there is one.
         tested_elsewhere: Pictures, by digest, that are left out of training and validation images, and why: they are
             test images of other sets. Which scene is in which split does not depend on them.
+        deep: How images of any depth are read; None for 8-bit gray and RGB.
 
     Returns:
         The manifest of ``out``.
 
     Raises:
-        ImageSetError: If too few usable images or scenes remain.
+        ImageSetError: If too few usable images or scenes remain, or images of any depth differ in data type or bands,
+            or do not fit the value range.
         ValueError: If there is a test split and no place for it.
     """
     check_apart(files)
-    rows, skipped = read_rows(files, least_side)
+    with Spool() as spool:
+        return _build(files, shares, least_side, out, licence, locked, tested_elsewhere or {}, deep, spool)
+
+
+def _build(
+    files: Sequence[SourceFile],
+    shares: dict[str, float],
+    least_side: int,
+    out: Storage,
+    licence: str,
+    locked: Storage | None,
+    tested_elsewhere: Mapping[str, str],
+    deep: DeepImages | None,
+    spool: Spool,
+) -> Manifest:
+    rows, skipped, shape = read_rows(files, least_side, spool, deep)
     test_folders = {file.place.uri for file in files if file.test}
     tested = "test" in shares or bool(test_folders)
     if tested and locked is None:
@@ -91,24 +114,20 @@ def build_shards(
     rule = f"by scene, ordered by sha256 of the scene's name; shares of scenes {shares}"
     where, notes = files[0].place.uri, split_notes(files, splits, shares)
     kept: dict[str, list[Row]] = {
-        split: _without(splits[split], split, tested_elsewhere or {}, skipped, where)
+        split: _without(splits[split], split, tested_elsewhere, skipped, where)
         for split in ("train", "validation")
         if split in {"train", *shares}
     }
     digest = digest_of_rows(kept)
+    common: ManifestHead = {"format": 1, "split_rule": rule, "licence": licence, "skipped": []}
+    if deep is not None and shape is not None:
+        samples = [Sampled(row["sample"], row["window"]) for row in kept["train"] if row["sample"] is not None]
+        pixel_format, range_notes = format_of(deep, shape, samples, where)
+        common["pixel_format"], notes = pixel_format.to_dict(), notes + range_notes
     if tested and locked is not None:
-        beside: ManifestHead = {
-            "format": 1,
-            "split_rule": rule,
-            "licence": licence,
-            "locked": True,
-            "beside": digest,
-            "skipped": [],
-        }
-        _publish(locked, {"test": splits["test"]}, beside)
+        _publish(locked, {"test": splits["test"]}, {**common, "locked": True, "beside": digest}, spool)
     left: list[LeftOut] = [{"file": s.file, "reason": s.reason} for s in skipped]
-    head: ManifestHead = {"format": 1, "split_rule": rule, "licence": licence, "skipped": left, "notes": notes}
-    return _publish(out, kept, head)
+    return _publish(out, kept, {**common, "skipped": left, "notes": notes}, spool)
 
 
 def check_apart(files: Sequence[SourceFile]) -> None:
@@ -175,10 +194,10 @@ def _split(rows: list[Row], shares: dict[str, float], skipped: list[Skipped], wh
     return splits
 
 
-def _publish(out: Storage, splits: dict[str, list[Row]], head: ManifestHead) -> Manifest:
+def _publish(out: Storage, splits: dict[str, list[Row]], head: ManifestHead, spool: Spool) -> Manifest:
     """Writes files, then their manifest, then removes what an earlier build left."""
     built_before = isinstance(out.child(MANIFEST).read_json(), dict)
-    parts = [part for split, rows in splits.items() for part in _write_split(split, rows, out)]
+    parts = [part for split, rows in splits.items() for part in _write_split(split, rows, out, spool)]
     manifest: Manifest = {
         **head,
         "images": {split: len(rows) for split, rows in splits.items()},
@@ -196,14 +215,14 @@ def _publish(out: Storage, splits: dict[str, list[Row]], head: ManifestHead) -> 
     return manifest
 
 
-def digest_of_rows(splits: Mapping[str, Sequence[PackedRow]]) -> str:
+def digest_of_rows(splits: Mapping[str, Sequence[RowFacts]]) -> str:
     """The digest in a manifest: of the images and scenes of its splits, in their order."""
     return fingerprint({split: [(r["sha256"], r["scene_id"]) for r in rows] for split, rows in splits.items()})
 
 
-def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[PackedPart]:
+def _write_split(split: str, rows: list[Row], out: Storage, spool: Spool) -> Iterator[PackedPart]:
     for number, chunk in enumerate(_chunks(rows, FILE_BYTES)):
-        data = _encode(chunk)
+        data = _encode(chunk, spool)
         digest = hashlib.sha256(data).hexdigest()
         path = f"{split}/part-{number:05d}-{digest[:8]}.parquet"
         out.child(path).write_bytes(data)
@@ -217,27 +236,29 @@ def _write_split(split: str, rows: list[Row], out: Storage) -> Iterator[PackedPa
         }
 
 
-def _encode(rows: list[Row]) -> bytes:
+def _encode(rows: list[Row], spool: Spool) -> bytes:
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, SCHEMA, compression="none") as writer:
+    compression = "zstd" if rows[0]["format"] == PACKED else "none"  # others are compressed in themselves
+    with pq.ParquetWriter(sink, SCHEMA, compression=compression) as writer:
         for group in _chunks(rows, GROUP_BYTES):
-            writer.write_table(pa.Table.from_pylist([_columns(row) for row in group], SCHEMA))
+            writer.write_table(pa.Table.from_pylist([_columns(row, spool) for row in group], SCHEMA))
     return bytes(sink.getvalue())
 
 
-def _columns(row: Mapping[str, object]) -> dict[str, object]:
-    return {name: row[name] for name in SCHEMA.names}
+def _columns(row: Row, spool: Spool) -> dict[str, object]:
+    values: Mapping[str, object] = {**row, "image": spool.get(row["stored"])}
+    return {name: values[name] for name in SCHEMA.names}
 
 
 def _chunks(rows: list[Row], most_bytes: int) -> Iterator[list[Row]]:
     chunk: list[Row] = []
     size = 0
     for row in rows:
-        if chunk and size + len(row["image"]) > most_bytes:
+        if chunk and size + row["stored"].size > most_bytes:
             yield chunk
             chunk, size = [], 0
         chunk.append(row)
-        size += len(row["image"])
+        size += row["stored"].size
     if chunk:
         yield chunk
 

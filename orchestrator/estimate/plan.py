@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.estimate.rates import Rates, measure
+from orchestrator.estimate.rates import Rates, SetToTime, measure
 from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Experiment
@@ -107,9 +107,10 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
     slots = _slots(experiment, inputs.resources)
     if rates is None:
         jobs = Jobs(experiment)
-        rates = measure(experiment, inputs.files, {name: jobs.least_side(name) for name in inputs.files}, slots)
+        sets = {name: SetToTime(files, jobs.least_side(name), jobs.deep(name)) for name, files in inputs.files.items()}
+        rates = measure(experiment, sets, slots)
     cores = inputs.resources.cpus if inputs.resources else float(slots)
-    known = _Known(experiment, rates, remaining(experiment, inputs.files), slots, cores)
+    known = _Known(experiment, rates, remaining(experiment, inputs.files, inputs.images_per_file), slots, cores)
     images = {name: len(files) for name, files in inputs.files.items()}
     stages = [estimate(known) for estimate in _STAGES]
     return Plan(stages, images, slots, rates, experiment.cluster.price_per_hour, inputs.not_used)

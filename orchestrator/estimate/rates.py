@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from orchestrator.data.image_sets import Skipped, SourceFile, read_image
+from orchestrator.data.image_sets import Skipped, SourceFile
 from orchestrator.data.sample_check import spread
+from orchestrator.data.sampled_images import read_sample
+from orchestrator.data.value_ranges import Sampled, format_of
 from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, time_domains, time_pretraining, time_start
+from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.usable_cpus import usable_cpus
-from trainables.images.patch_pool import Pixels
+from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
 from trainables.inference.speed import processor
 
 _SAMPLED = 6
@@ -49,23 +52,33 @@ class Rates:
     machine: str
 
 
-def measure(
-    experiment: Experiment, files: Mapping[str, Sequence[SourceFile]], least_sides: Mapping[str, int], slots: int
-) -> Rates:
+@dataclass(frozen=True, slots=True)
+class SetToTime:
+    """An image set: its listed files, the HR pixels that an image needs on each side, and how deep images are read."""
+
+    files: Sequence[SourceFile]
+    least_side: int
+    deep: DeepImages | None = None
+
+
+def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -> Rates:
     """Measures for a few seconds a domain; reads a few images of each set, none of a test folder.
 
     Args:
         experiment: Whose work it is.
-        files: The listed images of each set, the source's under the name that is no target's.
-        least_sides: HR pixels that an image of a set needs on each side.
+        sets: Image sets, the source's under the name that is no target's.
         slots: Trials that run side by side.
     """
-    images, read = {}, {}
-    for name, listed in files.items():
-        images[name], read[name] = _read_sample([file for file in listed if not file.test], least_sides[name])
-    source = next((images[name] for name in images if name not in experiment.targets), [])
+    samples = {name: _read_sample(images) for name, images in sets.items()}
+    read = {name: sample.seconds for name, sample in samples.items()}
+    source = next((sample.images for name, sample in samples.items() if name not in experiment.targets), [])
     domains = {
-        name: DomainTask(experiment.space(name).degradation, experiment.frozen_depths(name)[1], images[name])
+        name: DomainTask(
+            experiment.space(name).degradation.for_format(samples[name].pixel_format),
+            experiment.frozen_depths(name)[1],
+            samples[name].images,
+            samples[name].pixel_format,
+        )
         for name in experiment.targets
     }
     search, cores = experiment.search, usable_cpus()
@@ -103,17 +116,32 @@ def measure(
     return Rates(worker, read, max(stepping, default=0.0) * crowd, rates, machine)
 
 
-def _read_sample(files: Sequence[SourceFile], least_side: int) -> tuple[list[Pixels], float]:
-    """A few images from all over a set, and the seconds that reading one takes, as shards are built."""
-    chosen = spread(files, _SAMPLED)
+class _Sample(NamedTuple):
+    """Some images of a set, what their values mean, and the seconds that reading one takes, as shards are built."""
+
+    images: list[PreparedImage]
+    pixel_format: PixelFormat
+    seconds: float
+
+
+def _read_sample(images: SetToTime) -> _Sample:
+    """A few images from all over a set, none of a test folder."""
+    chosen = spread([file for file in images.files if not file.test], _SAMPLED)
     start = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda file: read_image(file.place, file.facts.path, least_side), chosen))
+        outcomes = list(pool.map(lambda file: read_sample(file, images.least_side, images.deep), chosen))
     seconds = (time.perf_counter() - start) / len(chosen)
-    usable: list[Pixels] = [outcome[1].pixels for outcome in outcomes if not isinstance(outcome, Skipped)]
-    # A preflight has found usable images; where none is among these few, the plan is measured on noise.
-    side = max(least_side, 256)
-    return usable or [np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)], seconds
+    usable = [outcome for outcome in outcomes if not isinstance(outcome, Skipped)]
+    if not usable:
+        # A preflight has found usable images; where none is among these few, the plan is measured on noise.
+        side = max(images.least_side, 256)
+        noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        return _Sample([PreparedImage(noise)], PLAIN, seconds)
+    pixel_format, shape = PLAIN, usable[0].shape
+    if images.deep is not None and shape is not None:
+        values = [Sampled(image.chip.sample(), image.chip.window) for image in usable]
+        pixel_format, _ = format_of(images.deep, shape, values, chosen[0].place.uri)
+    return _Sample([pixel_format.prepared(image.chip.raster) for image in usable], pixel_format, seconds)
 
 
 def _mean(rates: Sequence[DomainRates]) -> DomainRates:

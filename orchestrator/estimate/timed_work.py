@@ -7,7 +7,7 @@ their caches slow each other down.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch import distributed, nn
 
 from orchestrator.experiment.settings import Finetuning, Pretraining
 from trainables.degradation import Degradation
-from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.images.patch_pool import PatchPool
+from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
 from trainables.loops.finetune import Budget, TransferConfiguration, finetune
 from trainables.loops.pretrain import PretrainSettings, pretrain
 from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
@@ -52,11 +53,17 @@ class DomainRates:
 
 @dataclass(frozen=True, slots=True)
 class DomainTask:
-    """Input of the timing of a target: its degradation, deepest freeze and some images."""
+    """Input of the timing of a target: its degradation, deepest freeze, some images, and what their values mean."""
 
     degradation: Degradation
     deepest: int
-    images: list[Pixels]
+    images: list[PreparedImage]
+    pixel_format: PixelFormat = PLAIN
+
+    @property
+    def channels(self) -> int:
+        """Bands of its network."""
+        return 3 if self.pixel_format.plain else self.pixel_format.channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Task:
     threads: int
     on_gpu: bool
     seconds: float
-    source: list[Pixels]
+    source: list[PreparedImage]
     domains: dict[str, DomainTask]
 
 
@@ -151,10 +158,12 @@ def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> Domain
         degradation=domain.degradation,
         seed=0,
         device=device,
+        channels=domain.channels,
     )
+    architecture = replace(task.architecture, channels=domain.channels)
 
     def train(depth: int, steps: int) -> float:
-        net = SuperResolutionNet(task.architecture).to(device)
+        net = SuperResolutionNet(architecture).to(device)
         budget = Budget(steps=steps, batch=section.batch, evaluations=1)
         configuration = TransferConfiguration(learning_rate=1e-6, lambda_=1e-4, frozen_depth=depth)
         start = time.perf_counter()
@@ -165,8 +174,8 @@ def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> Domain
         train(depth, 2)
         return train(depth, _repeats(train(depth, 2), task.seconds))
 
-    net = SuperResolutionNet(task.architecture).to(device).eval()
-    images = [NamedImage(str(i), str(i), pixels) for i, pixels in enumerate(domain.images[:_SCORED])]
+    net = SuperResolutionNet(architecture).to(device).eval()
+    images = [NamedImage(str(i), str(i), image.pixels, image.valid) for i, image in enumerate(domain.images[:_SCORED])]
 
     def scored(crop: int | None, judge: Callable[[Any, Sequence[Pair], int], Any]) -> tuple[float, float]:
         make_pairs(images[:1], domain.degradation, scale, crop)

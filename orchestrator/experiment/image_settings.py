@@ -1,18 +1,22 @@
 """Settings of an experiment's images: their places, their scenes and how they are split."""
 
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from trainables.errors import suggestion
+from trainables.images.raster import DATA_TYPES
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=1e-12, le=10)]
@@ -115,8 +119,64 @@ Source = Annotated[
 ]
 
 
+MOST_CHIP = 4096
+"""Largest side of a chip in pixels."""
+
+Range = tuple[float, float]
+
+
+def _one_range(value: Any) -> Any:
+    """Accepts two numbers in place of a table by data type; anything else goes on to be checked."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return {ANY_TYPE: value}
+    return value
+
+
+ANY_TYPE = "any"
+"""Key of a value range that holds whatever the data type."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeepImages:
+    """Settings of the reading of images of any depth and number of bands, on which a target's shards depend.
+
+    Attributes:
+        value_range: Values that mean 0 and 1 to the network: two numbers by data type, or how to find them.
+        bands: Names of the bands that are used, in this order; None for all.
+        chip: Largest side in HR pixels that is kept whole; larger images are cut.
+        slice_axis: Axis of a volume along which its slices lie.
+    """
+
+    value_range: Literal["window", "percentile"] | dict[str, Range]
+    bands: tuple[str, ...] | None
+    chip: int
+    slice_axis: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, for fingerprints."""
+        return asdict(self)
+
+
 class Target(ImageSet):
     """One target domain."""
+
+    value_range: Annotated[Literal["window", "percentile"] | dict[str, Range] | None, BeforeValidator(_one_range)] = (
+        Field(
+            None,
+            description="for images of any depth and bands: the values that mean 0 and 1, as [low, high] or by data "
+            "type, {uint16: [0, 10000]}; `window` takes those that DICOM files state, `percentile` measures them on "
+            "the training split; without it images are 8-bit gray or RGB",
+        )
+    )
+    bands: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
+        None, description="names of the bands to use, in this order; by default all; needs `value_range`"
+    )
+    chip: Annotated[int, Field(ge=32, le=MOST_CHIP)] = Field(
+        256, description="side in pixels of the chips into which larger images are cut; with `value_range` only"
+    )
+    slice_axis: Annotated[int, Field(ge=0, le=2)] = Field(
+        2, description="axis of a volume (NIfTI) along which its slices lie; with `value_range` only"
+    )
 
     space: str | None = Field(None, description="id of the search space; by default the target's name")
     test_images: str | None = Field(None, description="folder or s3:// prefix of a test split that exists already")
@@ -126,6 +186,33 @@ class Target(ImageSet):
         None, description="λ floor and highest λ; by default those of the search space"
     )
     frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks; by default 0 to the deepest")
+
+    @field_validator("value_range", mode="after")
+    @classmethod
+    def _check_value_range(cls, stated: Any) -> Any:
+        for dtype, (low, high) in stated.items() if isinstance(stated, dict) else ():
+            if dtype not in (ANY_TYPE, *DATA_TYPES):
+                raise ValueError(f"must be by data type ({', '.join(DATA_TYPES)}), found '{dtype}'")
+            if not low < high:
+                raise ValueError(f"must be two numbers with low < high, found {[low, high]}")
+        if stated == {}:
+            raise ValueError("must state a range, found none")
+        return stated
+
+    @model_validator(mode="after")
+    def _check_deep(self) -> "Target":
+        if self.value_range is None and self.bands is not None:
+            raise ValueError("states `bands` without `value_range`: add the values that mean 0 and 1")
+        if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
+            raise ValueError(f"`bands` must name different bands, found {list(self.bands)}")
+        return self
+
+    @property
+    def deep(self) -> DeepImages | None:
+        """Settings for images of any depth; None where all are 8-bit gray or RGB."""
+        if self.value_range is None:
+            return None
+        return DeepImages(value_range=self.value_range, bands=self.bands, chip=self.chip, slice_axis=self.slice_axis)
 
     @field_validator("learning_rate", "lambda_")
     @classmethod

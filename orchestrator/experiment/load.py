@@ -94,6 +94,21 @@ def check_source(experiment: Experiment) -> None:
                 check_frozen_depth(depth, architecture)
 
 
+def _check_deep(experiment: Experiment, domain: str) -> None:
+    """Refuses what images of other depths and bands cannot have: a codec of 8-bit images, and replay of the source."""
+    degradation = experiment.space(domain).degradation
+    if degradation.jpeg is not None or degradation.h264 is not None:
+        raise UsageError(
+            f"the degradation of space '{experiment.space(domain).id}' compresses 8-bit images, and `value_range` says "
+            "that these are not: name another `space`, or remove `value_range`."
+        )
+    if experiment.finetuning.regularizer == "replay":
+        raise UsageError(
+            "`value_range` is not for `finetuning.regularizer: replay`, which shows the network the source's 8-bit RGB "
+            "images: take another regularizer."
+        )
+
+
 def _check_meaning(experiment: Experiment) -> None:
     for domain, target in experiment.targets.items():
         if domain.endswith(".json"):
@@ -101,6 +116,8 @@ def _check_meaning(experiment: Experiment) -> None:
         with _naming(f"targets.{domain}.space"):
             experiment.space(domain)
         with _naming(f"targets.{domain}"):
+            if target.deep is not None:
+                _check_deep(experiment, domain)
             if target.test_images is None and target.validation_share + target.test_share >= 1:
                 raise UsageError(
                     "validation_share and test_share together must be below 1, to leave scenes to train on."

@@ -31,5 +31,8 @@ CLASSICAL: tuple[ArmName, ...] = ("bicubic", "bilinear", "lanczos", "tv", "examp
 STEPS: tuple[ArmName, ...] = ("zero_shot", "feature", "model", "best")
 """The steps of transfer in their order."""
 
+ZERO_SHOT: ArmName = "zero_shot"
+"""The source model as it is."""
+
 INTERPOLATED = "interpolated"
 """Name of the arm of averaged weights, of its runs and of its model's folder below the domain's."""

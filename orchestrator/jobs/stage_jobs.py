@@ -10,8 +10,8 @@ from orchestrator.confirm.driver import candidates_of, front_of
 from orchestrator.confirm.job import ConfirmJob
 from orchestrator.data.image_sets import SourceFile, listing_fingerprint
 from orchestrator.data.locked_test import PREFIX, digest_of_test
-from orchestrator.data.shards import read_manifest
-from orchestrator.experiment.image_settings import ImageSet, Target
+from orchestrator.data.shard_reader import pixel_format_of, read_manifest
+from orchestrator.experiment.image_settings import DeepImages, ImageSet, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
@@ -22,7 +22,9 @@ from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, read_records
 from orchestrator.training.finetune import DomainJob
 from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
+from search_spaces import TransferSpace
 from trainables.images.patch_pool import smallest_image
+from trainables.images.raster import PixelFormat
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD
 
@@ -56,6 +58,22 @@ class Jobs:
         own_test = {"test": images.test_share} if isinstance(images, Target) and images.test_images is None else {}
         return {"validation": images.validation_share} | own_test
 
+    def deep(self, name: str) -> DeepImages | None:
+        """Settings of a set of images of any depth; None of 8-bit gray and RGB, as the source's are."""
+        images = self.image_set(name)
+        return images.deep if isinstance(images, Target) else None
+
+    def pixel_format(self, domain: str) -> PixelFormat:
+        """The meaning of the values of a target's images, as its shards state it."""
+        return pixel_format_of(read_manifest(self.place("shards", domain)))
+
+    def space(self, domain: str) -> TransferSpace:
+        """The search space of a target whose shards are built: its degradation acts in their range and depth."""
+        space, pixel_format = self.experiment.space(domain), self.pixel_format(domain)
+        if pixel_format.plain:
+            return space
+        return replace(space, degradation=space.degradation.for_format(pixel_format))
+
     def least_side(self, name: str) -> int:
         """Smallest side of an HR image in pixels."""
         section = self.experiment.pretraining if name == SOURCE else self.experiment.finetuning
@@ -71,8 +89,11 @@ class Jobs:
 
     def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
         """Fingerprint of a set of shards."""
-        licence = self.image_set(name).licence
-        return fingerprint("shards-3", listing_fingerprint(files), self.shares(name), self.least_side(name), licence)
+        images, deep = self.image_set(name), self.deep(name)
+        further = [] if deep is None else [deep.to_dict()]
+        return fingerprint(
+            "shards-3", listing_fingerprint(files), self.shares(name), self.least_side(name), images.licence, *further
+        )
 
     def source_inputs(self) -> str:
         """Fingerprint of the source model, or of its pretraining here.
@@ -93,7 +114,7 @@ class Jobs:
 
     def analysis_inputs(self, domain: str) -> str:
         """Fingerprint of a domain's analysis."""
-        space, images = self.experiment.space(domain), self.experiment.search.analysis_images
+        space, images = self.space(domain), self.experiment.search.analysis_images
         return fingerprint(
             "analysis-1",
             self.source_inputs(),
@@ -107,7 +128,7 @@ class Jobs:
 
         The points that advice and siblings suggest are not included: they are fixed when the study begins.
         """
-        experiment, space = self.experiment, self.experiment.space(domain)
+        experiment, space = self.experiment, self.space(domain)
         excluded = {"trials", "concurrent_trials", *self._where_it_runs()}
         return fingerprint(
             "search-2",
@@ -203,7 +224,7 @@ class Jobs:
         return AnalysisJob(
             domain=domain,
             shards=self.place("shards", domain),
-            space=experiment.space(domain),
+            space=self.space(domain),
             model=self.place("source"),
             model_digest=self._source_digest(),
             source=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
@@ -213,7 +234,7 @@ class Jobs:
 
     def study(self, domain: str, starts: tuple[Start, ...], progress: ProgressUpdates = NO_PROGRESS) -> StudyJob:
         """Input of a domain's search."""
-        experiment, space = self.experiment, self.experiment.space(domain)
+        experiment, space = self.experiment, self.space(domain)
         return StudyJob(
             domain=self._domain_job(domain),
             settings=experiment.search,
@@ -270,7 +291,7 @@ class Jobs:
             shards_digest=self._shards_digest(domain),
             source=self.place("source"),
             source_digest=self._source_digest(),
-            degradation=experiment.space(domain).degradation,
+            degradation=self.space(domain).degradation,
             scale=experiment.architecture.scale,
             budget=experiment.finetuning.budget(),
             lr_patch=experiment.finetuning.lr_patch,
@@ -280,6 +301,7 @@ class Jobs:
             on_gpu=search.gpus_per_trial > 0,
             method=experiment.finetuning.method(),
             source_images=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
+            pixel_format=self.pixel_format(domain),
         )
 
     def records_place(self, domain: str) -> Storage:
@@ -296,7 +318,9 @@ class Jobs:
         return digest_of_test(self.locked_test(domain), self.place("shards", domain))
 
     def _shards_digest(self, name: str) -> str:
-        return str(read_manifest(self.place("shards", name))["digest"])
+        manifest = read_manifest(self.place("shards", name))
+        stated = manifest.get("pixel_format")
+        return str(manifest["digest"]) if stated is None else fingerprint(manifest["digest"], stated)
 
     def _source_digest(self) -> str:
         card = self.place("source", CARD).read_json()

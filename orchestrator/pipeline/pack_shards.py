@@ -14,6 +14,7 @@ from orchestrator.foundation.record import Count, Record
 from orchestrator.foundation.stage_record import RECORD, StageRecord
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
+from trainables.images.raster import PixelFormat
 
 _LISTED = 5
 
@@ -81,7 +82,8 @@ class Packing:
         jobs, place = self._jobs, self._place(name)
         licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
         shares, least_side = jobs.shares(name), jobs.least_side(name)
-        manifest = self._build_shards(self._files[name], shares, least_side, place, licence, locked, avoided)
+        deep = jobs.deep(name)
+        manifest = self._build_shards(self._files[name], shares, least_side, place, licence, locked, avoided, deep)
         others = [locked] if locked else []
         check_sound(place, *others)
         tested = sum(read_manifest(other)["images"]["test"] for other in others)
@@ -124,6 +126,8 @@ class Packing:
         counts = ", ".join(f"{count} {split}" for split, count in manifest["images"].items())
         locked, skipped = f", {tested} test (locked)" if tested else "", manifest["skipped"]
         self._log(f"  {counts}{locked} images" + (f"; {len(skipped)} files left out:" if skipped else ""))
+        if stated := manifest.get("pixel_format"):
+            self._log(f"  {PixelFormat.from_dict(stated).describe()}")
         for entry in skipped[:_LISTED]:
             self._log(f"    {entry['file']}: {entry['reason']}")
         if len(skipped) > _LISTED:

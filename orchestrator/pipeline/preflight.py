@@ -1,9 +1,9 @@
 """Checks before any computation: storage, version, images, models, and the resources of this machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.data.image_sets import SourceFile, list_files
-from orchestrator.data.sample_check import check_sample
+from orchestrator.data.sample_check import SetSample, check_sample
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.image_settings import ImageSet, Target
 from orchestrator.experiment.load import check_source
@@ -27,11 +27,13 @@ class Inputs:
         files: The image files of every set.
         resources: Resources of this machine; None if the experiment runs on a cluster.
         not_used: Lines about other files in the folders of the sets, and about oddities of their scenes.
+        images_per_file: How many images a file gives, by set of which a sample was decoded.
     """
 
     files: dict[str, list[SourceFile]]
     resources: Resources | None
     not_used: tuple[str, ...] = ()
+    images_per_file: dict[str, float] = field(default_factory=dict)
 
 
 def preflight(experiment: Experiment) -> Inputs:
@@ -47,11 +49,12 @@ def preflight(experiment: Experiment) -> Inputs:
     for folder in experiment.search.starts_from:
         searched_domains(Storage.at(folder))
     files, not_used = _list_all(experiment)
-    not_used += _check_samples(experiment, files)
+    samples = _check_samples(experiment, files)
+    not_used += dict.fromkeys(line for sample in samples.values() for line in sample.lines)
     resources = local_resources(experiment.cluster) if experiment.cluster.address is None else None
     if resources is not None:
         check_resources(experiment, resources)
-    return Inputs(files, resources, tuple(not_used))
+    return Inputs(files, resources, tuple(not_used), {name: found.images_per_file for name, found in samples.items()})
 
 
 def needs_ray(experiment: Experiment, inputs: Inputs) -> bool:
@@ -86,18 +89,19 @@ def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list
     return files, list(dict.fromkeys(not_used))
 
 
-def _check_samples(experiment: Experiment, files: dict[str, list[SourceFile]]) -> list[str]:
+def _check_samples(experiment: Experiment, files: dict[str, list[SourceFile]]) -> dict[str, SetSample]:
     """Decodes a sample of each set whose shards are still to be built."""
     shards = stages_of(experiment, files).shards
-    jobs, lines, problems = shards.jobs, [], []
+    jobs, problems = shards.jobs, []
+    samples: dict[str, SetSample] = {}
     for name, listed in files.items():
         if shards.check(name, most_bytes=0).finished is None:
             try:
-                lines += check_sample(listed, jobs.least_side(name), jobs.shares(name))
+                samples[name] = check_sample(listed, jobs.least_side(name), jobs.shares(name), jobs.deep(name))
             except ImageSetError as problem:
                 problems.append(str(problem))
     _raise_all(problems)
-    return list(dict.fromkeys(lines))
+    return samples
 
 
 def _raise_all(problems: list[str]) -> None:

@@ -39,8 +39,19 @@ class Remaining:
         return bool(self.pretraining_steps or any(self.trials.values()) or self.trained)
 
 
-def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]]) -> Remaining:
-    """Counts the remaining work of every stage; writes nothing."""
+def remaining(
+    experiment: Experiment,
+    files: Mapping[str, Sequence[SourceFile]],
+    images_per_file: Mapping[str, float] | None = None,
+) -> Remaining:
+    """Counts the remaining work of every stage; writes nothing.
+
+    Args:
+        experiment: The experiment.
+        files: The listed files of every image set.
+        images_per_file: How many images a file gives, by set; 1 by default.
+    """
+    per_file = images_per_file or {}
     stages = stages_of(experiment, files)
     packed = {name for name in files if stages.shards.is_packed(name)}
     # The fingerprints of later stages contain the digests of the shards.
@@ -54,8 +65,8 @@ def remaining(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]])
         if not (searched and stages.confirm.finished(domain)):
             trained[domain], scored[domain] = stages.confirm.runs_done(domain) if searched else (0, 0)
     return Remaining(
-        images=stages.shards.images(packed),
-        unpacked={name: len(files[name]) for name in files if name not in packed},
+        images=stages.shards.images(packed, per_file),
+        unpacked={name: round(len(files[name]) * per_file.get(name, 1)) for name in files if name not in packed},
         pretraining_steps=stages.pretrain.steps_left(with_source),
         trials=trials,
         trained=trained,

@@ -20,7 +20,7 @@ BROKEN = (OSError, http.client.HTTPException)
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What a server says of a file.
+    """A server's statements on a file.
 
     Attributes:
         size: Its bytes; None where the server does not say.

@@ -117,7 +117,7 @@ def _write(archive: Path, folder: Path, member: _Member) -> None:
         raise _refused(archive, member.name, "has no content")
     with source, partial.open("wb") as copy:
         shutil.copyfileobj(source, copy, 2**20)
-        written = copy.tell()
+    written = partial.stat().st_size
     if written != member.size:
         partial.unlink()
         raise RunError(

@@ -62,7 +62,7 @@ def write_report(
         generated_samples=experiment.generated_samples,
         scale=experiment.architecture.scale,
         seeds=[experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)],
-        protocol=_protocol(experiment),
+        protocol=[*_protocol(experiment), *_deep_protocol(domains, experiment.architecture.scale)],
         notes=[f"Without {domain}, which failed in {reason}." for domain, reason in (missing or {}).items()]
         + _notes(experiment),
         missing=dict(missing or {}),
@@ -135,6 +135,19 @@ def _numbers(metrics: Any, path: str = "") -> dict[str, float]:
         return {key: value for part in parts for key, value in part.items()}
     is_number = isinstance(metrics, int | float) and not isinstance(metrics, bool)
     return {path: round(float(metrics), 4)} if is_number and math.isfinite(metrics) else {}
+
+
+def _deep_protocol(domains: Mapping[str, DomainReport], scale: int) -> list[str]:
+    """Lines on domains of other than 8-bit gray and RGB images."""
+    lines = [f"{name}: {domain.pixel_format}." for name, domain in domains.items() if domain.pixel_format]
+    if lines:
+        lines.append(
+            "There PSNR and SSIM are those of each band over its value range, and their means over the bands; outputs "
+            f"are rounded as the files' values are, a border of {scale} pixels and pixels without a value are left "
+            "out. SAM is the mean angle between spectra in degrees (Yuhas et al. 1992), ERGAS the relative error over "
+            "all bands (Wald 2000); lower is better for both. Zero-shot runs the source model band by band."
+        )
+    return lines
 
 
 def _protocol(experiment: Experiment) -> list[str]:

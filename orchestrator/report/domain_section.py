@@ -26,6 +26,7 @@ from orchestrator.report.schema import (
 from orchestrator.report.study_section import study_report
 from orchestrator.report.verdicts import flags, optimism, remarks, verdict
 from orchestrator.search.trial_record import TrialRecord
+from trainables.images.raster import PixelFormat
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "bicubic",
@@ -54,12 +55,13 @@ def domain_report(
         records: Its trials.
         pictures: Receives the PNG files of the comparisons, by name.
     """
-    home, space = experiment.home, experiment.space(name)
+    home, space = experiment.home, Jobs(experiment).space(name)
     found = read_result(home.child("confirm", name), ConfirmationRecord)
     candidates = [c.model_copy(update={"validation_psnr": c.scores}) for c in found.candidates]
     differences = found.differences
     winner = next(c for c in candidates if c.name == found.winner)
-    arms = [_arm(arm, found) for arm in LABELS if arm in found.arms]
+    pixel_format = Jobs(experiment).pixel_format(name)
+    arms = [_arm(arm, found, pixel_format) for arm in LABELS if arm in found.arms]
     trials = [_trial(record) for record in records]
     model, locked = home.child("models", name), home.child(PREFIX, name)
     averaged, luck = _interpolation(found.interpolation, model), optimism(winner, candidates, differences)
@@ -69,6 +71,7 @@ def domain_report(
     return DomainReport(
         space=space.id,
         degradation=space.degradation.describe(),
+        pixel_format=None if pixel_format.plain else pixel_format.describe(),
         counts=split_counts(home.child("shards", name), locked),
         verdict=verdict(winner, differences),
         flags=flags(winner, arms, differences),
@@ -117,7 +120,7 @@ def _comparison(runs: Storage, domain: str, picture: Picture, pictures: dict[str
     return Comparison(image=picture.image, panels=panels)
 
 
-def _arm(name: ArmName, found: ConfirmationRecord) -> Arm:
+def _arm(name: ArmName, found: ConfirmationRecord, pixel_format: PixelFormat) -> Arm:
     scores = found.arms[name]
     return Arm(
         name=name,
@@ -128,6 +131,9 @@ def _arm(name: ArmName, found: ConfirmationRecord) -> Arm:
         chosen=_chosen(name, found),
         validation_psnr=found.classical.validation_psnr(name),
         source_psnr=found.source_psnr.get(name),
+        bands=dict(zip(pixel_format.bands, scores.bands, strict=True)) if scores.bands else None,
+        sam=scores.sam,
+        ergas=scores.ergas,
     )
 
 

@@ -48,6 +48,7 @@ class Arm(_Record):
 
     ``chosen`` names settings that were tuned on validation images, ``validation_psnr`` is the score of a classical
     baseline there, and ``source_psnr`` that of a network that started from the source model on held-out source images.
+    ``bands`` (PSNR of each), ``sam`` in degrees and ``ergas`` are those of other than 8-bit gray and RGB images.
     """
 
     name: ArmName
@@ -58,6 +59,9 @@ class Arm(_Record):
     chosen: str | None = None
     validation_psnr: float | None = None
     source_psnr: float | None = None
+    bands: dict[str, float] | None = None
+    sam: float | None = None
+    ergas: float | None = None
 
 
 class Panel(_Record):
@@ -160,10 +164,14 @@ class SplitCounts(_Record):
 
 
 class DomainReport(_Record):
-    """Result for one target domain, with the data behind it."""
+    """Result for one target domain, with the data behind it.
+
+    ``pixel_format`` says what the values of other than 8-bit gray and RGB images mean.
+    """
 
     space: str
     degradation: str
+    pixel_format: str | None = None
     counts: SplitCounts
     verdict: str
     flags: list[str]

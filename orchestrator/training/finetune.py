@@ -15,9 +15,11 @@ from orchestrator.runtime.progress_updates import Reporter
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
+from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.loops.seeding import restart
-from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr
+from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, make_pairs, mean_psnr
+from trainables.network.bands import by_band, with_bands
 from trainables.network.model_card import ModelCard
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
@@ -49,6 +51,7 @@ class DomainJob:
         on_gpu: Whether to use the GPU that Ray assigned.
         method: Method of transfer: which weights are carried over, and the regularizer that holds them.
         source_images: Shards of the source's images; None to use generated natural images.
+        pixel_format: What the values of the domain's images mean.
     """
 
     domain: str
@@ -66,6 +69,7 @@ class DomainJob:
     on_gpu: bool
     method: TransferMethod = field(default_factory=TransferMethod)
     source_images: Storage | None = None
+    pixel_format: PixelFormat = PLAIN
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +133,11 @@ def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     return mean_psnr(lambda lr: net(lr.to(device)), validation_pairs(job), job.scale)
 
 
+def zero_shot_psnr(job: DomainJob) -> float:
+    """The same of the source model as it is."""
+    return mean_psnr(zero_shot(job), validation_pairs(job), job.scale)
+
+
 def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     """Mean PSNR in dB on held-out source images under the source model's own degradation, a measure of forgetting.
 
@@ -145,11 +154,29 @@ def source_degradation(job: DomainJob) -> Degradation:
 
 
 def load_source(job: DomainJob, kept_blocks: int | None = None) -> SuperResolutionNet:
-    """A copy of the source model, which the caller may train; with ``kept_blocks``, of its first residual blocks."""
-    net = copy.deepcopy(_held_source(job.source, job.source_digest)[0])
+    """A copy of the source model for the domain's bands, which the caller may train.
+
+    With ``kept_blocks``, it has the first residual blocks alone. Its bands are those of the domain
+    (:mod:`trainables.network.bands`); the network of 8-bit images takes gray as three equal bands.
+    """
+    net = source_as_it_is(job)
+    if not job.pixel_format.plain:
+        net = with_bands(net, job.pixel_format.bands)
     if kept_blocks is not None:
         net.keep_blocks(kept_blocks)
     return net
+
+
+def source_as_it_is(job: DomainJob) -> SuperResolutionNet:
+    """A copy of the source model with its own bands."""
+    return copy.deepcopy(_held_source(job.source, job.source_digest)[0])
+
+
+def zero_shot(job: DomainJob) -> Upscaler:
+    """The source model as it is, on the job's device; images with other bands than its own go through it one by one."""
+    net = source_as_it_is(job).to(job.device).eval()
+    own = net.architecture.channels == job.pixel_format.channels or job.pixel_format.plain
+    return (lambda lr: net(lr.to(job.device))) if own else by_band(lambda lr: net(lr.to(job.device)))
 
 
 def validation_pairs(job: DomainJob) -> list[Pair]:
@@ -180,9 +207,17 @@ def _of_any_method(job: DomainJob) -> DomainJob:
     return replace(job, method=TransferMethod())
 
 
-def _pool(job: DomainJob, images: Callable[[], Iterator[Pixels]], degradation: Degradation, seed: int) -> PatchPool:
+def _pool(
+    job: DomainJob, images: Callable[[], Iterator[Pixels | PreparedImage]], degradation: Degradation, seed: int
+) -> PatchPool:
     return PatchPool(
-        images, scale=job.scale, lr_patch=job.lr_patch, degradation=degradation, seed=seed, device=job.device
+        images,
+        scale=job.scale,
+        lr_patch=job.lr_patch,
+        degradation=degradation,
+        seed=seed,
+        device=job.device,
+        channels=3 if job.pixel_format.plain else job.pixel_format.channels,
     )
 
 
@@ -198,16 +233,16 @@ def _in_turn(images: list[NamedImage]) -> list[NamedImage]:
     return [image for _, _, image in sorted(ranked, key=lambda entry: entry[:2])]
 
 
-def _training_images(job: DomainJob) -> Iterator[Pixels]:
+def _training_images(job: DomainJob) -> Iterator[PreparedImage]:
     if read_manifest(job.shards)["images"]["train"] <= _HELD_IMAGES:
         return iter(_held_images(job.shards, job.shards_digest))
-    return (image.pixels for image in read_split(job.shards, "train"))
+    return (PreparedImage(image.pixels, image.valid) for image in read_split(job.shards, "train"))
 
 
 @lru_cache(maxsize=4)
-def _held_images(shards: Storage, digest: str) -> list[Pixels]:
+def _held_images(shards: Storage, digest: str) -> list[PreparedImage]:
     del digest  # part of the key: other shards at the same place are other images
-    return [image.pixels for image in read_split(shards, "train")]
+    return [PreparedImage(image.pixels, image.valid) for image in read_split(shards, "train")]
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from trainables.errors import RayScaleError, RunError, reason_of
+from trainables.errors import RayScaleError, RunError, UnreadableImageError, reason_of
 from trainables.images.codec import decode
+from trainables.images.packed_raster import MAGIC, unpack
 from trainables.images.prefetch import Prefetch
+from trainables.images.raster import GRAY, PLAIN, RGB, PixelFormat, PreparedImage, Raster
 
 COLUMNS = ("image", "sha256", "origin", "scene_id")
 """Columns that every reader needs: the encoded image, its digest, its name and its scene."""
@@ -40,6 +43,7 @@ class PackedFile:
         rows: Number of images.
         scenes: The scenes that its split holds, which every row's is one of.
         index: Its :func:`index_digest`; None in manifests of version 0.2.0.
+        pixel_format: What the values of its images mean.
     """
 
     path: str
@@ -47,6 +51,7 @@ class PackedFile:
     rows: int
     scenes: frozenset[str]
     index: str | None = None
+    pixel_format: PixelFormat = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +73,32 @@ class FileRows:
 
 @dataclass(frozen=True, slots=True)
 class PackedImage:
-    """One row of a shard: an encoded image, its SHA-256, its name, its scene and the file that it was read from."""
+    """One row of a shard: an image's bytes, their SHA-256, its name, its scene and the file that it was read from."""
 
     data: bytes
     digest: str
     origin: str
     scene: str
     path: str
+    pixel_format: PixelFormat = PLAIN
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """The pixels, uint8 (H, W, C), of bytes that fit their digest.
+    def pixels(self) -> NDArray[Any]:
+        """The pixels as networks are trained on them, (H, W, C), of bytes that fit their digest.
 
         Raises:
             RunError: If they do not fit it, or cannot be decoded.
         """
+        return self.prepared().pixels
+
+    def prepared(self) -> PreparedImage:
+        """The same, with the mask of the pixels that have a value."""
+        return self.pixel_format.prepared(self.raster())
+
+    def raster(self) -> Raster:
+        """The image with its own values."""
         self.check()
         try:
-            return decode(self.data, checked=True).pixels
+            return decode_row(self.data, self.pixel_format)
         except Exception as error:
             raise damaged(self.path, f"image '{self.origin}' cannot be decoded ({reason_of(error)})") from None
 
@@ -96,6 +110,21 @@ class PackedImage:
         """
         if sha256(self.data).hexdigest() != self.digest:
             raise damaged(self.path, f"image '{self.origin}' is not the one that was packed, its SHA-256 is another")
+
+
+def decode_row(data: bytes, pixel_format: PixelFormat) -> Raster:
+    """An image of a shard: an encoded file, or a packed raster of the format's bands.
+
+    Raises:
+        UnreadableImageError: If it cannot be decoded, or is of another data type.
+    """
+    if not data.startswith(MAGIC):
+        pixels = decode(data, checked=True).pixels
+        return Raster(pixels, GRAY if pixels.shape[2] == 1 else RGB)
+    raster = unpack(data, pixel_format.bands, pixel_format.units)
+    if raster.values.dtype != pixel_format.dtype:
+        raise UnreadableImageError(f"its values are {raster.values.dtype}, not {pixel_format.dtype}")
+    return raster
 
 
 def damaged(path: str, what: str) -> RunError:
@@ -274,7 +303,8 @@ def packed_images(path: str, batch: pa.RecordBatch, packed: PackedFile | None) -
             of another split has taken this one's name.
     """
     rows = zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
-    images = [PackedImage(data, digest, origin, scene, path) for data, digest, origin, scene in rows]
+    pixel_format = PLAIN if packed is None else packed.pixel_format
+    images = [PackedImage(data, digest, origin, scene, path, pixel_format) for data, digest, origin, scene in rows]
     for image in images:
         texts = (image.digest, image.origin, image.scene)
         if not (isinstance(image.data, bytes) and all(isinstance(text, str) for text in texts)):

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from functools import reduce
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from trainables.images.raster import GRAY, RGB, Raster
 
 _FLIP_ROWS, _FLIP_COLUMNS = Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT
 _TURN = Image.Transpose.TRANSPOSE
@@ -27,6 +30,29 @@ def picture_digest(pixels: NDArray[np.uint8]) -> str:
     if pixels.shape[2] == 3 and (pixels[0, :, :1] == pixels[0]).all() and (pixels[..., :1] == pixels).all():
         pixels = pixels[..., :1]
     return min(_digest(version) for version in _upright(pixels))
+
+
+def digest_of(raster: Raster) -> str:
+    """The picture's digest: :func:`picture_digest` of a plain one, :func:`raster_digest` of any other."""
+    plain = raster.bands in (GRAY, RGB) and raster.values.dtype == np.uint8 and raster.valid is None
+    return picture_digest(raster.values) if plain else raster_digest(raster)
+
+
+def raster_digest(raster: Raster) -> str:
+    """The same for an image of any depth and number of bands: of its values, and of which pixels have one."""
+    arrays = [raster.values] if raster.valid is None else [raster.values, raster.valid]
+    return min(
+        sha256(b"".join(repr(array.shape).encode() + array.tobytes() for array in turned)).hexdigest()[:32]
+        for turned in _eight(arrays)
+    )
+
+
+def _eight(arrays: list[NDArray[Any]]) -> Iterator[list[NDArray[Any]]]:
+    """The turned and mirrored versions of arrays (H, W, ...)."""
+    for lying in (arrays, [array.swapaxes(0, 1) for array in arrays]):
+        for rows in (1, -1):
+            for columns in (1, -1):
+                yield [array[::rows, ::columns] for array in lying]
 
 
 def _digest(image: Image.Image) -> str:

@@ -76,7 +76,7 @@ class PreparedImage:
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """What the values of all images of a domain are, and mean to a network.
+    """Data type and bands of a domain's images, and the meaning of their values to a network.
 
     Attributes:
         dtype: Data type of the stored values.
@@ -84,6 +84,7 @@ class PixelFormat:
         low: Value that is 0 to the network.
         high: Value that is 1 to it, above ``low``.
         units: Unit of the values, "" if none is known.
+        dicom: True if they are those of DICOM files after their rescale.
     """
 
     dtype: DataType
@@ -91,6 +92,7 @@ class PixelFormat:
     low: float
     high: float
     units: str = ""
+    dicom: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DATA_TYPES or not self.bands or not -1e300 < self.low < self.high < 1e300:
@@ -132,6 +134,11 @@ class PixelFormat:
     def values(self, shares: NDArray[Any]) -> NDArray[np.float64]:
         """Stored values, not yet rounded, of shares where the range is 0 to 1: the inverse of normalisation."""
         return shares.astype(np.float64) * (self.high - self.low) + self.low
+
+    def describe(self) -> str:
+        """One line: data type, bands and the values that mean 0 and 1."""
+        units = f" {self.units}" if self.units else ""
+        return f"{self.dtype}, {', '.join(self.bands)}; {self.low:g} to {self.high:g}{units} mean 0 to 1"
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as a manifest stores them."""

@@ -40,7 +40,7 @@ _LEAST_SPREAD = 0.01
 
 @dataclass(frozen=True, slots=True)
 class PairMeasures:
-    """What was measured of one pair; None for what its content does not tell, or where it shows something else.
+    """Measures of one pair; None for what its content does not tell, or where it shows something else.
 
     Attributes:
         overlap: Pixels with values in both images, as a share of those with values in either, on the LR grid.

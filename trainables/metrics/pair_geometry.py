@@ -1,4 +1,4 @@
-"""Whether the LR image of a pair shows what its HR image shows, at the same place and scale.
+"""Compares what the two images of a pair show: content, place and scale.
 
 Planes are (H, W) float; a displacement is (down, right) in pixels of the reference. Displacements are found in three
 steps: the best match of a part of one image within the other (normalised cross-correlation, Lewis 1995), phase
@@ -35,7 +35,7 @@ _TILE = 32
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """How one image lies on another.
+    """Position of one image on another.
 
     Attributes:
         shift: Displacement of the moved image, in its pixels.
@@ -50,7 +50,7 @@ class Registration:
 
 
 def structure(plane: Array, valid: Mask) -> Array:
-    """What is compared of an image: its detail of medium size, 0 where no pixel has a value."""
+    """The part of an image that is compared: its detail of medium size, 0 where no pixel has a value."""
     known = np.where(valid, plane, plane[valid].mean() if valid.any() else 0.0)
     return np.where(valid, ndimage.gaussian_filter(known, _FINE) - ndimage.gaussian_filter(known, _COARSE), 0.0)
 
@@ -137,7 +137,7 @@ def _magnification(places: Array, shifts: Array, side: int) -> float | None:
 
 
 def fine_transfer(reference: Array, moved: Array, valid: Mask, shift: Shift) -> float | None:
-    """How much of the reference's contrast in the upper quarter of frequencies the moved image holds.
+    """Share of the reference's contrast in the upper quarter of frequencies that the moved image holds.
 
     The real part of the cross-spectrum, the displacement undone, over the reference's power spectrum, both summed over
     squares under a Hann window: about 1 for equal images, 0 if what is there has nothing to do with the reference, as

@@ -32,7 +32,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:
-    """What is told about a set's pairs.
+    """Findings about a set's pairs.
 
     Attributes:
         lines: Medians of what was measured, with the range from 5 to 95 %.

@@ -75,14 +75,17 @@ class ShardsStage(Stage):
             return False
         return True
 
-    def images(self, packed: set[str]) -> dict[str, Counts]:
+    def images(self, packed: set[str], per_file: Mapping[str, float]) -> dict[str, Counts]:
         """Images of each split by set, counted in the shards of packed sets, and estimated from shares of others."""
-        return {name: self._packed(name) if name in packed else self._estimated(name) for name in self.files}
+        return {
+            name: self._packed(name) if name in packed else self._estimated(name, per_file.get(name, 1))
+            for name in self.files
+        }
 
     def _packed(self, name: str) -> Counts:
         return {split: count for place in self._places(name) for split, count in read_manifest(place)["images"].items()}
 
-    def _estimated(self, name: str) -> Counts:
+    def _estimated(self, name: str, per_file: float) -> Counts:
         """Images of each split, estimated as if scenes were equally large; a separate test folder is counted."""
         files = self.files[name]
         own = [file for file in files if not file.test]
@@ -91,7 +94,9 @@ class ShardsStage(Stage):
         counts["train"] = max(1, len(own) - sum(counts.values()))
         if isinstance(self.jobs.image_set(name), Target):
             counts.setdefault("test", len(files) - len(own))
-        return {split: counts[split] for split in SPLITS if split in counts}
+        return {
+            split: max(min(counts[split], 1), round(counts[split] * per_file)) for split in SPLITS if split in counts
+        }
 
     def _parts(self, shards: Storage) -> Iterator[FileDigest]:
         """Files of a set of shards with sizes and digests of its manifest, and paths below the experiment's folder."""

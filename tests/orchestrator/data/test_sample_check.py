@@ -29,7 +29,7 @@ def spoil(tmp_path, count, folder="images"):
 
 def test_a_set_of_usable_images_passes_without_a_word(tmp_path, listed):
     noise_images.write(tmp_path / "images", [f"{n}.png" for n in range(30)])
-    assert check_sample(listed(), 80, SHARES) == []
+    assert check_sample(listed(), 80, SHARES) == ([], 1)
 
 
 def test_a_set_without_any_usable_image_is_refused_with_the_reasons(tmp_path, listed):
@@ -48,7 +48,7 @@ def test_images_that_are_all_too_small_are_refused(tmp_path, listed):
 def test_a_set_with_some_unusable_images_is_used_and_they_are_counted(tmp_path, listed):
     noise_images.write(tmp_path / "images", ["a.png", "b.png", "c.png"])
     spoil(tmp_path, 1)
-    (line,) = check_sample(listed(), 80, SHARES)
+    (line,) = check_sample(listed(), 80, SHARES).lines
     assert line.startswith(f"{tmp_path}/images: 1 of its images cannot be used (left out: 1 × ")
 
 
@@ -56,7 +56,7 @@ def test_a_few_usable_images_among_many_are_looked_for(tmp_path, listed):
     spoil(tmp_path, 60)
     # None of them is among the first that are decoded.
     noise_images.write(tmp_path / "images", ["bad000a.png", "bad000b.png", "bad001a.png"])
-    (line,) = check_sample(listed(), 80, SHARES)
+    (line,) = check_sample(listed(), 80, SHARES).lines
     assert line.startswith(f"{tmp_path}/images: 60 of its images cannot be used")
 
 
@@ -65,7 +65,8 @@ def test_no_more_than_some_are_decoded(tmp_path, listed, monkeypatch):
     monkeypatch.setattr(sample_check, "SAMPLED_AT_MOST", 10)
     noise_images.write(tmp_path / "images", [f"{n}.png" for n in range(20)])
     files, seen = listed(), []
-    monkeypatch.setattr(sample_check, "read_image", lambda place, path, side: seen.append(path))
+    read = sample_check.read_sample
+    monkeypatch.setattr(sample_check, "read_sample", lambda file, *args: (seen.append(file), read(file, *args))[1])
     check_sample(files, 80, SHARES)
     assert len(seen) == 4
     monkeypatch.undo()
@@ -89,4 +90,4 @@ def test_a_set_with_too_few_usable_scenes_is_refused(tmp_path, listed):
         ImageSetError, match=r"has usable images of 2 scenes; at least 3 scenes are needed.*left out: 3"
     ):
         check_sample(listed(), 80, SHARES)
-    assert len(check_sample(listed(), 80, {"validation": 0.2})) == 1
+    assert len(check_sample(listed(), 80, {"validation": 0.2}).lines) == 1

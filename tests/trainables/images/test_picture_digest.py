@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from trainables.images.codec import decode
-from trainables.images.picture_digest import look, picture_digest
+from trainables.images.picture_digest import look, picture_digest, raster_digest
+from trainables.images.raster import Raster
 
 
 def noise(*shape, seed=0):
@@ -81,3 +82,17 @@ def test_pictures_that_look_alike_share_nearly_all_bits_and_others_do_not():
     other = np.kron(noise(8, 9, 1)[..., 0], np.ones((15, 15), np.uint8))[..., None]
     assert (look(scene[..., None]) ^ look(other)).bit_count() > 16
     assert look(np.full((40, 40, 3), 90, np.uint8)) is None
+
+
+def test_a_raster_has_one_digest_however_it_is_turned_and_another_with_another_mask():
+    values = np.random.default_rng(0).integers(0, 9000, (6, 9, 4)).astype(np.uint16)
+    valid = np.random.default_rng(1).random((6, 9)) > 0.2
+    bands = ("blue", "green", "red", "nir")
+    digests = {
+        raster_digest(Raster(np.rot90(values, k)[:, ::flip], bands, np.rot90(valid, k)[:, ::flip]))
+        for k in range(4)
+        for flip in (1, -1)
+    }
+    others = {raster_digest(Raster(values, bands)), raster_digest(Raster(values, bands, ~valid))}
+    assert len(digests) == 1
+    assert len(digests | others) == 3

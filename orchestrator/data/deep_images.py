@@ -1,0 +1,138 @@
+"""Reads images of any depth and number of bands for a set: whole, or cut into chips in bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.experiment.image_settings import DeepImages
+from orchestrator.foundation.file_types import raster_format_of
+from orchestrator.foundation.local_copy import local_copy
+from orchestrator.foundation.storage import Storage
+from orchestrator.rasters.open_raster_file import open_raster_file
+from orchestrator.rasters.types import RasterFile
+from trainables.errors import UnreadableImageError
+from trainables.images.raster import Raster
+
+_COMPANIONS = (".msk", ".aux.xml")
+"""Endings, behind a scene's own name, of files that say which of its pixels have a value."""
+
+SAMPLED_VALUES = 128
+"""Values of each chip that are kept to judge or measure a value range."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chip:
+    """A part of a file that becomes an image of its own.
+
+    Attributes:
+        raster: Its values, with the bands that the set uses.
+        where: Its place in the file, "" if it is all of it.
+        window: The least and greatest value that the file states as its window; None where it states none.
+    """
+
+    raster: Raster
+    where: str
+    window: tuple[float, float] | None
+
+    def sample(self) -> NDArray[np.float32]:
+        """At most :data:`SAMPLED_VALUES` of its values, from all over it, pixels without a value left out."""
+        values, valid = self.raster.values, self.raster.valid
+        known = values.reshape(-1) if valid is None else values[valid].reshape(-1)
+        finite = known[np.isfinite(known)]
+        places = np.linspace(0, max(len(finite) - 1, 0), min(SAMPLED_VALUES, len(finite))).astype(int)
+        return np.asarray(finite[places], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class FileShape:
+    """Properties that all files of a set must share, and the number of images that one becomes."""
+
+    dtype: str
+    bands: tuple[str, ...]
+    units: str
+    chips: int
+    dicom: bool = False
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"{self.dtype}, {len(self.bands)} band{'s' * (len(self.bands) > 1)} ({', '.join(self.bands)})"
+
+
+def read_chips(place: Storage, path: str, settings: DeepImages, least_side: int) -> tuple[FileShape, Iterator[Chip]]:
+    """Opens one file of a set.
+
+    Args:
+        place: The folder or prefix that the file is in.
+        path: Its path below that.
+        settings: Bands, side of chips and axis of slices.
+        least_side: Least height and width in pixels.
+
+    Returns:
+        Its shape, and its chips, chips without any value included; the file is closed behind the last one.
+
+    Raises:
+        UnreadableImageError: If it cannot be used, here or at a chip.
+        OSError: If the storage does not answer.
+    """
+    opened = _opened(place, path, settings, least_side)
+    shape = next(opened)
+    assert isinstance(shape, FileShape)
+    return shape, (chip for chip in opened if isinstance(chip, Chip))
+
+
+def _opened(place: Storage, path: str, settings: DeepImages, least_side: int) -> Iterator[FileShape | Chip]:
+    companions = _COMPANIONS if raster_format_of(path) == "scene" else ()
+    with local_copy(place.child(path), companions) as local, open_raster_file(local, settings.slice_axis) as file:
+        if min(file.height, file.width) < least_side:
+            raise UnreadableImageError(
+                f"{file.width}×{file.height} pixels, smaller than the {least_side}×{least_side} needed"
+            )
+        chosen = _chosen_bands(file.bands, settings.bands)
+        names = tuple(settings.bands or file.bands)
+        rows, columns = (_cuts(side, settings.chip, least_side) for side in (file.height, file.width))
+        count = file.layers * (len(rows) - 1) * (len(columns) - 1)
+        yield FileShape(file.dtype, names, file.units, count, raster_format_of(path) == "dicom")
+        yield from _chips(file, chosen, names, rows, columns)
+
+
+def _chips(
+    file: RasterFile, chosen: list[int], names: tuple[str, ...], rows: list[int], columns: list[int]
+) -> Iterator[Chip]:
+    whole = len(rows) == len(columns) == 2
+    for layer in range(file.layers):
+        # A row of chips at a time: files are stored in strips or tiles as wide as that.
+        for top, bottom in pairwise(rows):
+            strip = file.read(layer, top, 0, bottom - top, file.width)
+            for left, right in pairwise(columns):
+                part = strip.window(0, left, bottom - top, right - left)
+                values = part.values if chosen == list(range(len(file.bands))) else part.values[..., chosen]
+                where = [f"slice {layer}"] if file.layers > 1 else []
+                where += [] if whole else [f"row {top}, column {left}"]
+                yield Chip(Raster(values, names, part.valid, part.units), ", ".join(where), file.window)
+
+
+def _cuts(side: int, chip: int, least_side: int) -> list[int]:
+    """Ends of equal parts of a side, each of about a chip's side and none below the least."""
+    parts = max(1, min(round(side / chip), side // least_side))
+    return [round(side * part / parts) for part in range(parts + 1)]
+
+
+def _chosen_bands(found: tuple[str, ...], wanted: tuple[str, ...] | None) -> list[int]:
+    """Positions of the bands that are used; unnamed bands take the wanted names where their number fits.
+
+    Raises:
+        UnreadableImageError: If a band is missing.
+    """
+    if wanted is None:
+        return list(range(len(found)))
+    unnamed = all(name == f"band{number}" for number, name in enumerate(found, 1))
+    if len(found) == len(wanted) and unnamed:
+        return list(range(len(found)))
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise UnreadableImageError(f"it has no band '{missing[0]}': its bands are {', '.join(found)}")
+    return [found.index(name) for name in wanted]
