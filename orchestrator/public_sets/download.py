@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.foundation.task_progress import CountCallback
@@ -19,6 +19,8 @@ from orchestrator.public_sets.remote import BROKEN, RemoteFacts, Stream, open_fr
 from trainables.errors import RunError, UsageError, reason_of
 
 _CHUNK = 2**20
+_ALGORITHMS = {"sha256": "SHA-256", "md5": "MD5"}
+
 _ATTEMPTS = 5
 """Attempts without a further byte after which a download gives up."""
 
@@ -183,29 +185,52 @@ def _verified(file: RemoteFile, part: _Part, target: Path, notes: list[str]) -> 
     known = part.known(file.url)
     size = known.size if known else None
     if size is not None and part.size != size:
-        found = part.size
+        here = part.size
         part.discard()
         raise RunError(
-            f"'{file.path}' has {found:,} bytes, and {size:,} were announced; it was removed, fetch it again."
+            f"'{file.path}' has {here:,} bytes, and {size:,} were announced; it was removed, fetch it again."
         )
-    algorithm, _, expected = file.digest.partition(":")
-    sha256 = digest_of(part.file, "sha256")
-    if expected:
-        found_digest = sha256 if algorithm == "sha256" else digest_of(part.file, algorithm)
-        if found_digest != expected:
-            part.discard()
-            raise RunError(
-                f"'{file.path}' is not the file that its home published: its {algorithm} is {found_digest}, expected "
-                f"{expected}; it was removed."
-            )
-    total = part.size
+    found = _compared(file, part.file, size)
+    if found is None:
+        algorithm, _, expected = file.digest.partition(":")
+        digest = digest_of(part.file, algorithm)
+        part.discard()
+        raise RunError(
+            f"'{file.path}' is not the file that its home published: its {algorithm} is {digest}, expected {expected}; "
+            "it was removed."
+        )
     part.file.replace(target)
     part.discard()
-    if expected:
-        verified = f"{'SHA-256' if algorithm == 'sha256' else algorithm.upper()} as published"
-    else:
+    return replace(found, notes=tuple(notes))
+
+
+def already_here(file: RemoteFile, target: Path, size: int | None) -> Downloaded | None:
+    """A file that an earlier attempt has fetched whole, such as an archive whose unpacking was interrupted.
+
+    Args:
+        file: Address and digest.
+        target: The file.
+        size: Its bytes at its home.
+
+    Returns:
+        The file as :func:`download` returns it; None if there is none, or another one.
+    """
+    if not target.is_file() or target.stat().st_size != size:
+        return None
+    return _compared(file, target, size)
+
+
+def _compared(file: RemoteFile, here: Path, size: int | None) -> Downloaded | None:
+    """Facts of a file that is compared with the published digest; None if it differs."""
+    algorithm, _, expected = file.digest.partition(":")
+    sha256 = digest_of(here, "sha256")
+    if not expected:
         verified = "nothing: no size, no checksum" if size is None else "size alone: its home publishes no checksum"
-    return Downloaded(total, sha256, verified, tuple(notes))
+    elif expected == (sha256 if algorithm == "sha256" else digest_of(here, algorithm)):
+        verified = f"{_ALGORITHMS[algorithm]} as published"
+    else:
+        return None
+    return Downloaded(here.stat().st_size, sha256, verified, ())
 
 
 def digest_of(file: Path, algorithm: str) -> str:

@@ -10,7 +10,7 @@ from typing import TypedDict, cast
 
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.public_sets.catalogue import PublicSet, RemoteFile
-from orchestrator.public_sets.download import check_room, download
+from orchestrator.public_sets.download import already_here, check_room, download
 from orchestrator.public_sets.remote import RemoteFacts, ask
 from orchestrator.public_sets.unpack import unpack
 from trainables.errors import RunError, UsageError
@@ -111,13 +111,17 @@ def fetch(
         The record of all files of the folder.
 
     Raises:
-        UsageError: If the disk has too little room.
+        UsageError: If the disk has too little room, or another file is in the place of one.
         RunError: If a file cannot be fetched, verified or unpacked; those before it are recorded.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     for planned in plan.missing:
         file, target = planned.file, plan.folder / planned.file.path
-        found = download(file, target, report_progress)
+        found = already_here(file, target, planned.facts.size)
+        if found is None:
+            if target.exists():
+                raise UsageError(f"'{target}' is there and is another file than its home has: move it away first.")
+            found = download(file, target, report_progress)
         for note in found.notes:
             log(note)
         log(f"{file.path}: {found.size:,} bytes, SHA-256 {found.sha256}; verified by {found.verified}")

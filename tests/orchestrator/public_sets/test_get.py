@@ -127,6 +127,41 @@ def test_an_interrupted_set_goes_on(rayscale, home, tmp_path):
     assert home.downloads == ["bytes=500000-", ""]
 
 
+def test_an_archive_whose_unpacking_was_interrupted_is_not_fetched_again(rayscale, home, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.public_sets.get.unpack", killed)
+        assert rayscale("data", "get", "tiny", tmp_path, "--yes")[0] == 130
+    assert (tmp_path / "hr.zip").exists()
+    home.asked = []
+    assert rayscale("data", "get", "tiny", tmp_path, "--yes")[0] == 0
+    assert [path for method, path, _ in home.asked if method == "GET"] == ["notes.bin"]
+    assert len(list((tmp_path / "hr").iterdir())) == 12
+
+
+def test_a_users_own_file_is_not_overwritten(rayscale, home, tmp_path):
+    (tmp_path / "hr.zip").write_bytes(b"mine")
+    code, _, err = rayscale("data", "get", "tiny", tmp_path, "--yes")
+    assert code == 2
+    assert "hr.zip' is there and is another file than its home has" in err
+    assert (tmp_path / "hr.zip").read_bytes() == b"mine"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code", "fetched"), [("y\n", 0, True), ("n\n", 1, False), ("", 1, False)])
+def test_a_terminal_is_asked(rayscale, home, tmp_path, monkeypatch, answer, code, fetched):
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    assert rayscale("data", "get", "tiny", tmp_path / "out")[0] == code
+    assert (tmp_path / "out" / "hr").exists() == fetched
+    assert bool(home.downloads) == fetched
+
+
 def test_some_files_alone(rayscale, home, tmp_path):
     code, _, _ = rayscale("data", "get", "tiny", tmp_path, "--only", "notes*", "--yes")
     assert code == 0
