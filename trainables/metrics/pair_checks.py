@@ -36,6 +36,8 @@ _BLOCK = 4
 """Radiometry is compared on means of so many by so many LR pixels: blur, noise and small displacements average out."""
 _LEAST_BLOCKS, _MOST_BLOCKS = 8, 512
 _LEAST_SPREAD = 0.01
+_LEAST_CONTRAST = 1e-3
+"""Standard deviation of structure below which there may be nothing but noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ def measure_pair(
     overlap = int((hr_known & lr_known).sum()) / either if either else 0.0
     if not overlap or min(values.shape[1:]) < LEAST_SIDE:
         return PairMeasures(overlap)
-    correlation, start = _whole_displacement(means.mean(0), hr_known, values.mean(0), lr_known)
+    first, second = structure(means.mean(0), hr_known), structure(values.mean(0), lr_known)
+    if min(first.std(), second.std()) < _LEAST_CONTRAST:
+        return PairMeasures(overlap)
+    correlation, start = _whole_displacement(first, second, lr_known)
     shown = None
     if correlation < ALIKE + _CLEARER:
         shown = _shown_scale(hr, values.mean(0), lr_known, scale, correlation)
@@ -174,10 +179,10 @@ def _line(x: Array, y: Array) -> tuple[float | None, float | None]:
     return float(line.slope), float(line.intercept)
 
 
-def _whole_displacement(first: Array, hr_known: Mask, second: Array, lr_known: Mask) -> tuple[float, tuple[int, int]]:
+def _whole_displacement(first: Array, second: Array, lr_known: Mask) -> tuple[float, tuple[int, int]]:
     """Correlation at the best displacement by whole pixels, up to about a quarter of a side."""
     part = middle(lr_known)
-    score, row, column = best_match(structure(first, hr_known), structure(second, lr_known)[part])
+    score, row, column = best_match(first, second[part])
     return score, (part[0].start - row, part[1].start - column)
 
 

@@ -87,6 +87,13 @@ def test_flat_images_claim_nothing():
     assert (measured.overlap, measured.shift, measured.slopes) == (1, None, ())
 
 
+def test_noise_of_a_flat_place_claims_nothing():
+    """Two recordings of open water agree in nothing but their level."""
+    hr, lr = (torch.randn(2, side, side, generator=torch.Generator().manual_seed(side)) for side in (256, 64))
+    measured = measure_pair(0.1 + 0.002 * hr, 0.1 + 0.002 * lr, 4)
+    assert (measured.correlation, measured.shift, measured.shown_scale) == (None, None, None)
+
+
 def test_small_images_are_not_registered():
     hr, lr = pair()
     assert measure_pair(hr[:, :80, :80], lr[:, :20, :20], 4).correlation is None
