@@ -5,8 +5,9 @@
 Draws uint16 reflectance scenes (blue, green, red, near infrared) of several sites and seasons, some ending at a swath:
 HR scenes to learn from, and an archive of other sites, whose LR scenes come from a sensor model of its own, written in
 this script: a Gaussian point spread, the detectors' aperture, photon and read-out noise in stored values, rounding.
-`rayscale run` searches and confirms on the first, `rayscale upscale` upscales the second with the winner, with the
-default fine-tune and with the source model band by band. Pixels under cloud and without a value are not scored.
+`rayscale run` searches and confirms on the first, `rayscale upscale` upscales the second with the winner, with two
+default fine-tunes and with the source model band by band. Pixels under cloud and without a value are not scored. The
+default fine-tunes have the learning rate that `finetuning.default_learning_rate` has by default, and ten times that.
 Differences are paired by scene, with 95 % bootstrap intervals over sites.
 """
 
@@ -41,6 +42,9 @@ SCALE = 4
 BORDER = 2 * SCALE
 _ARCHIVE_SEED = 1000
 """Sites of the archive; the scenes to learn from are drawn from seed 0."""
+
+WEAK_RATE, STRONG_RATE = 1e-4, 1e-3
+"""Learning rates of the default fine-tunes."""
 
 _MTF = 0.25
 """Of the point spread alone, at the LR grid's Nyquist frequency."""
@@ -79,15 +83,19 @@ def main() -> None:
         place = Storage.at(options.storage or str(options.work / "storage"))
         draw_hr(options, place.child("scenes"))
         truths = draw_archive(options, place.child("archive"))
-        experiment = options.work / "own-archive.yaml"
-        experiment.write_text(yaml.safe_dump(settings(options, place)))
-        rayscale("run", str(experiment))
-        results = place.child("runs", "own-archive")
+        content = settings(options, place)
+        weak = content | {"name": "weak-default", "search": {"trials": 1}}
+        weak["finetuning"] = content["finetuning"] | {"default_learning_rate": WEAK_RATE}
+        for experiment in (content, weak):
+            file = options.work / f"{experiment['name']}.yaml"
+            file.write_text(yaml.safe_dump(experiment))
+            rayscale("run", str(file))
+        results = place.child("runs", content["name"])
         report = json.loads(results.child("report", "report.json").read_bytes())
-        models = dict(arms(results))
+        models = dict(arms(results, place.child("runs", weak["name"])))
         scores = {"bicubic": score_bicubic(truths, place.child("archive"))}
         for arm, (model, further) in models.items():
-            out = place.child(f"upscaled-{arm}")
+            out = place.child("upscaled", arm.replace(" ", "-").replace(",", ""))
             rayscale("upscale", place.child("archive").uri, out.uri, "--model", model, *further)
             scores[arm] = score_outputs(truths, out)
         page = table(report, truths, scores, time.monotonic() - started)
@@ -112,7 +120,7 @@ def settings(options: argparse.Namespace, place: Storage) -> dict[str, Any]:
                 "learning_rate": [1e-4, 1e-2],
             }
         },
-        "finetuning": {"steps": options.steps, "evaluations": 3, "default_learning_rate": 1e-3},
+        "finetuning": {"steps": options.steps, "evaluations": 3, "default_learning_rate": STRONG_RATE},
         "search": {"trials": options.trials, "startup_trials": 4},
         "confirmation": {"seeds": options.seeds, "top": 2, "ablation": False, "classical": False},
     }
@@ -168,16 +176,15 @@ def store(place: Storage, values: Values, pixel: float) -> None:
         place.write_bytes(memory.read())
 
 
-def arms(results: Storage) -> Iterator[tuple[str, tuple[str, list[str]]]]:
+def arms(results: Storage, weak: Storage) -> Iterator[tuple[str, tuple[str, list[str]]]]:
     """Model and further options of each way to upscale the archive."""
-    by_band = ["--normalisation", f"0,{QUANTIFICATION}", "--band-map", "singly"]
-    yield "zero-shot, band by band", ("base-x4", by_band)
-    # Runs of the confirmation lie in one folder for each version of its inputs; the default fine-tune's first seed.
-    runs = next(
-        facts.path for facts in results.child("confirm", "satellite").files() if "/default-seed1/" in facts.path
-    )
-    folder = results.child("confirm", "satellite", runs.rpartition("/")[0])
-    yield "default fine-tune", (folder.uri, ["--normalisation", f"0,{QUANTIFICATION}", "--band-map", "1,2,3,4"])
+    given = ["--normalisation", f"0,{QUANTIFICATION}", "--band-map"]
+    yield "zero-shot, band by band", ("base-x4", [*given, "singly"])
+    for rate, run in ((WEAK_RATE, weak), (STRONG_RATE, results)):
+        # The first seed, as of the winner; its weights lie in a folder for each version of the confirmation's inputs.
+        confirmed = run.child("confirm", "satellite")
+        path = next(facts.path for facts in confirmed.files() if "/default-seed1/" in facts.path)
+        yield f"default fine-tune at {rate:g}", (confirmed.child(path.rpartition("/")[0]).uri, [*given, "1,2,3,4"])
     yield "winner", (results.child("models", "satellite").uri, [])
 
 
