@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.archive.batch.driver import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
     from orchestrator.archive.scene.types import BandMap, Labels, Normalisation
+    from orchestrator.data.deep_reading import ValueRange
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
     from orchestrator.foundation.file_types import As
@@ -353,6 +354,8 @@ def adapt(
     seed: int = 0,
     scenes: Literal["file", "folder"] = "file",
     keep: bool = False,
+    value_range: "ValueRange | None" = None,
+    bands: Sequence[str] = (),
     progress: ProgressCallback | None = None,
 ) -> "AdaptResult":
     """Adapts a model to LR images without HR counterparts, as ``rayscale adapt`` does.
@@ -367,6 +370,9 @@ def adapt(
         seed: Seed of the patches.
         scenes: Whether a scene is a file or a folder of files.
         keep: Whether to write the model even if it is no better.
+        value_range: For images of any depth and bands: the values (low, high) that mean 0 and 1, ``percentile`` to
+            measure them or ``window`` as DICOM files state them; by default the range in the model's card.
+        bands: Names of the bands to use, in this order; all by default.
         progress: Called with the number of steps done.
 
     Returns:
@@ -378,7 +384,15 @@ def adapt(
     """
     from orchestrator.apply.adapt import Settings, adapt_model
 
-    settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
+    settings = Settings(
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        scenes=scenes,
+        keep=keep,
+        value_range=value_range,
+        bands=tuple(bands),
+    )
     return adapt_model(
         os.fspath(images), os.fspath(out), _model_name(model), space, settings, _counted("adapt", progress)
     )

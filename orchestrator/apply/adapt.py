@@ -3,37 +3,37 @@
 The model is fine-tuned on cross-scale pairs (:mod:`trainables.loops.cross_scale`) of most images, and then compared
 with the source model on such pairs of the others. The gain at the images' own scale cannot be measured without HR
 images.
+
+Where the model's card or the settings state a value range, images of any depth and number of bands are learned from in
+that range (:mod:`orchestrator.data.deep_reading`); all others are 8-bit gray and RGB.
 """
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
 
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out, list_files, read_image
-from orchestrator.experiment.image_settings import ImageSet
-from orchestrator.foundation.file_listing import FileListing
-from orchestrator.foundation.model_store import FoundModel, find_rgb_model, write_model
+from orchestrator.apply.adapt_images import read_lr_images, split_scenes
+from orchestrator.data.deep_reading import ValueRange, deep_reading, kept_values_and_bands, network_for
+from orchestrator.foundation.model_store import FoundModel, check_rgb, find_model, write_model
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.foundation.vocabulary import Verdict
 from search_spaces import TransferSpace, find_space
-from trainables.errors import ImageSetError, UsageError
-from trainables.loops.cross_scale import adapt, least_side, patch_that_fits
+from trainables.errors import UsageError
+from trainables.images.raster import PreparedImage
+from trainables.loops.cross_scale import adapt, patch_that_fits
 from trainables.loops.finetune import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
+from trainables.network.bands import by_band
 from trainables.network.model_files import CARD, WEIGHTS
+from trainables.network.network import SuperResolutionNet
 
-MOST_IMAGES = 500
-"""Most LR images that are used; of more, a fixed random choice."""
-
-_HELD_OUT_SHARE, _BATCH = 0.2, 8
+_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,9 @@ class Settings:
         seed: Seed of the patches.
         scenes: Whether a scene is a ``file`` or a ``folder``; no scene is both trained on and held out.
         keep: Whether to write the model even if it is no better than the source model.
+        value_range: Values that mean 0 and 1, for images of any depth; None where the model's card states them, or for
+            8-bit gray and RGB.
+        bands: Names of the bands to use, in this order; none for all, or those of the card.
     """
 
     steps: int
@@ -53,6 +56,8 @@ class Settings:
     seed: int = 0
     scenes: str = "file"
     keep: bool = False
+    value_range: ValueRange | None = None
+    bands: tuple[str, ...] = ()
 
 
 class HeldOutPsnr(TypedDict):
@@ -73,7 +78,7 @@ class Gain(TypedDict):
 
 
 class Comparison(TypedDict):
-    """Comparison of an adapted model with its source model on held-out images."""
+    """Comparison of an adapted model with its source model on held-out images; ``values`` are those of other depths."""
 
     model: str
     scale: int
@@ -86,12 +91,14 @@ class Comparison(TypedDict):
     gain: Gain
     verdict: Verdict
     worth_it: bool
+    values: NotRequired[str]
 
 
 class AdaptResult(Comparison):
     """Result of an adaptation, with the place of the model and whether it was written."""
 
     skipped: list[LeftOutFile]
+    notes: list[str]
     passed_over: PassedOver
     output: str
     written: bool
@@ -115,33 +122,44 @@ def adapt_model(
         worth it and whether the model was written.
 
     Raises:
-        UsageError: If there is no model, space or usable image, or ``out`` holds a model already.
+        UsageError: If there is no model, space or usable image, ``out`` holds a model already, or the images' bands,
+            depth or values do not fit the model.
         DivergedError: If training diverges.
     """
     place, target = Storage.at(out), find_space(space)
     configuration = TransferConfiguration(learning_rate=settings.learning_rate, lambda_=0.0, frozen_depth=0)
-    found = find_rgb_model(model)
+    found = find_model(model)
+    reading = deep_reading(found, settings.value_range, settings.bands)
+    if reading is None:
+        check_rgb(found)
     if any(place.child(name).exists() for name in (WEIGHTS, CARD)):
         raise UsageError(f"There is a model at '{place.uri}' already; name another OUT, or remove it.")
     place.check_writable()
     scale = found.net.architecture.scale
-    files, listing = _list(images, settings.scenes)
-    train, held_out, skipped = _split(*_read(files, listing, scale))
-    compared = _train_and_compare(found, target, train, held_out, configuration, settings, report_progress)
+    read, listing = read_lr_images(images, settings.scenes, reading, scale)
+    net = network_for(found, read.pixel_format)
+    target = replace(target, degradation=target.degradation.for_format(read.pixel_format))
+    train, held_out = split_scenes(read.images, read.skipped)
+    compared = _train_and_compare(found, net, target, train, held_out, configuration, settings, report_progress)
+    if not read.pixel_format.plain:
+        compared["values"] = read.pixel_format.describe()
     result: AdaptResult = {
         **compared,
-        "skipped": [{"file": left_out.file, "reason": left_out.reason} for left_out in skipped],
+        "skipped": [{"file": left_out.file, "reason": left_out.reason} for left_out in read.skipped],
+        "notes": read.notes,
         "passed_over": listing.report(),
         "output": place.uri,
         "written": compared["worth_it"] or settings.keep,
     }
     if result["written"]:
-        write_model(place, found.net, _card(found, target, settings, result))
+        facts = _card(found, target, settings, result) | kept_values_and_bands(found, read.pixel_format)
+        write_model(place, net, facts)
     return result
 
 
 def _train_and_compare(
     found: FoundModel,
+    net: SuperResolutionNet,
     space: TransferSpace,
     train: list[NamedImage],
     held_out: list[NamedImage],
@@ -149,20 +167,20 @@ def _train_and_compare(
     settings: Settings,
     report_progress: CountCallback,
 ) -> Comparison:
-    net, scale = found.net, found.net.architecture.scale
+    scale = net.architecture.scale
     pairs = make_pairs(held_out, space.degradation, scale)
 
     def scores(upscale: Upscaler) -> list[float]:
         return [image_score.psnr for image_score in score(upscale, pairs, scale)]
 
-    before, plain = scores(net), scores(bicubic(scale))
+    before, plain = scores(_as_it_is(found.net, net)), scores(bicubic(scale))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
     budget = Budget(steps=settings.steps, batch=_BATCH, evaluations=min(10, settings.steps))
-    pixels = [image.pixels for image in train]
+    images = [image.pixels if image.valid is None else PreparedImage(image.pixels, image.valid) for image in train]
     adapt(
         net.to(device),
-        pixels,
+        images,
         space.degradation,
         configuration,
         budget,
@@ -171,15 +189,15 @@ def _train_and_compare(
         lambda step, _: report_progress(step, settings.steps),
     )
     after = scores(net.cpu())
-    gain = paired_interval(np.subtract(after, before).tolist(), [image.scene for image in held_out])
+    gain = paired_interval(np.subtract(after, before).tolist(), [pair.scene for pair in pairs])
     return {
         "model": found.where,
         "scale": scale,
         "space": space.id,
         "degradation": space.degradation.describe(),
         "images": len(train),
-        "held_out": len(held_out),
-        "patch": patch_that_fits(pixels, scale),
+        "held_out": len(pairs),
+        "patch": patch_that_fits(images, scale),
         "psnr": {
             "bicubic": float(np.mean(plain)),
             "source": float(np.mean(before)),
@@ -191,48 +209,14 @@ def _train_and_compare(
     }
 
 
+def _as_it_is(source: SuperResolutionNet, net: SuperResolutionNet) -> Upscaler:
+    """The source model without adaptation; images with other bands than its own go through it one by one."""
+    return source if source.architecture.channels == net.architecture.channels else by_band(source)
+
+
 def _worth_it(gain: Interval) -> bool:
     """True if the interval of the gain is above zero, or with too few scenes for an interval, its mean."""
     return gain.mean > 0 if gain.scenes < FEWEST_SCENES else gain.verdict == "better"
-
-
-def _list(images: str, scenes: str) -> tuple[list[SourceFile], FileListing]:
-    listings: list[FileListing] = []
-    chosen = ImageSet.model_validate({"images": images, "scenes": scenes})
-    files = list_files(chosen, Storage.at("."), report=lambda _, listing: listings.append(listing))
-    return files, listings[0]
-
-
-def _read(files: Sequence[SourceFile], listing: FileListing, scale: int) -> tuple[list[NamedImage], list[Skipped]]:
-    usable: list[NamedImage] = []
-    skipped = [Skipped(entry.path, entry.reason) for entry in listing.refused]
-    for file in sorted(files, key=lambda file: _digest(file.facts.path)):
-        read = read_image(file.place, file.facts.path, least_side(scale))
-        if isinstance(read, Skipped):
-            skipped.append(read)
-        elif len(usable) < MOST_IMAGES:
-            usable.append(NamedImage(file.facts.path, file.scene, read[1].pixels))
-    return usable, skipped
-
-
-def _split(
-    usable: Sequence[NamedImage], skipped: list[Skipped]
-) -> tuple[list[NamedImage], list[NamedImage], list[Skipped]]:
-    """Images to train on, and images to hold out: a fifth of the scenes, more if that is too few for a verdict."""
-    scenes = sorted({image.scene for image in usable}, key=_digest)
-    if len(scenes) < 2:
-        raise ImageSetError(
-            f"There are usable LR images of {len(scenes)} scenes; adapting needs 2, one of them to compare "
-            f"on{left_out(skipped)}."
-        )
-    wanted = max(FEWEST_SCENES, round(_HELD_OUT_SHARE * len(scenes)))
-    held = set(scenes[: max(1, min(len(scenes) // 3, wanted))])
-    train = [image for image in usable if image.scene not in held]
-    return train, [image for image in usable if image.scene in held], skipped
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _card(found: FoundModel, space: TransferSpace, settings: Settings, result: AdaptResult) -> dict[str, object]:

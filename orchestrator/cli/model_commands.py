@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import AsJson, LogFile, Model, PrecisionName, SelfEnsemble, Verbose
+from orchestrator.cli.options import (
+    AsJson,
+    BandNames,
+    LogFile,
+    Model,
+    PrecisionName,
+    SelfEnsemble,
+    ValueRangeText,
+    Verbose,
+)
 from orchestrator.cli.output import counter, print_adaptation, print_evaluation, print_json
 
 
@@ -81,6 +90,8 @@ def adapt(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the patches.")] = 0,
     scenes: Annotated[Literal["file", "folder"], typer.Option(help="Whether a scene is a file or a folder.")] = "file",
     keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
+    value_range: ValueRangeText = None,
+    bands: BandNames = None,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
@@ -88,11 +99,21 @@ def adapt(
     """Adapts a model to LR images without HR counterparts; exit code 1 if it is no better and nothing is written.
 
     The images serve as HR: they are degraded once more, and the model learns to undo that. Some images are held out to
-    compare the adapted model with the original one.
+    compare the adapted model with the original one. Where a value range is stated, they may have any depth and bands,
+    and the adapted model's card states both.
     """
     from orchestrator.apply.adapt import Settings, adapt_model
+    from orchestrator.data.deep_reading import read_bands, read_value_range
 
-    settings = Settings(steps=steps, learning_rate=learning_rate, seed=seed, scenes=scenes, keep=keep)
+    settings = Settings(
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        scenes=scenes,
+        keep=keep,
+        value_range=read_value_range(value_range),
+        bands=read_bands(bands),
+    )
     with counter("done", unit="step") as report_progress:
         result = adapt_model(images, out, model, space, settings, report_progress)
     if as_json:

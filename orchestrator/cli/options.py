@@ -21,6 +21,20 @@ PrecisionName = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option("--precision", help="Precision of the convolutions; auto is bfloat16 where that is faster."),
 ]
+ValueRangeText = Annotated[
+    str | None,
+    typer.Option(
+        "--value-range",
+        metavar="LOW,HIGH",
+        help="For images of any depth and bands: the values that mean 0 and 1; percentile measures them on the images, "
+        "window takes those that DICOM files state. By default the range in the model's card; without either, images "
+        "are 8-bit gray or RGB.",
+    ),
+]
+BandNames = Annotated[
+    str | None,
+    typer.Option("--bands", metavar="NAME,...", help="Bands to use, in this order; by default all; with a range only."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 

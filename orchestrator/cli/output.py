@@ -140,6 +140,8 @@ def print_adaptation(result: "AdaptResult", images: str) -> None:
         "{bicubic:.2f} dB bicubic, {source:.2f} dB as it was, {adapted:.2f} dB adapted".format(**result["psnr"]), end=""
     )
     print(f": PSNR on cross-scale pairs of {_images(result['held_out'])} held out")
+    if "values" in result:
+        print(f"Values: {result['values']}; PSNR is the mean over bands, on that range.")
     interval = "{mean:+.2f} dB [{low:+.2f}, {high:+.2f}]".format(**result["gain"])
     if result["worth_it"]:
         doubt = ", on average: too few scenes to be sure" if result["verdict"] == "too few scenes" else ""
@@ -151,6 +153,8 @@ def print_adaptation(result: "AdaptResult", images: str) -> None:
         print(f"Next:\n  rayscale upscale {images} upscaled --model {result['output']}")
     else:
         print("Nothing was written (--keep writes it all the same).")
+    for note in result["notes"]:
+        print(note)
     for entry in result["skipped"]:
         print(f"left out: {printable(entry['file'])}: {entry['reason']}")
     print_passed_over(result.get("passed_over"))

@@ -6,6 +6,7 @@ import torch
 
 from orchestrator.confirm.job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
 from orchestrator.confirm.record import ArmScores, Picture, PicturePanel
+from orchestrator.data.deep_reading import values_and_bands
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
@@ -108,23 +109,6 @@ def _origin(job: ConfirmJob) -> dict[str, object]:
     licence = read_manifest(job.domain.shards)["licence"]
     facts = {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
     return facts | values_and_bands(job.domain.pixel_format)
-
-
-def values_and_bands(pixel_format: PixelFormat) -> dict[str, object]:
-    """Entries of a card for upscaling further images of a domain: value range, bands that go together, units.
-
-    Of 8-bit gray and RGB images there is nothing to state.
-    """
-    if pixel_format.plain:
-        return {}
-    bands, span = pixel_format.channels, [pixel_format.low, pixel_format.high]
-    names = ("dicom", pixel_format.dtype) if pixel_format.dicom else (pixel_format.dtype,)
-    return {
-        "value_range": dict.fromkeys(names, span),
-        "band_map": {str(bands): [list(range(1, bands + 1))]},
-        "band_names": list(pixel_format.bands),
-        **({"units": pixel_format.units} if pixel_format.units else {}),
-    }
 
 
 def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> None:

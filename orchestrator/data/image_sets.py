@@ -116,6 +116,7 @@ def list_files(
     test_images: str | None = None,
     report: Callable[[str, FileListing], None] = lambda _, __: None,
     note: Callable[[str], None] = lambda _: None,
+    endings: frozenset[str] | None = None,
 ) -> list[SourceFile]:
     """Lists an image set without opening its images.
 
@@ -125,17 +126,20 @@ def list_files(
         test_images: A folder of test images, if there is one.
         report: Called with each folder, as it was named, and all that was found in it.
         note: Called with each line about scenes that a user should know.
+        endings: Endings of the files that are images; by default those that the set's settings can read.
 
     Raises:
         StorageError: If a folder or bucket cannot be read.
         ImageSetError: If a folder is empty or holds no images, or if a scene is unknown or in both folders.
     """
     rule = SceneRule(images.scenes, root)
+    if endings is None:
+        endings = RASTER_INPUTS if isinstance(images, Target) and images.deep else PICTURES
     listed: list[tuple[Storage, FileFacts, bool]] = []
     for folder, test in ((images.images, False), (test_images, True)):
         if folder is not None:
             place = root.resolve(folder)
-            listing = list_images(place, RASTER_INPUTS if isinstance(images, Target) and images.deep else PICTURES)
+            listing = list_images(place, endings)
             report(folder, listing)
             listed += [(place, facts, test) for facts in listing.files]
     scenes = rule.scenes(
@@ -218,4 +222,7 @@ def _hint(listing: FileListing, endings: frozenset[str]) -> str:
     deep = {ending.rpartition(".")[2] for ending in RASTER_INPUTS - endings}
     if not any(kind.rpartition(".")[2] in deep for kind in listing.counts):
         return ""
-    return " Images of other depths and formats are used where the target states a `value_range`."
+    return (
+        " Images of other depths and formats are used where a `value_range` is stated: by the target, the model's card "
+        "or --value-range."
+    )

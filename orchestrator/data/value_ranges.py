@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.deep_images import FileShape
-from orchestrator.experiment.image_settings import ANY_TYPE, DeepImages
+from orchestrator.experiment.image_settings import ANY_TYPE, DICOM_VALUES, DeepImages
 from trainables.errors import ImageSetError
 from trainables.images.raster import DataType, PixelFormat
 
@@ -49,7 +49,7 @@ def format_of(
         case "window":
             low, high = _window([image.window for image in train], where)
         case stated:
-            low, high = _stated(stated, shape.dtype, where)
+            low, high = _stated(stated, shape, where)
     notes = check_fit(values, low, high, where)
     return PixelFormat(cast(DataType, shape.dtype), shape.bands, low, high, shape.units, shape.dicom), notes
 
@@ -83,11 +83,13 @@ def check_fit(values: NDArray[np.float32], low: float, high: float, where: str) 
     return []
 
 
-def _stated(ranges: dict[str, tuple[float, float]], dtype: str, where: str) -> tuple[float, float]:
-    found = ranges.get(dtype, ranges.get(ANY_TYPE))
+def _stated(ranges: dict[str, tuple[float, float]], shape: FileShape, where: str) -> tuple[float, float]:
+    keys = (*((DICOM_VALUES,) if shape.dicom else ()), shape.dtype, ANY_TYPE)
+    found = next((ranges[key] for key in keys if key in ranges), None)
     if found is None:
         raise ImageSetError(
-            f"The images of '{where}' are {dtype}, and value_range states {', '.join(ranges)} alone: add {dtype}."
+            f"The images of '{where}' are {shape.dtype}, and value_range states {', '.join(ranges)} alone: add "
+            f"{shape.dtype}."
         )
     return found
 

@@ -135,6 +135,9 @@ def _one_range(value: Any) -> Any:
 ANY_TYPE = "any"
 """Key of a value range that holds whatever the data type."""
 
+DICOM_VALUES = "dicom"
+"""Key of a model card's value range for DICOM files, in their units."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeepImages:

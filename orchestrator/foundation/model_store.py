@@ -75,7 +75,15 @@ def find_rgb_model(named: str) -> FoundModel:
     Raises:
         UsageError: If there is none, it is damaged, or it takes another number of bands than three.
     """
-    found = find_model(named)
+    return check_rgb(find_model(named))
+
+
+def check_rgb(found: FoundModel) -> FoundModel:
+    """The model itself, if plain images can be given to it.
+
+    Raises:
+        UsageError: If it takes another number of bands than three.
+    """
     channels = found.net.architecture.channels
     if channels != 3:
         bands = "1 band" if channels == 1 else f"{channels} bands"
