@@ -16,6 +16,7 @@ from trainables.images.codec import encode_png
 from trainables.images.raster import RGB, PixelFormat
 from trainables.metrics.evaluation import Pair, compare, run
 from trainables.network.model_files import CARD, WEIGHTS
+from trainables.network.network import SuperResolutionNet
 
 _CROP = 96
 _FRONT = "front"
@@ -68,7 +69,7 @@ def publish_models(job: ConfirmJob, winner: str, share: float, arms: dict[str, A
     """
     seed, beside = job.seeds[0], job.model.child(INTERPOLATED)
     name = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
-    facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed) | _origin(job)
+    facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed)
     _publish(job, name, job.model, facts | {"metrics": _metrics(arms, "best")})
     if share < 1:
         facts |= {"share_of_tuned_weights": share, "metrics": _metrics(arms, INTERPOLATED)}
@@ -94,7 +95,7 @@ def _publish_front(job: ConfirmJob, arms: dict[str, ArmScores]) -> None:
         if net is None:
             continue
         name = f"{job.domain.domain} {point.arm}"
-        facts = facts_of(job, name, point.configuration, job.seeds[0]) | _origin(job)
+        facts = facts_of(job, name, point.configuration, job.seeds[0]) | _origin(job, net)
         facts |= {"megapixels_per_second": point.speed, "metrics": _metrics(arms, point.arm)}
         write_model(front_model(job.model, point.kept), net, facts)
 
@@ -104,18 +105,18 @@ def _metrics(arms: dict[str, ArmScores], arm: str) -> dict[str, object]:
     return {"test_bicubic": arms["bicubic"].plain(), "test": arms[arm].plain()}
 
 
-def _origin(job: ConfirmJob) -> dict[str, object]:
+def _origin(job: ConfirmJob, net: SuperResolutionNet) -> dict[str, object]:
     """Degradation, licence and pixel format of the training images, for a card."""
     licence = read_manifest(job.domain.shards)["licence"]
     facts = {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
-    return facts | values_and_bands(job.domain.pixel_format)
+    return facts | values_and_bands(job.domain.pixel_format, net.architecture.channels)
 
 
 def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> None:
     net = net_of(job, run_name)
     if net is None:
         raise RunError(f"The weights of {run_name} are missing at '{job.runs.uri}'.")
-    write_model(place, net, facts)
+    write_model(place, net, facts | _origin(job, net))
 
 
 def _outputs(job: ConfirmJob, runs: dict[str, str], pair: Pair) -> Iterable[tuple[str, torch.Tensor]]:

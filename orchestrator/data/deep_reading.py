@@ -151,19 +151,25 @@ def network_for(found: FoundModel, pixel_format: PixelFormat) -> SuperResolution
     return with_bands(found.net, pixel_format.bands) if channels == 3 else found.net
 
 
-def values_and_bands(pixel_format: PixelFormat) -> dict[str, object]:
+def values_and_bands(pixel_format: PixelFormat, channels: int) -> dict[str, object]:
     """Entries of a card for upscaling further images of a domain: value range, bands that go together, units.
 
-    Of 8-bit gray and RGB images there is nothing to state.
+    Of 8-bit gray and RGB images there is nothing to state. A network of other bands than the domain's, such as the
+    source model as it is, takes them one by one.
+
+    Args:
+        pixel_format: Of the domain.
+        channels: Bands of the network.
     """
     if pixel_format.plain:
         return {}
     bands, span = pixel_format.channels, [pixel_format.low, pixel_format.high]
-    names = (DICOM_VALUES, pixel_format.dtype) if pixel_format.dicom else (pixel_format.dtype,)
+    types = (DICOM_VALUES, pixel_format.dtype) if pixel_format.dicom else (pixel_format.dtype,)
+    together, numbers = channels == bands, list(range(1, bands + 1))
     return {
-        "value_range": dict.fromkeys(names, span),
-        "band_map": {str(bands): [list(range(1, bands + 1))]},
-        "band_names": list(pixel_format.bands),
+        "value_range": dict.fromkeys(types, span),
+        "band_map": {str(bands): [numbers] if together else [[number] for number in numbers]},
+        **({"band_names": list(pixel_format.bands)} if together else {}),
         **({"units": pixel_format.units} if pixel_format.units else {}),
     }
 
@@ -175,7 +181,7 @@ def kept_values_and_bands(found: FoundModel, pixel_format: PixelFormat) -> dict[
     own_bands = found.net.architecture.channels == pixel_format.channels
     stated = {name: value for name, value in found.card.items() if value}
     kept = {name: stated[name] for name in _KEPT + (_KEPT_BANDS if own_bands else ()) if name in stated}
-    return values_and_bands(pixel_format) | kept
+    return values_and_bands(pixel_format, network_for(found, pixel_format).architecture.channels) | kept
 
 
 def _found_in_files(word: str) -> Literal["window", "percentile"]:
