@@ -17,7 +17,9 @@ from orchestrator.analysis.record import (
     SignalRecord,
     Spread,
 )
-from orchestrator.data.image_sets import Skipped, left_out, list_files, read_image
+from orchestrator.data.deep_reading import DeepReading, ValueRange, deep_reading
+from orchestrator.data.image_folder import holds_deep, list_folder, read_folder
+from orchestrator.data.image_sets import Skipped, left_out, read_image
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.settings import Experiment
@@ -137,7 +139,14 @@ def no_advice(problem: ImageSetError) -> AdvisedDomain:
 
 
 def analyze_images(
-    model: str, images: str, space: str, scenes: str, source_images: str | None, report_progress: CountCallback
+    model: str,
+    images: str,
+    space: str,
+    scenes: str,
+    source_images: str | None,
+    report_progress: CountCallback,
+    value_range: ValueRange | None = None,
+    bands: Sequence[str] = (),
 ) -> Analysis:
     """Analyses one set of images without an experiment.
 
@@ -148,16 +157,19 @@ def analyze_images(
         scenes: ``file`` or ``folder``: what an image's scene is.
         source_images: Folder or prefix of images to take for the source's; generated ones by default.
         report_progress: Called with (images done, of).
+        value_range: Of target images of any depth, the values that mean 0 and 1; None where the model's card states
+            them, or for 8-bit gray and RGB.
+        bands: Names of the bands to use, in this order; none for all.
 
     Returns:
         The source, how it was measured, and for each target its distances, spectrum, noise and advice, as plain values.
 
     Raises:
-        UsageError: If there is no such model or space, or a set is too small.
+        UsageError: If there is no such model or space, or a set is too small or does not fit the range.
     """
     found, target = find_rgb_model(model), find_space(space)
     scale = found.net.architecture.scale
-    own = _of_folder(images, scenes, scale)
+    own = _of_folder(images, scenes, scale, deep_reading(found, value_range, bands))
     source = _generated(GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
     return _analyze(found, source, {target.domain: (own, target)}, report_progress)
 
@@ -214,7 +226,7 @@ def _compare(
     limit = frozen_depth_limit(found.net.architecture)
     signal = _signal(seen)
     advice: Advice = advise(excess, [estimate.low for estimate in cka], domain.train, space, limit)
-    return {
+    result: DomainAnalysis = {
         "space": space.id,
         "degradation": space.degradation.describe(),
         "images": signal["images"],
@@ -240,6 +252,9 @@ def _compare(
         ],
         "advice": advice.record(),
     }
+    if not stated.plain:
+        result["values"] = stated.describe()
+    return result
 
 
 def _over_floor(shifts: list[BlockShift]) -> Estimate:
@@ -300,9 +315,12 @@ def _generated(count: int, scale: int, most: int = MOST_IMAGES) -> DomainImages:
     return DomainImages(f"{count} generated natural images (no source images were named)", drawn, len(drawn))
 
 
-def _of_folder(images: str, scenes: str, scale: int) -> DomainImages:
+def _of_folder(images: str, scenes: str, scale: int, reading: DeepReading | None = None) -> DomainImages:
     place = Storage.at(images)
-    files = list_files(ImageSet.model_validate({"images": images, "scenes": scenes}), Storage.at("."))
+    files, _ = list_folder(images, scenes, reading)
+    if reading is not None and holds_deep(files, reading):
+        found = read_folder(files, reading, TILE * scale, MOST_IMAGES)
+        return DomainImages(place.uri, found.images, found.available, found.pixel_format)
     usable: list[NamedImage] = []
     skipped: list[Skipped] = []
     for file in sorted(files, key=lambda file: hashlib.sha256(file.facts.path.encode()).hexdigest()):

@@ -84,7 +84,10 @@ class AdvisedDomain(TypedDict):
 
 
 class DomainAnalysis(AdvisedDomain, SignalRecord):
-    """Distances of one target domain from the source, its signal, and the advice."""
+    """Distances of one target domain from the source, its signal, and the advice.
+
+    ``values`` are data type, bands and value range of images other than 8-bit gray and RGB, in words.
+    """
 
     space: str
     degradation: str
@@ -93,6 +96,7 @@ class DomainAnalysis(AdvisedDomain, SignalRecord):
     mmd: Distance
     proxy_a: Distance
     per_block: list[BlockRecord]
+    values: NotRequired[str]
 
 
 class Analysis(TypedDict):

@@ -69,7 +69,7 @@ def _read_plain(files: Sequence[SourceFile], scale: int) -> FolderImages:
             skipped.append(read)
         elif len(usable) < MOST_IMAGES:
             usable.append(NamedImage(file.facts.path, file.scene, read[1].pixels))
-    return FolderImages(usable, skipped, PLAIN, [])
+    return FolderImages(usable, skipped, PLAIN, [], len(files) - len(skipped))
 
 
 def _digest(text: str) -> str:

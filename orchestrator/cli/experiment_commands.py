@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import AsJson, LogFile, Verbose
+from orchestrator.cli.options import AsJson, BandNames, LogFile, ValueRangeText, Verbose
 from orchestrator.cli.output import counter, print_analysis, print_json, print_plan, print_report
 from trainables.errors import PartlyDoneError, UsageError
 
@@ -156,6 +156,8 @@ def analyze(
         str | None,
         typer.Option(help="Images of the source; by default the experiment's own, or generated natural ones."),
     ] = None,
+    value_range: ValueRangeText = None,
+    bands: BandNames = None,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
@@ -163,14 +165,18 @@ def analyze(
     """Measures the distances of target domains from the source, and advises settings for their search.
 
     With an experiment, runs all stages up to the source model first. Test images are not read.
+    Without one, images of any depth and bands are read where a value range is stated.
     """
     from orchestrator.analysis.analyze import analyze_experiment, analyze_images
+    from orchestrator.data.deep_reading import read_bands, read_value_range
 
     named = {"--model": model, "--images": images, "--space": space}
     given = [name for name, value in named.items() if value is not None]
-    if experiment is not None and given:
+    deep = {"--value-range": value_range, "--bands": bands}
+    stated = [name for name, value in deep.items() if value is not None]
+    if experiment is not None and given + stated:
         raise UsageError(
-            f"An experiment names its own model, images and spaces: remove {', '.join(given)}, or the file."
+            f"An experiment names its own model, images and spaces: remove {', '.join(given + stated)}, or the file."
         )
     if experiment is None and (len(given) < len(named) or overrides):
         missing = ", ".join(name for name in named if name not in given)
@@ -183,7 +189,10 @@ def analyze(
         if loaded is not None:
             analysis = analyze_experiment(loaded, source_images, report_progress)
         else:
-            analysis = analyze_images(model or "", images or "", space or "", scenes, source_images, report_progress)
+            range_and_bands = read_value_range(value_range), read_bands(bands)
+            analysis = analyze_images(
+                model or "", images or "", space or "", scenes, source_images, report_progress, *range_and_bands
+            )
     if as_json:
         print_json(analysis)
     else:

@@ -175,6 +175,9 @@ def print_analysis(analysis: "Analysis") -> None:
         content, noise = f"{domain['content_frechet_over_floor']:.1f}", _noise(domain)
         table.add_row(name, _counts(domain), distance, content, *others, _slope(domain), noise)
     wide_console().print(table)
+    for name, domain in analysis["targets"].items():
+        if "values" in domain:
+            print(f"{name}: {domain['values']}")
     blocks = Table("CKA after", *analysis["targets"], title="Linear CKA", title_justify="left")
     for number, block in enumerate(analysis["blocks"]):
         estimates = (domain["per_block"][number]["cka"] for domain in analysis["targets"].values())

@@ -32,12 +32,14 @@ class FolderImages:
         skipped: Files, or parts of them, that were left out.
         pixel_format: What the images' values mean.
         notes: Lines that a user should know.
+        available: Images that the whole folder gives, about, of which these are some.
     """
 
     images: list[NamedImage]
     skipped: list[Skipped]
     pixel_format: PixelFormat
     notes: list[str]
+    available: int
 
 
 def list_folder(images: str, scenes: str, reading: DeepReading | None) -> tuple[list[SourceFile], FileListing]:
@@ -88,6 +90,7 @@ def read_folder(files: Sequence[SourceFile], reading: DeepReading, least_side: i
     found: list[tuple[SourceFile, Chip]] = []
     shapes: list[tuple[str, FileShape]] = []
     skipped: list[Skipped] = []
+    chips_of: list[int] = []
     for file in sorted(files, key=lambda file: hashlib.sha256(file.facts.path.encode()).hexdigest()):
         if len(found) >= most:
             break
@@ -98,6 +101,7 @@ def read_folder(files: Sequence[SourceFile], reading: DeepReading, least_side: i
             else:
                 shapes, of_file = [*shapes[:1], (printable(file.facts.path), read[0])], [*of_file, read[1]]
         common_shape(shapes)
+        chips_of.append(shapes[-1][1].chips if of_file else 0)
         found += [(file, chip) for chip in of_file]
     shape = common_shape(shapes)
     if shape is None:
@@ -109,7 +113,7 @@ def read_folder(files: Sequence[SourceFile], reading: DeepReading, least_side: i
     for place, (file, chip) in enumerate(found):
         images.append(named_image(file, chip, pixel_format))
         found[place] = (file, Chip(chip.raster.window(0, 0, 0, 0), chip.where, None))  # frees its values
-    return FolderImages(images, skipped, pixel_format, notes)
+    return FolderImages(images, skipped, pixel_format, notes, round(sum(chips_of) / len(chips_of) * len(files)))
 
 
 def format_of_files(
