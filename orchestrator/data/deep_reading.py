@@ -165,11 +165,11 @@ def values_and_bands(pixel_format: PixelFormat, channels: int) -> dict[str, obje
         return {}
     bands, span = pixel_format.channels, [pixel_format.low, pixel_format.high]
     types = (DICOM_VALUES, pixel_format.dtype) if pixel_format.dicom else (pixel_format.dtype,)
-    together, numbers = channels == bands, list(range(1, bands + 1))
+    in_one_group, numbers = channels == bands, list(range(1, bands + 1))
     return {
         "value_range": dict.fromkeys(types, span),
-        "band_map": {str(bands): [numbers] if together else [[number] for number in numbers]},
-        **({"band_names": list(pixel_format.bands)} if together else {}),
+        "band_map": {str(bands): [numbers] if in_one_group else [[number] for number in numbers]},
+        **({"band_names": list(pixel_format.bands)} if in_one_group else {}),
         **({"units": pixel_format.units} if pixel_format.units else {}),
     }
 
