@@ -312,7 +312,8 @@ def evaluate(
 
     Args:
         model: A packaged name, a place, or a model of :func:`load_model`.
-        images: Folders or prefixes of HR images, each a set.
+        images: Folders or prefixes of HR images, each a set; of any depth and bands if the model's card states a value
+            range.
         space: Search space whose degradation makes the LR images; the model's own degradation by default.
         precision: Precision of the convolutions.
         self_ensemble: Whether to average eight flips and rotations.

@@ -2,25 +2,29 @@
 
 A set holds plain images, which are compared as in the literature (:mod:`trainables.metrics.psnr_ssim`), or GeoTIFF
 scenes, which are compared by :mod:`orchestrator.apply.scene_scores`: all of its files are TIFFs, and at least one is
-not a plain image, or a setting for scenes is given.
+not a plain image, or a setting for scenes is given. With a model whose card states a value range, it may also hold
+other images of any depth and bands (:mod:`orchestrator.apply.evaluate_deep`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import PurePosixPath
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 
+from orchestrator.apply.evaluate_deep import PART, DeepFiles, deep_files, evaluate_deep, value_upscaler
 from orchestrator.apply.evaluate_scenes import are_scenes, evaluate_scenes
-from orchestrator.apply.evaluation_record import Evaluation, PlainSet, SceneSet
+from orchestrator.apply.evaluation_record import DeepSet, Evaluation, PlainSet, SceneSet
 from orchestrator.apply.scene_scores import LEAST_LR_SIDE, as_models
 from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
-from orchestrator.archive.scene.upscale import load_model
-from orchestrator.data.image_sets import Skipped, left_out, list_images, read_image
+from orchestrator.archive.scene.upscale import facts_of, load_model
+from orchestrator.data.deep_reading import DeepReading, deep_reading
+from orchestrator.data.image_sets import Skipped, SourceFile, left_out, list_images, read_image
 from orchestrator.foundation.file_listing import FileListing
+from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
@@ -29,27 +33,38 @@ from orchestrator.foundation.task_progress import CountCallback
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError, UsageError, reason_of
+from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.upscale import upscale
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.metrics.lpips import Lpips
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """Images to evaluate; ``lr`` is the folder of their LR counterparts, or the degradation that makes them."""
+    """Images to evaluate.
+
+    ``lr`` is the folder of their LR counterparts, or the degradation that makes them; ``deep`` are images of any depth.
+    """
 
     name: str
     place: Storage
     listing: FileListing
     lr: Storage | Degradation
     scenes: bool
+    deep: DeepFiles | None
 
     @property
     def paths(self) -> list[str]:
         return [facts.path for facts in self.listing.files]
+
+    @property
+    def plain(self) -> bool:
+        """True for 8-bit gray and RGB images."""
+        return not self.scenes and self.deep is None
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -88,7 +103,8 @@ def evaluate_model(
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
         ``baselines`` also PSNR and SSIM of the other interpolations, with ``lpips`` also LPIPS, None if all images
-        are too small. Sets of scenes have further measures, and the scores of each scene in ``scenes``.
+        are too small. Sets of scenes have further measures, and the scores of each scene in ``scenes``;
+        sets of other images of any depth have ``protocol``, the values and pixels that are compared.
 
     Raises:
         UsageError: If there is no model or no usable image, or if settings do not go together.
@@ -104,32 +120,42 @@ def evaluate_model(
         lr_of += [_degradation(found, space)] * len(images)
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
     asked = bool(lr) or (normalisation, band_map) != ("auto", "auto")
-    sets = _sets(images, lr_of, asked)
+    sets = _sets(images, lr_of, asked, deep_reading(found, chip=PART), net.scale)
     _check_bands(found.where, net.channels, sets)
-    if lpips and all(image_set.scenes for image_set in sets):
-        raise UsageError("LPIPS is of plain 8-bit images; remove --lpips for sets of GeoTIFF scenes.")
+    if lpips and not any(image_set.plain for image_set in sets):
+        raise UsageError("LPIPS is of plain 8-bit images; remove --lpips for sets of others.")
     perceived = Lpips() if lpips else None
     loaded = (
         as_models(load_model(found, settings), plain, ensemble) if any(image_set.scenes for image_set in sets) else {}
     )
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
+    deep_models = {
+        image_set.deep.pixel_format.bands: value_upscaler(
+            net, facts_of(found, net), image_set.deep.pixel_format.bands, ensemble
+        )
+        for image_set in sets
+        if image_set.deep
+    }
 
     total, number = sum(len(image_set.paths) for image_set in sets), count(1)
 
-    def counted_paths(image_set: _Set) -> Iterator[str]:
-        for path in image_set.paths:
-            yield path
+    def counted(files: Iterable[Item]) -> Iterator[Item]:
+        for file in files:
+            yield file
             report_progress(next(number), total)
 
-    def evaluate(image_set: _Set) -> PlainSet | SceneSet:
-        result: PlainSet | SceneSet
-        if image_set.scenes or isinstance(image_set.lr, Storage):
+    def evaluate(image_set: _Set) -> PlainSet | SceneSet | DeepSet:
+        result: PlainSet | SceneSet | DeepSet
+        if image_set.deep is not None and isinstance(image_set.lr, Degradation):
+            ours = {**plain, "model": deep_models[image_set.deep.pixel_format.bands]}
+            result = evaluate_deep(image_set.name, image_set.deep, counted, ours, image_set.lr, net.scale)
+        elif image_set.scenes or isinstance(image_set.lr, Storage):
             result = evaluate_scenes(
-                image_set.name, image_set.place, counted_paths(image_set), image_set.lr, loaded, settings
+                image_set.name, image_set.place, counted(image_set.paths), image_set.lr, loaded, settings
             )
         else:
             result = _evaluate_set(
-                image_set.name, image_set.place, counted_paths(image_set), upscalers, image_set.lr, net.scale, perceived
+                image_set.name, image_set.place, counted(image_set.paths), upscalers, image_set.lr, net.scale, perceived
             )
         result["skipped"] += [LeftOutFile(file=skipped.file, reason=skipped.reason) for skipped in image_set.skipped]
         result["passed_over"] = image_set.listing.report()
@@ -153,7 +179,7 @@ def _check_lr(images: Sequence[str], lr: Sequence[str], space: str | None) -> No
 
 
 def _check_bands(model: str, channels: int, sets: Sequence[_Set]) -> None:
-    plain = [image_set.place.uri for image_set in sets if not image_set.scenes]
+    plain = [image_set.place.uri for image_set in sets if image_set.plain]
     if plain and channels not in (1, 3):
         raise UsageError(
             f"Model '{model}' takes {channels} bands together, and '{plain[0]}' holds gray or colour images: give "
@@ -168,12 +194,14 @@ def _degradation(model: FoundModel, space: str | None) -> Degradation:
     return degradation
 
 
-def _sets(images: Sequence[str], lr: Sequence[Storage | Degradation], asked: bool) -> list[_Set]:
-    """Lists all sets before any is scored."""
+def _sets(
+    images: Sequence[str], lr: Sequence[Storage | Degradation], asked: bool, reading: DeepReading | None, scale: int
+) -> list[_Set]:
+    """Lists all sets, and looks at those of any depth, before any is scored."""
     places = [Storage.at(place) for place in images]
     sets = []
     for name, place, lr_of_set in zip(_names(places), places, lr, strict=True):
-        listing = list_images(place)
+        listing = list_images(place, PICTURES if reading is None else RASTER_INPUTS)
         paths = [facts.path for facts in listing.files]
         if isinstance(lr_of_set, Storage):
             lr_of_set.check_readable()
@@ -182,7 +210,11 @@ def _sets(images: Sequence[str], lr: Sequence[Storage | Degradation], asked: boo
             raise UsageError(
                 f"--lr, --normalisation and --band-map are for sets of TIFFs alone; '{place.uri}' holds other images."
             )
-        sets.append(_Set(name, place, listing, lr_of_set, scenes))
+        files = [SourceFile(place, facts, printable(facts.path), False) for facts in listing.files]
+        deep = None if scenes else deep_files(files, reading, scale)
+        if deep is not None and isinstance(lr_of_set, Degradation):
+            lr_of_set = lr_of_set.for_format(deep.pixel_format)
+        sets.append(_Set(name, place, listing, lr_of_set, scenes, deep))
     return sets
 
 

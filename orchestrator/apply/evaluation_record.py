@@ -24,6 +24,16 @@ class SceneScores(TypedDict):
     ergas: float | None
 
 
+class DeepScores(TypedDict):
+    """Means over images of any depth: PSNR in dB, SSIM, spectral angle (°) and ERGAS; None where not defined."""
+
+    psnr: float
+    psnr_by_band: list[float]
+    ssim: float
+    sam: float | None
+    ergas: float | None
+
+
 class GainRecord(TypedDict):
     """Model minus bicubic in dB of PSNR, with its 95 % interval over images or scenes."""
 
@@ -76,6 +86,19 @@ class SceneSet(_Set):
     scenes: list[OneScene]
 
 
+class DeepSet(_Set):
+    """A set of images of any depth and bands, scored by the value range of the model's card."""
+
+    bands: list[str]
+    protocol: str
+    degradation: str
+    notes: list[str]
+    bicubic: DeepScores
+    bilinear: NotRequired[DeepScores]
+    lanczos: NotRequired[DeepScores]
+    model: DeepScores
+
+
 class Evaluation(TypedDict):
     """Scores of a model on all sets; the degradation is None if LR images were given."""
 
@@ -84,4 +107,4 @@ class Evaluation(TypedDict):
     precision: str
     degradation: str | None
     self_ensemble: bool
-    sets: list[PlainSet | SceneSet]
+    sets: list[PlainSet | SceneSet | DeepSet]

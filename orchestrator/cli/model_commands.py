@@ -61,6 +61,8 @@ def evaluate(
     PSNR and SSIM are on luma (BT.601, studio range), or the single channel of gray images, without a border of r
     pixels.
 
+    DICOM, NIfTI, .npy and 16-bit pictures are scored with a model whose card states a value range: each band on it.
+
     GeoTIFF scenes are compared band by band in their own depth, where they have values, also by spatial correlation
     (SCC), spectral angle (SAM) and ERGAS.
     """

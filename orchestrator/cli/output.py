@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 _NARROWEST = 60
 _OTHER_ARMS = ("bilinear", "lanczos")
+_MEASURES = {
+    "psnr": ("PSNR", "{:.2f}"),
+    "ssim": ("SSIM", "{:.4f}"),
+    "scc": ("SCC", "{:.4f}"),
+    "sam": ("SAM °", "{:.3f}"),
+    "ergas": ("ERGAS", "{:.3f}"),
+}
+"""Columns of tables of images that are no plain ones, by measure, and how its values are shown."""
 _NAMED = 5
 """Most files passed over, such as links, that are listed one by one; ``--json`` has them all."""
 
@@ -68,17 +76,20 @@ def print_passed_over(passed_over: "PassedOver | None") -> None:
 
 
 def print_evaluation(evaluation: Any) -> None:
-    """Prints a row for each set of plain images, and for each upscaler of a set of scenes."""
+    """Prints a row for each set of plain images, and for each upscaler of a set of other images."""
     title = ", ".join(
         word for word in (evaluation["model"], f"x{evaluation['scale']}", evaluation["degradation"]) if word
     )
     title += ", self-ensemble" if evaluation["self_ensemble"] else ""
-    plain = [image_set for image_set in evaluation["sets"] if "scenes" not in image_set]
+    plain = [image_set for image_set in evaluation["sets"] if not image_set.keys() & {"scenes", "protocol"}]
     scenes = [image_set for image_set in evaluation["sets"] if "scenes" in image_set]
+    deep = [image_set for image_set in evaluation["sets"] if "protocol" in image_set]
     if plain:
         _print_plain_sets(title, plain)
     if scenes:
         _print_scene_sets(title, scenes)
+    if deep:
+        _print_deep_sets(title, deep)
     for image_set in evaluation["sets"]:
         for entry in image_set["skipped"]:
             print(f"left out of {image_set['name']}: {printable(entry['file'])}: {entry['reason']}")
@@ -107,26 +118,43 @@ def _print_plain_sets(title: str, sets: list[Any]) -> None:
 
 
 def _print_scene_sets(title: str, sets: list[Any]) -> None:
+    _print_by_upscaler(title, "scenes", sets, _MEASURES)
+    for image_set in sets:
+        print(f"{image_set['name']}: LR {image_set['lr']}; 0 and 1 are {' or '.join(image_set['normalisation'])}")
+        if image_set["bands"] > 1:
+            _print_bands(image_set)
+
+
+def _print_deep_sets(title: str, sets: list[Any]) -> None:
+    _print_by_upscaler(title, "images", sets, {name: shown for name, shown in _MEASURES.items() if name != "scc"})
+    for image_set in sets:
+        print(f"{image_set['name']}: {image_set['protocol']}; LR by {image_set['degradation']}")
+        for note in image_set["notes"]:
+            print(note)
+        if len(image_set["bands"]) > 1:
+            _print_bands(image_set)
+
+
+def _print_by_upscaler(title: str, of: str, sets: list[Any], measures: dict[str, tuple[str, str]]) -> None:
     table = Table("set", title=title, title_justify="left")
-    for column in ("scenes", "by", "PSNR", "SSIM", "SCC", "SAM °", "ERGAS", "gain in dB,\n95 % interval"):
+    for column in (of, "by", *(column for column, _ in measures.values()), "gain in dB,\n95 % interval"):
         table.add_column(column, justify="left" if column == "by" else "right", no_wrap=True)
-    measures = {"psnr": "{:.2f}", "ssim": "{:.4f}", "scc": "{:.4f}", "sam": "{:.3f}", "ergas": "{:.3f}"}
     for image_set in sets:
         for arm in ("bicubic", *_OTHER_ARMS, "model"):
             if arm in image_set:
                 cells = [
                     "" if image_set[arm][name] is None else form.format(image_set[arm][name])
-                    for name, form in measures.items()
+                    for name, (_, form) in measures.items()
                 ]
                 first = [image_set["name"], str(image_set["images"])] if arm == "bicubic" else ["", ""]
                 table.add_row(*first, arm, *cells, _gain(image_set) if arm == "model" else "")
     wide_console().print(table)
-    for image_set in sets:
-        print(f"{image_set['name']}: LR {image_set['lr']}; 0 and 1 are {' or '.join(image_set['normalisation'])}")
-        if image_set["bands"] > 1:
-            for arm in ("bicubic", "model"):
-                bands = ", ".join("none" if band is None else f"{band:.2f}" for band in image_set[arm]["psnr_by_band"])
-                print(f"{image_set['name']}: PSNR by band, {arm}: {bands}")
+
+
+def _print_bands(image_set: Any) -> None:
+    for arm in ("bicubic", "model"):
+        bands = ", ".join("none" if band is None else f"{band:.2f}" for band in image_set[arm]["psnr_by_band"])
+        print(f"{image_set['name']}: PSNR by band, {arm}: {bands}")
 
 
 def _gain(image_set: Any) -> str:

@@ -46,6 +46,17 @@ def band_groups(
     return _by_name(bands, model) or _by_number(bands, model)
 
 
+def name_groups(names: Sequence[str], model: ModelFacts) -> tuple[Group, ...]:
+    """The same for an image whose bands have names alone.
+
+    Raises:
+        SceneError: ``model_mismatch``, as :func:`band_groups`.
+    """
+    lowered = [name.lower() for name in names]
+    colours = [name if name in RGB else "undefined" for name in lowered]
+    return band_groups(colours, model, SceneSettings(), lowered)
+
+
 @dataclass(frozen=True, slots=True)
 class _Bands:
     """Image bands as their file tells them apart: the colour of each, and the names that it goes by."""
