@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from orchestrator.archive.scene.band_map import Group, name_groups
+from orchestrator.archive.scene.types import ModelFacts, SceneError
+from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.protocols.protocol import REFLECTANCE, LoadedPair
 from trainables.errors import UsageError
-from trainables.images.raster import RGB
 from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import upscale, upscale_values
 from trainables.network.network import interpolate
@@ -50,7 +52,7 @@ def bicubic_arm(name: str, scale: int) -> Arm:
 
 def model_arm(name: str, found: FoundModel, net: Prepared, ensemble: bool) -> Arm:
     """A model: 8-bit images as `rayscale upscale` writes them, others by the bands and range of its card."""
-    names = found.card.get("band_names") or ()
+    facts = facts_of(found, net)
     low, high = _range_of(found)
 
     def run(lr: Image, bands: tuple[str, ...]) -> Image:
@@ -58,7 +60,7 @@ def model_arm(name: str, found: FoundModel, net: Prepared, ensemble: bool) -> Ar
             return upscale(net, lr, ensemble=ensemble)
         height, width, count = lr.shape
         output = np.empty((height * net.scale, width * net.scale, count), np.float32)
-        for group in band_groups(name, net.channels, names, bands):
+        for group in map(list, _groups(bands, facts)):
             values = (np.ascontiguousarray(lr[..., group]) - low) / (high - low)
             output[..., group] = upscale_values(net, values, ensemble=ensemble) * (high - low) + low
         return output
@@ -66,30 +68,11 @@ def model_arm(name: str, found: FoundModel, net: Prepared, ensemble: bool) -> Ar
     return Arm(name, run)
 
 
-def band_groups(model: str, channels: int, names: Sequence[str], bands: Sequence[str]) -> list[list[int]]:
-    """Places of the bands that a network sees together, and of all others by themselves.
-
-    Args:
-        model: Name of the model, for messages.
-        channels: Number of bands that its network takes.
-        names: Their names, where its card states them; three are red, green and blue otherwise.
-        bands: Names of the image's bands.
-
-    Raises:
-        UsageError: If the network takes several bands that the image does not have.
-    """
-    present = [band.lower() for band in bands]
-    wanted = [name.lower() for name in names] or (list(RGB) if channels == len(RGB) else [])
-    first: list[int] = []
-    if wanted and set(wanted) <= set(present):
-        first = [present.index(name) for name in wanted]
-    elif not names and channels == len(bands):
-        first = list(range(len(bands)))
-    others = [[place] for place in range(len(bands)) if place not in first]
-    if others and channels not in (1, len(RGB)):
-        takes = ", ".join(names) or f"{channels} bands"
-        raise UsageError(f"Model '{model}' takes {takes} together, and the images have {', '.join(bands)}.")
-    return [first, *others] if first else others
+def _groups(bands: Sequence[str], model: ModelFacts) -> tuple[Group, ...]:
+    try:
+        return name_groups(bands, model)
+    except SceneError as error:
+        raise UsageError(error.reason) from None
 
 
 def enlarged(arm: Arm, pair: LoadedPair, lr: NDArray[Any]) -> NDArray[Any]:

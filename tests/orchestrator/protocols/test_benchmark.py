@@ -13,7 +13,6 @@ from skimage.metrics import structural_similarity
 
 from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.protocols.all_protocols import PROTOCOLS, find_protocol
-from orchestrator.protocols.arms import band_groups
 from orchestrator.protocols.measures import measure, uniform_ssim
 from orchestrator.protocols.protocol import BICUBIC, Published
 from orchestrator.protocols.run import run_benchmark
@@ -166,27 +165,6 @@ def test_models_of_other_scales(tmp_path, model):
         run_benchmark(find_protocol("realsr"), str(tmp_path), [model, other])
     with pytest.raises(UsageError, match="SEN2VENµS is defined at x2, x4, found x3"):
         run_benchmark(find_protocol("sen2venus"), str(tmp_path), scale=3)
-
-
-@pytest.mark.parametrize(
-    ("channels", "names", "bands", "groups"),
-    [
-        (3, [], ["blue", "green", "red", "nir"], [[2, 1, 0], [3]]),
-        (3, [], ["B5", "B6"], [[0], [1]]),
-        (3, ["nir", "red", "green"], ["red", "green", "blue", "nir"], [[3, 0, 1], [2]]),
-        (1, [], ["red", "nir"], [[0], [1]]),
-        (4, ["red", "green", "blue", "NIR"], ["blue", "green", "red", "nir"], [[2, 1, 0, 3]]),
-        (4, [], ["blue", "green", "red", "nir"], [[0, 1, 2, 3]]),
-        (3, [], ["gray"], [[0]]),
-    ],
-)
-def test_bands_that_a_network_sees_together(channels, names, bands, groups):
-    assert band_groups("m", channels, names, bands) == groups
-
-
-def test_bands_that_a_network_lacks():
-    with pytest.raises(UsageError, match="takes red, green, blue, swir together, and the images have red, nir"):
-        band_groups("m", 4, ["red", "green", "blue", "swir"], ["red", "nir"])
 
 
 def test_a_native_network_sees_its_bands_by_name(tmp_path):

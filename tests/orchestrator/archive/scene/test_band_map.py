@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.archive.scene.band_map import band_groups, read_band_map
+from orchestrator.archive.scene.band_map import band_groups, name_groups, read_band_map
 from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
 
 FACTS = ModelFacts(name="m", digest="d", scale=2, channels=3, radius=4, precision="float32")
@@ -133,3 +133,25 @@ def test_a_model_without_names_takes_as_many_bands_as_it_has():
     assert groups(facts(4), ["a", "b", "c", "d"]) == ((0, 1, 2, 3),)
     with pytest.raises(SceneError, match=r"takes 4 bands together, and the scene has 3: a, b, c\."):
         groups(facts(4), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "bands", "groups"),
+    [
+        (3, (), ["blue", "green", "Red", "nir"], ((2, 1, 0), (3,))),
+        (3, (), ["B5", "B6"], ((0,), (1,))),
+        (1, (), ["red", "nir"], ((0,), (1,))),
+        (4, ("red", "green", "blue", "NIR"), ["blue", "green", "red", "nir"], ((2, 1, 0, 3),)),
+        (4, (), ["blue", "green", "red", "nir"], ((0, 1, 2, 3),)),
+        (3, (), ["gray"], ((0,),)),
+        (1, ("gray",), ["gray"], ((0,),)),
+    ],
+)
+def test_images_whose_bands_have_names_alone(channels, names, bands, groups):
+    assert name_groups(bands, replace(FACTS, channels=channels, band_names=names, band_map={})) == groups
+
+
+def test_an_image_that_lacks_a_band_of_the_model():
+    facts = replace(FACTS, channels=4, band_names=("red", "green", "blue", "swir"), band_map={})
+    with pytest.raises(SceneError, match=r"takes 4 bands together \(red, green, blue, swir\), and the scene has 2"):
+        name_groups(["red", "nir"], facts)
