@@ -125,18 +125,34 @@ MOST_CHIP = 4096
 Range = tuple[float, float]
 
 
-def _one_range(value: Any) -> Any:
-    """Accepts two numbers in place of a table by data type; anything else goes on to be checked."""
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return {ANY_TYPE: value}
-    return value
-
-
 ANY_TYPE = "any"
 """Key of a value range that holds whatever the data type."""
 
 DICOM_VALUES = "dicom"
 """Key of a model card's value range for DICOM files, in their units."""
+
+
+def _checked_range(value: Any) -> Any:
+    """A value range as settings have it, so that an error is one sentence; two numbers hold for any data type."""
+    if value is None or value in ("window", "percentile"):
+        return value
+    ranges = {ANY_TYPE: value} if isinstance(value, list | tuple) else value
+    if not isinstance(ranges, dict) or not ranges:
+        raise ValueError(
+            "must be [low, high], ranges by data type such as {uint16: [0, 10000]}, `window` or `percentile`, "
+            f"found {value!r:.80}"
+        )
+    for dtype, bounds in ranges.items():
+        if dtype not in (ANY_TYPE, *DATA_TYPES):
+            raise ValueError(f"must be by data type ({', '.join(DATA_TYPES)}), found '{dtype}'")
+        pair = isinstance(bounds, list | tuple) and len(bounds) == 2
+        if (
+            not pair
+            or not all(type(end) in (int, float) for end in bounds)
+            or not -1e300 < bounds[0] < bounds[1] < 1e300
+        ):
+            raise ValueError(f"must be two numbers with low < high, found {bounds!r:.80}")
+    return ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +179,13 @@ class DeepImages:
 class Target(ImageSet):
     """One target domain."""
 
-    value_range: Annotated[Literal["window", "percentile"] | dict[str, Range] | None, BeforeValidator(_one_range)] = (
-        Field(
-            None,
-            description="for images of any depth and bands: the values that mean 0 and 1, as [low, high] or by data "
-            "type, {uint16: [0, 10000]}; `window` takes those that DICOM files state, `percentile` measures them on "
-            "the training split; without it images are 8-bit gray or RGB",
-        )
+    value_range: Annotated[
+        Literal["window", "percentile"] | dict[str, Range] | None, BeforeValidator(_checked_range)
+    ] = Field(
+        None,
+        description="for images of any depth and bands: the values that mean 0 and 1, as [low, high] or by data "
+        "type, {uint16: [0, 10000]}; `window` takes those that DICOM files state, `percentile` measures them on "
+        "the training split; without it images are 8-bit gray or RGB",
     )
     bands: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
         None, description="names of the bands to use, in this order; by default all; needs `value_range`"
@@ -189,18 +205,6 @@ class Target(ImageSet):
         None, description="λ floor and highest λ; by default those of the search space"
     )
     frozen_depth: tuple[int, int] | None = Field(None, description="range in blocks; by default 0 to the deepest")
-
-    @field_validator("value_range", mode="after")
-    @classmethod
-    def _check_value_range(cls, stated: Any) -> Any:
-        for dtype, (low, high) in stated.items() if isinstance(stated, dict) else ():
-            if dtype not in (ANY_TYPE, *DATA_TYPES):
-                raise ValueError(f"must be by data type ({', '.join(DATA_TYPES)}), found '{dtype}'")
-            if not low < high:
-                raise ValueError(f"must be two numbers with low < high, found {[low, high]}")
-        if stated == {}:
-            raise ValueError("must state a range, found none")
-        return stated
 
     @model_validator(mode="after")
     def _check_deep(self) -> "Target":

@@ -390,3 +390,25 @@ def test_what_would_fail_after_the_expensive_stage_is_refused_at_once(refused, o
 
 def test_a_section_that_is_empty_in_the_file_takes_overrides(load):
     assert load("cluster.cpus=2", content={**LEAST, "cluster": None}).cluster.cpus == 2
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ("lots", "must be [low, high], ranges by data type such as {uint16: [0, 10000]}, `window` or `percentile`"),
+        (7, "must be [low, high]"),
+        ({}, "must be [low, high]"),
+        ({"uint16": 5}, "must be two numbers with low < high, found 5"),
+        ({"uint16": [5, 1]}, "must be two numbers with low < high, found [5, 1]"),
+        ([0, "x"], "must be two numbers with low < high, found [0, 'x']"),
+        ({"complex": [0, 1]}, "must be by data type (uint8, uint16, int16, float32), found 'complex'"),
+    ],
+)
+def test_a_wrong_value_range_is_one_sentence(stated, words):
+    with pytest.raises(UsageError) as found:
+        make_experiment(
+            {"name": "x", "source": {"model": "base-x4"}, "targets": {"art": {"images": "a", "value_range": stated}}},
+            "x",
+        )
+    assert words in str(found.value)
+    assert str(found.value).count("value_range") == 1
