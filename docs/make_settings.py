@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orchestrator.experiment.image_settings import ImageSet, ScenePattern, SceneTable, SourceModel, Target
+from orchestrator.experiment.image_settings import ImagePairs, ImageSet, ScenePattern, SceneTable, SourceModel, Target
 from orchestrator.experiment.settings import Experiment
 
 OUT = Path(__file__).parent / "settings.md"
@@ -22,6 +22,7 @@ def page() -> str:
     sections = {
         "": Experiment,
         "targets.NAME.": Target,
+        "targets.NAME.images. (pairs of HR and LR images)": ImagePairs,
         "….scenes. (a CSV table; … is source or targets.NAME)": SceneTable,
         "….scenes. (a pattern; … is source or targets.NAME)": ScenePattern,
         "source. (images)": ImageSet,

@@ -16,7 +16,6 @@ from orchestrator.training.finetune import DomainJob, validation_pairs
 from trainables.classical import AnchoredRegression, TotalVariation, fit_baselines, fixed_baselines
 from trainables.classical.fitting import LR_PATCH
 from trainables.errors import RunError
-from trainables.images.raster import PreparedImage
 from trainables.metrics.evaluation import Upscaler, mean_psnr
 
 MOST_IMAGES = 128
@@ -38,9 +37,7 @@ def fit_classical(job: DomainJob, place: Storage) -> FittedBaselines:
     record = read_fitted(place.child(FITTED))
     if record is None or not place.child(_MAPS).exists():
         pairs = validation_pairs(job)
-        images = [
-            PreparedImage(image.pixels, image.valid) for image in islice(read_split(job.shards, "train"), MOST_IMAGES)
-        ]
+        images = [image.prepared for image in islice(read_split(job.shards, "train"), MOST_IMAGES)]
         # Images that are large enough for fine-tuning must be so for the baselines.
         side = min(job.lr_patch, LR_PATCH)
         fitted = fit_baselines(images, pairs, job.degradation, job.scale, seed=0, lr_patch=side)

@@ -106,9 +106,14 @@ def _metrics(arms: dict[str, ArmScores], arm: str) -> dict[str, object]:
 
 
 def _origin(job: ConfirmJob, net: SuperResolutionNet) -> dict[str, object]:
-    """Degradation, licence and pixel format of the training images, for a card."""
-    licence = read_manifest(job.domain.shards)["licence"]
-    facts = {"degradation": job.domain.degradation.to_dict(), "data_licence": licence}
+    """Degradation, licence and pixel format of the training images, for a card; that of a sensor's LR is unknown."""
+    manifest, share = read_manifest(job.domain.shards), job.domain.pairs_share
+    facts: dict[str, object] = {
+        "degradation": job.domain.degradation.to_dict(),
+        "data_licence": manifest["licence"],
+    }
+    if manifest.get("pairs") is not None:
+        facts |= {"pairs_share": share} | ({"degradation": None} if share == 1 else {})
     return facts | values_and_bands(job.domain.pixel_format, net.architecture.channels)
 
 

@@ -8,8 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from orchestrator.data.image_pairs import Pair, pair_by_name, read_pair_table
 from orchestrator.data.scene_table import read_scene_table
-from orchestrator.experiment.image_settings import ImageSet, ScenePattern, Scenes, SceneTable, Target
+from orchestrator.experiment.image_settings import (
+    ImageSet,
+    PairFolders,
+    ScenePattern,
+    Scenes,
+    SceneTable,
+    Target,
+    folder_of,
+)
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, nothing_found
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
 from orchestrator.foundation.s3 import ObjectError
@@ -20,13 +29,22 @@ from trainables.images.codec import DecodedImage, UnreadableImageError, decode
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """A file below a place."""
+
+    place: Storage
+    facts: FileFacts
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of an image set: its place, name and scene."""
+    """One file of an image set: its place, name and scene; of a pair also the file of its LR image."""
 
     place: Storage
     facts: FileFacts
     scene: str
     test: bool
+    lr: PlacedFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,56 +131,98 @@ def _plain(scene: str) -> str:
 def list_files(
     images: ImageSet,
     root: Storage,
-    test_images: str | None = None,
+    test_images: str | PairFolders | None = None,
     report: Callable[[str, FileListing], None] = lambda _, __: None,
     note: Callable[[str], None] = lambda _: None,
     endings: frozenset[str] | None = None,
+    scale: Callable[[], int] | None = None,
 ) -> list[SourceFile]:
     """Lists an image set without opening its images.
 
     Args:
         images: The set.
         root: Root of relative folders.
-        test_images: A folder of test images, if there is one.
+        test_images: A folder of test images, or pairs, if there are any.
         report: Called with each folder, as it was named, and all that was found in it.
-        note: Called with each line about scenes that a user should know.
+        note: Called with each line about scenes and pairs that a user should know.
         endings: Endings of the files that are images; by default those that the set's settings can read.
+        scale: Gives the scale factor, which names of pairs may state; needed with pairs.
 
     Raises:
         StorageError: If a folder or bucket cannot be read.
-        ImageSetError: If a folder is empty or holds no images, or if a scene is unknown or in both folders.
+        ImageSetError: If a folder is empty or holds no images, if a scene is unknown or in both folders, or if one side
+            of a pair is missing.
     """
     rule = SceneRule(images.scenes, root)
     if endings is None:
         endings = RASTER_INPUTS if isinstance(images, Target) and images.deep else PICTURES
-    listed: list[tuple[Storage, FileFacts, bool]] = []
-    for folder, test in ((images.images, False), (test_images, True)):
-        if folder is not None:
-            place = root.resolve(folder)
-            listing = list_images(place, endings)
-            report(folder, listing)
-            listed += [(place, facts, test) for facts in listing.files]
-    scenes = rule.scenes(
-        [(place, facts.path) for place, facts, _ in listed], lambda line: note(f"{images.images}: {line}")
-    )
+    folder, test_folder = folder_of(images.images), test_images and folder_of(test_images)
+
+    def listing_of(place: str) -> FileListing:
+        listing = list_images(root.resolve(place), endings)
+        report(place, listing)
+        return listing
+
+    listed: list[tuple[Storage, FileFacts, bool, PlacedFile | None]] = []
+    for given, test in ((images.images, False), (test_images, True)):
+        if isinstance(given, PairFolders):
+            assert scale is not None
+            pairs = _pairs(given, root, listing_of, scale(), note)
+            listed += [(*hr, test, PlacedFile(*lr)) for hr, lr in pairs]
+        elif given is not None:
+            place = root.resolve(given)
+            listed += [(place, facts, test, None) for facts in listing_of(given).files]
+    scenes = rule.scenes([(place, facts.path) for place, facts, *_ in listed], lambda line: note(f"{folder}: {line}"))
     files = [
         # Where every file is its own scene, files of the same name in both folders are two scenes.
-        SourceFile(place, facts, printable("test/" + scene if test and rule.every_file else scene), test)
-        for (place, facts, test), scene in zip(listed, scenes, strict=True)
+        SourceFile(place, facts, printable("test/" + scene if test and rule.every_file else scene), test, lr)
+        for (place, facts, test, lr), scene in zip(listed, scenes, strict=True)
     ]
     if test_images is not None:
         shared = {f.scene for f in files if f.test} & {f.scene for f in files if not f.test}
         if shared:
             raise ImageSetError(
-                f"{len(shared)} scenes are in both '{images.images}' and '{test_images}', such as "
+                f"{len(shared)} scenes are in both '{folder}' and '{test_folder}', such as "
                 f"'{min(shared)}'; a test scene must not be trained on."
             )
     return files
 
 
+def _pairs(
+    given: PairFolders,
+    root: Storage,
+    listing_of: Callable[[str], FileListing],
+    scale: int,
+    note: Callable[[str], None],
+) -> list[tuple[tuple[Storage, FileFacts], tuple[Storage, FileFacts]]]:
+    """HR and LR files of each pair, in the order of the HR files."""
+    places = [root.resolve(folder) for folder in (given.hr, given.lr)]
+    one_folder = places[0] == places[1]
+    listings = [listing_of(given.hr)]
+    listings.append(listings[0] if one_folder else listing_of(given.lr))
+    hr, lr = ({facts.path: facts for facts in listing.files} for listing in listings)
+    pairs: list[Pair]
+    if given.table is None:
+        pairs = pair_by_name(list(hr), list(lr), scale, one_folder)
+    else:
+        sides = [[(place.uri, path) for path in files] for place, files in zip(places, (hr, lr), strict=True)]
+        pairs = read_pair_table(given.table, root).pairs(*sides)
+        order = {path: number for number, path in enumerate(hr)}
+        pairs.sort(key=lambda pair: order[pair[0]])
+        if not one_folder and (unused := len(hr) + len(lr) - 2 * len(pairs)):
+            note(f"{given.hr}: {unused} HR and LR images are in no row of the table of pairs '{given.table}'")
+    return [((places[0], hr[first]), (places[1], lr[second])) for first, second in pairs]
+
+
 def listing_fingerprint(files: Iterable[SourceFile]) -> str:
     """Changes when a file is added, removed, resized, touched or moved to another scene."""
-    return fingerprint([(_utf8(f.facts.path), f.facts.size, f.facts.modified, f.scene, f.test) for f in files])
+    return fingerprint(
+        [(*_listed(file.facts), file.scene, file.test, *(_listed(file.lr.facts) if file.lr else ())) for file in files]
+    )
+
+
+def _listed(facts: FileFacts) -> tuple[object, ...]:
+    return (_utf8(facts.path), facts.size, facts.modified)
 
 
 def _utf8(path: str) -> str:

@@ -26,7 +26,7 @@ class ManifestHead(TypedDict):
 
     A locked test split is marked as such, with the digest of the shards that it was set aside from; other shards have
     notes for a reader. Shards of other than 8-bit gray and RGB images state what their values mean, as
-    :class:`~trainables.images.raster.PixelFormat` does.
+    :class:`~trainables.images.raster.PixelFormat` does; shards of pairs state their scale factor and corrections.
     """
 
     format: int
@@ -37,6 +37,7 @@ class ManifestHead(TypedDict):
     skipped: list[LeftOut]
     notes: NotRequired[list[str]]
     pixel_format: NotRequired[dict[str, object]]
+    pairs: NotRequired[dict[str, object]]
 
 
 class Manifest(ManifestHead):

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out
+from orchestrator.data.pair_reading import check_pairs
 from orchestrator.data.sampled_images import SampledImage, read_sample
 from orchestrator.data.set_rows import common_shape
 from orchestrator.data.shards import check_scene_count
 from orchestrator.data.value_ranges import Sampled, format_of
-from orchestrator.experiment.image_settings import DeepImages
+from orchestrator.experiment.image_settings import DeepImages, PairReading
 from trainables.errors import ImageSetError, printable
+from trainables.images.raster import PLAIN
 
 SAMPLED = 24
 """Images of a folder that are decoded."""
@@ -31,7 +33,11 @@ class SetSample(NamedTuple):
 
 
 def check_sample(
-    files: Sequence[SourceFile], least_side: int, shares: Mapping[str, float], deep: DeepImages | None = None
+    files: Sequence[SourceFile],
+    least_side: int,
+    shares: Mapping[str, float],
+    deep: DeepImages | None = None,
+    pairs: PairReading | None = None,
 ) -> SetSample:
     """Decodes some images from all over each folder of a set.
 
@@ -40,13 +46,16 @@ def check_sample(
         least_side: Least height and width in pixels.
         shares: Shares of scenes that are set aside for validation and test.
         deep: How images of any depth are read; None for 8-bit gray and RGB.
+        pairs: How LR images are read that the files have; None if they have none.
 
     Returns:
-        Its lines name each folder of which some of the decoded images cannot be used, and values outside a range.
+        Its lines name each folder of which some of the decoded images cannot be used, and values outside a range, and
+        say how the images of pairs lie on each other.
 
     Raises:
         ImageSetError: If none of a folder's images can be used, or too few to give each split a scene; of images of any
-            depth also if they differ in data type or bands, or do not fit the value range.
+            depth also if they differ in data type or bands, or do not fit the value range; of pairs also if their
+            scale, registration, overlap or radiometry is wrong.
         StorageError: If the storage does not answer.
     """
     lines: list[str] = []
@@ -55,11 +64,11 @@ def check_sample(
     for folder in dict.fromkeys(file.place.uri for file in files):
         own = [file for file in files if file.place.uri == folder]
         first = spread(own, SAMPLED)
-        skipped, usable = _tried(first, least_side, deep)
+        skipped, usable = _tried(first, least_side, deep, pairs)
         tried = len(first)
         if len(skipped) == tried:
             rest = [file for file in spread(own, SAMPLED_AT_MOST) if file not in first]
-            more, usable = _tried(rest, least_side, deep)
+            more, usable = _tried(rest, least_side, deep, pairs)
             skipped, tried = skipped + more, tried + len(rest)
         found, read = found + usable, read + tried
         which = "of its images" if tried == len(own) else f"of {tried} images tried, of {len(own)},"
@@ -72,9 +81,14 @@ def check_sample(
         if skipped:
             lines.append(f"{folder}: {len(skipped)} {which} cannot be used{left_out(skipped)}")
     shape = common_shape([(image.name, image.shape) for image in found if image.shape])
+    pixel_format, where = PLAIN, files[0].place.uri
     if deep is not None and shape is not None:
         samples = [Sampled(image.chip.sample(), image.chip.window) for image in found]
-        lines += format_of(deep, shape, samples, files[0].place.uri)[1]
+        pixel_format, notes = format_of(deep, shape, samples, where)
+        lines += notes
+    if pairs is not None:
+        both = [(image.name, image.chip.raster, image.chip.lr) for image in found if image.chip.lr is not None]
+        lines += check_pairs(both, pairs, pixel_format, where)
     return SetSample(lines, sum(image.images for image in found) / read)
 
 
@@ -84,9 +98,10 @@ def spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
 
 
 def _tried(
-    files: Sequence[SourceFile], least_side: int, deep: DeepImages | None
+    files: Sequence[SourceFile], least_side: int, deep: DeepImages | None, pairs: PairReading | None
 ) -> tuple[list[Skipped], list[SampledImage]]:
     with ThreadPoolExecutor(_THREADS if deep is None else _DEEP_THREADS) as pool:
-        outcomes = list(pool.map(lambda file: read_sample(file, least_side, deep), files))
+        scale = 1 if pairs is None else pairs.scale
+        outcomes = list(pool.map(lambda file: read_sample(file, least_side, deep, scale), files))
     skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
     return skipped, [outcome for outcome in outcomes if not isinstance(outcome, Skipped)]

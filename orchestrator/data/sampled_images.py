@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
-from orchestrator.data.deep_images import Chip, FileShape, read_chips
+import numpy as np
+
+from orchestrator.data.deep_images import Chip, FileShape, LrFile, read_chips
+from orchestrator.data.file_rows import plain_raster
 from orchestrator.data.image_sets import Skipped, SourceFile, of_the_surroundings, read_image
+from orchestrator.data.pair_reading import check_fit
 from orchestrator.experiment.image_settings import DeepImages
 from trainables.errors import UnreadableImageError, printable, reason_of
-from trainables.images.raster import GRAY, RGB, Raster
+from trainables.images.raster import Raster
 
 _MOST_TRIED = 64
 """Chips of a file that are read until one has a value."""
+
+_PAIRS_TRIED = 16
+"""Pairs of chips of a file of which that with the highest contrast is taken, because flat ones tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +25,7 @@ class SampledImage:
 
     Attributes:
         name: The file's path, printable.
-        chip: The image; of a file that is cut, the first chip that has a value.
+        chip: The image; of a file that is cut, the first chip that has a value or, of pairs, that of highest contrast.
         shape: What the file has in common with the others, and how many images it gives; None of 8-bit gray and RGB.
     """
 
@@ -32,33 +39,60 @@ class SampledImage:
         return 1 if self.shape is None else self.shape.chips
 
 
-def read_sample(file: SourceFile, least_side: int, deep: DeepImages | None) -> SampledImage | Skipped:
+def read_sample(file: SourceFile, least_side: int, deep: DeepImages | None, scale: int = 1) -> SampledImage | Skipped:
     """Reads an image of a file, or the reason for leaving it out.
 
     Args:
         file: The file.
         least_side: Least height and width in pixels.
         deep: How images of any depth are read; None for 8-bit gray and RGB.
+        scale: Scale factor of pairs.
 
     Raises:
         OSError: If the storage does not answer.
     """
     name = printable(file.facts.path)
-    if deep is None:
-        read = read_image(file.place, file.facts.path, least_side)
-        if isinstance(read, Skipped):
-            return read
-        bands = GRAY if read[1].channels == 1 else RGB
-        return SampledImage(name, Chip(Raster(read[1].pixels, bands), "", None))
     try:
-        shape, chips = read_chips(file.place, file.facts.path, deep, least_side)
-        for _, chip in zip(range(_MOST_TRIED), chips, strict=False):
-            if not chip.raster.empty:
-                return SampledImage(name, chip, shape)
-        return Skipped(name, f"none of its first {min(shape.chips, _MOST_TRIED)} chips has a value")
+        return _plain(file, least_side, scale) if deep is None else _deep(file, least_side, deep, scale)
     except UnreadableImageError as error:
         return Skipped(name, str(error))
     except Exception as error:
-        if isinstance(error, OSError) and of_the_surroundings(error):
+        if isinstance(error, OSError) and (deep is None or of_the_surroundings(error)):
             raise
         return Skipped(name, f"it cannot be read: {reason_of(error)}")
+
+
+def _plain(file: SourceFile, least_side: int, scale: int) -> SampledImage | Skipped:
+    read = read_image(file.place, file.facts.path, least_side)
+    if isinstance(read, Skipped):
+        return read
+    image, lr = read[1], None
+    if file.lr is not None:
+        read_lr = read_image(file.lr.place, file.lr.facts.path, -(-least_side // scale))
+        if isinstance(read_lr, Skipped):
+            raise UnreadableImageError(f"its LR image '{read_lr.file}': {read_lr.reason}")
+        lr = read_lr[1]
+        check_fit((image.height, image.width), (lr.height, lr.width), scale)
+    chip = Chip(plain_raster(image), "", None, None if lr is None else plain_raster(lr))
+    return SampledImage(printable(file.facts.path), chip)
+
+
+def _deep(file: SourceFile, least_side: int, deep: DeepImages, scale: int) -> SampledImage | Skipped:
+    name = printable(file.facts.path)
+    lr = None if file.lr is None else LrFile(file.lr.place, file.lr.facts.path, scale)
+    shape, chips = read_chips(file.place, file.facts.path, deep, least_side, lr)
+    found: list[Chip] = []
+    for _, chip in zip(range(_MOST_TRIED), chips, strict=False):
+        found += [] if chip.empty else [chip]
+        if len(found) == (1 if lr is None else _PAIRS_TRIED):
+            break
+    if not found:
+        return Skipped(name, f"none of its first {min(shape.chips, _MOST_TRIED)} chips has a value")
+    return SampledImage(name, max(found, key=_contrast) if lr else found[0], shape)
+
+
+def _contrast(chip: Chip) -> float:
+    """Standard deviation of the LR values."""
+    image: Raster = chip.lr or chip.raster
+    known = image.values if image.valid is None else image.values[image.valid]
+    return float(np.nan_to_num(known).std())

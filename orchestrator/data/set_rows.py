@@ -3,71 +3,27 @@
 Their bytes wait in a spool, so that memory grows with the number of images and not with their size.
 """
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
-from orchestrator.data.deep_images import Chip, FileShape, read_chips
-from orchestrator.data.image_sets import Skipped, SourceFile, of_the_surroundings, read_image
-from orchestrator.data.spool import Spool, Spooled
-from orchestrator.experiment.image_settings import DeepImages
-from trainables.errors import ImageSetError, UnreadableImageError, printable, reason_of
-from trainables.images.packed_raster import pack
-from trainables.images.picture_digest import digest_of, look, picture_digest
-
-
-class RowFacts(TypedDict):
-    """The columns of a shard beside the image."""
-
-    scene_id: str
-    format: str
-    height: int
-    width: int
-    channels: int
-    bit_depth: int
-    sha256: str
-    origin: str
-
-
-class PackedRow(RowFacts):
-    """The columns of a shard: an image, encoded as in its file or as a packed raster, and its properties."""
-
-    image: bytes
-
-
-class Row(RowFacts):
-    """A row to pack: where its image waits, and values that are not packed.
-
-    These are whether it is of a test folder, its picture's digest and hash and, of an image of any depth, some of its
-    values and the window that its file states.
-    """
-
-    stored: Spooled
-    test: bool
-    picture: str
-    look: int | None
-    sample: NDArray[np.float32] | None
-    window: tuple[float, float] | None
-
-
-PACKED = "NPY"
-"""Format of rows that hold a packed raster."""
+from orchestrator.data.deep_images import FileShape
+from orchestrator.data.file_rows import CHANGED, Read, Row, read_file
+from orchestrator.data.image_sets import Skipped, SourceFile
+from orchestrator.data.spool import Spool
+from orchestrator.experiment.image_settings import DeepImages, PairReading
+from trainables.errors import ImageSetError, printable
 
 _THREADS, _NAMED = 8, 3
 _DEEP_THREADS = 2
 """Files of any depth that are read at a time; each holds a strip of chips in memory."""
 
-_CHANGED = "it changed while it was being read"
-
 
 def read_rows(
-    files: Sequence[SourceFile], least_side: int, spool: Spool, deep: DeepImages | None = None
+    files: Sequence[SourceFile],
+    least_side: int,
+    spool: Spool,
+    deep: DeepImages | None = None,
+    pairs: PairReading | None = None,
 ) -> tuple[list[Row], list[Skipped], FileShape | None]:
     """Reads an image set.
 
@@ -79,6 +35,7 @@ def read_rows(
         least_side: Least height and width in pixels; smaller images are left out.
         spool: Takes the images' bytes.
         deep: How images of any depth are read; None for 8-bit gray and RGB.
+        pairs: How LR images are read that the files have; None if they have none.
 
     Returns:
         Rows in the order of their digests, the files left out, and of images of any depth their common shape.
@@ -87,13 +44,13 @@ def read_rows(
         ImageSetError: If files changed while they were being read, or differ in depth or bands.
     """
     ordered = sorted(files, key=lambda file: (file.test, file.facts.path))
-    found: list[tuple[SourceFile, _Read]] = []
+    found: list[tuple[SourceFile, Read]] = []
     with ThreadPoolExecutor(_THREADS if deep is None else _DEEP_THREADS) as pool:
-        reads = pool.map(lambda file: _read_file(file, least_side, spool, deep), ordered)
+        reads = pool.map(lambda file: read_file(file, least_side, spool, deep, pairs), ordered)
         found = list(zip(ordered, reads, strict=True))
     shape = common_shape([(printable(file.facts.path), read.shape) for file, read in found if read.shape])
     skipped = [skip for _, read in found for skip in read.skipped]
-    if changed := [skip.file for skip in skipped if skip.reason == _CHANGED]:
+    if changed := [skip.file for skip in skipped if skip.reason == CHANGED]:
         named = ", ".join(f"'{name}'" for name in changed[:_NAMED])
         raise ImageSetError(
             f"{len(changed)} images of '{files[0].place.uri}' changed while they were being read, such as {named}: "
@@ -127,109 +84,3 @@ def common_shape(shapes: Sequence[tuple[str, FileShape]]) -> FileShape | None:
                 "and the same bands. Choose common `bands`, or make two targets of them."
             )
     return shape
-
-
-@dataclass(slots=True)
-class _Read:
-    """Rows of one file, and what of it was left out."""
-
-    rows: list[Row] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    shape: FileShape | None = None
-
-
-def _read_file(file: SourceFile, least_side: int, spool: Spool, deep: DeepImages | None) -> _Read:
-    path = printable(file.facts.path)
-    try:
-        read = _read_picture(file, least_side, spool) if deep is None else _read_deep(file, least_side, spool, deep)
-        return _Read(skipped=[Skipped(path, _CHANGED)]) if _changed(file, bool(read.rows)) else read
-    except UnreadableImageError as error:
-        return _Read(skipped=[Skipped(path, str(error))])
-    except OSError as error:
-        # The storage's, not this file's: to leave out what it holds would make another set.
-        if deep is None or of_the_surroundings(error):
-            raise
-        return _Read(skipped=[Skipped(path, f"it cannot be read: {reason_of(error)}")])
-    except Exception as error:
-        return _Read(skipped=[Skipped(path, f"it cannot be used: {reason_of(error)}")])
-
-
-def _read_picture(file: SourceFile, least_side: int, spool: Spool) -> _Read:
-    read = read_image(file.place, file.facts.path, least_side)
-    if isinstance(read, Skipped):
-        return _Read(skipped=[read])
-    data, image = read
-    if len(data) != file.facts.size:
-        return _Read(skipped=[Skipped(printable(file.facts.path), _CHANGED)])
-    row: Row = {
-        "scene_id": file.scene,
-        "stored": spool.put(data),
-        "format": image.format,
-        "height": image.height,
-        "width": image.width,
-        "channels": image.channels,
-        "bit_depth": 8,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "origin": _origin(file),
-        "test": file.test,
-        "picture": picture_digest(image.pixels),
-        "look": look(image.pixels),
-        "sample": None,
-        "window": None,
-    }
-    return _Read(rows=[row])
-
-
-def _read_deep(file: SourceFile, least_side: int, spool: Spool, deep: DeepImages) -> _Read:
-    shape, chips = read_chips(file.place, file.facts.path, deep, least_side)
-    rows, empty = [], 0
-    for chip in chips:
-        if chip.raster.empty:
-            empty += 1
-        else:
-            rows.append(_row_of(file, chip, spool))
-    skipped = []
-    if empty:
-        what = (
-            f"{empty} of its {shape.chips} chips have no value" if shape.chips > 1 else "none of its pixels has a value"
-        )
-        skipped = [Skipped(printable(file.facts.path), what)]
-    return _Read(rows, skipped, shape)
-
-
-def _row_of(file: SourceFile, chip: Chip, spool: Spool) -> Row:
-    data, raster = pack(chip.raster), chip.raster
-    return {
-        "scene_id": file.scene,
-        "stored": spool.put(data),
-        "format": PACKED,
-        "height": raster.height,
-        "width": raster.width,
-        "channels": len(raster.bands),
-        "bit_depth": 8 * raster.values.dtype.itemsize,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "origin": _origin(file) + (f" ({chip.where})" if chip.where else ""),
-        "test": file.test,
-        "picture": digest_of(raster),
-        "look": None,
-        "sample": chip.sample(),
-        "window": chip.window,
-    }
-
-
-def _origin(file: SourceFile) -> str:
-    return f"{printable(PurePosixPath(file.place.uri).name)}/{printable(file.facts.path)}"
-
-
-def _changed(file: SourceFile, used: bool) -> bool:
-    """Returns True if a file has changed since it was listed, or is gone though it could be used.
-
-    Files of a folder are looked at again for that.
-    """
-    if file.place.remote or not file.facts.version:
-        return False
-    try:
-        facts = Path(file.place.child(file.facts.path).path).stat()
-    except OSError:
-        return used
-    return f"{facts.st_size}-{facts.st_mtime_ns}" != file.facts.version

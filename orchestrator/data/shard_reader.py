@@ -12,12 +12,12 @@ from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, UsageError
 from trainables.images.parquet import (
     BATCH,
-    COLUMNS,
     REMEDY,
     PackedFile,
     PackedImage,
     check_rows,
     check_size,
+    columns_of,
     damaged,
     naming_damage,
     packed_images,
@@ -106,8 +106,8 @@ def read_files(place: Storage, manifest: Manifest, split: str) -> Iterator[Named
 
 def named_image(image: PackedImage) -> NamedImage:
     """A row of a shard as an image to score or to train on."""
-    prepared = image.prepared()
-    return NamedImage(image.origin, image.scene, prepared.pixels, prepared.valid)
+    prepared, lr = image.prepared(), None if image.lr is None else image.lr.prepared()
+    return NamedImage(image.origin, image.scene, prepared.pixels, prepared.valid, lr)
 
 
 def read_rows(place: Storage, manifest: Manifest, part: PackedPart) -> Iterator[PackedImage]:
@@ -129,7 +129,7 @@ def read_rows(place: Storage, manifest: Manifest, part: PackedPart) -> Iterator[
             raise damaged(packed.path, "it has changed since it was written, its SHA-256 is another")
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             check_rows(packed.path, file, packed)
-            for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
+            for batch in file.iter_batches(BATCH, columns=columns_of(packed)):
                 yield from packed_images(packed.path, batch, packed)
 
 
@@ -160,13 +160,13 @@ def packed_file(place: Storage, manifest: Manifest, part: PackedPart) -> PackedF
     """
     try:
         path, size, rows, digest = part["path"], part["bytes"], part["rows"], part["sha256"]
-        pixel_format = pixel_format_of(manifest)
+        pixel_format, paired = pixel_format_of(manifest), manifest.get("pairs") is not None
         scenes = frozenset(manifest["scenes"][part["split"]])
     except Exception as error:
         raise _damaged_manifest(place, f"of '{_named(part)}', {error!r:.60} is wrong or missing") from None
     if not (isinstance(path, str) and type(size) is type(rows) is int and isinstance(digest, str)):
         raise _damaged_manifest(place, f"the entry of '{_named(part)}' is {part!r:.80}")
-    return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"), pixel_format)
+    return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"), pixel_format, paired)
 
 
 def _named(part: Any) -> str:

@@ -12,13 +12,13 @@ from typing import cast
 
 import pyarrow.parquet as pq
 
+from orchestrator.data.file_rows import PackedRow, RowFacts
 from orchestrator.data.manifest import PackedPart
-from orchestrator.data.set_rows import PackedRow, RowFacts
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.data.shards import SPLITS, digest_of_rows, unnamed_parts
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, reason_of
-from trainables.images.parquet import COLUMNS, decode_row
+from trainables.images.parquet import COLUMNS, PAIR_COLUMNS, decode_row
 from trainables.images.picture_digest import digest_of
 from trainables.images.raster import PixelFormat
 
@@ -81,9 +81,10 @@ def _verify_manifest(
     problems: list[str] = []
     rows: dict[str, list[RowFacts]] = {split: [] for split in manifest.get("images", {})}
     try:
-        pixel_format = pixel_format_of(manifest)
+        pixel_format, paired = pixel_format_of(manifest), manifest.get("pairs") is not None
         for part in manifest["files"]:
-            problems += _verify_part(place, part, splits[part["split"]], rows[part["split"]], pixel_format, pool)
+            own = splits[part["split"]], rows[part["split"]]
+            problems += _verify_part(place, part, *own, pixel_format, paired, pool)
         named = {part["path"] for part in manifest["files"]}
         problems += [f"{path} is not in the manifest; no reader uses it" for path in unnamed_parts(place, named)]
         for split, count in manifest["images"].items():
@@ -102,6 +103,7 @@ def _verify_part(
     split: _Split,
     rows: list[RowFacts],
     pixel_format: PixelFormat,
+    paired: bool,
     pool: ThreadPoolExecutor | None,
 ) -> Iterator[str]:
     """Yields problems of one file and adds its content to ``split`` and ``rows``."""
@@ -118,8 +120,9 @@ def _verify_part(
         yield f"{path} has changed since it was written"
         return
     try:
-        found = pq.read_table(io.BytesIO(data), columns=list(COLUMNS)).to_pylist()
-        if missing := set(COLUMNS) - set(pq.read_schema(io.BytesIO(data)).names):
+        columns = [*COLUMNS, *(PAIR_COLUMNS if paired else ())]
+        found = pq.read_table(io.BytesIO(data), columns=columns).to_pylist()
+        if missing := set(columns) - set(pq.read_schema(io.BytesIO(data)).names):
             yield f"{path} has no column '{min(missing)}'"
             return
     except Exception as error:
@@ -127,11 +130,15 @@ def _verify_part(
         return
     if len(found) != part["rows"]:
         yield f"{path} holds {len(found)} images, the manifest says {part['rows']}"
-    rows += [cast(RowFacts, {name: value for name, value in row.items() if name != "image"}) for row in found]
+    rows += [
+        cast(RowFacts, {name: value for name, value in row.items() if not name.endswith("image")}) for row in found
+    ]
     for row in found:
         split.scenes.add(row["scene_id"])
         if hashlib.sha256(row["image"]).hexdigest() != row["sha256"]:
             yield f"{row['origin']} in {path} has changed"
+        if paired and hashlib.sha256(row["lr_image"]).hexdigest() != row["lr_sha256"]:
+            yield f"the LR image of {row['origin']} in {path} has changed"
     if pool is not None:
         for row, (picture, reason) in zip(
             found, pool.map(partial(_picture, pixel_format=pixel_format), found), strict=True
@@ -145,6 +152,8 @@ def _verify_part(
 def _picture(row: PackedRow, pixel_format: PixelFormat) -> tuple[str, str]:
     """Digest of an image's picture, or the reason for having none."""
     try:
+        if "lr_image" in row:
+            decode_row(row["lr_image"], pixel_format)
         return digest_of(decode_row(row["image"], pixel_format)), ""
     except Exception as error:
         return "", reason_of(error)

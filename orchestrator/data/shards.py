@@ -17,9 +17,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.data.file_rows import PACKED, Row, RowFacts
 from orchestrator.data.image_sets import Skipped, SourceFile, left_out
 from orchestrator.data.manifest import LeftOut, Manifest, ManifestHead, PackedPart
-from orchestrator.data.set_rows import PACKED, Row, RowFacts, read_rows
+from orchestrator.data.set_rows import read_rows
 from orchestrator.data.shard_reader import MANIFEST as MANIFEST
 from orchestrator.data.shard_reader import PICTURES
 from orchestrator.data.shard_reader import read_manifest as read_manifest
@@ -28,7 +29,7 @@ from orchestrator.data.shard_reader import split_files as split_files
 from orchestrator.data.split_notes import split_notes
 from orchestrator.data.spool import Spool
 from orchestrator.data.value_ranges import Sampled, format_of
-from orchestrator.experiment.image_settings import DeepImages
+from orchestrator.experiment.image_settings import DeepImages, PairReading
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError
@@ -50,6 +51,8 @@ SCHEMA = pa.schema(
         ("origin", pa.string()),
     ]
 )
+PAIR_SCHEMA = pa.schema([*SCHEMA, ("lr_image", pa.binary()), ("lr_sha256", pa.string())])
+"""Columns of rows that hold the LR image beside the HR image."""
 
 
 PART = re.compile(rf"({'|'.join(SPLITS)})/part-\d{{5}}-(?P<digest>[0-9a-f]{{8}})\.parquet")
@@ -65,6 +68,7 @@ def build_shards(
     locked: Storage | None = None,
     tested_elsewhere: Mapping[str, str] | None = None,
     deep: DeepImages | None = None,
+    pairs: PairReading | None = None,
 ) -> Manifest:
     """Packs an image set.
 
@@ -78,6 +82,7 @@ def build_shards(
         tested_elsewhere: Pictures, by digest, that are left out of training and validation images, and why: they are
             test images of other sets. Which scene is in which split does not depend on them.
         deep: How images of any depth are read; None for 8-bit gray and RGB.
+        pairs: How LR images are read that the files have; None if they have none.
 
     Returns:
         The manifest of ``out``.
@@ -89,7 +94,7 @@ def build_shards(
     """
     check_apart(files)
     with Spool() as spool:
-        return _build(files, shares, least_side, out, licence, locked, tested_elsewhere or {}, deep, spool)
+        return _build(files, shares, least_side, out, licence, locked, tested_elsewhere or {}, deep, pairs, spool)
 
 
 def _build(
@@ -101,9 +106,10 @@ def _build(
     locked: Storage | None,
     tested_elsewhere: Mapping[str, str],
     deep: DeepImages | None,
+    pairs: PairReading | None,
     spool: Spool,
 ) -> Manifest:
-    rows, skipped, shape = read_rows(files, least_side, spool, deep)
+    rows, skipped, shape = read_rows(files, least_side, spool, deep, pairs)
     test_folders = {file.place.uri for file in files if file.test}
     tested = "test" in shares or bool(test_folders)
     if tested and locked is None:
@@ -120,6 +126,8 @@ def _build(
     }
     digest = digest_of_rows(kept)
     common: ManifestHead = {"format": 1, "split_rule": rule, "licence": licence, "skipped": []}
+    if pairs is not None:
+        common["pairs"] = pairs.to_dict()
     if deep is not None and shape is not None:
         samples = [Sampled(row["sample"], row["window"]) for row in kept["train"] if row["sample"] is not None]
         pixel_format, range_notes = format_of(deep, shape, samples, where)
@@ -216,8 +224,13 @@ def _publish(out: Storage, splits: dict[str, list[Row]], head: ManifestHead, spo
 
 
 def digest_of_rows(splits: Mapping[str, Sequence[RowFacts]]) -> str:
-    """The digest in a manifest: of the images and scenes of its splits, in their order."""
-    return fingerprint({split: [(r["sha256"], r["scene_id"]) for r in rows] for split, rows in splits.items()})
+    """The digest in a manifest: of the images and scenes of its splits, in their order, and of pairs' LR images."""
+    return fingerprint({split: [_identity(row) for row in rows] for split, rows in splits.items()})
+
+
+def _identity(row: RowFacts) -> tuple[str, ...]:
+    lr = row.get("lr_sha256")
+    return (row["sha256"], row["scene_id"]) if lr is None else (row["sha256"], row["scene_id"], lr)
 
 
 def _write_split(split: str, rows: list[Row], out: Storage, spool: Spool) -> Iterator[PackedPart]:
@@ -239,26 +252,30 @@ def _write_split(split: str, rows: list[Row], out: Storage, spool: Spool) -> Ite
 def _encode(rows: list[Row], spool: Spool) -> bytes:
     sink = pa.BufferOutputStream()
     compression = "zstd" if rows[0]["format"] == PACKED else "none"  # others are compressed in themselves
-    with pq.ParquetWriter(sink, SCHEMA, compression=compression) as writer:
+    schema = SCHEMA if rows[0]["lr_stored"] is None else PAIR_SCHEMA
+    with pq.ParquetWriter(sink, schema, compression=compression) as writer:
         for group in _chunks(rows, GROUP_BYTES):
-            writer.write_table(pa.Table.from_pylist([_columns(row, spool) for row in group], SCHEMA))
+            writer.write_table(pa.Table.from_pylist([_columns(row, spool, schema) for row in group], schema))
     return bytes(sink.getvalue())
 
 
-def _columns(row: Row, spool: Spool) -> dict[str, object]:
-    values: Mapping[str, object] = {**row, "image": spool.get(row["stored"])}
-    return {name: values[name] for name in SCHEMA.names}
+def _columns(row: Row, spool: Spool, schema: pa.Schema) -> dict[str, object]:
+    values: dict[str, object] = {**row, "image": spool.get(row["stored"])}
+    if row["lr_stored"] is not None:
+        values["lr_image"] = spool.get(row["lr_stored"])
+    return {name: values[name] for name in schema.names}
 
 
 def _chunks(rows: list[Row], most_bytes: int) -> Iterator[list[Row]]:
     chunk: list[Row] = []
     size = 0
     for row in rows:
-        if chunk and size + row["stored"].size > most_bytes:
+        own = row["stored"].size + (0 if row["lr_stored"] is None else row["lr_stored"].size)
+        if chunk and size + own > most_bytes:
             yield chunk
             chunk, size = [], 0
         chunk.append(row)
-        size += row["stored"].size
+        size += own
     if chunk:
         yield chunk
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from orchestrator.data.file_rows import Row
 from orchestrator.data.image_sets import SourceFile
-from orchestrator.data.set_rows import Row
 from trainables.errors import ImageSetError
 
 _FAR, _LEAST_IMAGES, _DOMINANT = 0.15, 10, 0.5

@@ -107,7 +107,11 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
     slots = _slots(experiment, inputs.resources)
     if rates is None:
         jobs = Jobs(experiment)
-        sets = {name: SetToTime(files, jobs.least_side(name), jobs.deep(name)) for name, files in inputs.files.items()}
+        scale = experiment.architecture.scale
+        sets = {
+            name: SetToTime(files, jobs.least_side(name), jobs.deep(name), scale)
+            for name, files in inputs.files.items()
+        }
         rates = measure(experiment, sets, slots)
     cores = inputs.resources.cpus if inputs.resources else float(slots)
     known = _Known(experiment, rates, remaining(experiment, inputs.files, inputs.images_per_file), slots, cores)

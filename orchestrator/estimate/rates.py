@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from orchestrator.data.deep_images import Chip
 from orchestrator.data.image_sets import Skipped, SourceFile
 from orchestrator.data.sample_check import spread
 from orchestrator.data.sampled_images import read_sample
@@ -23,6 +24,7 @@ from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, time
 from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.usable_cpus import usable_cpus
+from trainables.images.image_pair import PreparedPair
 from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
 from trainables.inference.speed import processor
 
@@ -54,11 +56,19 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class SetToTime:
-    """An image set: its listed files, the HR pixels that an image needs on each side, and how deep images are read."""
+    """An image set: its listed files, the HR pixels that an image needs on each side, and how it is read.
+
+    Attributes:
+        files: The files.
+        least_side: HR pixels that an image needs on each side.
+        deep: How images of any depth are read; None for 8-bit gray and RGB.
+        scale: Scale factor of pairs.
+    """
 
     files: Sequence[SourceFile]
     least_side: int
     deep: DeepImages | None = None
+    scale: int = 1
 
 
 def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -> Rates:
@@ -119,7 +129,7 @@ def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -
 class _Sample(NamedTuple):
     """Some images of a set, what their values mean, and the seconds that reading one takes, as shards are built."""
 
-    images: list[PreparedImage]
+    images: list[PreparedImage | PreparedPair]
     pixel_format: PixelFormat
     seconds: float
 
@@ -129,7 +139,7 @@ def _read_sample(images: SetToTime) -> _Sample:
     chosen = spread([file for file in images.files if not file.test], _SAMPLED)
     start = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda file: read_sample(file, images.least_side, images.deep), chosen))
+        outcomes = list(pool.map(lambda file: read_sample(file, images.least_side, images.deep, images.scale), chosen))
     seconds = (time.perf_counter() - start) / len(chosen)
     usable = [outcome for outcome in outcomes if not isinstance(outcome, Skipped)]
     if not usable:
@@ -141,7 +151,12 @@ def _read_sample(images: SetToTime) -> _Sample:
     if images.deep is not None and shape is not None:
         values = [Sampled(image.chip.sample(), image.chip.window) for image in usable]
         pixel_format, _ = format_of(images.deep, shape, values, chosen[0].place.uri)
-    return _Sample([pixel_format.prepared(image.chip.raster) for image in usable], pixel_format, seconds)
+    return _Sample([_prepared(image.chip, pixel_format) for image in usable], pixel_format, seconds)
+
+
+def _prepared(chip: Chip, pixel_format: PixelFormat) -> PreparedImage | PreparedPair:
+    hr = pixel_format.prepared(chip.raster)
+    return hr if chip.lr is None else PreparedPair(hr, pixel_format.prepared(chip.lr))
 
 
 def _mean(rates: Sequence[DomainRates]) -> DomainRates:

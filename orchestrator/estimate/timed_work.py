@@ -15,11 +15,12 @@ from torch import distributed, nn
 
 from orchestrator.experiment.settings import Finetuning, Pretraining
 from trainables.degradation import Degradation
+from trainables.images.image_pair import PreparedPair
 from trainables.images.patch_pool import PatchPool
 from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
 from trainables.loops.finetune import Budget, TransferConfiguration, finetune
 from trainables.loops.pretrain import PretrainSettings, pretrain
-from trainables.metrics.evaluation import NamedImage, Pair, make_pairs, mean_psnr, score
+from trainables.metrics.evaluation import Pair, make_pairs, mean_psnr, named, score
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet
 
@@ -57,7 +58,7 @@ class DomainTask:
 
     degradation: Degradation
     deepest: int
-    images: list[PreparedImage]
+    images: list[PreparedImage | PreparedPair]
     pixel_format: PixelFormat = PLAIN
 
     @property
@@ -77,7 +78,7 @@ class Task:
     threads: int
     on_gpu: bool
     seconds: float
-    source: list[PreparedImage]
+    source: list[PreparedImage | PreparedPair]
     domains: dict[str, DomainTask]
 
 
@@ -175,7 +176,7 @@ def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> Domain
         return train(depth, _repeats(train(depth, 2), task.seconds))
 
     net = SuperResolutionNet(architecture).to(device).eval()
-    images = [NamedImage(str(i), str(i), image.pixels, image.valid) for i, image in enumerate(domain.images[:_SCORED])]
+    images = [named(str(number), image) for number, image in enumerate(domain.images[:_SCORED])]
 
     def scored(crop: int | None, judge: Callable[[Any, Sequence[Pair], int], Any]) -> tuple[float, float]:
         make_pairs(images[:1], domain.degradation, scale, crop)

@@ -82,10 +82,71 @@ Scenes = Annotated[
 ]
 
 
+class PairFolders(Section):
+    """Places of HR images and of the LR images that a sensor recorded of the same scenes."""
+
+    hr: str = Field(description="folder or s3:// prefix of the HR images, relative to `root`")
+    lr: str = Field(
+        description="the same of the LR images; names are equal but for endings such as _HR and _LR4; it may be one "
+        "folder with `hr`"
+    )
+    table: str | None = Field(
+        None, description="CSV file with the columns `hr` and `lr`, relative to `root`, in place of equal names"
+    )
+
+
+class ImagePairs(PairFolders):
+    """Pairs to train on, their checks and corrections."""
+
+    registration: bool = Field(
+        False, description="shift each HR image by whole pixels onto its LR image, by phase correlation"
+    )
+    radiometry: bool = Field(
+        False, description="match each LR image to its HR image, band by band, by a robust regression"
+    )
+    check: Literal["refuse", "report"] = Field(
+        "refuse", description="refuse pairs whose scale, registration, overlap or radiometry is wrong, or only say it"
+    )
+    share: float = Field(
+        1.0, ge=0, le=1, description="share of training patches with their real LR; the others' LR is degraded HR"
+    )
+
+
+IMAGES: dict[str, object] = {"a folder": str, "pairs": ImagePairs, "test pairs": PairFolders}
+
+
+def _kind_of_images(value: Any) -> str:
+    """Kind of images that is meant, so that an error names that one alone."""
+    return "pairs" if isinstance(value, dict | ImagePairs) else "a folder"
+
+
+def _kind_of_test_images(value: Any) -> str:
+    return "test pairs" if isinstance(value, dict | PairFolders) else "a folder"
+
+
+Images = Annotated[
+    Annotated[str, Tag("a folder")] | Annotated[ImagePairs, Tag("pairs")],
+    Discriminator(_kind_of_images),
+]
+
+
+ImagesOfTest = Annotated[
+    Annotated[str, Tag("a folder")] | Annotated[PairFolders, Tag("test pairs")],
+    Discriminator(_kind_of_test_images),
+]
+
+
+def folder_of(images: str | PairFolders) -> str:
+    """The folder or prefix of HR images."""
+    return images.hr if isinstance(images, PairFolders) else images
+
+
 class ImageSet(Section):
     """Places of images, and the scenes that must not be split between train, validation and test."""
 
-    images: str = Field(description="folder or s3:// prefix, relative to `root`")
+    images: Images = Field(
+        description="folder or s3:// prefix of HR images, relative to `root`; of a target also pairs, {hr: …, lr: …}"
+    )
     scenes: Scenes = Field(
         "file", description="how to find an image's scene: `file`, `folder`, a CSV table or a pattern"
     )
@@ -176,6 +237,27 @@ class DeepImages:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class PairReading:
+    """Settings of the reading of LR-HR pairs, on which a target's shards depend.
+
+    Attributes:
+        scale: Scale factor r.
+        registration: Whether HR images are shifted onto their LR images.
+        radiometry: Whether LR images are matched to their HR images.
+        refuse: Whether a set of wrong pairs is refused, not only reported.
+    """
+
+    scale: int
+    registration: bool = False
+    radiometry: bool = False
+    refuse: bool = True
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values that shards depend on, for fingerprints."""
+        return {"scale": self.scale, "registration": self.registration, "radiometry": self.radiometry}
+
+
 class Target(ImageSet):
     """One target domain."""
 
@@ -198,7 +280,9 @@ class Target(ImageSet):
     )
 
     space: str | None = Field(None, description="id of the search space; by default the target's name")
-    test_images: str | None = Field(None, description="folder or s3:// prefix of a test split that exists already")
+    test_images: ImagesOfTest | None = Field(
+        None, description="folder or s3:// prefix of a test split that exists already; pairs where `images` are pairs"
+    )
     test_share: Fraction = Field(0.2, description="share of the scenes for test, if `test_images` is absent")
     learning_rate: tuple[Rate, Rate] | None = Field(None, description="range; by default that of the search space")
     lambda_: tuple[Weight, Weight] | None = Field(
@@ -213,6 +297,18 @@ class Target(ImageSet):
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise ValueError(f"`bands` must name different bands, found {list(self.bands)}")
         return self
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> "Target":
+        paired = [isinstance(images, PairFolders) for images in (self.images, self.test_images or self.images)]
+        if paired[0] is not paired[1]:
+            raise ValueError("must give pairs in both `images` and `test_images`, or in neither")
+        return self
+
+    @property
+    def pairs_share(self) -> float:
+        """Share of training patches with their real LR; 1 without pairs."""
+        return self.images.share if isinstance(self.images, ImagePairs) else 1.0
 
     @property
     def deep(self) -> DeepImages | None:

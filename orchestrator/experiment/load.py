@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.experiment.image_settings import SCENES, SOURCES, ImageSet, SourceModel, Target
+from orchestrator.experiment.image_settings import IMAGES, SCENES, SOURCES, ImagePairs, ImageSet, SourceModel, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
@@ -122,6 +122,8 @@ def _check_meaning(experiment: Experiment) -> None:
                 raise UsageError(
                     "validation_share and test_share together must be below 1, to leave scenes to train on."
                 )
+    if isinstance(experiment.source, ImageSet) and isinstance(experiment.source.images, ImagePairs):
+        raise UsageError("'source.images' must be a folder of HR images: pairs are for targets.")
     if not isinstance(experiment.source, SourceModel):
         check_source(experiment)
     search, evaluations = experiment.search, experiment.finetuning.budget().evaluations
@@ -160,7 +162,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 def _sentence(problem: Any) -> str:
     place, kind = [str(part) for part in problem["loc"]], problem["type"]
-    path = ".".join(part for part in place if part not in (*SCENES, *SOURCES, "[key]"))
+    path = ".".join(part for part in place if part not in (*IMAGES, *SCENES, *SOURCES, "[key]"))
     if kind == "extra_forbidden":
         known = _keys_at(place[:-1])
         return f"Unknown key '{path}'." + (suggestion(place[-1], known) or f" Known here: {', '.join(known)}.")
@@ -226,6 +228,8 @@ def _keys_at(place: list[str]) -> list[str]:
             further = ["model"] if section is ImageSet else []
         elif part == "scenes":
             section, further = SCENES[next(parts)], []
+        elif part in ("images", "test_images"):
+            section, further = IMAGES[next(parts)], []
         else:
             section = section.model_fields[part].annotation
     return [*section.model_fields, *further]

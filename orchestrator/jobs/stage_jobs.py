@@ -11,7 +11,7 @@ from orchestrator.confirm.job import ConfirmJob
 from orchestrator.data.image_sets import SourceFile, listing_fingerprint
 from orchestrator.data.locked_test import PREFIX, digest_of_test
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
-from orchestrator.experiment.image_settings import DeepImages, ImageSet, Target
+from orchestrator.experiment.image_settings import DeepImages, ImagePairs, ImageSet, PairReading, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
@@ -63,6 +63,14 @@ class Jobs:
         images = self.image_set(name)
         return images.deep if isinstance(images, Target) else None
 
+    def pairs(self, name: str) -> PairReading | None:
+        """Settings of a set of LR-HR pairs; None of HR images alone."""
+        images = self.image_set(name).images
+        if not isinstance(images, ImagePairs):
+            return None
+        refuse = images.check == "refuse"
+        return PairReading(self.experiment.architecture.scale, images.registration, images.radiometry, refuse)
+
     def pixel_format(self, domain: str) -> PixelFormat:
         """The meaning of the values of a target's images, as its shards state it."""
         return pixel_format_of(read_manifest(self.place("shards", domain)))
@@ -89,8 +97,8 @@ class Jobs:
 
     def shard_inputs(self, name: str, files: list[SourceFile]) -> str:
         """Fingerprint of a set of shards."""
-        images, deep = self.image_set(name), self.deep(name)
-        further = [] if deep is None else [deep.to_dict()]
+        images, deep, pairs = self.image_set(name), self.deep(name), self.pairs(name)
+        further = [settings.to_dict() for settings in (deep, pairs) if settings is not None]
         return fingerprint(
             "shards-3", listing_fingerprint(files), self.shares(name), self.least_side(name), images.licence, *further
         )
@@ -140,7 +148,13 @@ class Jobs:
             experiment.finetuning.model_dump(exclude={"scratch_learning_rate"}),
             experiment.search.model_dump(exclude=excluded),
             experiment.seed,
+            *self._degraded_share(domain),
         )
+
+    def _degraded_share(self, domain: str) -> list[float]:
+        """Share of pairs' training patches with real LR; nothing where it is all of them, or there are no pairs."""
+        share = self.experiment.targets[domain].pairs_share
+        return [] if share == 1 else [share]
 
     def _where_it_runs(self) -> set[str]:
         """Settings of a search that change no score; where speed is an objective, CPUs and GPUs change it."""
@@ -302,6 +316,7 @@ class Jobs:
             method=experiment.finetuning.method(),
             source_images=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
             pixel_format=self.pixel_format(domain),
+            pairs_share=experiment.targets[domain].pairs_share,
         )
 
     def records_place(self, domain: str) -> Storage:

@@ -82,8 +82,8 @@ class Packing:
         jobs, place = self._jobs, self._place(name)
         licence, locked = jobs.image_set(name).licence, None if name == SOURCE else jobs.locked_test(name)
         shares, least_side = jobs.shares(name), jobs.least_side(name)
-        deep = jobs.deep(name)
-        manifest = self._build_shards(self._files[name], shares, least_side, place, licence, locked, avoided, deep)
+        reading = jobs.deep(name), jobs.pairs(name)
+        manifest = self._build_shards(self._files[name], shares, least_side, place, licence, locked, avoided, *reading)
         others = [locked] if locked else []
         check_sound(place, *others)
         tested = sum(read_manifest(other)["images"]["test"] for other in others)

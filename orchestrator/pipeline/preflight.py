@@ -74,6 +74,9 @@ def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list
     def report(folder: str, listing: FileListing) -> None:
         not_used.extend(lines_about(folder, listing))
 
+    def scale() -> int:
+        return experiment.architecture.scale  # which may read a source model
+
     try:
         check_source(experiment)
     except UsageError as problem:
@@ -82,7 +85,7 @@ def _list_all(experiment: Experiment) -> tuple[dict[str, list[SourceFile]], list
     for name, images in {**own, **experiment.targets}.items():
         try:
             test_images = images.test_images if isinstance(images, Target) else None
-            files[name] = list_files(images, root, test_images, report, not_used.append)
+            files[name] = list_files(images, root, test_images, report, not_used.append, scale=scale)
         except UsageError as problem:
             problems.append(str(problem))
     _raise_all(problems)
@@ -97,7 +100,8 @@ def _check_samples(experiment: Experiment, files: dict[str, list[SourceFile]]) -
     for name, listed in files.items():
         if shards.check(name, most_bytes=0).finished is None:
             try:
-                samples[name] = check_sample(listed, jobs.least_side(name), jobs.shares(name), jobs.deep(name))
+                reading = jobs.deep(name), jobs.pairs(name)
+                samples[name] = check_sample(listed, jobs.least_side(name), jobs.shares(name), *reading)
             except ImageSetError as problem:
                 problems.append(str(problem))
     _raise_all(problems)

@@ -26,6 +26,7 @@ from orchestrator.report.schema import (
 from orchestrator.report.study_section import study_report
 from orchestrator.report.verdicts import flags, optimism, remarks, verdict
 from orchestrator.search.trial_record import TrialRecord
+from trainables.degradation import Degradation
 from trainables.images.raster import PixelFormat
 
 LABELS: dict[ArmName, str] = {
@@ -70,7 +71,7 @@ def domain_report(
     advice = Jobs(experiment).advice(name)
     return DomainReport(
         space=space.id,
-        degradation=space.degradation.describe(),
+        degradation=_degradation(experiment, name, space.degradation),
         pixel_format=None if pixel_format.plain else pixel_format.describe(),
         counts=split_counts(home.child("shards", name), locked),
         verdict=verdict(winner, differences),
@@ -95,6 +96,15 @@ def domain_report(
         earlier_openings=[opening for opening in every if opening.at < opened.at],
         comparisons=[_comparison(home.child(found.runs), name, picture, pictures) for picture in found.pictures],
     )
+
+
+def _degradation(experiment: Experiment, name: str, degradation: Degradation) -> str:
+    """A sensor's, of pairs, or the domain's."""
+    if Jobs(experiment).pairs(name) is None:
+        return degradation.describe()
+    share = experiment.targets[name].pairs_share
+    real = "real LR images of pairs"
+    return real if share == 1 else f"{real}; {1 - share:.0%} of the training patches: {degradation.describe()}"
 
 
 def split_counts(*places: Storage) -> SplitCounts:

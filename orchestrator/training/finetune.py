@@ -14,8 +14,8 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import Reporter
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
-from trainables.images.patch_pool import PatchPool, Pixels, smallest_image
-from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
+from trainables.images.patch_pool import PatchPool, Pixels, TrainingImage, smallest_image
+from trainables.images.raster import PLAIN, PixelFormat
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.loops.seeding import restart
 from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, make_pairs, mean_psnr
@@ -52,6 +52,7 @@ class DomainJob:
         method: Method of transfer: which weights are carried over, and the regularizer that holds them.
         source_images: Shards of the source's images; None to use generated natural images.
         pixel_format: What the values of the domain's images mean.
+        pairs_share: Of pairs, share of training patches with their real LR.
     """
 
     domain: str
@@ -70,6 +71,7 @@ class DomainJob:
     method: TransferMethod = field(default_factory=TransferMethod)
     source_images: Storage | None = None
     pixel_format: PixelFormat = PLAIN
+    pairs_share: float = 1.0
 
     @property
     def device(self) -> torch.device:
@@ -208,7 +210,7 @@ def _of_any_method(job: DomainJob) -> DomainJob:
 
 
 def _pool(
-    job: DomainJob, images: Callable[[], Iterator[Pixels | PreparedImage]], degradation: Degradation, seed: int
+    job: DomainJob, images: Callable[[], Iterator[TrainingImage]], degradation: Degradation, seed: int
 ) -> PatchPool:
     return PatchPool(
         images,
@@ -218,6 +220,7 @@ def _pool(
         seed=seed,
         device=job.device,
         channels=3 if job.pixel_format.plain else job.pixel_format.channels,
+        pairs_share=job.pairs_share,
     )
 
 
@@ -233,16 +236,16 @@ def _in_turn(images: list[NamedImage]) -> list[NamedImage]:
     return [image for _, _, image in sorted(ranked, key=lambda entry: entry[:2])]
 
 
-def _training_images(job: DomainJob) -> Iterator[PreparedImage]:
+def _training_images(job: DomainJob) -> Iterator[TrainingImage]:
     if read_manifest(job.shards)["images"]["train"] <= _HELD_IMAGES:
         return iter(_held_images(job.shards, job.shards_digest))
-    return (PreparedImage(image.pixels, image.valid) for image in read_split(job.shards, "train"))
+    return (image.prepared for image in read_split(job.shards, "train"))
 
 
 @lru_cache(maxsize=4)
-def _held_images(shards: Storage, digest: str) -> list[PreparedImage]:
+def _held_images(shards: Storage, digest: str) -> list[TrainingImage]:
     del digest  # part of the key: other shards at the same place are other images
-    return [PreparedImage(image.pixels, image.valid) for image in read_split(shards, "train")]
+    return [image.prepared for image in read_split(shards, "train")]
 
 
 @lru_cache(maxsize=4)

@@ -11,8 +11,7 @@ from trainables.classical.interpolation import bilinear, lanczos
 from trainables.classical.reconstruction import TotalVariation
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.images.patch_pool import PatchPool, Pixels
-from trainables.images.raster import PreparedImage
+from trainables.images.patch_pool import PatchPool, TrainingImage
 from trainables.metrics.evaluation import Pair, Upscaler, bicubic, mean_psnr
 from trainables.network.architecture import SCALES
 
@@ -41,7 +40,7 @@ class ClassicalBaselines:
 
 
 def fit_baselines(
-    train_images: Iterable[Pixels | PreparedImage],
+    train_images: Iterable[TrainingImage],
     validation_pairs: Sequence[Pair],
     degradation: Degradation,
     scale: int,
@@ -89,7 +88,7 @@ def _tune_total_variation(
 
 
 def _tune_example(
-    images: list[Pixels | PreparedImage],
+    images: list[TrainingImage],
     pairs: Sequence[Pair],
     degradation: Degradation,
     scale: int,

@@ -22,6 +22,9 @@ from trainables.images.raster import GRAY, PLAIN, RGB, PixelFormat, PreparedImag
 COLUMNS = ("image", "sha256", "origin", "scene_id")
 """Columns that every reader needs: the encoded image, its digest, its name and its scene."""
 
+PAIR_COLUMNS = ("lr_image", "lr_sha256")
+"""Columns of pairs beside these: the encoded LR image and its digest."""
+
 BATCH = 16
 
 _TAIL, _INDEX_READ = 8, 64 * 2**10
@@ -44,6 +47,7 @@ class PackedFile:
         scenes: The scenes that its split holds, which every row's is one of.
         index: Its :func:`index_digest`; None in manifests of version 0.2.0.
         pixel_format: What the values of its images mean.
+        paired: True if its rows hold LR images too.
     """
 
     path: str
@@ -52,6 +56,7 @@ class PackedFile:
     scenes: frozenset[str]
     index: str | None = None
     pixel_format: PixelFormat = PLAIN
+    paired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,10 @@ class FileRows:
 
 @dataclass(frozen=True, slots=True)
 class PackedImage:
-    """One row of a shard: an image's bytes, their SHA-256, its name, its scene and the file that it was read from."""
+    """One row of a shard: an image's bytes, their SHA-256, its name, its scene and the file that it was read from.
+
+    Of a pair it is the HR image, and ``lr`` is the LR image.
+    """
 
     data: bytes
     digest: str
@@ -81,6 +89,7 @@ class PackedImage:
     scene: str
     path: str
     pixel_format: PixelFormat = PLAIN
+    lr: "PackedImage | None" = None
 
     def pixels(self) -> NDArray[Any]:
         """The pixels as networks are trained on them, (H, W, C), of bytes that fit their digest.
@@ -218,7 +227,7 @@ def _batches_of(part: FileRows, filesystem: fs.FileSystem) -> Iterator[list[Pack
             first, last = max(part.first - start, 0), count if part.last is None else min(part.last - start, count)
             start += count
             if first < last:
-                rows = file.read_row_group(group, list(COLUMNS), use_threads=False)
+                rows = file.read_row_group(group, columns_of(part.packed), use_threads=False)
                 for batch in rows.slice(first, last - first).to_batches(BATCH):
                     yield packed_images(part.path, batch, part.packed)
 
@@ -288,11 +297,16 @@ def check_rows(path: str, file: pq.ParquetFile, packed: PackedFile | None) -> No
     Raises:
         RunError: If a column is missing or the number of rows is another.
     """
-    missing = [column for column in COLUMNS if column not in file.schema_arrow.names]
+    missing = [column for column in columns_of(packed) if column not in file.schema_arrow.names]
     if missing:
         raise damaged(path, f"it has no column '{missing[0]}'")
     if packed is not None and file.metadata.num_rows != packed.rows:
         raise damaged(path, f"it holds {file.metadata.num_rows} images, {packed.rows} were written")
+
+
+def columns_of(packed: PackedFile | None) -> list[str]:
+    """The columns that readers need of a file."""
+    return [*COLUMNS, *(PAIR_COLUMNS if packed is not None and packed.paired else ())]
 
 
 def packed_images(path: str, batch: pa.RecordBatch, packed: PackedFile | None) -> list[PackedImage]:
@@ -302,13 +316,20 @@ def packed_images(path: str, batch: pa.RecordBatch, packed: PackedFile | None) -
         RunError: If a row lacks a value, or shows a scene that the file's split does not hold, as it does where a file
             of another split has taken this one's name.
     """
-    rows = zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
     pixel_format = PLAIN if packed is None else packed.pixel_format
-    images = [PackedImage(data, digest, origin, scene, path, pixel_format) for data, digest, origin, scene in rows]
+    columns = [batch.column(name).to_pylist() for name in columns_of(packed)]
+    images = [_packed_image(row, path, pixel_format) for row in zip(*columns, strict=True)]
     for image in images:
-        texts = (image.digest, image.origin, image.scene)
-        if not (isinstance(image.data, bytes) and all(isinstance(text, str) for text in texts)):
+        both = [image, *([image.lr] if image.lr else [])]
+        texts = (image.origin, image.scene, *(part.digest for part in both))
+        if not all(isinstance(part.data, bytes) for part in both) or not all(isinstance(text, str) for text in texts):
             raise damaged(path, f"the row of image '{image.origin}' is incomplete")
         if packed is not None and image.scene not in packed.scenes:
             raise damaged(path, f"image '{image.origin}' shows scene '{image.scene}', which its split does not hold")
     return images
+
+
+def _packed_image(row: Sequence[Any], path: str, pixel_format: PixelFormat) -> PackedImage:
+    data, digest, origin, scene, *lr = row
+    packed_lr = PackedImage(lr[0], lr[1], f"{origin} (LR)", scene, path, pixel_format) if lr else None
+    return PackedImage(data, digest, origin, scene, path, pixel_format, packed_lr)

@@ -54,6 +54,13 @@ class NamedImage:
         return hr if self.lr is None else PreparedPair(hr, self.lr)
 
 
+def named(name: str, image: PreparedImage | PreparedPair) -> NamedImage:
+    """An image, or a pair, of a name that stands for its scene too."""
+    if isinstance(image, PreparedPair):
+        return NamedImage(name, name, image.hr.pixels, image.hr.valid, image.lr)
+    return NamedImage(name, name, image.pixels, image.valid)
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """An HR image and its fixed LR counterpart, both (C, ·, ·) float in [0, 1].

@@ -74,23 +74,25 @@ def judge(
 
 
 def _lines(found: Sequence[PairMeasures], bands: Sequence[str]) -> list[str]:
-    lines = [f"overlap {_said(_known(found, lambda m: m.overlap), '.0%')} of {len(found)} pairs"]
+    place = [f"overlap {_said(_known(found, lambda m: m.overlap), '.0%')} of {len(found)} pairs"]
     shifts = [m.shift for m in found if m.shift is not None]
     if shifts:
         down, right = np.array(shifts).T
-        lines.append(f"displacement of LR in LR pixels: {_said(down, '.2f')} down, {_said(right, '.2f')} right")
+        place.append(f"displacement of LR in LR pixels {_said(down, '.2f')} down, {_said(right, '.2f')} right")
     else:
-        lines.append("displacement: no pair has enough common pixels with contrast to be registered")
+        place.append("no pair has enough common pixels with contrast to be registered")
     magnification, transfer = _known(found, lambda m: m.magnification), _known(found, lambda m: m.fine_transfer)
-    if len(magnification):
-        lines.append(f"magnification beyond the scale factor: {_said(magnification, '.4f')}")
+    detail = [f"magnification beyond the scale factor {_said(magnification, '.4f')}"] if len(magnification) else []
     if len(transfer):
-        lines.append(f"contrast of HR's finest detail on the LR grid that LR holds: {_said(transfer, '.0%')}")
-    for number, band in enumerate(bands):
-        slopes, offsets = _radiometry(found, number)
-        if len(slopes):
-            lines.append(f"radiometry of {band}: LR = {_said(slopes, '.3f')} · HR + {_said(offsets, '.3f')}")
-    return lines
+        detail.append(f"LR holds {_said(transfer, '.0%')} of the contrast of the finest detail")
+    lines = [
+        f"{band} {_said(slopes, '.3f')} · HR + {_said(offsets, '.3f')}"
+        for number, band in enumerate(bands)
+        for slopes, offsets in [_radiometry(found, number)]
+        if len(slopes)
+    ]
+    parts = ["; ".join(place), "; ".join(detail), "LR = " * bool(lines) + "; ".join(lines)]
+    return [part for part in parts if part]
 
 
 def _said(values: Values, how: str) -> str:
@@ -176,18 +178,17 @@ def _median_error(values: Values) -> Values:
 
 
 def _wrong_radiometry(found: Sequence[PairMeasures], bands: Sequence[str]) -> str | None:
-    wrong = []
+    worst, fault = 1.0, None
     for number, band in enumerate(bands):
-        slopes, offsets = (np.median(v) if len(v) else None for v in _radiometry(found, number))
-        if slopes is None or offsets is None:
+        slopes, offsets = _radiometry(found, number)
+        if not len(slopes):
             continue
-        if abs(slopes - 1) > SLOPE_LIMIT or abs(offsets) > OFFSET_LIMIT:
-            wrong.append(f"{slopes:.3f} · HR {'-' if offsets < 0 else '+'} {abs(offsets):.3f} in {band}")
-    if not wrong:
-        return None
-    return (
-        f"radiometry differs, LR = {', '.join(wrong)} (limits: slope 1 ± {SLOPE_LIMIT:g}, offset ± {OFFSET_LIMIT:g} of "
-        "the value range)"
+        slope, offset = float(np.median(slopes)), float(np.median(offsets))
+        excess = max(abs(slope - 1) / SLOPE_LIMIT, abs(offset) / OFFSET_LIMIT)
+        if excess > worst:
+            worst, fault = excess, f"LR = {slope:.3f} · HR {'-' if offset < 0 else '+'} {abs(offset):.3f} in {band}"
+    return fault and (
+        f"radiometry differs, {fault} (limits: slope 1 ± {SLOPE_LIMIT:g}, offset ± {OFFSET_LIMIT:g} of the value range)"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.data import set_rows
+from orchestrator.data import file_rows
 from orchestrator.data.image_sets import list_files
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shards import build_shards, read_manifest
@@ -120,7 +120,7 @@ def test_files_that_cannot_be_read_are_left_out_and_the_others_go_on(tmp_path, m
 
 def test_an_image_whose_description_fails_is_left_out(tmp_path, monkeypatch):
     write(tmp_path, [f"{i}.png" for i in range(4)])
-    digest, calls = set_rows.picture_digest, []
+    digest, calls = file_rows.picture_digest, []
 
     def failing(pixels):
         calls.append(1)
@@ -128,7 +128,7 @@ def test_an_image_whose_description_fails_is_left_out(tmp_path, monkeypatch):
             raise MemoryError
         return digest(pixels)
 
-    monkeypatch.setattr(set_rows, "picture_digest", failing)
+    monkeypatch.setattr(file_rows, "picture_digest", failing)
     assert [entry["reason"] for entry in build(tmp_path)["skipped"]] == ["it cannot be used: MemoryError"]
 
 

@@ -25,6 +25,7 @@ LEAST = {
 }
 
 TABLE, PATTERN = {"table": "scenes.csv"}, {"pattern": "(.*)"}
+PAIRS = "targets.satellite.images={hr: a, lr: b}"
 SECTIONS = [
     ("", module.Experiment, []),
     ("source", experiment_images.ImageSet, []),
@@ -32,6 +33,12 @@ SECTIONS = [
     ("source.scenes", experiment_images.SceneTable, [f"source.scenes={TABLE}"]),
     ("targets.satellite", experiment_images.Target, []),
     ("targets.my-scans", experiment_images.Target, []),
+    ("targets.satellite.images", experiment_images.ImagePairs, [PAIRS]),
+    (
+        "targets.satellite.test_images",
+        experiment_images.PairFolders,
+        [PAIRS, "targets.satellite.test_images={hr: c, lr: d}"],
+    ),
     ("targets.satellite.scenes", experiment_images.SceneTable, [f"targets.satellite.scenes={TABLE}"]),
     ("targets.my-scans.scenes", experiment_images.ScenePattern, [f"targets.my-scans.scenes={PATTERN}"]),
     ("pretraining", module.Pretraining, []),
@@ -116,6 +123,36 @@ def test_every_kind_of_scenes_loads_and_survives_a_dump(load):
         experiment = load(f"source.scenes={scenes}")
         assert make_experiment(experiment.dump(), "again").source.scenes == experiment.source.scenes
     assert load(f"source.scenes={TABLE}").source.scenes == experiment_images.SceneTable(table="scenes.csv")
+
+
+def test_pairs_load_and_survive_a_dump(load):
+    experiment = load(PAIRS, "targets.satellite.images.share=0.5", "targets.satellite.test_images={hr: c, lr: d}")
+    again = make_experiment(experiment.dump(), "again")
+    assert again.targets == experiment.targets
+    assert experiment.targets["satellite"].pairs_share == 0.5
+    assert experiment.targets["my-scans"].pairs_share == 1
+    assert experiment_images.folder_of(experiment.targets["satellite"].images) == "a"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["targets.satellite.images={hr: a}"], "'targets.satellite.images.lr' is missing."),
+        (["targets.satellite.images=7"], "'targets.satellite.images' must be text, found 7."),
+        (
+            [PAIRS, "targets.satellite.images.share=1.5"],
+            "'targets.satellite.images.share' must be at most 1, found 1.5.",
+        ),
+        (
+            [PAIRS, "targets.satellite.test_images=c"],
+            "must give pairs in both `images` and `test_images`, or in neither",
+        ),
+        (["targets.satellite.test_images={hr: c, lr: d}"], "must give pairs in both `images` and `test_images`"),
+        (["source.images={hr: a, lr: b}"], "'source.images' must be a folder of HR images: pairs are for targets."),
+    ],
+)
+def test_pairs_that_make_no_sense_are_refused(refused, overrides, told):
+    assert told in refused(*overrides)
 
 
 def test_no_section_is_left_out_of_this_file():
