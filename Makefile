@@ -17,7 +17,7 @@ demo: install ## a whole experiment on generated images, in minutes
 
 test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray
 	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill and not types"
-	$(BIN)/python -m pytest -m "cluster and not s3 and not browser and not kill"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "cluster and not s3 and not browser and not kill"
 
 test-s3: $(VENV)/installed-dev ## tests on a real S3 server, started and stopped here
 	@settings=$$(PYTHON=$(PYTHON) tests/services/start-s3.sh $(S3) $(S3_PORT)) && eval "$$settings" && \
@@ -29,7 +29,7 @@ test-browser: $(VENV)/installed-dev ## the HTML report in headless Chromium
 	$(BIN)/python -m pytest -m browser
 
 test-kill: $(VENV)/installed-dev ## kill real processes and resume them
-	$(BIN)/python -m pytest -m kill
+	$(BIN)/python -m pytest -n 2 -m kill
 
 fuzz: $(VENV)/installed-dev ## damaged inputs for every parser (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py
