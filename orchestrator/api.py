@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from orchestrator.archive.batch.driver import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
     from orchestrator.archive.scene.types import BandMap, Labels, Normalisation
-    from orchestrator.data.deep_reading import ValueRange
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
     from orchestrator.foundation.file_types import As
     from orchestrator.foundation.model_store import FoundModel
     from orchestrator.foundation.summaries import UpscaleSummary
+    from orchestrator.image_sets.deep_reading import ValueRange
     from orchestrator.protocols.result import BenchmarkResult
     from orchestrator.report.schema import Report
     from trainables.inference.precision import Precision

@@ -34,6 +34,7 @@ ROOMS = {
         "archive.batch",
         "public_sets",
         "data",
+        "image_sets",
         "rasters",
         "dicom",
         "archive.scene",

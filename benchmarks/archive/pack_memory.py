@@ -21,10 +21,10 @@ from rasterio.windows import Window
 from benchmarks.common.arguments import add_out, command, make_parser, positive
 from benchmarks.common.environment import Json, environment
 from benchmarks.common.results import CPUS, write_results
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import Target
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.samples.multispectral import BANDS, scene
 
 _BLOCK = 512

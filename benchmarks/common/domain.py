@@ -7,12 +7,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.data.image_sets import list_files, listing_fingerprint
 from orchestrator.data.shards import build_shards, read_manifest
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.stage_record import fingerprint, run_stage
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files, listing_fingerprint
 from orchestrator.training.finetune import DomainJob
 from search_spaces import TransferSpace, find_space
 from trainables.images.patch_pool import smallest_image

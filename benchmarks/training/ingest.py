@@ -450,9 +450,9 @@ def prepare(images: list[bytes], place: Path) -> None:
     import webdataset as wds
     from streaming import MDSWriter
 
-    from orchestrator.data.image_sets import SourceFile
     from orchestrator.data.shards import build_shards
     from orchestrator.foundation.storage import Storage
+    from orchestrator.image_sets.set_files import SourceFile
 
     (place / "files").mkdir(parents=True)
     for number, data in enumerate(images):

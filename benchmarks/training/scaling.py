@@ -30,9 +30,9 @@ from PIL import Image
 from benchmarks.common.arguments import add_out, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, today, write_results
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.data.shards import build_shards, split_files
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile
 from trainables.degradation import Degradation
 from trainables.images.parquet import read_parquet_images
 from trainables.images.patch_pool import PatchPool, Pixels

@@ -163,9 +163,9 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
 
 
 def measure_train(images: Path, rounds: int, reports: int, batch: int, precision: str) -> Json:
-    from orchestrator.data.image_sets import SourceFile
     from orchestrator.data.shards import build_shards
     from orchestrator.foundation.storage import Storage
+    from orchestrator.image_sets.set_files import SourceFile
 
     told: dict[str, list[Json]] = {arm: [] for arm in ARMS}
     with tempfile.TemporaryDirectory() as shards:

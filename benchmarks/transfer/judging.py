@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.transfer.arms import INTERPOLATED, MODEL, TRAINED, ZERO_SHOT, Candidate, Grid, first, second
 from benchmarks.transfer.runs import Row, Run, Runs
-from orchestrator.data.image_sets import SourceFile, read_image
 from orchestrator.foundation.stage_record import fingerprint, now
 from orchestrator.foundation.statistics import paired_interval
+from orchestrator.image_sets.set_files import SourceFile, read_image
 from orchestrator.training.finetune import DomainJob, load_source, source_psnr, validation_psnr
 from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, bicubic, make_pairs, score
 from trainables.network.weight_average import interpolated

@@ -26,11 +26,11 @@ from benchmarks.transfer.arms import MODEL, Candidate, Grid, first, steps_of_mod
 from benchmarks.transfer.judging import Json, choose, judge
 from benchmarks.transfer.runs import Row, Run, Runs, train
 from benchmarks.transfer.telling import describe
-from orchestrator.data.image_sets import SourceFile, list_files
 from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile, list_files
 from trainables.errors import UsageError
 from trainables.loops.finetune import Budget
 from trainables.version import __version__

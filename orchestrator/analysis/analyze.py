@@ -17,9 +17,6 @@ from orchestrator.analysis.record import (
     SignalRecord,
     Spread,
 )
-from orchestrator.data.deep_reading import DeepReading, ValueRange, deep_reading
-from orchestrator.data.image_folder import holds_deep, list_folder, read_folder
-from orchestrator.data.image_sets import Skipped, left_out, read_image
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.settings import Experiment
@@ -27,6 +24,9 @@ from orchestrator.foundation.model_store import FoundModel, find_model, find_rgb
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.task_progress import CountCallback
+from orchestrator.image_sets.deep_reading import DeepReading, ValueRange, deep_reading
+from orchestrator.image_sets.image_folder import holds_deep, list_folder, read_folder
+from orchestrator.image_sets.set_files import Skipped, left_out, read_image
 from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
 from trainables.domain_shift.cka import cka_estimate

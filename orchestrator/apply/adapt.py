@@ -5,7 +5,7 @@ with the source model on such pairs of the others. The gain at the images' own s
 images.
 
 Where the model's card or the settings state a value range, images of any depth and number of bands are learned from in
-that range (:mod:`orchestrator.data.deep_reading`); all others are 8-bit gray and RGB.
+that range (:mod:`orchestrator.image_sets.deep_reading`); all others are 8-bit gray and RGB.
 """
 
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from orchestrator.apply.adapt_images import read_lr_images, split_scenes
-from orchestrator.data.deep_reading import ValueRange, deep_reading, kept_values_and_bands, network_for
 from orchestrator.foundation.model_store import FoundModel, check_rgb, find_model, write_model
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.foundation.vocabulary import Verdict
+from orchestrator.image_sets.deep_reading import ValueRange, deep_reading, kept_values_and_bands, network_for
 from search_spaces import TransferSpace, find_space
 from trainables.errors import UsageError
 from trainables.images.raster import PreparedImage

@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 
-from orchestrator.data.deep_reading import DeepReading
-from orchestrator.data.image_folder import FolderImages, holds_deep, list_folder, read_folder
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out, read_image
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.statistics import FEWEST_SCENES
+from orchestrator.image_sets.deep_reading import DeepReading
+from orchestrator.image_sets.image_folder import FolderImages, holds_deep, list_folder, read_folder
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, read_image
 from trainables.errors import ImageSetError
 from trainables.images.raster import PLAIN
 from trainables.loops.cross_scale import least_side

@@ -21,8 +21,6 @@ from orchestrator.apply.evaluation_record import DeepSet, Evaluation, PlainSet, 
 from orchestrator.apply.scene_scores import LEAST_LR_SIDE, as_models
 from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
 from orchestrator.archive.scene.upscale import facts_of, load_model
-from orchestrator.data.deep_reading import DeepReading, deep_reading
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out, list_images, read_image
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
 from orchestrator.foundation.model_store import FoundModel, find_model
@@ -30,6 +28,8 @@ from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile
 from orchestrator.foundation.task_progress import CountCallback
+from orchestrator.image_sets.deep_reading import DeepReading, deep_reading
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_images, read_image
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation

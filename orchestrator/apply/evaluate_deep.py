@@ -12,11 +12,11 @@ from orchestrator.apply.evaluation_record import DeepScores, DeepSet
 from orchestrator.apply.scene_scores import LEAST_LR_SIDE
 from orchestrator.archive.scene.band_map import name_groups
 from orchestrator.archive.scene.types import ModelFacts, SceneError
-from orchestrator.data.deep_reading import DeepReading
-from orchestrator.data.image_folder import format_of_files, holds_deep, named_image, read_file
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out
 from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.foundation.statistics import paired_interval
+from orchestrator.image_sets.deep_reading import DeepReading
+from orchestrator.image_sets.image_folder import format_of_files, holds_deep, named_image, read_file
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.images.raster import PixelFormat

@@ -8,11 +8,11 @@ from orchestrator.apply.evaluation_record import SceneSet
 from orchestrator.apply.scene_pairs import is_scene
 from orchestrator.apply.scene_scores import ScoredScene, score_scene
 from orchestrator.archive.scene.types import LoadedModel, SceneError, SceneSettings
-from orchestrator.data.image_sets import Skipped, left_out, list_images
 from orchestrator.foundation.file_types import is_tiff
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import Skipped, left_out, list_images
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, reason_of
 

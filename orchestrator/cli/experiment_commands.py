@@ -168,7 +168,7 @@ def analyze(
     Without one, images of any depth and bands are read where a value range is stated.
     """
     from orchestrator.analysis.analyze import analyze_experiment, analyze_images
-    from orchestrator.data.deep_reading import read_bands, read_value_range
+    from orchestrator.image_sets.deep_reading import read_bands, read_value_range
 
     named = {"--model": model, "--images": images, "--space": space}
     given = [name for name, value in named.items() if value is not None]

@@ -105,7 +105,7 @@ def adapt(
     and the adapted model's card states both.
     """
     from orchestrator.apply.adapt import Settings, adapt_model
-    from orchestrator.data.deep_reading import read_bands, read_value_range
+    from orchestrator.image_sets.deep_reading import read_bands, read_value_range
 
     settings = Settings(
         steps=steps,

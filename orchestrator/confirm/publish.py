@@ -6,11 +6,11 @@ import torch
 
 from orchestrator.confirm.job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
 from orchestrator.confirm.record import ArmScores, Picture, PicturePanel
-from orchestrator.data.deep_reading import values_and_bands
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
+from orchestrator.image_sets.deep_reading import values_and_bands
 from trainables.errors import RunError
 from trainables.images.codec import encode_png
 from trainables.images.raster import RGB, PixelFormat

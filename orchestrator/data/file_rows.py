@@ -8,16 +8,22 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.deep_images import Chip, FileShape, LrFile, read_chips
-from orchestrator.data.image_sets import PlacedFile, Skipped, SourceFile, of_the_surroundings, read_image
-from orchestrator.data.pair_reading import check_fit, corrected
 from orchestrator.data.spool import Spool, Spooled
 from orchestrator.experiment.image_settings import DeepImages, PairReading
+from orchestrator.image_sets.deep_images import Chip, FileShape, LrFile, read_chips
+from orchestrator.image_sets.pair_reading import check_fit, corrected
+from orchestrator.image_sets.set_files import (
+    PlacedFile,
+    Skipped,
+    SourceFile,
+    of_the_surroundings,
+    plain_raster,
+    read_image,
+)
 from trainables.errors import UnreadableImageError, printable, reason_of
 from trainables.images.codec import DecodedImage, decode, encode_png
 from trainables.images.packed_raster import pack
 from trainables.images.picture_digest import digest_of, look, picture_digest
-from trainables.images.raster import GRAY, RGB, Raster
 
 
 class RowFacts(TypedDict):
@@ -156,11 +162,6 @@ def _paired(row: Row, lr_data: bytes | None, spool: Spool) -> Row:
     if lr_data is None:
         return row
     return {**row, "lr_stored": spool.put(lr_data), "lr_sha256": hashlib.sha256(lr_data).hexdigest()}
-
-
-def plain_raster(image: DecodedImage) -> Raster:
-    """An 8-bit image with the names of its bands."""
-    return Raster(image.pixels, GRAY if image.channels == 1 else RGB)
 
 
 def _read_deep(file: SourceFile, least_side: int, spool: Spool, deep: DeepImages, pairs: PairReading | None) -> Read:

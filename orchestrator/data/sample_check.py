@@ -4,20 +4,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
-
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out
-from orchestrator.data.pair_reading import check_pairs
-from orchestrator.data.sampled_images import SampledImage, read_sample
-from orchestrator.data.set_rows import common_shape
 from orchestrator.data.shards import check_scene_count
-from orchestrator.data.value_ranges import Sampled, format_of
 from orchestrator.experiment.image_settings import DeepImages, PairReading
+from orchestrator.image_sets.deep_images import common_shape
+from orchestrator.image_sets.pair_reading import check_pairs
+from orchestrator.image_sets.sampled_images import SAMPLED, SampledImage, read_sample, spread
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out
+from orchestrator.image_sets.value_ranges import Sampled, format_of
 from trainables.errors import ImageSetError, printable
 from trainables.images.raster import PLAIN
-
-SAMPLED = 24
-"""Images of a folder that are decoded."""
 
 SAMPLED_AT_MOST = 200
 """Images that are decoded until one can be used."""
@@ -90,11 +85,6 @@ def check_sample(
         both = [(image.name, image.chip.raster, image.chip.lr) for image in found if image.chip.lr is not None]
         lines += check_pairs(both, pairs, pixel_format, where)
     return SetSample(lines, sum(image.images for image in found) / read)
-
-
-def spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
-    """At most so many files, from all over a listing."""
-    return [files[i] for i in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int))]
 
 
 def _tried(

@@ -6,11 +6,11 @@ Their bytes wait in a spool, so that memory grows with the number of images and 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator.data.deep_images import FileShape
 from orchestrator.data.file_rows import CHANGED, Read, Row, read_file
-from orchestrator.data.image_sets import Skipped, SourceFile
 from orchestrator.data.spool import Spool
 from orchestrator.experiment.image_settings import DeepImages, PairReading
+from orchestrator.image_sets.deep_images import FileShape, common_shape
+from orchestrator.image_sets.set_files import Skipped, SourceFile
 from trainables.errors import ImageSetError, printable
 
 _THREADS, _NAMED = 8, 3
@@ -66,21 +66,3 @@ def read_rows(
         else:
             rows[row["sha256"]] = pictures[row["picture"]] = row
     return [rows[digest] for digest in sorted(rows)], skipped, shape
-
-
-def common_shape(shapes: Sequence[tuple[str, FileShape]]) -> FileShape | None:
-    """The data type, bands and units that all files share, given with their names; None without any.
-
-    Raises:
-        ImageSetError: If they differ.
-    """
-    if not shapes:
-        return None
-    first, shape = shapes[0]
-    for name, other in shapes:
-        if (other.dtype, other.bands) != (shape.dtype, shape.bands):
-            raise ImageSetError(
-                f"'{first}' is {shape.text} and '{name}' {other.text}: the images of a domain must have one data type "
-                "and the same bands. Choose common `bands`, or make two targets of them."
-            )
-    return shape

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.data.file_rows import PACKED, Row, RowFacts
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out
 from orchestrator.data.manifest import LeftOut, Manifest, ManifestHead, PackedPart
 from orchestrator.data.set_rows import read_rows
 from orchestrator.data.shard_reader import MANIFEST as MANIFEST
@@ -28,10 +27,11 @@ from orchestrator.data.shard_reader import read_split as read_split
 from orchestrator.data.shard_reader import split_files as split_files
 from orchestrator.data.split_notes import split_notes
 from orchestrator.data.spool import Spool
-from orchestrator.data.value_ranges import Sampled, format_of
 from orchestrator.experiment.image_settings import DeepImages, PairReading
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out
+from orchestrator.image_sets.value_ranges import Sampled, format_of
 from trainables.errors import ImageSetError
 from trainables.images.parquet import index_digest
 

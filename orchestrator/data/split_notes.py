@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from orchestrator.data.file_rows import Row
-from orchestrator.data.image_sets import SourceFile
+from orchestrator.image_sets.set_files import SourceFile
 from trainables.errors import ImageSetError
 
 _FAR, _LEAST_IMAGES, _DOMINANT = 0.15, 10, 0.5

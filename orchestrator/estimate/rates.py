@@ -15,15 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from orchestrator.data.deep_images import Chip
-from orchestrator.data.image_sets import Skipped, SourceFile
-from orchestrator.data.sample_check import spread
-from orchestrator.data.sampled_images import read_sample
-from orchestrator.data.value_ranges import Sampled, format_of
 from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task, time_domains, time_pretraining, time_start
 from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.usable_cpus import usable_cpus
+from orchestrator.image_sets.deep_images import Chip
+from orchestrator.image_sets.sampled_images import read_sample, spread
+from orchestrator.image_sets.set_files import Skipped, SourceFile
+from orchestrator.image_sets.value_ranges import Sampled, format_of
 from trainables.images.image_pair import PreparedPair
 from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
 from trainables.inference.speed import processor

@@ -8,13 +8,13 @@ from orchestrator.analysis.task import AnalysisJob
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.driver import candidates_of, front_of
 from orchestrator.confirm.job import ConfirmJob
-from orchestrator.data.image_sets import SourceFile, listing_fingerprint
 from orchestrator.data.locked_test import PREFIX, digest_of_test
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.experiment.image_settings import DeepImages, ImagePairs, ImageSet, PairReading, Target
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile, listing_fingerprint
 from orchestrator.runtime.progress_updates import NO_PROGRESS, ProgressUpdates
 from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
 from orchestrator.search.starts import Start

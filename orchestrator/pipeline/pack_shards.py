@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.data.manifest import Manifest
 from orchestrator.data.separation import SEPARATION, shared_pictures, tested_elsewhere
 from orchestrator.data.shard_reader import MANIFEST, PICTURES, read_manifest
@@ -13,6 +12,7 @@ from orchestrator.data.shards import build_shards
 from orchestrator.foundation.record import Count, Record
 from orchestrator.foundation.stage_record import RECORD, StageRecord
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from trainables.images.raster import PixelFormat
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from orchestrator.data.image_sets import SourceFile, list_files
 from orchestrator.data.sample_check import SetSample, check_sample
 from orchestrator.experiment.feasibility import Resources, check_resources
 from orchestrator.experiment.image_settings import ImageSet, Target
@@ -10,6 +9,7 @@ from orchestrator.experiment.load import check_source
 from orchestrator.experiment.settings import FORMAT, Experiment
 from orchestrator.foundation.file_listing import FileListing, lines_about
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile, list_files
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.remaining_work import remaining
 from orchestrator.pipeline.stages.all_stages import stages_of

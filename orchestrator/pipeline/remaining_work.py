@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.experiment.settings import Experiment
+from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.stages.all_stages import stages_of
 

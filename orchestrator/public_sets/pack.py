@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.manifest import Manifest
 from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from orchestrator.public_sets.catalogue import PublicSet
 from trainables.errors import UsageError
 

@@ -131,10 +131,10 @@ class Shards(Target):
     def prepare(self) -> None:
         from PIL import Image
 
-        from orchestrator.data.image_sets import list_files
         from orchestrator.data.shards import build_shards, read_split
         from orchestrator.experiment.image_settings import Target as Images
         from orchestrator.foundation.storage import Storage
+        from orchestrator.image_sets.set_files import list_files
 
         images, rng = self.folder / "images", np.random.default_rng(0)
         images.mkdir()

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.experiment.settings import Experiment
+from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.stages.analyze import AnalyzeStage
 from orchestrator.pipeline.stages.confirm import ConfirmStage

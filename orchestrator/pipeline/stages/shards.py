@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.data.shard_reader import MANIFEST, read_manifest
 from orchestrator.data.shards import SPLITS, build_shards
 from orchestrator.experiment.image_settings import Target
 from orchestrator.foundation.artefact_digests import Damage, FileDigest, damage_of
 from orchestrator.foundation.stage_record import StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.jobs.stage_jobs import SOURCE, Jobs
 from orchestrator.pipeline.pack_shards import Packing, ShardsResult
 from orchestrator.pipeline.run_context import RunContext

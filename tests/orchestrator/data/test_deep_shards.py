@@ -11,7 +11,6 @@ import rasterio
 from helpers.own_scenes import write_geotiff, write_sites
 
 from orchestrator.data import shards
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.locked_test import locked_manifest
 from orchestrator.data.sample_check import check_sample
 from orchestrator.data.shard_reader import parts_of, pixel_format_of, read_manifest, read_rows, read_split
@@ -19,6 +18,7 @@ from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import Target
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.errors import ImageSetError
 from trainables.images.parquet import decode_row
 from trainables.samples.multispectral import BANDS

@@ -10,7 +10,6 @@ from own_scenes import write_geotiff
 from pair_files import degraded, write_pairs
 from PIL import Image
 
-from orchestrator.data.image_sets import list_files, listing_fingerprint
 from orchestrator.data.locked_test import locked_manifest
 from orchestrator.data.sample_check import check_sample
 from orchestrator.data.shard_reader import read_manifest, read_split
@@ -18,6 +17,7 @@ from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import PairReading, Target
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files, listing_fingerprint
 from trainables.errors import ImageSetError, RunError
 from trainables.samples.multispectral import scene
 

@@ -4,10 +4,10 @@ import noise_images
 import pytest
 
 from orchestrator.data import sample_check
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.sample_check import check_sample
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.errors import ImageSetError
 
 SHARES = {"validation": 0.2, "test": 0.2}

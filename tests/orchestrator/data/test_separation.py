@@ -9,7 +9,6 @@ import pytest
 import tiny_experiment
 from PIL import Image
 
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.separation import pictures_of, verify_apart
 from orchestrator.data.shard_reader import read_manifest
 from orchestrator.data.shard_verify import verify_shards
@@ -18,6 +17,7 @@ from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import run_stage
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.pack_shards import Packing
 from orchestrator.pipeline.preflight import preflight

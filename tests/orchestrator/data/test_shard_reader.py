@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from orchestrator.data import shards
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.locked_test import open_test, record_choice
 from orchestrator.data.shard_reader import read_manifest, read_split
 from orchestrator.data.shards import build_shards
@@ -19,6 +18,7 @@ from orchestrator.data.source_images import held_out_images, replayed_images
 from orchestrator.data.train_stream import Ingest, direct, images_of
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.errors import RunError
 
 REMEDY = r"Restore the shards from a copy, or delete their domain's folder below shards/"

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orchestrator.data import shards
-from orchestrator.data.image_sets import list_files, listing_fingerprint
 from orchestrator.data.locked_test import Opening, digest_of_test, locked_beside, open_test, openings, record_choice
 from orchestrator.data.shard_verify import check_sound, verify_shards
 from orchestrator.data.shards import build_shards, read_manifest, read_split, split_files
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files, listing_fingerprint
 from trainables.errors import ImageSetError, RunError, UsageError
 from trainables.images.codec import decode
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.data.image_sets import list_files, listing_fingerprint
 from orchestrator.data.shards import build_shards, read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files, listing_fingerprint
 
 # Made by version 0.2.0, before shards were checked for the same picture on two sides.
 GOLDEN = {

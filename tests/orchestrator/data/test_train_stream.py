@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.data.shards import build_shards, read_split
 from orchestrator.data.train_stream import Ingest, direct
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile
 from trainables.errors import ImageSetError
 from trainables.images.codec import encode_png
 

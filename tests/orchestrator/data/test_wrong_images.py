@@ -11,11 +11,11 @@ from PIL import Image
 
 from orchestrator.apply.evaluate import evaluate_model
 from orchestrator.apply.upscale import Settings, upscale_images
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shards import build_shards, read_split
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool
 from trainables.loops.finetune import Budget, TransferConfiguration, finetune

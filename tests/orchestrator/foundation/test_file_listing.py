@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from orchestrator.data.image_sets import list_files
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.file_listing import FileListing, lines_about, list_tree, matches
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.errors import StorageError, printable
 
 PNG = frozenset({".png"})

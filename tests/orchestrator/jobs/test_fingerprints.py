@@ -12,10 +12,10 @@ import tiny_models
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.run import _recipe
 from orchestrator.archive.scene.types import SceneSettings
-from orchestrator.data.image_sets import SourceFile
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.jobs import stage_jobs as jobs_module
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.search.samplers import _seed_of

@@ -18,11 +18,11 @@ from test_finished_stages import (  # noqa: F401 - fixtures
 )
 from test_older_artefacts import contents
 
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.shard_reader import read_files, read_manifest
 from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.images.codec import encode_png
 
 

@@ -7,10 +7,10 @@ import tiny_models
 import torch
 
 from orchestrator.data import source_images
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.shards import build_shards, read_manifest
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
 from orchestrator.training.finetune import validation_pairs as pairs_of
 from trainables.degradation import Degradation

@@ -9,10 +9,10 @@ import torch
 from pair_files import write_pairs
 
 from orchestrator.confirm.classical import fit_classical
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.shards import build_shards, read_manifest
 from orchestrator.experiment.image_settings import PairReading, Target
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from orchestrator.training.finetune import DomainJob, run_finetuning, validation_pairs
 from trainables.degradation import Degradation
 from trainables.loops.finetune import Budget, TransferConfiguration

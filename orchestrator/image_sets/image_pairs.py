@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.data.scene_table import Parts, parts_of
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.scene_table import Parts, parts_of
 from trainables.errors import ImageSetError, printable, reason_of
 
 Pair = tuple[str, str]

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from orchestrator.data.image_pairs import Pair, pair_by_name, read_pair_table
-from orchestrator.data.scene_table import read_scene_table
 from orchestrator.experiment.image_settings import (
     ImageSet,
     PairFolders,
@@ -24,8 +22,11 @@ from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
 from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.image_pairs import Pair, pair_by_name, read_pair_table
+from orchestrator.image_sets.scene_table import read_scene_table
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.images.codec import DecodedImage, UnreadableImageError, decode
+from trainables.images.raster import GRAY, RGB, Raster
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,3 +287,8 @@ def _hint(listing: FileListing, endings: frozenset[str]) -> str:
         " Images of other depths and formats are used where a `value_range` is stated: by the target, the model's card "
         "or --value-range."
     )
+
+
+def plain_raster(image: DecodedImage) -> Raster:
+    """An 8-bit image with the names of its bands."""
+    return Raster(image.pixels, GRAY if image.channels == 1 else RGB)

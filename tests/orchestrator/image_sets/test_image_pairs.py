@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.data.image_pairs import pair_by_name, read_pair_table
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.image_pairs import pair_by_name, read_pair_table
 from trainables.errors import ImageSetError
 
 NAMES = {

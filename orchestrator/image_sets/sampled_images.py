@@ -1,16 +1,19 @@
 """One image of a file of a set, read before the set is packed: for checks, and to time work on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.data.deep_images import Chip, FileShape, LrFile, read_chips
-from orchestrator.data.file_rows import plain_raster
-from orchestrator.data.image_sets import Skipped, SourceFile, of_the_surroundings, read_image
-from orchestrator.data.pair_reading import check_fit
 from orchestrator.experiment.image_settings import DeepImages
+from orchestrator.image_sets.deep_images import Chip, FileShape, LrFile, read_chips
+from orchestrator.image_sets.pair_reading import check_fit
+from orchestrator.image_sets.set_files import Skipped, SourceFile, of_the_surroundings, plain_raster, read_image
 from trainables.errors import UnreadableImageError, printable, reason_of
 from trainables.images.raster import Raster
+
+SAMPLED = 24
+"""Images of a folder that a sample decodes."""
 
 _MOST_TRIED = 64
 """Chips of a file that are read until one has a value."""
@@ -96,3 +99,8 @@ def _contrast(chip: Chip) -> float:
     image: Raster = chip.lr or chip.raster
     known = image.values if image.valid is None else image.values[image.valid]
     return float(np.nan_to_num(known).std())
+
+
+def spread(files: Sequence[SourceFile], most: int) -> list[SourceFile]:
+    """At most so many files, from all over a listing."""
+    return [files[i] for i in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int))]

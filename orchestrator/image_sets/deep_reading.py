@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.data.deep_images import FileShape
-from orchestrator.data.value_ranges import Sampled, format_of
 from orchestrator.experiment.image_settings import ANY_TYPE, DICOM_VALUES, DeepImages
 from orchestrator.foundation.model_store import FoundModel, check_rgb
+from orchestrator.image_sets.deep_images import FileShape
+from orchestrator.image_sets.value_ranges import Sampled, format_of
 from trainables.errors import ImageSetError, UsageError
 from trainables.images.raster import PixelFormat
 from trainables.network.bands import with_bands

@@ -6,8 +6,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.deep_images import FileShape
 from orchestrator.experiment.image_settings import ANY_TYPE, DICOM_VALUES, DeepImages
+from orchestrator.image_sets.deep_images import FileShape
 from trainables.errors import ImageSetError
 from trainables.images.raster import DataType, PixelFormat
 

@@ -1,6 +1,6 @@
 """Reads images of any depth and number of bands for a set: whole, or cut into chips in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.pair_reading import check_fit
 from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.foundation.file_types import raster_format_of
 from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.pair_reading import check_fit
 from orchestrator.rasters.open_raster_file import open_raster_file
 from orchestrator.rasters.types import RasterFile
-from trainables.errors import UnreadableImageError
+from trainables.errors import ImageSetError, UnreadableImageError
 from trainables.images.raster import Raster
 
 _COMPANIONS = (".msk", ".aux.xml")
@@ -204,3 +204,21 @@ def _chosen_bands(found: tuple[str, ...], wanted: tuple[str, ...] | None) -> lis
     if missing:
         raise UnreadableImageError(f"it has no band '{missing[0]}': its bands are {', '.join(found)}")
     return [found.index(name) for name in wanted]
+
+
+def common_shape(shapes: Sequence[tuple[str, FileShape]]) -> FileShape | None:
+    """The data type, bands and units that all files share, given with their names; None without any.
+
+    Raises:
+        ImageSetError: If they differ.
+    """
+    if not shapes:
+        return None
+    first, shape = shapes[0]
+    for name, other in shapes:
+        if (other.dtype, other.bands) != (shape.dtype, shape.bands):
+            raise ImageSetError(
+                f"'{first}' is {shape.text} and '{name}' {other.text}: the images of a domain must have one data type "
+                "and the same bands. Choose common `bands`, or make two targets of them."
+            )
+    return shape

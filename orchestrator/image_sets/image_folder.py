@@ -5,18 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from orchestrator.data.deep_images import Chip, FileShape, read_chips
-from orchestrator.data.deep_reading import DeepReading
-from orchestrator.data.image_sets import Skipped, SourceFile, left_out, list_files, of_the_surroundings
-from orchestrator.data.sample_check import SAMPLED, spread
-from orchestrator.data.sampled_images import read_sample
-from orchestrator.data.set_rows import common_shape
-from orchestrator.data.value_ranges import Sampled
 from orchestrator.experiment.image_settings import DeepImages, ImageSet
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS, suffix_of
 from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.deep_images import Chip, FileShape, common_shape, read_chips
+from orchestrator.image_sets.deep_reading import DeepReading
+from orchestrator.image_sets.sampled_images import SAMPLED, read_sample, spread
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_files, of_the_surroundings
+from orchestrator.image_sets.value_ranges import Sampled
 from orchestrator.rasters.pictures import is_picture
 from trainables.errors import ImageSetError, UnreadableImageError, printable, reason_of
 from trainables.images.raster import PixelFormat

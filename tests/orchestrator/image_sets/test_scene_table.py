@@ -5,11 +5,11 @@ import unicodedata
 import noise_images
 import pytest
 
-from orchestrator.data.image_sets import list_files
 from orchestrator.data.locked_test import locked_manifest
 from orchestrator.data.shards import build_shards, read_manifest
 from orchestrator.experiment.image_settings import ImageSet, SceneTable
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.set_files import list_files
 from trainables.errors import ImageSetError
 
 PATIENTS = [f"patient{patient}/slice{number}.png" for patient in range(3) for number in range(2)]
