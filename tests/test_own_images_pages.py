@@ -14,8 +14,13 @@ import rasterio
 import yaml
 from helpers import dicom_files
 from helpers.own_scenes import write_geotiff, write_sites
+from rich.console import Console
 
 from orchestrator.api import load_experiment, read_report
+from orchestrator.pipeline.preflight import preflight
+from orchestrator.pipeline.run import run_experiment
+from orchestrator.runtime.progress import Display
+from orchestrator.runtime.task_runner import in_process
 from trainables.samples import generate
 from trainables.samples.multispectral import BANDS, scene
 
@@ -33,22 +38,24 @@ def blocks(page: str, kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def follow(page: str, experiment: str, folder: Path) -> list[str]:
-    """Saves the page's experiment with a small budget and runs its commands; gives their outputs."""
+def save_experiment(page: str, name: str, folder: Path) -> list[str]:
+    """Saves the page's experiment with a small budget; gives the page's commands."""
     (content,) = (yaml.safe_load(block) for block in blocks(page, "yaml"))
     for section, changes in SMALL.items():
         content[section] = content.get(section, {}) | changes
-    (folder / experiment).write_text(yaml.safe_dump(content))
+    (folder / name).write_text(yaml.safe_dump(content))
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("rayscale ")]
     assert [line.split()[1] for line in lines] == ["plan", "run", "upscale"]
-    outputs = []
-    for line in lines:
-        command = [sys.executable, "-m", "orchestrator.cli.app", *shlex.split(line)[1:]]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
-        outputs.append(done.stdout)
-    return outputs
+    return lines
+
+
+def call(line: str, folder: Path) -> str:
+    """Runs a command as a user does; gives its output."""
+    command = [sys.executable, "-m", "orchestrator.cli.app", *shlex.split(line)[1:]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    return done.stdout
 
 
 @pytest.mark.cluster
@@ -58,7 +65,7 @@ def test_own_scenes_from_training_to_archive(tmp_path: Path, monkeypatch: pytest
     lr = scene(50, "spring", (64, 48), edge=True).raster.values
     write_geotiff(tmp_path / "archive" / "a.tif", lr, pixel=10)
     write_geotiff(tmp_path / "archive" / "turned.tif", lr[..., ::-1], pixel=10, names=BANDS[::-1])
-    plan, run, _ = follow("own-scenes.md", "scenes.yaml", tmp_path)
+    plan, run, _ = (call(line, tmp_path) for line in save_experiment("own-scenes.md", "scenes.yaml", tmp_path))
     assert "Nothing is missing" in plan
     assert "uint16, blue, green, red, nir; 0 to 10000 mean 0 to 1" in run
 
@@ -97,7 +104,6 @@ def slices(folder: Path, patient: int, side: int, count: int = 2) -> None:
         (folder / f"{number:04d}.dcm").write_bytes(dicom_files.encoded(made))
 
 
-@pytest.mark.cluster
 def test_own_dicom_series_split_by_patient_and_upscaled_in_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,10 +111,13 @@ def test_own_dicom_series_split_by_patient_and_upscaled_in_units(
     for patient in range(6):
         slices(tmp_path / "series" / f"patient-{patient}", patient, 128)
     slices(tmp_path / "coarse", 90, 40, 1)
-    _, run, _ = follow("own-dicom.md", "series.yaml", tmp_path)
-    assert "-1000 to 2000 HU mean 0 to 1" in run
-
+    *_, upscale = save_experiment("own-dicom.md", "series.yaml", tmp_path)
     experiment = load_experiment(tmp_path / "series.yaml")
+    console = Console(record=True, width=160, force_terminal=False)
+    run_experiment(experiment, preflight(experiment), Display(console), start=in_process)
+    assert "-1000 to 2000 HU mean 0 to 1" in console.export_text()
+    call(upscale, tmp_path)
+
     domain = read_report(experiment).domains["medical"]
     assert domain.counts.scenes["test"] >= 1
     assert "window 3000 HU" in domain.degradation
