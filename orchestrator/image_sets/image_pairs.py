@@ -1,14 +1,12 @@
 """Matches LR images to HR images: by their names, or by a table."""
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets.scene_table import Parts, parts_of
-from trainables.errors import ImageSetError, printable, reason_of
+from orchestrator.image_sets.scene_table import Parts, parts_of, read_csv
+from trainables.errors import ImageSetError, printable
 
 Pair = tuple[str, str]
 """Paths of an HR and an LR image, each below its folder."""
@@ -92,15 +90,7 @@ def read_pair_table(table: str, root: Storage) -> PairTable:
         ImageSetError: If it is missing, cannot be read, lacks a column, or has a row with one side alone.
     """
     place = root.resolve(table)
-    try:
-        reader = csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8-sig")), restval="")
-        columns, rows = list(reader.fieldnames or []), list(reader)
-    except FileNotFoundError:
-        raise ImageSetError(f"There is no table of pairs '{place.uri}'.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ImageSetError(f"The table of pairs '{place.uri}' is no CSV file in UTF-8: {error}.") from None
-    except Exception as error:
-        raise ImageSetError(f"The table of pairs '{place.uri}' cannot be read: {reason_of(error)}.") from None
+    columns, rows = read_csv(place, "table of pairs")
     for column in ("hr", "lr"):
         if column not in columns:
             raise ImageSetError(

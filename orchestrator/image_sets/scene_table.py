@@ -142,18 +142,31 @@ def read_scene_table(scenes: SceneTable, root: Storage) -> SceneRows:
         ImageSetError: If it is missing, cannot be read, lacks a column, or gives one file two scenes.
     """
     place = root.resolve(scenes.table)
-    try:
-        reader = csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8-sig")), restval="")
-        columns, rows = list(reader.fieldnames or []), list(reader)
-    except FileNotFoundError:
-        raise ImageSetError(f"There is no scene table '{place.uri}'.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ImageSetError(f"The scene table '{place.uri}' is no CSV file in UTF-8: {error}.") from None
-    except Exception as error:
-        raise ImageSetError(f"The scene table '{place.uri}' cannot be read: {reason_of(error)}.") from None
+    columns, rows = read_csv(place, "scene table")
     for column in (scenes.file_column, scenes.scene_column):
         if column not in columns:
             raise ImageSetError(
                 f"The scene table '{place.uri}' has no column '{column}'; it has {', '.join(columns) or 'none'}."
             )
     return SceneRows([(row[scenes.file_column], row[scenes.scene_column]) for row in rows], place.uri)
+
+
+def read_csv(place: Storage, what: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a CSV file with a header; values that a row lacks are empty.
+
+    Args:
+        place: The file.
+        what: Its kind, for errors.
+
+    Raises:
+        ImageSetError: If it is missing, no CSV in UTF-8 or cannot be read.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(place.read_bytes().decode("utf-8-sig")), restval="")
+        return list(reader.fieldnames or []), list(reader)
+    except FileNotFoundError:
+        raise ImageSetError(f"There is no {what} '{place.uri}'.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImageSetError(f"The {what} '{place.uri}' is no CSV file in UTF-8: {error}.") from None
+    except Exception as error:
+        raise ImageSetError(f"The {what} '{place.uri}' cannot be read: {reason_of(error)}.") from None

@@ -77,10 +77,8 @@ class Jobs:
 
     def space(self, domain: str) -> TransferSpace:
         """The search space of a target whose shards are built: its degradation acts in their range and depth."""
-        space, pixel_format = self.experiment.space(domain), self.pixel_format(domain)
-        if pixel_format.plain:
-            return space
-        return replace(space, degradation=space.degradation.for_format(pixel_format))
+        space = self.experiment.space(domain)
+        return replace(space, degradation=space.degradation.for_format(self.pixel_format(domain)))
 
     def least_side(self, name: str) -> int:
         """Smallest side of an HR image in pixels."""

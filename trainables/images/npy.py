@@ -25,6 +25,21 @@ def decode_npy(data: bytes) -> NDArray[Any]:
     Raises:
         UnreadableImageError: If the bytes are anything else, too few or too many.
     """
+    values, start = decode_first(data)
+    if len(data) - start != values.nbytes:
+        raise UnreadableImageError(f"{len(data) - start} bytes for an array of {values.nbytes}; copy it again")
+    return values
+
+
+def decode_first(data: bytes) -> tuple[NDArray[Any], int]:
+    """Decodes an array that other bytes may follow.
+
+    Returns:
+        The array, read-only, and where its values start.
+
+    Raises:
+        UnreadableImageError: As :func:`decode_npy`, but for bytes behind it.
+    """
     buffer = io.BytesIO(data)
     try:
         if np.lib.format.read_magic(buffer) != (1, 0):
@@ -39,6 +54,6 @@ def decode_npy(data: bytes) -> NDArray[Any]:
     start, count = 10 + int.from_bytes(data[8:10], "little"), 1
     for side in shape:
         count *= int(side)
-    if len(data) - start != count * dtype.itemsize:
+    if len(data) - start < count * dtype.itemsize:
         raise UnreadableImageError(f"{len(data) - start} bytes for an array of {count * dtype.itemsize}; copy it again")
-    return np.frombuffer(data, dtype, count, start).reshape(shape)
+    return np.frombuffer(data, dtype, count, start).reshape(shape), start
