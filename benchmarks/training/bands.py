@@ -68,7 +68,7 @@ def main() -> None:
         "source model, band by band": by_band(source),
         f"{ADAPTED}, untrained": with_bands(source, FORMAT.bands),
     }
-    rows = [{"arm": arm, "steps": 0, "scores": told(score(net, test, scale))} for arm, net in untrained.items()]
+    rows = [{"arm": arm, "steps": 0, "scores": mean_scores(score(net, test, scale))} for arm, net in untrained.items()]
     train = [FORMAT.prepared(raster(seed, arguments.size)) for seed in range(arguments.scenes)]
     comparison = Comparison(source, train, validation, test, degradation, arguments)
     for steps in arguments.steps:
@@ -180,7 +180,7 @@ class Comparison:
             "steps": steps,
             "rate": rate,
             "validation": {f"{each:g}": round(psnr, 4) for psnr, each, _ in tried},
-            "scores": told(*(score(net, self.test, self.scale) for net in nets)),
+            "scores": mean_scores(*(score(net, self.test, self.scale) for net in nets)),
             "seconds": round(time.process_time() - start, 1),
         }
 
@@ -210,7 +210,7 @@ class Comparison:
         return net
 
 
-def told(*by_seed: Sequence[Score]) -> dict[str, Any]:
+def mean_scores(*by_seed: Sequence[Score]) -> dict[str, Any]:
     """Means over scenes and seeds, PSNR of each scene, and the standard deviation of PSNR over seeds."""
     every = [one for scores in by_seed for one in scores]
     psnrs = np.array([[one.psnr for one in scores] for scores in by_seed])

@@ -16,9 +16,9 @@ from orchestrator.image_sets.set_files import (
     PlacedFile,
     Skipped,
     SourceFile,
-    of_the_surroundings,
     plain_raster,
     read_image,
+    reason_to_skip,
 )
 from trainables.errors import UnreadableImageError, printable, reason_of
 from trainables.images.codec import DecodedImage, decode, encode_png
@@ -101,10 +101,9 @@ def read_file(
     except UnreadableImageError as error:
         return Read(skipped=[Skipped(path, str(error))])
     except OSError as error:
-        # The storage's, not this file's: to leave out what it holds would make another set.
-        if deep is None or of_the_surroundings(error):
+        if deep is None:  # the storage's, not this file's: read_image has judged those of the file
             raise
-        return Read(skipped=[Skipped(path, f"it cannot be read: {reason_of(error)}")])
+        return Read(skipped=[Skipped(path, reason_to_skip(error))])
     except Exception as error:
         return Read(skipped=[Skipped(path, f"it cannot be used: {reason_of(error)}")])
 

@@ -118,10 +118,10 @@ class _Side:
         return self.file.read(layer, top // self.unit, 0, (bottom - top) // self.unit, self.file.width)
 
     def part(self, strip: Raster, left: int, right: int, names: tuple[str, ...]) -> Raster:
-        """Columns of a strip."""
+        """Columns of a strip, copied: a chip that is kept must not keep its strip."""
         part = strip.window(0, left // self.unit, strip.height, (right - left) // self.unit)
-        whole = self.chosen == list(range(len(self.file.bands)))
-        return Raster(part.values if whole else part.values[..., self.chosen], names, part.valid, part.units)
+        valid = None if part.valid is None else part.valid.copy()
+        return Raster(part.values[..., self.chosen], names, valid, part.units)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.deep_images import Chip, FileShape, common_shape, read_chips
 from orchestrator.image_sets.deep_reading import DeepReading
 from orchestrator.image_sets.sampled_images import SAMPLED, read_sample, spread
-from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_files, of_the_surroundings
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_files, reason_to_skip
 from orchestrator.image_sets.value_ranges import Sampled
 from orchestrator.rasters.pictures import is_picture
-from trainables.errors import ImageSetError, UnreadableImageError, printable, reason_of
+from trainables.errors import ImageSetError, printable
 from trainables.images.raster import PixelFormat
 from trainables.metrics.evaluation import NamedImage
 
@@ -104,13 +104,11 @@ def read_folder(files: Sequence[SourceFile], reading: DeepReading, least_side: i
     shape = common_shape(shapes)
     if shape is None:
         raise ImageSetError(f"'{where}' has no usable images{left_out(skipped)}.")
-    found = found[:most]
+    del found[most:]
     samples = [Sampled(chip.sample(), chip.window) for _, chip in found]
     pixel_format, notes = reading.format_of(shape, samples, where)
-    images = []
-    for place, (file, chip) in enumerate(found):
-        images.append(named_image(file, chip, pixel_format))
-        found[place] = (file, Chip(chip.raster.window(0, 0, 0, 0), chip.where, None))  # frees its values
+    found.reverse()
+    images = [named_image(*found.pop(), pixel_format) for _ in range(len(found))]  # frees a chip with each image
     return FolderImages(images, skipped, pixel_format, notes, round(sum(chips_of) / len(chips_of) * len(files)))
 
 
@@ -163,12 +161,8 @@ def read_file(
             empty += chip.raster.empty
             if not chip.raster.empty:
                 yield shape, chip
-    except UnreadableImageError as error:
-        yield Skipped(name, str(error))
     except Exception as error:
-        if isinstance(error, OSError) and of_the_surroundings(error):
-            raise
-        yield Skipped(name, f"it cannot be read: {reason_of(error)}")
+        yield Skipped(name, reason_to_skip(error))
     if empty:
         yield Skipped(name, "none of its pixels has a value" if seen == 1 else f"{empty} of {seen} chips have no value")
 

@@ -8,8 +8,8 @@ import numpy as np
 from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.image_sets.deep_images import Chip, FileShape, LrFile, read_chips
 from orchestrator.image_sets.pair_reading import check_fit
-from orchestrator.image_sets.set_files import Skipped, SourceFile, of_the_surroundings, plain_raster, read_image
-from trainables.errors import UnreadableImageError, printable, reason_of
+from orchestrator.image_sets.set_files import Skipped, SourceFile, plain_raster, read_image, reason_to_skip
+from trainables.errors import UnreadableImageError, printable
 from trainables.images.raster import Raster
 
 SAMPLED = 24
@@ -57,12 +57,8 @@ def read_sample(file: SourceFile, least_side: int, deep: DeepImages | None, scal
     name = printable(file.facts.path)
     try:
         return _plain(file, least_side, scale) if deep is None else _deep(file, least_side, deep, scale)
-    except UnreadableImageError as error:
-        return Skipped(name, str(error))
     except Exception as error:
-        if isinstance(error, OSError) and (deep is None or of_the_surroundings(error)):
-            raise
-        return Skipped(name, f"it cannot be read: {reason_of(error)}")
+        return Skipped(name, reason_to_skip(error))
 
 
 def _plain(file: SourceFile, least_side: int, scale: int) -> SampledImage | Skipped:

@@ -56,7 +56,16 @@ class Skipped:
     reason: str
 
 
-_SURROUNDINGS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+_SURROUNDINGS = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOSPC,
+    errno.EDQUOT,
+}
+"""Errors of this machine or its storage, among them a full folder of temporary files."""
 
 
 class SceneRule:
@@ -246,14 +255,23 @@ def read_image(place: Storage, path: str, least_side: int) -> tuple[bytes, Decod
         data = place.child(path).read_bytes()
         return data, decode(data, least_side)
     except Exception as error:
-        if isinstance(error, OSError) and of_the_surroundings(error):
-            raise
-        clear = isinstance(error, UnreadableImageError | ObjectError)
-        return Skipped(printable(path), str(error) if clear else f"it cannot be read: {reason_of(error)}")
+        return Skipped(printable(path), reason_to_skip(error))
 
 
-def of_the_surroundings(error: OSError) -> bool:
-    """Returns True if other files would fail alike, so that leaving them out would change a set in silence."""
+def reason_to_skip(error: Exception) -> str:
+    """The reason for leaving out a file that could not be read.
+
+    Raises:
+        OSError: The error itself, if other files would fail alike, so that leaving them out would change a set in
+            silence.
+    """
+    if isinstance(error, OSError) and _of_the_surroundings(error):
+        raise error
+    clear = isinstance(error, UnreadableImageError | ObjectError)
+    return str(error) if clear else f"it cannot be read: {reason_of(error)}"
+
+
+def _of_the_surroundings(error: OSError) -> bool:
     return error.kind == "transient" if isinstance(error, ObjectError) else error.errno in _SURROUNDINGS
 
 

@@ -25,9 +25,9 @@ def test_every_arm_is_judged_at_every_budget(tmp_path, monkeypatch, capsys):
         assert row["rate"] == float(max(row["validation"], key=row["validation"].get))
         assert len(row["scores"]["by_scene"]) == 2
         assert row["scores"]["psnr"] == pytest.approx(np.mean(row["scores"]["bands"]), abs=1e-6)
-    told = page.read_text()
-    assert "Command: `python -m benchmarks.training.bands --steps 1 2" in told
-    assert sum(line.startswith("| 2 |") for line in told.splitlines()) == len(bands.ARMS)
+    text = page.read_text()
+    assert "Command: `python -m benchmarks.training.bands --steps 1 2" in text
+    assert sum(line.startswith("| 2 |") for line in text.splitlines()) == len(bands.ARMS)
     assert capsys.readouterr().out.count("\n") == 2 * len(bands.ARMS)
 
 

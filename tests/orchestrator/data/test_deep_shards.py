@@ -1,5 +1,6 @@
 """Shards of images of any depth: nothing is lost, scenes stay together, and the range is stated or refused."""
 
+import errno
 import io
 import tracemalloc
 from pathlib import Path
@@ -16,8 +17,10 @@ from orchestrator.data.sample_check import check_sample
 from orchestrator.data.shard_reader import parts_of, pixel_format_of, read_manifest, read_rows, read_split
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shards import build_shards
+from orchestrator.data.spool import Spool
 from orchestrator.experiment.image_settings import Target
 from orchestrator.foundation.storage import Storage
+from orchestrator.image_sets.deep_images import read_chips
 from orchestrator.image_sets.set_files import list_files
 from trainables.errors import ImageSetError
 from trainables.images.parquet import decode_row
@@ -189,3 +192,24 @@ def test_a_large_scene_is_packed_in_flat_memory(tmp_path: Path, monkeypatch: pyt
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < side * side * 8 / 2
+
+
+def test_a_full_disk_ends_the_build_and_leaves_no_file_out_in_silence(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(spool: Spool, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        build(scenes, tmp_path)
+    assert not any(tmp_path.rglob("*.parquet"))
+
+
+def test_a_chip_that_is_kept_does_not_keep_its_strip(scenes: Path) -> None:
+    images = target(scenes)
+    _, chips = read_chips(Storage.at(str(scenes / "site02")), "winter.tif", images.deep, 40)
+    for chip in chips:
+        for array in (chip.raster.values, chip.raster.valid):
+            root = array if array.base is None else array.base
+            assert root.nbytes <= chip.raster.values.nbytes

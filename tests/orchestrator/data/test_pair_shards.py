@@ -161,10 +161,10 @@ WRONG = {
 @pytest.mark.parametrize("lr_of", WRONG, ids=lambda function: function.__name__)
 def test_wrong_pairs_are_refused_before_they_are_packed(tmp_path, lr_of):
     write_pairs(tmp_path, 6, lr_of=lr_of)
-    with pytest.raises(ImageSetError) as told:
+    with pytest.raises(ImageSetError) as caught:
         sample(tmp_path)
-    assert str(told.value).startswith(f"The pairs of '{tmp_path}/hr' do not fit: {WRONG[lr_of]}")
-    assert "`check: report` to train on them as they are" in str(told.value)
+    assert str(caught.value).startswith(f"The pairs of '{tmp_path}/hr' do not fit: {WRONG[lr_of]}")
+    assert "`check: report` to train on them as they are" in str(caught.value)
     reported = sample(tmp_path, refuse=False)
     assert any(f"these pairs do not fit: {WRONG[lr_of]}" in line for line in reported)
 

@@ -47,9 +47,9 @@ def test_both_sides_in_one_folder():
 
 def test_files_without_a_partner_are_counted_and_named():
     hr = [f"{number}.png" for number in range(6)]
-    with pytest.raises(ImageSetError) as told:
+    with pytest.raises(ImageSetError) as caught:
         pair_by_name(hr, ["0.png", "9.png"], 4)
-    assert str(told.value) == (
+    assert str(caught.value) == (
         "Pairs with one side missing: 5 of 6 HR images have no LR image, such as '1.png', '2.png', '3.png'; 1 of 2 LR "
         "images has no HR image, such as '9.png'. Names must be equal but for endings such as _HR and _LR4; otherwise "
         "give a table of pairs."

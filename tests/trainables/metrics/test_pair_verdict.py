@@ -59,9 +59,9 @@ def test_images_of_other_scenes_are_named():
 
 
 def test_what_is_to_be_corrected_is_no_fault_but_told():
-    told = verdict("satellite", 4, made_pairs.displaced, register=True)
-    assert told.faults == ()
-    assert "displacement of LR in LR pixels 2.0" in told.lines[0]
+    found = verdict("satellite", 4, made_pairs.displaced, register=True)
+    assert found.faults == ()
+    assert "displacement of LR in LR pixels 2.0" in found.lines[0]
     assert verdict("satellite", 4, made_pairs.brighter, radiometry=True).faults == ()
 
 
@@ -85,9 +85,9 @@ def test_a_median_within_its_standard_error_is_no_fault():
 
 
 def test_little_overlap_is_a_fault():
-    told = judge({"a": measures(overlap=0.2), "b": measures(overlap=0.4)}, 4, ("gray",))
-    assert told.faults == ("LR and HR share 30% of their valid pixels in the median",)
-    assert told.lines[0].startswith("overlap 30% (21% to 39%) of 2 pairs; no pair has")
+    found = judge({"a": measures(overlap=0.2), "b": measures(overlap=0.4)}, 4, ("gray",))
+    assert found.faults == ("LR and HR share 30% of their valid pixels in the median",)
+    assert found.lines[0].startswith("overlap 30% (21% to 39%) of 2 pairs; no pair has")
 
 
 def test_lines_give_medians_and_ranges():
@@ -107,8 +107,8 @@ def test_lines_give_medians_and_ranges():
 
 
 def test_without_contrast_nothing_is_claimed():
-    told = judge({"a": measures(correlation=None)}, 4, ("gray",))
-    assert told.faults == ()
-    assert told.lines == (
+    found = judge({"a": measures(correlation=None)}, 4, ("gray",))
+    assert found.faults == ()
+    assert found.lines == (
         "overlap 100% (100% to 100%) of 1 pairs; no pair has enough common pixels with contrast to be registered",
     )

@@ -78,7 +78,7 @@ def test_a_description_says_more_than_the_colour_that_a_band_is_shown_in():
 
 
 @pytest.mark.parametrize(
-    ("described", "told"),
+    ("described", "reason"),
     [
         (["red", "green", "blue", "swir"], "the scene has 4: red, green, blue, swir"),
         (["nir", "red", "green", ""], r"the scene has 4: nir, red, green, one without a name \(4\)"),
@@ -89,8 +89,8 @@ def test_a_description_says_more_than_the_colour_that_a_band_is_shown_in():
         ([""], "the scene has 1: one without a name"),
     ],
 )
-def test_where_bands_of_the_model_are_missing_the_scene_is_refused(described, told):
-    wanted = rf"takes 4 bands together \(red, green, blue, nir\), and {told}.*Name the bands so in the file, or state"
+def test_where_bands_of_the_model_are_missing_the_scene_is_refused(described, reason):
+    wanted = rf"takes 4 bands together \(red, green, blue, nir\), and {reason}.*Name the bands so in the file, or state"
     with pytest.raises(SceneError, match=wanted) as error:
         groups(facts(4, NIR), described)
     assert error.value.kind == "model_mismatch"
