@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,33 @@ from orchestrator.runtime.ray_session import connect
 LISTENING = "0A"
 
 
-def listening() -> set[tuple[str, str]]:
-    """Addresses and ports that sockets of this machine listen on, in hexadecimal digits as the kernel gives them."""
+def listening() -> set[str]:
+    """Addresses that this process and its descendants listen on, in hexadecimal digits as the kernel gives them."""
     lines = [line.split() for family in ("tcp", "tcp6") for line in Path("/proc/net", family).read_text().splitlines()]
-    return {tuple(fields[1].split(":")) for fields in lines if fields[3] == LISTENING}
+    own = {inode for process in descendants(os.getpid()) for inode in sockets(process)}
+    return {fields[1].split(":")[0] for fields in lines if fields[3] == LISTENING and fields[9] in own}
+
+
+def descendants(process: int) -> list[int]:
+    """A process and all processes that it started, directly or not; others of this machine listen where they like."""
+    children: dict[int, list[int]] = {}
+    for stat_file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            after_name = stat_file.read_text().rpartition(")")[2].split()
+            children.setdefault(int(after_name[1]), []).append(int(stat_file.parent.name))
+    found = [process]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def sockets(process: int) -> list[str]:
+    """Inode numbers of the sockets that a process holds."""
+    targets = []
+    for link in Path(f"/proc/{process}/fd").glob("*"):
+        with suppress(OSError):
+            targets.append(str(link.readlink()))
+    return [target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")]
 
 
 @pytest.fixture
@@ -140,13 +164,13 @@ from orchestrator.experiment.settings import Cluster
 def token():
     return os.environ["RAY_AUTH_TOKEN"]
 
-before = listening()
 with connect(Cluster(cpus=1)):
     assert ray.get(token.remote()) == os.environ["RAY_AUTH_TOKEN"]
-    opened = listening() - before
+    opened = listening()
+    assert len(opened) > 0
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     private = session.parent.parent
-    print(sorted({address for address, _ in opened}), oct(stat.S_IMODE(private.stat().st_mode)), usage_stats_enabled())
+    print(sorted(opened), oct(stat.S_IMODE(private.stat().st_mode)), usage_stats_enabled())
 print(private.exists(), Path.home().joinpath(".ray").exists())
 """
 
