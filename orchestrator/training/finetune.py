@@ -27,6 +27,8 @@ from trainables.network.network import SuperResolutionNet
 _HELD_IMAGES = 500
 """Most training images that a worker process keeps decoded between trials; a larger split is read again."""
 
+_ANY_BUDGET = Budget(steps=1, batch=1, evaluations=1)
+
 Curve = list[tuple[int, float]]
 Watch = Callable[[int, float], None]
 
@@ -53,6 +55,7 @@ class DomainJob:
         source_images: Shards of the source's images; None to use generated natural images.
         pixel_format: What the values of the domain's images mean.
         pairs_share: Of pairs, share of training patches with their real LR.
+        splits: Splits of the shards that are trained on; validation is one of them for a finished model alone.
     """
 
     domain: str
@@ -72,6 +75,7 @@ class DomainJob:
     source_images: Storage | None = None
     pixel_format: PixelFormat = PLAIN
     pairs_share: float = 1.0
+    splits: tuple[str, ...] = ("train",)
 
     @property
     def device(self) -> torch.device:
@@ -147,7 +151,7 @@ def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     as many as the target's, cropped in the same way.
     """
     device = next(net.parameters()).device
-    return mean_psnr(lambda lr: net(lr.to(device)), _source_pairs(_of_any_method(job)), job.scale)
+    return mean_psnr(lambda lr: net(lr.to(device)), _source_pairs(_of_any_training(job)), job.scale)
 
 
 def source_degradation(job: DomainJob) -> Degradation:
@@ -187,7 +191,7 @@ def validation_pairs(job: DomainJob) -> list[Pair]:
     Raises:
         ImageSetError: If the split is empty.
     """
-    return _validation_pairs(_of_any_method(job))
+    return _validation_pairs(_of_any_training(job))
 
 
 @lru_cache(maxsize=4)
@@ -204,9 +208,9 @@ def _source_pairs(job: DomainJob) -> list[Pair]:
     return make_pairs(images, source_degradation(job), job.scale, job.validation_crop)
 
 
-def _of_any_method(job: DomainJob) -> DomainJob:
-    """The job without its method: the cache key of images, which all methods share."""
-    return replace(job, method=TransferMethod())
+def _of_any_training(job: DomainJob) -> DomainJob:
+    """The job without what concerns its training alone: the cache key of scored images, which all trainings share."""
+    return replace(job, method=TransferMethod(), budget=_ANY_BUDGET, splits=())
 
 
 def _pool(
@@ -237,15 +241,20 @@ def _in_turn(images: list[NamedImage]) -> list[NamedImage]:
 
 
 def _training_images(job: DomainJob) -> Iterator[TrainingImage]:
-    if read_manifest(job.shards)["images"]["train"] <= _HELD_IMAGES:
-        return iter(_held_images(job.shards, job.shards_digest))
-    return (image.prepared for image in read_split(job.shards, "train"))
+    counts = read_manifest(job.shards)["images"]
+    if sum(counts[split] for split in job.splits) <= _HELD_IMAGES:
+        return iter(_held_images(job.shards, job.shards_digest, job.splits))
+    return _read_images(job.shards, job.splits)
 
 
 @lru_cache(maxsize=4)
-def _held_images(shards: Storage, digest: str) -> list[TrainingImage]:
+def _held_images(shards: Storage, digest: str, splits: tuple[str, ...]) -> list[TrainingImage]:
     del digest  # part of the key: other shards at the same place are other images
-    return [image.prepared for image in read_split(shards, "train")]
+    return list(_read_images(shards, splits))
+
+
+def _read_images(shards: Storage, splits: tuple[str, ...]) -> Iterator[TrainingImage]:
+    return (image.prepared for split in splits for image in read_split(shards, split))
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,8 @@
-"""Averages of the source's and the tuned weights: a last step without training that trades learning against forgetting.
+"""Averages of weights: a last step without training.
 
-Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
+Between the source's and the tuned weights an average trades learning against forgetting: Wortsman et al. 2022, "Robust
+fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903). Over trainings that differ in their seed it lowers the
+variance: Wortsman et al. 2022, "Model soups" (arXiv 2203.05482).
 """
 
 import copy
@@ -36,6 +38,35 @@ def interpolated(source: SuperResolutionNet, tuned: SuperResolutionNet, share: f
         }
     )
     return between.eval()
+
+
+def averaged(nets: Sequence[SuperResolutionNet]) -> SuperResolutionNet:
+    """A new network with the mean of the weights of networks that were trained from the same source.
+
+    Statistics of batch norm are averaged too; its counters are the first network's.
+
+    Raises:
+        UsageError: If there are none, or they have different shapes.
+    """
+    if not nets:
+        raise UsageError("There are no networks to average.")
+    first, *others = nets
+    for other in others:
+        if other.architecture != first.architecture:
+            raise UsageError(
+                f"Only equal networks can be averaged, found {first.architecture} and {other.architecture}."
+            )
+    states = [net.state_dict() for net in nets]
+    mean = copy.deepcopy(first)
+    mean.load_state_dict(
+        {
+            name: torch.stack([state[name].to(value.device) for state in states]).mean(0)
+            if value.is_floating_point()
+            else value
+            for name, value in states[0].items()
+        }
+    )
+    return mean.eval()
 
 
 def best_interpolation(

@@ -12,6 +12,7 @@ from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files
 from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
+from orchestrator.training.finetune import _training_images as training_images
 from orchestrator.training.finetune import validation_pairs as pairs_of
 from trainables.degradation import Degradation
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod
@@ -128,3 +129,15 @@ def test_generated_images_that_nothing_trains_on_stand_in_for_shards(job, monkey
 
 def test_a_card_without_a_degradation_means_plain_bicubic(job):
     assert source_degradation(job) == Degradation()
+
+
+def test_a_finished_model_learns_from_validation_images_too(job):
+    both = replace(job, splits=("train", "validation"))
+    digests = {
+        splits: {image.pixels.tobytes() for image in training_images(replace(job, splits=splits))}
+        for splits in (("train",), ("validation",), both.splits)
+    }
+    assert digests["train",] | digests["validation",] == digests[both.splits]
+    assert not digests["train",] & digests["validation",]
+    assert not equal(trained(job, TransferMethod()), trained(both, TransferMethod()))
+    assert pairs_of(both) is pairs_of(replace(job, budget=Budget(steps=9, batch=1, evaluations=1)))

@@ -5,7 +5,7 @@ import torch
 
 from trainables.errors import UsageError
 from trainables.network.network import Architecture, SuperResolutionNet
-from trainables.network.weight_average import SHARES, best_interpolation, interpolated
+from trainables.network.weight_average import SHARES, averaged, best_interpolation, interpolated
 
 
 def network(value, **changes):
@@ -47,7 +47,19 @@ def test_the_share_is_picked_on_validation_and_the_tuned_network_wins_a_tie(scor
     assert list(scores) == list(SHARES)
 
 
+def test_the_mean_of_several_networks_leaves_them_as_they_are():
+    nets = [network(value) for value in (1.0, 2.0, 6.0)]
+    soup = averaged(nets)
+    assert all(torch.all(p == 3.0) for p in soup.parameters())
+    assert [mean(net) for net in nets] == [1.0, 2.0, 6.0]
+    assert not soup.training
+
+
 def test_what_cannot_be_averaged_is_refused():
+    with pytest.raises(UsageError, match="no networks"):
+        averaged([])
+    with pytest.raises(UsageError, match="Only equal networks"):
+        averaged([network(1.0), network(1.0, width=8)])
     with pytest.raises(UsageError, match=r"between 0 and 1, found 1\.5"):
         interpolated(network(1.0), network(1.0), 1.5)
     with pytest.raises(UsageError, match="Only equal networks"):
