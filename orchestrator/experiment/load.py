@@ -11,6 +11,8 @@ from orchestrator.experiment.image_settings import IMAGES, SCENES, SOURCES, Imag
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
+from trainables.images.raster import RGB
+from trainables.network.adapters import check_rank
 from trainables.network.network import check_frozen_depth, preset, shortened
 
 
@@ -85,6 +87,9 @@ def check_source(experiment: Experiment) -> None:
                 f"network is '{experiment.network}', but source model '{found.where}' has another shape: remove "
                 "`network`, whose place the model takes."
             )
+    if experiment.finetuning.adapter_rank is not None:
+        with _naming("finetuning"):
+            check_rank(experiment.finetuning.adapter_rank, architecture)
     for kept in experiment.search.kept_blocks or ():
         with _naming("search"):
             shortened(architecture, kept)
@@ -106,6 +111,12 @@ def _check_deep(experiment: Experiment, domain: str) -> None:
         raise UsageError(
             "`value_range` is not for `finetuning.regularizer: replay`, which shows the network the source's 8-bit RGB "
             "images: take another regularizer."
+        )
+    bands = experiment.targets[domain].bands
+    if experiment.search.keep_source is not None and bands is not None and bands != RGB:
+        raise UsageError(
+            f"`bands` are {', '.join(bands)}, and `search.keep_source` measures networks on the source's images, which "
+            f"have {', '.join(RGB)}: remove `keep_source`, or take these bands."
         )
 
 

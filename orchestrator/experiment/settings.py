@@ -88,6 +88,11 @@ class Finetuning(Section):
     frozen_from: FrozenFrom = Field(
         "input", description="end of the network from which frozen depth counts: `input` or `output`"
     )
+    adapter_rank: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="rank of low-rank adapters: each convolution that trains keeps its weights and learns a correction "
+        "of that rank, which is added to them at the end; none: the weights train themselves",
+    )
 
     @model_validator(mode="after")
     def _check_method(self) -> "Finetuning":
@@ -95,6 +100,11 @@ class Finetuning(Section):
             raise ValueError(
                 "cannot freeze from the output with `transfer: feature`, whose fresh generator is the first block "
                 "there; take `frozen_from: input`"
+            )
+        if self.transfer == "feature" and self.adapter_rank is not None:
+            raise ValueError(
+                "cannot have an `adapter_rank` with `transfer: feature`, whose generator begins anew and has no "
+                "weights to correct; take `transfer: joint` or `model`, or remove `adapter_rank`"
             )
         return self
 
@@ -109,6 +119,7 @@ class Finetuning(Section):
             generator="fresh" if self.transfer == "feature" else "reused",
             regularizer=self.regularizer,
             frozen_from=self.frozen_from,
+            adapter_rank=self.adapter_rank,
         )
 
     def budget(self) -> Budget:
@@ -138,6 +149,11 @@ class Search(Section):
         None,
         description="range for how many of F_θ's residual blocks, from the first, a trial keeps, such as [2, 8]; the "
         "search then has two objectives, quality and speed, and a Pareto front; none: quality alone, all blocks",
+    )
+    keep_source: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None,
+        description="most PSNR on held-out source images, in dB, that a fine-tuned model may lose; configurations that "
+        "lose more can neither lead a search nor win; none: no limit, and no source PSNR is measured in trials",
     )
     stopping: Literal["none", "asha"] = Field("none", description="early stopping of trials: `none` or `asha`")
     reduction_factor: Annotated[int, Field(ge=2, le=10**9)] = Field(

@@ -11,7 +11,7 @@ from orchestrator.confirm.job import ConfirmJob
 from orchestrator.data.locked_test import PREFIX, digest_of_test
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.experiment.image_settings import DeepImages, ImagePairs, ImageSet, PairReading, Target
-from orchestrator.experiment.settings import Experiment
+from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile, listing_fingerprint
@@ -20,7 +20,7 @@ from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, read_records
-from orchestrator.training.finetune import DomainJob
+from orchestrator.training.finetune import DomainJob, check_source_images
 from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
 from search_spaces import TransferSpace
 from trainables.images.patch_pool import smallest_image
@@ -31,6 +31,9 @@ from trainables.network.model_files import CARD
 SOURCE = "source"
 
 _EXTENDED = "extended.json"
+
+_LATER = ("adapter_rank", "keep_source")
+"""Settings that an earlier version does not have: fingerprints leave them out where they are none."""
 
 
 class Jobs:
@@ -135,7 +138,7 @@ class Jobs:
         The points that advice and siblings suggest are not included: they are fixed when the study begins.
         """
         experiment, space = self.experiment, self.space(domain)
-        excluded = {"trials", "concurrent_trials", *self._where_it_runs()}
+        excluded = {"trials", "concurrent_trials", *self._where_it_runs(), *self._unset(experiment.search)}
         return fingerprint(
             "search-2",
             self.source_inputs(),
@@ -143,11 +146,15 @@ class Jobs:
             [space.id, space.degradation.to_dict(), space.learning_rate, space.lambda_, space.zero_share],
             [str(start) for start in (self.default(), *space.starts)],
             experiment.frozen_depths(domain),
-            experiment.finetuning.model_dump(exclude={"scratch_learning_rate"}),
+            experiment.finetuning.model_dump(exclude={"scratch_learning_rate", *self._unset(experiment.finetuning)}),
             experiment.search.model_dump(exclude=excluded),
             experiment.seed,
             *self._degraded_share(domain),
         )
+
+    @staticmethod
+    def _unset(section: Finetuning | Search) -> set[str]:
+        return {name for name in _LATER if getattr(section, name, 0) is None}
 
     def _degraded_share(self, domain: str) -> list[float]:
         """Share of pairs' training patches with real LR; nothing where it is all of them, or there are no pairs."""
@@ -247,6 +254,8 @@ class Jobs:
     def study(self, domain: str, starts: tuple[Start, ...], progress: ProgressUpdates = NO_PROGRESS) -> StudyJob:
         """Input of a domain's search."""
         experiment, space = self.experiment, self.space(domain)
+        if experiment.search.keep_source is not None:
+            check_source_images(domain, self.pixel_format(domain))
         return StudyJob(
             domain=self._domain_job(domain),
             settings=experiment.search,

@@ -14,6 +14,14 @@ from orchestrator.search.divergence import penalised
 DIVERGED = "diverged"
 """User attribute of an Optuna trial that diverged, and the key under which a trial reports it to Tune."""
 
+EXCESS = "source_excess"
+"""Key under which a trial reports its loss of source PSNR above the limit in dB, and name of the constraint in Optuna.
+
+Both samplers that learn take it into account: TPE ranks infeasible trials below feasible ones, by how far they are
+from feasible; the Gaussian process weights the expected improvement with the probability of being feasible (Gardner et
+al. 2014, "Bayesian optimization with inequality constraints").
+"""
+
 
 def maximised(objectives: Sequence[str]) -> dict[str, Any]:
     """``metric`` and ``mode`` as OptunaSearch takes them: single values for one objective, lists for several."""
@@ -43,6 +51,8 @@ class NumberedSearch(OptunaSearch):
         """
         if result and result.get(DIVERGED):
             self._ot_trials[trial_id].set_user_attr(DIVERGED, True)
+        if result and result.get(EXCESS) is not None:
+            self._ot_trials[trial_id].set_constraint(EXCESS, result[EXCESS])
         stopped = bool(result and result.get("stopped"))
         super().on_trial_complete(trial_id, None if stopped else result, error or stopped)
 

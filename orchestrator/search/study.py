@@ -11,8 +11,9 @@ from optuna.trial import TrialState, create_trial
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import ProgressUpdates
+from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.network_speed import Shortening
-from orchestrator.search.samplers import DIVERGED, NumberedSearch, RepeatableSampler, maximised
+from orchestrator.search.samplers import DIVERGED, EXCESS, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.search.starts import Start
 from orchestrator.search.trial_record import TrialOrigin, TrialRecord
 from orchestrator.training.finetune import DomainJob
@@ -108,6 +109,16 @@ class StudyJob:
         }
 
 
+def excess_of(job: StudyJob, record: TrialRecord) -> float | None:
+    """Loss of source PSNR above the limit in dB, as a sampler learns it; None if there is no limit, or no score.
+
+    A diverged trial has no source PSNR; it counts as far from feasible.
+    """
+    if job.settings.keep_source is None or record.status == "stopped":
+        return None
+    return record.source.excess if record.source else PENALTY_DB
+
+
 def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[int]) -> NumberedSearch:
     """A searcher that suggests the missing trials of a study, given the finished ones."""
     return NumberedSearch(
@@ -131,7 +142,7 @@ def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:
         storage=storage, study_name=job.domain.domain, directions=["maximize"] * len(job.objectives)
     )
     for record in records:
-        stopped = record.status == "stopped"
+        stopped, excess = record.status == "stopped", excess_of(job, record)
         scores = {"psnr": record.objective, "speed": record.speed}
         study.add_trial(
             create_trial(
@@ -140,6 +151,7 @@ def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:
                 distributions=job.distributions(),
                 user_attrs={DIVERGED: True} if record.status == "diverged" else {},
                 values=None if stopped else [scores[name] or 0.0 for name in job.objectives],
+                constraints=None if excess is None else {EXCESS: excess},
             )
         )
     tried = {record.number for record in records}

@@ -9,13 +9,14 @@ from orchestrator.foundation.stage_record import now
 from orchestrator.runtime.progress_updates import reporter
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.early_stopping import Stopped, Stopper, Stopping
-from orchestrator.search.samplers import DIVERGED
-from orchestrator.search.study import StudyJob
-from orchestrator.search.trial_record import Status, TrialRecord, read_record, read_records, record_place
-from orchestrator.training.finetune import Curve, run_finetuning, validation_pairs
+from orchestrator.search.samplers import DIVERGED, EXCESS
+from orchestrator.search.study import StudyJob, excess_of
+from orchestrator.search.trial_record import SourceKept, Status, TrialRecord, read_record, read_records, record_place
+from orchestrator.training.finetune import Curve, run_finetuning, source_loss, validation_pairs
 from trainables.errors import DivergedError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
+from trainables.network.network import SuperResolutionNet
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ def run_trial(config: dict[str, Any], job: StudyJob) -> dict[str, Any]:
     """Runs the trial of a suggested configuration and its number, unless its record exists.
 
     Returns:
-        Its objectives, and whether it ``stopped`` or :data:`DIVERGED`, as :class:`NumberedSearch` reads them.
+        Its objectives, whether it ``stopped`` or :data:`DIVERGED`, and its :data:`EXCESS` if the search has a limit, as
+        :class:`NumberedSearch` reads them.
     """
     place = record_place(job.records, config["number"])
     record = read_record(place, config["number"])
@@ -36,7 +38,8 @@ def run_trial(config: dict[str, Any], job: StudyJob) -> dict[str, Any]:
         return {"psnr": record.curve[-1][1], "stopped": True}
     scores = {"psnr": record.objective, "speed": record.speed}
     ended = {"stopped": False, DIVERGED: record.status == "diverged"}
-    return {name: scores[name] for name in job.objectives} | ended
+    excess = excess_of(job, record)
+    return {name: scores[name] for name in job.objectives} | ended | ({} if excess is None else {EXCESS: excess})
 
 
 def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
@@ -44,8 +47,9 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
     log.info("starts: %s from %s", configuration, job.origin(number))
-    status, curve = _train(job, number, configuration)
-    log.info("%s in %.1f s, curve %s", status, time.monotonic() - start, curve)
+    status, curve, source = _train(job, number, configuration)
+    kept = f", {source.loss:.2f} dB of the source lost" if source else ""
+    log.info("%s in %.1f s, curve %s%s", status, time.monotonic() - start, curve, kept)
     psnr = curve[-1][1] if status == "finished" else None
     return TrialRecord(
         number=number,
@@ -60,10 +64,11 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
         seconds=round(time.monotonic() - start, 2),
         cpu_seconds=round(time.process_time() - spent, 2),
         finished_at=now(),
+        source=source,
     )
 
 
-def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[Status, Curve]:
+def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[Status, Curve, SourceKept | None]:
     report = reporter(job.progress, f"search {job.domain.domain}")
     reached: Curve = []
 
@@ -77,11 +82,21 @@ def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> 
 
     report_trial(0, 1, "started")
     try:
-        return "finished", run_finetuning(job.domain, configuration, job.seed, report_trial, watch=watch)[1]
+        net, curve = run_finetuning(job.domain, configuration, job.seed, report_trial, watch=watch)
     except DivergedError:
-        return "diverged", []
+        return "diverged", [], None
     except Stopped:
-        return "stopped", reached
+        return "stopped", reached, None
+    return "finished", curve, _source_kept(job, net)
+
+
+def _source_kept(job: StudyJob, net: SuperResolutionNet) -> SourceKept | None:
+    """What a trained network has kept of the source, if the search limits what may be lost."""
+    allowed = job.settings.keep_source
+    if allowed is None:
+        return None
+    psnr, loss = source_loss(job.domain, net.to(job.domain.device))
+    return SourceKept(psnr=psnr, loss=loss, allowed=allowed)
 
 
 def _ends(job: StudyJob, reached: Curve) -> bool:

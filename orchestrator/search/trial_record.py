@@ -23,6 +23,25 @@ _NAME = re.compile(r"\d{1,9}\.json")
 _Value = TypeVar("_Value")
 
 
+class SourceKept(Record):
+    """PSNR in dB on held-out source images at the end of a trial whose search limits what the source may lose.
+
+    Attributes:
+        psnr: PSNR of the fine-tuned network.
+        loss: PSNR of the source model minus that; negative if the source has gained.
+        allowed: The limit, ``search.keep_source``.
+    """
+
+    psnr: Number
+    loss: Number
+    allowed: Annotated[Number, Field(ge=0)]
+
+    @property
+    def excess(self) -> float:
+        """Loss above the limit in dB; 0 or less if the trial is feasible."""
+        return self.loss - self.allowed
+
+
 class TrialRecord(Record):
     """One trial of a study.
 
@@ -39,6 +58,7 @@ class TrialRecord(Record):
         seconds: Wall-clock time.
         cpu_seconds: Processor time.
         finished_at: Time of its end.
+        source: What a finished trial has kept of the source; None where the search sets no limit.
     """
 
     number: StrictInt
@@ -53,6 +73,12 @@ class TrialRecord(Record):
     seconds: Annotated[Number, Field(ge=0)]
     cpu_seconds: Number | None = None
     finished_at: Time
+    source: SourceKept | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """False if the trial has lost more of the source than its search allows."""
+        return self.source is None or self.source.excess <= 0
 
     @field_validator("psnr", "objective", "curve")
     @classmethod
@@ -132,7 +158,12 @@ def damaged_records(records: Storage) -> dict[str, str]:
 
 
 def best_record(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The finished trial with the best validation score, the first of equal ones; None if none finished."""
+    """The finished and feasible trial with the best validation score, the first of equal ones; None if none is."""
+    return best_of_any([record for record in records if record.feasible])
+
+
+def best_of_any(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The finished trial with the best validation score, whatever it has lost of the source; None if none finished."""
     finished = [(record.psnr, record) for record in records if record.psnr is not None]
     return max(finished, key=lambda entry: entry[0], default=(None, None))[1]
 

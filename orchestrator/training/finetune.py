@@ -13,9 +13,9 @@ from orchestrator.foundation.model_store import degradation_of, read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import Reporter
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError
+from trainables.errors import ImageSetError, UsageError
 from trainables.images.patch_pool import PatchPool, Pixels, TrainingImage, smallest_image
-from trainables.images.raster import PLAIN, PixelFormat
+from trainables.images.raster import PLAIN, RGB, PixelFormat
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.loops.seeding import restart
 from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, make_pairs, mean_psnr
@@ -154,6 +154,26 @@ def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     return mean_psnr(lambda lr: net(lr.to(device)), _source_pairs(_of_any_training(job)), job.scale)
 
 
+def source_loss(job: DomainJob, net: SuperResolutionNet) -> tuple[float, float]:
+    """:func:`source_psnr` of a fine-tuned network, and the source model's minus that: both in dB."""
+    psnr = source_psnr(job, net)
+    return psnr, _source_psnr_before(_of_any_training(job)) - psnr
+
+
+def check_source_images(domain: str, pixel_format: PixelFormat) -> None:
+    """Checks that the networks of a domain can upscale the source's images, which are 8-bit RGB.
+
+    Raises:
+        UsageError: If they take other bands.
+    """
+    if not pixel_format.plain and tuple(pixel_format.bands) != RGB:
+        raise UsageError(
+            f"search.keep_source needs source images that the networks of '{domain}' can upscale, but these take the "
+            f"bands {', '.join(pixel_format.bands)} and source images have {', '.join(RGB)}: remove `keep_source`, or "
+            "name these `bands` for the target."
+        )
+
+
 def source_degradation(job: DomainJob) -> Degradation:
     """Degradation that the source model was trained on; antialiased bicubic decimation if its card names none."""
     return degradation_of(_held_source(job.source, job.source_digest)[1]) or Degradation()
@@ -206,6 +226,12 @@ def _validation_pairs(job: DomainJob) -> list[Pair]:
 def _source_pairs(job: DomainJob) -> list[Pair]:
     images = held_out_images(job.source_images, job.validation_images)
     return make_pairs(images, source_degradation(job), job.scale, job.validation_crop)
+
+
+@lru_cache(maxsize=4)
+def _source_psnr_before(job: DomainJob) -> float:
+    """:func:`source_psnr` of the source model itself."""
+    return source_psnr(job, load_source(job).to(job.device).eval())
 
 
 def _of_any_training(job: DomainJob) -> DomainJob:

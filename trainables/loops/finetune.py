@@ -12,6 +12,7 @@ from trainables.images.patch_pool import PatchPool
 from trainables.loops.objective import TransferObjective
 from trainables.loops.optimizers import descend, make_optimizer
 from trainables.loops.regularizers import RegularizerName, make_regularizer
+from trainables.network.adapters import add_adapters, merge_adapters
 from trainables.network.network import FrozenFrom, SuperResolutionNet
 
 
@@ -59,17 +60,25 @@ class TransferMethod:
         generator: ``reused``, or ``fresh``: G_φ begins anew, with the network as bicubic interpolation.
         regularizer: R, see :mod:`trainables.loops.regularizers`; it matters only where λ > 0.
         frozen_from: The end of the network that ``frozen_depth`` counts from.
+        adapter_rank: Rank of the adapters that train in place of the weights, see :mod:`trainables.network.adapters`;
+            None trains the weights. Frozen blocks have no adapters, and R sees the corrected weights.
     """
 
     generator: Literal["reused", "fresh"] = "reused"
     regularizer: RegularizerName = "l2-sp"
     frozen_from: FrozenFrom = "input"
+    adapter_rank: int | None = None
 
     def __post_init__(self) -> None:
         if self.generator == "fresh" and self.frozen_from == "output":
             raise UsageError(
                 "A fresh generator must train, but blocks are frozen from the output, where it is the first: "
                 "reuse it, or freeze from the input."
+            )
+        if self.generator == "fresh" and self.adapter_rank is not None:
+            raise UsageError(
+                "Adapters correct the source model's weights, and a fresh generator has none: reuse it, or train "
+                "without adapters."
             )
 
 
@@ -131,10 +140,12 @@ def finetune(
     if method.generator == "fresh":
         net.renew_generator()
     net.freeze(configuration.frozen_depth, method.frozen_from)
+    if method.adapter_rank is not None:
+        add_adapters(net, method.adapter_rank)
     optimizer, schedule = make_optimizer(net, configuration.learning_rate, budget.steps)
     objective = TransferObjective(regularizer, configuration.lambda_)
     pending, curve = budget.evaluation_steps(), []
-    net.train()
+    net.train(method.adapter_rank is None)  # adapters leave the statistics of batch norm alone
     for step in range(1, budget.steps + 1):
         lr, hr = pool.sample(budget.batch)
         loss = objective(net, lr, hr)
@@ -146,6 +157,8 @@ def finetune(
                 raise DivergedError(f"The loss was not finite at step {step} of {budget.steps} ({configuration}).")
             curve.append((step, value))
             report(step, value)
-            net.train()
+            net.train(method.adapter_rank is None)
     net.eval()
+    if method.adapter_rank is not None:
+        merge_adapters(net)
     return curve

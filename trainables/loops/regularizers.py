@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool
+from trainables.network.adapters import trainable_weights
 from trainables.network.network import SuperResolutionNet
 
 RegularizerName = Literal["l2-sp", "l2", "features", "replay"]
@@ -56,9 +57,8 @@ class WeightDistance:
     def distance(self, net: nn.Module) -> Tensor:
         """R alone."""
         terms = [
-            (parameter - self._anchor[name] if name in self._anchor else parameter).square().sum()
-            for name, parameter in net.named_parameters()
-            if parameter.requires_grad
+            (weight - self._anchor[name] if name in self._anchor else weight).square().sum()
+            for name, weight in trainable_weights(net)
         ]
         return self._half * torch.stack(terms).sum()
 
