@@ -62,7 +62,7 @@ def judge(job: DomainJob, chosen: list[Chosen], runs: Runs, test: list[SourceFil
     if place.exists():
         told: Json = json.loads(place.read_text(encoding="utf-8"))
         return told
-    pairs = make_pairs(_images(test, job), job.degradation, job.scale, crop)
+    pairs = make_pairs(images_of(test, job), job.degradation, job.scale, crop)
     source = load_source(job)
     zero = _scores(source, pairs, job.scale)
     told = {"test_opened_at": now(), "images": len(pairs), "scenes": len({pair.scene for pair in pairs})}
@@ -111,7 +111,8 @@ def _scores(upscale: Upscaler, pairs: list[Pair], scale: int) -> list[float]:
     return [one.psnr for one in score(upscale, pairs, scale)]
 
 
-def _images(files: list[SourceFile], job: DomainJob) -> Iterator[NamedImage]:
+def images_of(files: list[SourceFile], job: DomainJob) -> Iterator[NamedImage]:
+    """The images of a test split that are large enough."""
     for file in files:
         read = read_image(file.place, file.facts.path, job.lr_patch * job.scale)
         if isinstance(read, tuple):

@@ -6,7 +6,8 @@ from orchestrator.experiment.settings import Search
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import NO_PROGRESS
-from orchestrator.search.starts import Start, held_starts
+from orchestrator.search.source_limit import held_starts
+from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, best_record, read_records
 from orchestrator.search.trials_in_turn import run_in_turn
@@ -45,7 +46,9 @@ class Limits:
     rank: int
 
 
-def study_of(arm: str, job: DomainJob, space: TransferSpace, depths: tuple[int, int], limits: Limits, out: Storage) -> StudyJob:
+def study_of(
+    arm: str, job: DomainJob, space: TransferSpace, depths: tuple[int, int], limits: Limits, out: Storage
+) -> StudyJob:
     """The study of an arm, in a folder that is named after everything that determines it."""
     method = METHODS[arm]
     if method.adapter_rank is not None:

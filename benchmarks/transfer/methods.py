@@ -53,8 +53,8 @@ def compare(options: argparse.Namespace) -> None:
         raise UsageError(f"--out must be a folder, found '{out.uri}'.")
     model, grid = find_model(options.model), _grid(options)
     write_source(out, model)
-    test = {name: list_files(_images(name, "val", options.scenes), root) for name in options.domains}
-    domains = {name: _domain(name, root, model, options, out) for name in options.domains}
+    test = {name: list_files(images_of_split(name, "val", options.scenes), root) for name in options.domains}
+    domains = {name: domain_of(name, root, model, options, out) for name in options.domains}
     budgets = [*options.few_scenes, None]
     wanted = [(name, scenes) for scenes in budgets for name in domains if domains[name].shards(scenes) is not None]
     if options.estimate:
@@ -95,19 +95,19 @@ def _called(scenes: int | None) -> str:
     return ALL if scenes is None else f"{scenes} scenes"
 
 
-def _domain(name: str, root: Storage, model: FoundModel, options: argparse.Namespace, out: Storage) -> Domain:
+def domain_of(name: str, root: Storage, model: FoundModel, options: argparse.Namespace, out: Storage) -> Domain:
     settings = Settings(
         budget=Budget(steps=options.steps, batch=options.batch, evaluations=1),
         lr_patch=options.lr_patch,
         validation_images=options.validation_images,
         validation_crop=options.validation_crop,
     )
-    domain = Domain(name, _images(name, "train", options.scenes), root, model, settings, out)
+    domain = Domain(name, images_of_split(name, "train", options.scenes), root, model, settings, out)
     domain.shards(None)
     return domain
 
 
-def _images(name: str, split: str, scenes: str) -> ImageSet:
+def images_of_split(name: str, split: str, scenes: str) -> ImageSet:
     found: Any = scenes
     if scenes == "table":
         pattern = PAINTER if name == "art" else None
@@ -127,7 +127,7 @@ def _grid(options: argparse.Namespace) -> Grid:
 def _described(options: argparse.Namespace, model: FoundModel, grid: Grid, budgets: list[int | None]) -> Json:
     return {
         "date": today(),
-        "command": command("transfer.methods", ["--root", "DATA", "--out", "DIR", *_further(options)]),
+        "command": command("transfer.methods", ["--root", "DATA", "--out", "DIR", *further(options)]),
         "environment": environment() | {"rayscale": __version__},
         "model": Path(model.where).name,
         "budget": f"{options.steps} steps of {options.batch} patches",
@@ -141,7 +141,7 @@ def _described(options: argparse.Namespace, model: FoundModel, grid: Grid, budge
     }
 
 
-def _further(options: argparse.Namespace) -> list[str]:
+def further(options: argparse.Namespace) -> list[str]:
     told = []
     for name, value in vars(options).items():
         if name not in ("root", "out", "results", "estimate", "model"):

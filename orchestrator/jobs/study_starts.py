@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.foundation.stage_record import RECORD
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
+from orchestrator.search.source_limit import held_starts
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.loops.finetune import TransferConfiguration
 
@@ -24,14 +25,25 @@ def _gather(jobs: Jobs, domain: str) -> Iterator[Start]:
     kinds = {"default": _default, "advice": _advised, "space": _of_space, "siblings": _siblings}
     shortening = jobs.shortening()
     space, depths = jobs.experiment.space(domain), jobs.experiment.frozen_depths(domain)
-    for kind in jobs.experiment.search.starts:
-        for start in kinds[kind](jobs, domain):
+    held = _held if jobs.experiment.search.keep_source is not None else _none
+    for kind in (held, *(kinds[kind] for kind in jobs.experiment.search.starts)):
+        for start in kind(jobs, domain):
             moved = inside(start.configuration, space.learning_rate, space.lambda_, depths)
             if not jobs.experiment.finetuning.searches_lambda:
                 moved = replace(moved, lambda_=0.0)
             kept = shortening.named(shortening.inside(moved)) if shortening else None
             moved = replace(moved, kept_blocks=kept)
             yield replace(start, configuration=moved)
+
+
+def _none(jobs: Jobs, domain: str) -> Iterator[Start]:
+    yield from ()
+
+
+def _held(jobs: Jobs, domain: str) -> Iterator[Start]:
+    """Starts of a search that limits what the source may lose."""
+    for configuration in held_starts(jobs.experiment.finetuning.regularizer):
+        yield Start("start", configuration, "keep_source")
 
 
 def _default(jobs: Jobs, domain: str) -> Iterator[Start]:

@@ -133,7 +133,7 @@ def test_the_ranks_offered_have_at_most_a_tenth_of_the_parameters(name):
 
 
 def test_a_network_too_narrow_for_any_rank_is_told_so():
-    with pytest.raises(UsageError, match="adapter_rank of 1 .* remove it, or take a wider network"):
+    with pytest.raises(UsageError, match=r"adapter_rank of 1 .* remove it, or take a wider network"):
         check_rank(1, Architecture(scale=2, width=8, depth=1))
 
 
