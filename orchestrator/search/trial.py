@@ -91,7 +91,7 @@ def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> 
 
 
 def _source_kept(job: StudyJob, net: SuperResolutionNet) -> SourceKept | None:
-    """What a trained network has kept of the source, if the search limits what may be lost."""
+    """Source PSNR of a trained network and its loss; None if the search sets no limit."""
     allowed = job.settings.keep_source
     if allowed is None:
         return None

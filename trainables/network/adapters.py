@@ -94,13 +94,14 @@ def check_rank(rank: int, architecture: Architecture) -> None:
     """
     with torch.device("meta"):
         whole = sum(parameter.numel() for parameter in SuperResolutionNet(architecture).parameters())
-    one = adapter_parameters(architecture, 1)
-    highest = int(MOST_SHARE * whole / one)
+    per_rank = adapter_parameters(architecture, 1)
+    highest = int(MOST_SHARE * whole / per_rank)
     if rank > highest:
         offered = f"lower it to {highest} or less" if highest else "remove it, or take a wider network"
+        share = 100 * rank * per_rank / whole
         raise UsageError(
-            f"An adapter_rank of {rank} gives {rank * one:,} parameters, {100 * rank * one / whole:.0f} % of the "
-            f"network's {whole:,}, and adapters may have {100 * MOST_SHARE:.0f} %: {offered}."
+            f"An adapter_rank of {rank} gives {rank * per_rank:,} parameters, {share:.1f} % of the network's "
+            f"{whole:,}, and adapters may have {100 * MOST_SHARE:.0f} %: {offered}."
         )
 
 
