@@ -11,6 +11,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.advice_grade import grade_advice
+from orchestrator.report.forgetting import forgetting_report
 from orchestrator.report.front_section import front_report
 from orchestrator.report.schema import (
     Arm,
@@ -89,6 +90,7 @@ def domain_report(
         trials=trials,
         study=study_report(experiment, name, records, winner.configuration),
         front=front_report(experiment, name, records, found),
+        forgetting=forgetting_report(experiment.search.keep_source, records, found.candidates),
         lambda_floor=space.lambda_[0],
         frozen_depth_limit=experiment.frozen_depths(name)[1],
         steps_per_trial=experiment.finetuning.steps,

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import STEPS, ArmName
 from orchestrator.report import plots
+from orchestrator.report.forgetting_plot import forgetting_plot
 from orchestrator.report.schema import Arm, DomainReport, Report
 from orchestrator.report.tables import (
     AS_IT_IS,
@@ -99,8 +100,14 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, object]:
         "history": Markup(plots.search_history(domain, f"{key}-history")),
         "curves": Markup(plots.learning_curves(domain, f"{key}-curves")),
         "front": Markup(plots.front_plot(domain, domain.front, f"{key}-front")) if domain.front else None,
+        "forgetting": _forgetting(domain, f"{key}-forgetting"),
         "settings": [Markup(plots.setting_scatter(domain, setting, f"{key}-{setting}")) for setting in plots.SETTINGS],
     }
+
+
+def _forgetting(domain: DomainReport, name: str) -> Markup | None:
+    found = domain.forgetting
+    return Markup(forgetting_plot(domain.space, found, name)) if found else None
 
 
 def _overviewed(difference: Difference) -> bool:

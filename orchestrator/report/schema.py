@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.confirm.record import Candidate, Difference
 from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.vocabulary import ArmName
+from orchestrator.report.forgetting import Forgetting
 from orchestrator.report.study_facts import StudyFacts
 from orchestrator.search.trial_record import TrialOrigin
 
@@ -188,6 +189,7 @@ class DomainReport(_Record):
     trials: list[Trial]
     study: StudyFacts | None = None
     front: Front | None = None
+    forgetting: Forgetting | None = None
     lambda_floor: float
     frozen_depth_limit: int
     steps_per_trial: int
