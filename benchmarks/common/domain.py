@@ -4,6 +4,7 @@ Only the folder that a target's ``images`` names is listed: a test split beside 
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.stage_record import fingerprint, run_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets.set_files import list_files, listing_fingerprint
+from orchestrator.image_sets.set_files import SourceFile, list_files, listing_fingerprint
 from orchestrator.training.finetune import DomainJob
 from search_spaces import TransferSpace, find_space
 from trainables.images.patch_pool import smallest_image
@@ -72,12 +73,9 @@ class Domain:
         full = read_manifest(self._place(None))["scenes"]
         if len(full["train"]) <= scenes:
             return None
-        # The split orders scenes by this digest and sets the first ones aside, so these two shares pick the same ones.
-        nearest = sorted(full["train"], key=lambda scene: hashlib.sha256(scene.encode()).hexdigest())[:scenes]
-        kept = {*nearest, *full["validation"]}
-        files = [file for file in self._files if file.scene in kept]
-        manifest = self._build(scenes, files, len(full["validation"]) / len(kept))
-        assert manifest["scenes"] == {"train": sorted(nearest), "validation": full["validation"]}
+        nearest, files, share = with_few_scenes(self._files, full, scenes)
+        manifest = self._build(scenes, files, share)
+        assert manifest["scenes"] == {"train": nearest, "validation": full["validation"]}
         return manifest
 
     def job(self, scenes: int | None) -> DomainJob:
@@ -113,6 +111,25 @@ class Domain:
 
         run_stage(f"shards {self.name}", place, inputs, build, lambda line: None)
         return read_manifest(place)
+
+
+def with_few_scenes(
+    files: Sequence[SourceFile], full: Mapping[str, Sequence[str]], scenes: int
+) -> tuple[list[str], list[SourceFile], float]:
+    """The files of so many training scenes and of all validation scenes; fewer scenes are a subset of more.
+
+    Args:
+        files: All files.
+        full: Scenes of the splits ``train`` and ``validation`` of all files.
+        scenes: Training scenes, fewer than there are.
+
+    Returns:
+        The training scenes in order, the files, and the share of validation scenes that splits them as before.
+    """
+    # The split orders scenes by this digest and sets the first ones aside, so that this share picks the same ones.
+    nearest = sorted(full["train"], key=lambda scene: hashlib.sha256(scene.encode()).hexdigest())[:scenes]
+    kept = {*nearest, *full["validation"]}
+    return sorted(nearest), [file for file in files if file.scene in kept], len(full["validation"]) / len(kept)
 
 
 def source_place(out: Storage, model: FoundModel) -> Storage:

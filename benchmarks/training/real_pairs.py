@@ -25,8 +25,8 @@ from benchmarks.common.arguments import add_out, command, make_parser, one_sente
 from benchmarks.common.domain import source_place, write_source
 from benchmarks.common.domain_images import DOMAINS, PAINTER
 from benchmarks.common.environment import environment
+from benchmarks.common.pair_sets import WRONG, checked, list_set, write_set
 from benchmarks.common.results import ONE_THREAD, today, write_results
-from benchmarks.training.pair_sets import WRONG, checked, list_set, write_set
 from orchestrator.data.shards import build_shards, read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet, PairReading
 from orchestrator.foundation.model_store import FoundModel, find_model, read_model, write_model

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.training.hidden_camera import photograph
+from benchmarks.common.hidden_camera import photograph
 from trainables.metrics.pair_checks import measure_pair
 from trainables.metrics.pair_verdict import judge
 from trainables.samples import generate

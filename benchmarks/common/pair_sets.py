@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.training.hidden_camera import photograph
+from benchmarks.common.hidden_camera import photograph
 from orchestrator.data.sample_check import check_sample
 from orchestrator.experiment.image_settings import PairReading, Target
 from orchestrator.foundation.storage import Storage

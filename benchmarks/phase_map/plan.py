@@ -1,0 +1,153 @@
+"""Cells of the phase map, the configurations that are trained in each, and the order in which they come.
+
+The order is one of value for compute: the cheapest cells over all shifts and numbers of scenes first, then the same
+with more steps and with a larger network in turn, so that the map is spread evenly over its axes wherever it stops.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, get_args
+
+from trainables.degradation import Degradation
+from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.regularizers import RegularizerName
+
+Network = Literal["tiny", "base", "large"]
+Shift = Literal["bicubic", "blur", "noise", "strong noise", "codec", "real pairs"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
+SHIFTS: tuple[Shift, ...] = get_args(Shift)
+SCENES: tuple[int | None, ...] = (1, 2, 4, 16, None)
+"""Training scenes; None for all."""
+STEPS = (200, 1000, 4000)
+
+DEGRADATIONS: Mapping[Shift, Degradation] = {
+    "bicubic": Degradation(),
+    "blur": Degradation(blur=(0.25, 0.5), decimation="area"),
+    "noise": Degradation(noise=(0.005, 0.02)),
+    "strong noise": Degradation(noise=(0.03, 0.12)),
+    "codec": Degradation(jpeg=(50, 90), h264=(24, 36)),
+    "real pairs": Degradation(),
+}
+"""What makes LR of HR; the LR images of pairs are a camera's (``benchmarks/common/hidden_camera.py``)."""
+
+MODERATE, FAST, SLOW, FASTEST = 4.75e-4, 1.19e-3, 1.89e-4, 3e-3
+"""Learning rates; the first is that of the default fine-tune."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A place on the map.
+
+    Attributes:
+        network: Network that is fine-tuned.
+        steps: Optimiser steps.
+        scenes: Training scenes; None for all.
+        shift: How LR differs from what the source model was trained on.
+        content: Domain of the images.
+    """
+
+    network: Network
+    steps: int
+    scenes: int | None
+    shift: Shift
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One configuration with its regularizer and the seed of its training."""
+
+    configuration: TransferConfiguration
+    regularizer: RegularizerName = "l2-sp"
+    seed: int = 0
+
+
+def _choice(
+    rate: float, lambda_: float = 0.0, depth: int = 0, regularizer: RegularizerName = "l2-sp", seed: int = 0
+) -> Choice:
+    configuration = TransferConfiguration(learning_rate=rate, lambda_=lambda_, frozen_depth=depth)
+    return Choice(configuration, regularizer, seed)
+
+
+DEFAULT = _choice(MODERATE)
+RATES = (DEFAULT, _choice(FAST), _choice(SLOW))
+CORE = (*RATES, _choice(FAST, depth=2), _choice(MODERATE, 1e-2), _choice(MODERATE, seed=1))
+"""Enough to say what the rate, the depth and λ are worth beside the noise of a seed."""
+FURTHER = (
+    _choice(FASTEST),
+    _choice(MODERATE, depth=2),
+    _choice(FAST, 1e-2),
+    _choice(FAST, seed=1),
+    _choice(MODERATE, depth=4),
+    _choice(MODERATE, 1e-2, regularizer="replay"),
+    _choice(MODERATE, 1e-3),
+    _choice(FAST, 1e-2, 2),
+)
+ALL = CORE + FURTHER
+
+
+def content_of(shift: Shift, scenes: int | None, contents: Sequence[str], turn: int = 0) -> str:
+    """The domain whose images stand in a cell: a Latin square, so that no axis has one domain alone.
+
+    Args:
+        shift: Row of the square.
+        scenes: Its column.
+        contents: Domains that have more scenes than that.
+        turn: How many places further; turns from 0 to the number of domains - 1 give each of them.
+    """
+    return contents[(SHIFTS.index(shift) + SCENES.index(scenes) + turn) % len(contents)]
+
+
+def trainings(contents: Mapping[str, int], networks: Sequence[Network]) -> Iterator[tuple[Cell, Choice]]:
+    """Every training that is planned, each once, in order.
+
+    Args:
+        contents: Training scenes of each domain.
+        networks: Networks that are trained.
+    """
+    few: tuple[int | None, ...] = (1, 4, None)
+
+    def layer(
+        network: Network, steps: int, scenes: Sequence[int | None], choices: Sequence[Choice], turn: int = 0
+    ) -> list[tuple[Cell, Choice]]:
+        if network not in networks:
+            return []
+        found = []
+        for turned, (row, shift) in product(range(len(scenes)), enumerate(SHIFTS)):
+            count = scenes[(row + turned) % len(scenes)]
+            enough = [name for name, most in contents.items() if count is None or most > count]
+            if enough:
+                cell = Cell(network, steps, count, shift, content_of(shift, count, enough, turn))
+                found += [(cell, choice) for choice in choices]
+        return found
+
+    first = layer("tiny", 200, few, CORE)
+    second = [
+        layer("tiny", 1000, few, CORE[:1]),
+        layer("tiny", 200, (2, 16), CORE),
+        layer("base", 200, (4, None), CORE),
+    ]
+    third = [
+        [*layer("tiny", 1000, few, CORE[1:]), *layer("tiny", 1000, (2, 16), CORE)],
+        [*layer("base", 200, (1, 2, 16), CORE), *layer("base", 1000, (1, None), RATES)],
+        [*layer("tiny", 200, few, CORE, turn=1), *layer("tiny", 200, SCENES, FURTHER)],
+        layer("tiny", 4000, (None, 1), RATES),
+    ]
+    rest = [
+        each
+        for turn in range(len(contents))
+        for network, steps in product(NETWORKS, STEPS)
+        for each in layer(network, steps, SCENES, ALL, turn)
+    ]
+    return iter(dict.fromkeys([*first, *_in_turn(second), *_in_turn(third), *rest]))
+
+
+def _in_turn(layers: Sequence[Sequence[tuple[Cell, Choice]]]) -> Iterator[tuple[Cell, Choice]]:
+    """All layers side by side, a cell's trainings together, each layer advancing at the same share of its length."""
+    ranked = [
+        ((position // len(CORE) + 0.5) * len(CORE) / max(len(layer), 1), number, position, each)
+        for number, layer in enumerate(layers)
+        for position, each in enumerate(layer)
+    ]
+    return (each for *_, each in sorted(ranked, key=lambda entry: entry[:3]))

@@ -1,0 +1,175 @@
+"""What tuning is worth by the phase map: a page, a figure, and the rule that `rayscale plan` and `analyze` state.
+
+    python -m benchmarks.phase_map.report --table benchmarks/tables/phase_map.parquet
+
+Every worth is judged on validation scenes that did not choose (worth.py). The rule is written to
+``orchestrator/analysis/search_worth.json``; its record is of cells of a shift that it was not fitted to.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.common.arguments import add_out, make_parser, one_sentence
+from benchmarks.common.results import ONE_THREAD, today, write_results
+from benchmarks.phase_map.figure import TITLES, by_place, draw
+from benchmarks.phase_map.plan import NETWORKS, SHIFTS, STEPS
+from benchmarks.phase_map.rule import STEPS_THRESHOLD, THRESHOLD, Known, fitted, known_worths
+from benchmarks.phase_map.table_file import read_table
+from benchmarks.phase_map.worth import CellWorth, seed_noise, worths
+from orchestrator.analysis import search_worth
+from orchestrator.analysis.search_worth import Evidence, HeldOut, Quantity
+from orchestrator.foundation.storage import Storage
+
+RULE = Path(search_worth.__file__).with_name(search_worth.FILE)
+FIGURE = "phase-map"
+FEWEST_CELLS = 12
+"""Cells of a network and number of steps that make a row of the figure."""
+_SHOWN_ROWS = 2
+
+
+def main() -> None:
+    options = _parsed()
+    with one_sentence():
+        rows, facts = read_table(Storage.at(str(options.table)))
+        found = worths(rows)
+        evidence, records = fitted(found, len(rows))
+        known = known_worths(found)
+        page = "\n".join(_page(found, known, facts, evidence, records)) + "\n"
+        data = {"facts": facts, "rule": evidence, "records": records, "cells": [_told(each) for each in found]}
+        written = write_results(options.out, FIGURE, ONE_THREAD, data=data, page=page)
+        draw(_figure_rows(known), _note(found, len(rows)), options.out / FIGURE)
+        options.rule.write_text(json.dumps(evidence, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{written}; {options.rule}")
+
+
+def _figure_rows(known: dict[Quantity, list[Known]]) -> dict[str, dict[Quantity, Any]]:
+    counts = {
+        (network, steps): sum((each.cell.network, each.cell.steps) == (network, steps) for each, *_ in known["rate"])
+        for network in NETWORKS
+        for steps in STEPS
+    }
+    shown = sorted(sorted(counts, key=lambda key: -counts[key])[:_SHOWN_ROWS], key=list(counts).index)
+    return {
+        f"{network}, {steps} steps": {
+            name: by_place(
+                [
+                    ((each.cell.shift, each.cell.scenes), gain)
+                    for each, _, gain in cells
+                    if (each.cell.network, each.cell.steps) == (network, steps)
+                ]
+            )
+            for name, cells in known.items()
+        }
+        for network, steps in shown
+        if counts[network, steps] >= FEWEST_CELLS
+    }
+
+
+def _note(found: Sequence[CellWorth], trainings: int) -> str:
+    return (
+        f"dB of PSNR, mean over images of four domains, judged on scenes that did not choose; bold: {THRESHOLD} dB or "
+        f"more; one seed differs from another by {seed_noise(found) or 0:.2f} dB; {trainings} trainings"
+    )
+
+
+def _page(
+    found: Sequence[CellWorth],
+    known: dict[Quantity, list[Known]],
+    facts: dict[str, Any],
+    evidence: Evidence,
+    records: dict[str, dict[str, HeldOut]],
+) -> Iterator[str]:
+    machine = facts["environment"]
+    yield "# Phase map: what tuning a fine-tuning is worth, ×4"
+    yield ""
+    yield (
+        f"{today()}, `{facts['command']}`, {machine['hardware']}, {machine['versions']}, commit {machine['commit']}. "
+        f"{facts['rows']} of {facts['rows_planned']} planned trainings ({facts['cpu_hours']} CPU hours), in "
+        f"{facts['cells']} of {facts['cells_planned']} planned cells; {len(found)} cells have the default fine-tune. "
+        f"Seeds {', '.join(map(str, facts['seeds']))}."
+    )
+    yield ""
+    yield (
+        f"A second seed of the default differs by {seed_noise(found) or 0:.3f} dB (standard deviation of one training, "
+        "pooled). Worths are in dB: chosen on one half of the validation scenes, judged on the other, and the other "
+        "way round. Mean, and in brackets the values that a tenth of the cells lie below and above."
+    )
+    yield ""
+    yield from _table(found, known)
+    yield ""
+    yield "| rule | right in cells of a shift left out | of a domain left out | a constant, shift left out |"
+    yield "|---|---:|---:|---:|"
+    names = {"rate": f"rate ≥ {THRESHOLD} dB", "rest": f"λ and depth ≥ {THRESHOLD} dB"}
+    names |= {"steps": f"five times the steps ≥ {STEPS_THRESHOLD} dB", "verdict": "what to search"}
+    for name, title in names.items():
+        shift, content = records["shift"][name], records["content"][name]
+        yield f"| {title} | {_share(shift)} | {_share(content)} | {_share(shift, 'constant_right')} |"
+    yield ""
+    for name, tree in evidence["trees"].items():
+        yield f"- {TITLES[name].replace(chr(10), ' ')}: {_in_words(tree)}"
+
+
+def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> Iterator[str]:
+    yield "| cells | number | default − zero-shot | rate | λ and depth | five times the steps |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    groups = {
+        f"{network}, {steps} steps": [e for e in found if (e.cell.network, e.cell.steps) == (network, steps)]
+        for network in NETWORKS
+        for steps in STEPS
+    }
+    groups |= {shift: [e for e in found if e.cell.shift == shift] for shift in SHIFTS}
+    groups |= {
+        f"{count} training scenes": [e for e in found if e.cell.scenes == count]
+        for count in sorted({e.cell.scenes for e in found if e.cell.scenes is not None})
+    }
+    groups |= {"all training scenes": [e for e in found if e.cell.scenes is None], "all cells": list(found)}
+    for name, cells in groups.items():
+        if not cells:
+            continue
+        inside = {each.cell for each in cells}
+        worth = (_spread([g for e, _, g in known[q] if e.cell in inside]) for q in TITLES)
+        gain = _spread([each.default - each.zero_shot for each in cells])
+        yield f"| {name} | {len(cells)} | {gain} | {' | '.join(worth)} |"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    ordered = sorted(values)
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.1, 0.9))
+    return f"{fmean(ordered):+.3f} ({low:+.2f}, {high:+.2f}; {len(ordered)})"
+
+
+def _share(record: HeldOut, key: str = "right") -> str:
+    right = int(record[key])  # type: ignore[literal-required]
+    return f"{right} of {record['cells']} ({right / max(record['cells'], 1):.0%})"
+
+
+def _in_words(tree: Any) -> str:
+    if "fact" not in tree:
+        return f"{tree['mean']:+.3f} dB ({tree['cells']} cells)"
+    name = tree["fact"].replace("_", " ")
+    yes, no = _in_words(tree["yes"]), _in_words(tree["no"])
+    return f"[{name} ≤ {tree['at_most']:g}: {yes}; else {no}]"
+
+
+def _told(each: CellWorth) -> dict[str, Any]:
+    values = {name: getattr(each, name) for name in CellWorth.__slots__ if name != "cell"}
+    cell = {name: getattr(each.cell, name) for name in type(each.cell).__slots__}
+    return cell | {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _parsed() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--table", required=True, type=Path, help="Parquet file that table.py made")
+    parser.add_argument("--rule", type=Path, default=RULE, help=f"file of the rule ({RULE.name} of the package)")
+    add_out(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The map's rows as one Parquet file whose metadata says what they have in common, and what is missing."""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.phase_map.rows import Row
+from orchestrator.foundation.storage import Storage
+from trainables.errors import UsageError
+
+FORMAT = 1
+_KEY = b"rayscale-phase-map"
+_TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int32()
+SCHEMA = pa.schema(
+    [
+        ("network", _TEXT),
+        ("steps", _WHOLE),
+        ("scenes", _WHOLE),
+        ("shift", _TEXT),
+        ("content", _TEXT),
+        ("learning_rate", _NUMBER),
+        ("lambda_", _NUMBER),
+        ("frozen_depth", _WHOLE),
+        ("regularizer", _TEXT),
+        ("seed", _WHOLE),
+        ("training_scenes", _WHOLE),
+        ("training_images", _WHOLE),
+        ("status", _TEXT),
+        ("psnr_choosing", _NUMBER),
+        ("psnr_judging", _NUMBER),
+        ("curve", pa.list_(_NUMBER)),
+        ("image_scenes", pa.list_(_TEXT)),
+        ("image_psnr", pa.list_(_NUMBER)),
+        ("image_bicubic", pa.list_(_NUMBER)),
+        ("image_zero_shot", pa.list_(_NUMBER)),
+        ("batch", _WHOLE),
+        ("lr_patch", _WHOLE),
+        ("source", _TEXT),
+        ("rayscale", _TEXT),
+        ("torch", _TEXT),
+        ("hardware", _TEXT),
+        ("seconds", _NUMBER),
+        ("cpu_seconds", _NUMBER),
+    ]
+)
+_SORTED_BY = SCHEMA.names[:10]
+
+
+def write_table(place: Storage, rows: Iterable[Row], facts: dict[str, Any]) -> None:
+    """Writes rows, sorted by cell and configuration, and what is said of them all."""
+    ordered = sorted(rows, key=lambda row: [(row[name] is None, row[name]) for name in _SORTED_BY])
+    table = pa.Table.from_pylist(ordered, SCHEMA)
+    table = table.replace_schema_metadata({_KEY: json.dumps({"format": FORMAT, **facts}, ensure_ascii=False)})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    place.write_bytes(sink.getvalue())
+
+
+def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
+    """Rows of a table and what is said of them all.
+
+    Raises:
+        UsageError: If there is none, or of another format.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(place.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UsageError(f"There is no table '{place.uri}'; make one with benchmarks/phase_map/table.py.") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UsageError(f"'{place.uri}' is not a whole Parquet file: {str(error).splitlines()[0]}") from None
+    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    if facts.get("format") != FORMAT:
+        raise UsageError(
+            f"'{place.uri}' is no phase map in format {FORMAT}; make one with benchmarks/phase_map/table.py."
+        )
+    return table.to_pylist(), facts
+
+
+def key_of(row: Row) -> tuple[Any, ...]:
+    """What a row is of: cell, configuration, regularizer, seed, size of a step and hardware."""
+    return tuple(row[name] for name in (*_SORTED_BY, "batch", "lr_patch", "hardware"))
+
+
+def merged(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Both; of two rows of the same, that of the first."""
+    return list(({key_of(row): row for row in others} | {key_of(row): row for row in rows}).values())

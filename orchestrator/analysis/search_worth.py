@@ -1,0 +1,188 @@
+"""Prediction, before a search, of what it is worth: the best learning rate, λ and depth beyond it, and more steps.
+
+The prediction comes from the phase map: fine-tunings trained for real over training scenes, steps, network and shift,
+in each of which configurations were chosen on one half of the validation scenes and judged on the other
+(``benchmarks/phase_map``). ``search_worth.json`` holds a small regression tree for each quantity, with the spread of
+the cells in each leaf and how often the prediction was right in cells of a shift that the tree had not seen.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal, TypedDict, final
+
+from trainables.degradation import Degradation
+from trainables.network.architecture import Architecture
+from trainables.network.network import SuperResolutionNet
+
+Verdict = Literal["the default is enough", "search the rate alone", "search all settings"]
+Quantity = Literal["rate", "rest", "steps"]
+
+FILE = "search_worth.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFacts:
+    """What is known of a study before it begins.
+
+    Attributes:
+        training_scenes: Scenes to train on.
+        training_images: Images to train on.
+        pixels: LR pixels of all patches of a fine-tuning: steps × patches per step × pixels of one.
+        parameters: Weights of the network.
+        noise: Standard deviation of the LR images' noise on the [0, 1] scale, the middle of its range.
+        blur: Standard deviation of the optics' blur in LR pixels, the middle of its range.
+        codec: 1 if LR images are compressed, otherwise 0.
+        pairs: 1 if LR images are real, otherwise 0.
+    """
+
+    training_scenes: int
+    training_images: int
+    pixels: int
+    parameters: int
+    noise: float
+    blur: float
+    codec: int
+    pairs: int
+
+
+@final
+class Leaf(TypedDict):
+    """Worth in the cells of a leaf, in dB: mean, and the values that a tenth of the cells lie below and above."""
+
+    mean: float
+    low: float
+    high: float
+    cells: int
+
+
+@final
+class Split(TypedDict):
+    """A question: whether a fact is at most a value."""
+
+    fact: str
+    at_most: float
+    yes: "Leaf | Split"
+    no: "Leaf | Split"
+
+
+class HeldOut(TypedDict):
+    """How often a prediction was right in cells of a shift that was left out, and a constant one in the same cells."""
+
+    right: int
+    constant_right: int
+    cells: int
+
+
+class Evidence(TypedDict):
+    """The shipped file.
+
+    ``threshold`` is the least difference in dB that matters, ``noise`` a training's standard deviation in dB over
+    seeds, ``more_steps`` the factor of *steps*.
+    """
+
+    format: int
+    threshold: float
+    noise: float
+    more_steps: int
+    trainings: int
+    cells: int
+    networks: list[str]
+    most_pixels: int
+    trees: dict[Quantity, Leaf | Split]
+    held_out: dict[Quantity | Literal["verdict"], HeldOut]
+
+
+class SearchWorth(TypedDict):
+    """A prediction.
+
+    ``rate`` is dB of the best learning rate over the default's, ``rest`` of λ and depth beyond that, ``steps`` of
+    ``more_steps`` times the steps at the default.
+    """
+
+    verdict: Verdict
+    rate: Leaf
+    rest: Leaf
+    steps: Leaf
+    sentences: list[str]
+
+
+def facts_of(
+    *, scenes: int, images: int, pixels: int, architecture: Architecture, degradation: Degradation, real_pairs: bool
+) -> SearchFacts:
+    """Facts of a study from its settings.
+
+    Args:
+        scenes: Scenes to train on.
+        images: Images to train on.
+        pixels: LR pixels of all patches of a fine-tuning.
+        architecture: Of the network.
+        degradation: The domain's; of real pairs it counts nothing.
+        real_pairs: Whether LR images are real.
+    """
+    known = Degradation() if real_pairs else degradation
+    return SearchFacts(
+        training_scenes=scenes,
+        training_images=images,
+        pixels=pixels,
+        parameters=sum(weights.numel() for weights in SuperResolutionNet(architecture).parameters()),
+        noise=sum(known.noise) / 2,
+        blur=sum(known.blur) / 2,
+        codec=int(known.jpeg is not None or known.h264 is not None),
+        pairs=int(real_pairs),
+    )
+
+
+def predict(facts: SearchFacts, evidence: Evidence | None = None) -> SearchWorth:
+    """What a search is worth.
+
+    Args:
+        facts: Of the study.
+        evidence: Trees and their record; those that are shipped by default.
+    """
+    known = evidence or read_evidence()
+    values = asdict(facts)
+    rate, rest, steps = (leaf_of(known["trees"][name], values) for name in ("rate", "rest", "steps"))
+    verdict = verdict_of(rate["mean"], rest["mean"], known["threshold"])
+    sentences = _sentences(verdict, (rate, rest, steps), facts, known)
+    return SearchWorth(verdict=verdict, rate=rate, rest=rest, steps=steps, sentences=sentences)
+
+
+def verdict_of(rate: float, rest: float, threshold: float) -> Verdict:
+    """What to search where the best rate is worth ``rate`` dB, and λ and depth ``rest`` dB beyond it."""
+    if rest >= threshold:
+        return "search all settings"
+    return "search the rate alone" if rate >= threshold else "the default is enough"
+
+
+def leaf_of(tree: Leaf | Split, values: Mapping[str, float]) -> Leaf:
+    """The leaf of a tree that facts lead to."""
+    if "fact" not in tree:
+        return tree
+    return leaf_of(tree["yes"] if values[tree["fact"]] <= tree["at_most"] else tree["no"], values)
+
+
+@cache
+def read_evidence() -> Evidence:
+    """The trees that are shipped."""
+    found: Evidence = json.loads(files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
+    return found
+
+
+def _sentences(verdict: Verdict, leaves: tuple[Leaf, Leaf, Leaf], facts: SearchFacts, known: Evidence) -> list[str]:
+    rate, rest, steps = leaves
+    right = known["held_out"]["verdict"]
+    beyond = "" if facts.pixels <= known["most_pixels"] else ", all with fewer steps or smaller patches,"
+    return [
+        f"Prediction: {verdict}. In {rate['cells']} similar cells of the phase map{beyond} the best learning rate was "
+        f"worth {_said(rate)} over the default fine-tune, λ and depth {_said(rest)} beyond it; "
+        f"{known['more_steps']} times the steps were worth {_said(steps)}.",
+        f"Such predictions were right in {right['right']} of {right['cells']} cells of shifts that they had not seen "
+        f"({known['trainings']} trainings; one seed differs from another by {known['noise']:.2f} dB).",
+    ]
+
+
+def _said(leaf: Leaf) -> str:
+    return f"{leaf['mean']:+.2f} dB ({leaf['low']:+.2f} to {leaf['high']:+.2f})"
