@@ -74,6 +74,8 @@ DEFAULT = _choice(MODERATE)
 RATES = (DEFAULT, _choice(FAST), _choice(SLOW))
 CORE = (*RATES, _choice(FAST, depth=2), _choice(MODERATE, 1e-2), _choice(MODERATE, seed=1))
 """Enough to say what the rate, the depth and λ are worth beside the noise of a seed."""
+BRIEF = tuple(choice for choice in CORE if choice.seed == 0 and choice.configuration.learning_rate != SLOW)
+"""The fewest that say something of each of them."""
 FURTHER = (
     _choice(FASTEST),
     _choice(MODERATE, depth=2),
@@ -122,10 +124,10 @@ def trainings(contents: Mapping[str, int], networks: Sequence[Network]) -> Itera
                 found += [(cell, choice) for choice in choices]
         return found
 
-    first = layer("tiny", 200, few, CORE)
+    first = [layer("tiny", 200, few, BRIEF), layer("tiny", 1000, (1, None), CORE[:1])]
     second = [
+        [*layer("tiny", 200, few, CORE), *layer("tiny", 200, (2, 16), CORE)],
         layer("tiny", 1000, few, CORE[:1]),
-        layer("tiny", 200, (2, 16), CORE),
         layer("base", 200, (4, None), CORE),
     ]
     third = [
@@ -140,14 +142,13 @@ def trainings(contents: Mapping[str, int], networks: Sequence[Network]) -> Itera
         for network, steps in product(NETWORKS, STEPS)
         for each in layer(network, steps, SCENES, ALL, turn)
     ]
-    return iter(dict.fromkeys([*first, *_in_turn(second), *_in_turn(third), *rest]))
+    return iter(dict.fromkeys([*_in_turn(first), *_in_turn(second), *_in_turn(third), *rest]))
 
 
 def _in_turn(layers: Sequence[Sequence[tuple[Cell, Choice]]]) -> Iterator[tuple[Cell, Choice]]:
     """All layers side by side, a cell's trainings together, each layer advancing at the same share of its length."""
-    ranked = [
-        ((position // len(CORE) + 0.5) * len(CORE) / max(len(layer), 1), number, position, each)
-        for number, layer in enumerate(layers)
-        for position, each in enumerate(layer)
-    ]
+    ranked = []
+    for number, layer in enumerate(layers):
+        begins = {cell: position for position, (cell, _) in reversed(list(enumerate(layer)))}
+        ranked += [(begins[each[0]] / len(layer), number, position, each) for position, each in enumerate(layer)]
     return (each for *_, each in sorted(ranked, key=lambda entry: entry[:3]))
