@@ -66,7 +66,7 @@ class PhaseMap:
             validation_crop=options.validation_crop,
             threads=options.threads,
             on_gpu=options.gpu,
-            method=TransferMethod(regularizer=choice.regularizer),
+            method=TransferMethod(regularizer=choice.regularizer, adapter_rank=choice.adapter_rank),
             source_images=self._photographs,
         )
         return MapTask(cell, choice, job, self._place.child("rows"))

@@ -56,18 +56,24 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One configuration with its regularizer and the seed of its training."""
+    """One configuration with its regularizer, the seed of its training and the rank of its adapters; None for none."""
 
     configuration: TransferConfiguration
     regularizer: RegularizerName = "l2-sp"
     seed: int = 0
+    adapter_rank: int | None = None
 
 
 def _choice(
-    rate: float, lambda_: float = 0.0, depth: int = 0, regularizer: RegularizerName = "l2-sp", seed: int = 0
+    rate: float,
+    lambda_: float = 0.0,
+    depth: int = 0,
+    regularizer: RegularizerName = "l2-sp",
+    seed: int = 0,
+    adapter_rank: int | None = None,
 ) -> Choice:
     configuration = TransferConfiguration(learning_rate=rate, lambda_=lambda_, frozen_depth=depth)
-    return Choice(configuration, regularizer, seed)
+    return Choice(configuration, regularizer, seed, adapter_rank)
 
 
 DEFAULT = _choice(MODERATE)
@@ -85,6 +91,7 @@ FURTHER = (
     _choice(MODERATE, 1e-2, regularizer="replay"),
     _choice(MODERATE, 1e-3),
     _choice(FAST, 1e-2, 2),
+    _choice(FASTEST, adapter_rank=4),
 )
 ALL = CORE + FURTHER
 

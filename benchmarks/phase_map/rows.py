@@ -50,6 +50,7 @@ class MapTask:
             [job.shards_digest, job.source_digest, job.degradation.to_dict(), job.scale],
             [asdict(job.budget), job.lr_patch, job.validation_images, job.validation_crop],
             [choice.configuration.to_dict(), choice.regularizer, choice.seed],
+            *([choice.adapter_rank] if choice.adapter_rank else []),
         )
         return self.folder.child(f"{self.cell.network}-{self.cell.steps}", f"{digest}.json")
 
@@ -90,6 +91,7 @@ def _train(task: MapTask) -> Row:
         "training_images": fixed["training_images"],
         **choice.configuration.to_dict(),
         "regularizer": choice.regularizer,
+        "adapter_rank": choice.adapter_rank,
         "seed": choice.seed,
         "status": status,
         **{f"psnr_{half}": _mean(images, fixed["image_scenes"], halves, half) for half in ("choosing", "judging")},

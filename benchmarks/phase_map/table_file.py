@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("lambda_", _NUMBER),
         ("frozen_depth", _WHOLE),
         ("regularizer", _TEXT),
+        ("adapter_rank", _WHOLE),
         ("seed", _WHOLE),
         ("training_scenes", _WHOLE),
         ("training_images", _WHOLE),
@@ -47,12 +48,12 @@ SCHEMA = pa.schema(
         ("cpu_seconds", _NUMBER),
     ]
 )
-_SORTED_BY = SCHEMA.names[:10]
+_SORTED_BY = SCHEMA.names[:11]
 
 
 def write_table(place: Storage, rows: Iterable[Row], facts: dict[str, Any]) -> None:
     """Writes rows, sorted by cell and configuration, and what is said of them all."""
-    ordered = sorted(rows, key=lambda row: [(row[name] is None, row[name]) for name in _SORTED_BY])
+    ordered = sorted(rows, key=lambda row: [(row.get(name) is None, row.get(name)) for name in _SORTED_BY])
     table = pa.Table.from_pylist(ordered, SCHEMA)
     table = table.replace_schema_metadata({_KEY: json.dumps({"format": FORMAT, **facts}, ensure_ascii=False)})
     sink = io.BytesIO()
@@ -82,7 +83,7 @@ def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
 
 def key_of(row: Row) -> tuple[Any, ...]:
     """What a row is of: cell, configuration, regularizer, seed, size of a step and hardware."""
-    return tuple(row[name] for name in (*_SORTED_BY, "batch", "lr_patch", "hardware"))
+    return tuple(row.get(name) for name in (*_SORTED_BY, "batch", "lr_patch", "hardware"))
 
 
 def merged(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:

@@ -14,10 +14,10 @@ from statistics import fmean
 from benchmarks.phase_map.plan import DEFAULT, Cell
 from benchmarks.phase_map.rows import Row
 
-Configuration = tuple[float, float, int, str]
-"""Learning rate, λ, frozen depth and regularizer."""
+Configuration = tuple[float, float, int, str, int | None]
+"""Learning rate, λ, frozen depth, regularizer and rank of the adapters."""
 
-_DEFAULT: Configuration = (DEFAULT.configuration.learning_rate, 0.0, 0, DEFAULT.regularizer)
+_DEFAULT: Configuration = (DEFAULT.configuration.learning_rate, 0.0, 0, DEFAULT.regularizer, None)
 _HALVES = ("psnr_choosing", "psnr_judging")
 FEWEST_SCENES = 4
 """Validation scenes below which a cell is not judged: each half needs two."""
@@ -26,19 +26,28 @@ Keep = Callable[[Configuration], bool]
 
 
 def _rate_alone(configuration: Configuration) -> bool:
-    return configuration[1] == 0 and configuration[2] == 0
+    return configuration[1] == 0 and configuration[2] == 0 and configuration[4] is None
 
 
 def _with_depth(configuration: Configuration) -> bool:
-    return configuration[1] == 0
+    return configuration[1] == 0 and configuration[4] is None
+
+
+def _with_adapters(configuration: Configuration) -> bool:
+    return configuration[1] == 0 and configuration[2] == 0
+
+
+def _without_adapters(configuration: Configuration) -> bool:
+    return configuration[4] is None
 
 
 def _with_l2_sp(configuration: Configuration) -> bool:
-    return configuration[2] == 0 and configuration[3] == "l2-sp"
+    return configuration[2] == 0 and configuration[3] == "l2-sp" and configuration[4] is None
 
 
 def _with_replay(configuration: Configuration) -> bool:
-    return configuration[2] == 0 and (configuration[1] == 0 or configuration[3] == "replay")
+    rehearsed = configuration[1] == 0 or configuration[3] == "replay"
+    return configuration[2] == 0 and rehearsed and configuration[4] is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class CellWorth:
         depth: dB of freezing, beyond the best rate.
         lambda_: dB of λ with L2-SP, beyond the best rate.
         replay: dB of λ with replay, beyond the best rate.
+        adapters: dB of training adapters in place of the weights, beyond the best rate.
         rest: dB of depth, λ and replay together, beyond the best rate.
         search: dB of everything over the default.
         noise: dB by which a second seed of the default differs, over √2; None without a second seed.
@@ -77,6 +87,7 @@ class CellWorth:
     depth: float | None
     lambda_: float | None
     replay: float | None
+    adapters: float | None
     rest: float | None
     search: float | None
     noise: float | None
@@ -139,7 +150,8 @@ def _worth(cell: Cell, rows: Sequence[Row]) -> CellWorth | None:
         depth=_beyond(first, _with_depth, _rate_alone),
         lambda_=_beyond(first, _with_l2_sp, _rate_alone),
         replay=_beyond(first, _with_replay, _rate_alone),
-        rest=_beyond(first, lambda configuration: True, _rate_alone),
+        adapters=_beyond(first, _with_adapters, _rate_alone),
+        rest=_beyond(first, _without_adapters, _rate_alone),
         search=_beyond(first, lambda configuration: True, lambda configuration: configuration == _DEFAULT),
         noise=(fmean(second[0]["image_psnr"]) - fmean(default["image_psnr"])) / math.sqrt(2) if second else None,
     )
@@ -159,4 +171,4 @@ def _judged(rows: Sequence[Row], choosing: str, judging: str) -> float:
 
 
 def _configuration(row: Row) -> Configuration:
-    return row["learning_rate"], row["lambda_"], row["frozen_depth"], row["regularizer"]
+    return row["learning_rate"], row["lambda_"], row["frozen_depth"], row["regularizer"], row.get("adapter_rank")

@@ -25,7 +25,7 @@ FILE = "search_worth.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFacts:
-    """What is known of a study before it begins.
+    """Facts of a study that are known before it begins.
 
     Attributes:
         training_scenes: Scenes to train on.
@@ -69,7 +69,7 @@ class Split(TypedDict):
 
 
 class HeldOut(TypedDict):
-    """How often a prediction was right in cells of a shift that was left out, and a constant one in the same cells."""
+    """Right predictions in cells of a shift that was left out, and right ones of a constant in the same cells."""
 
     right: int
     constant_right: int
@@ -136,7 +136,7 @@ def facts_of(
 
 
 def predict(facts: SearchFacts, evidence: Evidence | None = None) -> SearchWorth:
-    """What a search is worth.
+    """Predicts the worth of a search in dB.
 
     Args:
         facts: Of the study.
@@ -151,7 +151,7 @@ def predict(facts: SearchFacts, evidence: Evidence | None = None) -> SearchWorth
 
 
 def verdict_of(rate: float, rest: float, threshold: float) -> Verdict:
-    """What to search where the best rate is worth ``rate`` dB, and λ and depth ``rest`` dB beyond it."""
+    """Verdict where the best rate is worth ``rate`` dB, and λ and depth ``rest`` dB beyond it."""
     if rest >= threshold:
         return "search all settings"
     return "search the rate alone" if rate >= threshold else "the default is enough"
