@@ -3,9 +3,18 @@
 A domain, also one in a package of its own, imports everything it needs from here.
 """
 
+from search_spaces.portfolio import PORTFOLIO
 from search_spaces.registry import find_space, known_spaces
 from search_spaces.space import TransferSpace, check_domain
 from trainables.degradation import Degradation
 from trainables.loops.finetune import TransferConfiguration
 
-__all__ = ["Degradation", "TransferConfiguration", "TransferSpace", "check_domain", "find_space", "known_spaces"]
+__all__ = [
+    "PORTFOLIO",
+    "Degradation",
+    "TransferConfiguration",
+    "TransferSpace",
+    "check_domain",
+    "find_space",
+    "known_spaces",
+]

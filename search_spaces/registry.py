@@ -10,7 +10,7 @@ from search_spaces.space import TransferSpace, checked
 from trainables.errors import UsageError, suggestion
 
 ENTRY_POINTS = "rayscale.domains"
-_NOT_DOMAINS = {"space", "registry", "testing"}
+_NOT_DOMAINS = {"space", "registry", "portfolio", "testing"}
 
 
 @cache

@@ -22,7 +22,7 @@ class TransferSpace:
         lambda_: λ floor and highest λ, searched on a log scale; a sampled λ below the floor means exactly 0.
         zero_share: Share of λ's sampled log range that lies below the floor, in (0, 1).
         deepest: Largest frozen depth to try; None for as deep as the network allows.
-        starts: Configurations tried first, right after the default fine-tune.
+        starts: Configurations of its own that a study tries first where `search.starts` names `space`.
     """
 
     id: str

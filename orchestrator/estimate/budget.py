@@ -58,7 +58,7 @@ def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, log: Callable
     allowed = within_budget(experiment, inputs, make_plan(experiment, inputs), trim)
     log(f"budget: {allowed.said or f'fits {_allowed(experiment)}'}")
     if allowed.said:
-        facts = _asked(experiment) | {"trimmed_to": allowed.experiment.search.trials, "at": now()}
+        facts = _asked(experiment) | {"trimmed_to": allowed.experiment.search.limit, "at": now()}
         experiment.home.child(RECORD).write_json(facts)
     return allowed.experiment
 
@@ -80,17 +80,17 @@ def within_budget(experiment: Experiment, inputs: Inputs, plan: Plan, trim: bool
         less = _with_trials(experiment, before)
         trimmed_plan = make_plan(less, inputs, plan.rates)
         return Allowed(
-            less, trimmed_plan, f"trimmed as before: {before} trials per domain instead of {experiment.search.trials}"
+            less, trimmed_plan, f"trimmed as before: {before} trials per domain instead of {experiment.search.limit}"
         )
     limit = _limit_seconds(experiment)
     if plan.seconds_range[1] <= limit:
         return Allowed(experiment, plan, "")
-    fewest = max(min(experiment.cluster.budget_trials, experiment.search.trials), _most_finished(experiment, inputs))
+    fewest = max(min(experiment.cluster.budget_trials, experiment.search.limit), _most_finished(experiment, inputs))
     trials = _most_trials(experiment, inputs, plan, fewest)
     if trials is None or not trims:
         raise UsageError(_refusal(experiment, inputs, plan, fewest, trials, trims))
     less = _with_trials(experiment, trials)
-    said = f"trimmed to fit {_allowed(experiment)}: {trials} trials per domain instead of {experiment.search.trials}"
+    said = f"trimmed to fit {_allowed(experiment)}: {trials} trials per domain instead of {experiment.search.limit}"
     return Allowed(less, make_plan(less, inputs, plan.rates), said)
 
 
@@ -120,11 +120,17 @@ def _limit_seconds(experiment: Experiment) -> float:
 def _most_finished(experiment: Experiment, inputs: Inputs) -> int:
     """Most finished trials of a study, which trimming keeps."""
     left = remaining(experiment, inputs.files).trials
-    return experiment.search.trials - min(left.values())
+    return experiment.search.limit - min(left.values())
 
 
 def _with_trials(experiment: Experiment, trials: int) -> Experiment:
-    return experiment.model_copy(update={"search": experiment.search.model_copy(update={"trials": trials})})
+    changed = {_setting(experiment): trials}
+    return experiment.model_copy(update={"search": experiment.search.model_copy(update=changed)})
+
+
+def _setting(experiment: Experiment) -> str:
+    """The setting of the search that limits its trials."""
+    return "most_trials" if experiment.search.trials == "auto" else "trials"
 
 
 def _fits(experiment: Experiment, inputs: Inputs, plan: Plan) -> bool:
@@ -133,7 +139,7 @@ def _fits(experiment: Experiment, inputs: Inputs, plan: Plan) -> bool:
 
 def _most_trials(experiment: Experiment, inputs: Inputs, plan: Plan, fewest: int) -> int | None:
     """The most trials, from ``fewest`` on, that fit; None if not even those do."""
-    counts = range(fewest, experiment.search.trials)
+    counts = range(fewest, experiment.search.limit)
     fitting = bisect_left(counts, True, key=lambda count: not _fits(_with_trials(experiment, count), inputs, plan))
     return counts[fitting - 1] if fitting else None
 
@@ -149,7 +155,11 @@ def _fitting_steps(experiment: Experiment, inputs: Inputs, plan: Plan) -> int | 
 
 def _refusal(experiment: Experiment, inputs: Inputs, plan: Plan, fewest: int, trials: int | None, trims: bool) -> str:
     cluster, needed = experiment.cluster, plan.seconds_range[1]
-    settings = [f"search.trials={trials}{'' if trims else ' (--trim does that)'}"] if trials is not None else []
+    settings = (
+        [f"search.{_setting(experiment)}={trials}{'' if trims else ' (--trim does that)'}"]
+        if trials is not None
+        else []
+    )
     if (steps := _fitting_steps(experiment, inputs, plan)) is not None:
         settings.append(f"finetuning.steps={steps}")
     budget = [f"cluster.budget_hours={_up(needed / 3600)}"] if cluster.budget_hours is not None else []

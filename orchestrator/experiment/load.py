@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.experiment.image_settings import IMAGES, SCENES, SOURCES, ImagePairs, ImageSet, SourceModel, Target
-from orchestrator.experiment.settings import Experiment
+from orchestrator.experiment.settings import TRIAL_TAGS, Experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
 from trainables.images.raster import RGB
@@ -173,7 +173,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 def _sentence(problem: Any) -> str:
     place, kind = [str(part) for part in problem["loc"]], problem["type"]
-    path = ".".join(part for part in place if part not in (*IMAGES, *SCENES, *SOURCES, "[key]"))
+    path = ".".join(part for part in place if part not in (*IMAGES, *SCENES, *SOURCES, *TRIAL_TAGS, "[key]"))
     if kind == "extra_forbidden":
         known = _keys_at(place[:-1])
         return f"Unknown key '{path}'." + (suggestion(place[-1], known) or f" Known here: {', '.join(known)}.")

@@ -4,12 +4,12 @@ import dataclasses
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from orchestrator.experiment.image_settings import Rate, Section, Source, SourceModel, Target, kind_of_source
 from orchestrator.foundation.model_store import FoundModel, find_rgb_model
 from orchestrator.foundation.storage import Storage
-from search_spaces import TransferSpace, find_space
+from search_spaces import PORTFOLIO, TransferSpace, find_space
 from trainables.inference.precision import Precision
 from trainables.loops.finetune import Budget, TransferMethod
 from trainables.loops.optimizers import OptimizerName
@@ -42,6 +42,13 @@ def _whole_above_one(gpus: float) -> float:
         raise ValueError(f"must be 0, or at least {_LEAST_SHARE:g}, found {gpus:g}")
     return gpus
 
+
+TRIAL_TAGS = ("trials:number", "trials:auto")
+
+Trials = Annotated[
+    Annotated[int, Field(ge=1, le=MOST_TRIALS), Tag(TRIAL_TAGS[0])] | Annotated[Literal["auto"], Tag(TRIAL_TAGS[1])],
+    Discriminator(lambda value: TRIAL_TAGS[value == "auto"]),
+]
 
 Cpus = Annotated[float, Field(ge=_LEAST_SHARE, le=10_000)]
 Gpus = Annotated[float, Field(ge=0, le=1024), AfterValidator(_whole_above_one)]
@@ -77,7 +84,9 @@ class Finetuning(Section):
     batch: Batch = Field(8, description="patches per step")
     lr_patch: Patch = Field(32, description="side of a patch in LR pixels")
     evaluations: Positive = Field(4, description="validation scores per run; the last is taken after the last step")
-    default_learning_rate: Rate = Field(1e-4, description="learning rate of the default fine-tune (all blocks, λ = 0)")
+    default_learning_rate: Rate = Field(
+        PORTFOLIO[0].learning_rate, description="learning rate of the default fine-tune (all blocks, λ = 0)"
+    )
     scratch_learning_rate: Rate = Field(1e-3, description="learning rate of training from scratch")
     transfer: Literal["joint", "model", "feature"] = Field(
         "joint",
@@ -130,17 +139,30 @@ class Finetuning(Section):
 class Search(Section):
     """Settings of each domain's study."""
 
-    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(24, description="trials per domain")
+    trials: Trials = Field(
+        24,
+        description="trials per domain; `auto` ends a study when the next trial is expected to gain less than "
+        "`seed_noise`",
+    )
+    most_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(
+        24, description="largest number of trials per domain with `trials: auto`"
+    )
+    seed_noise: Annotated[float, Field(gt=0, le=10)] = Field(
+        0.02, description="standard deviation in dB of a training's validation PSNR over seeds, for `trials: auto`"
+    )
     sampler: Literal["gp", "tpe", "random"] = Field("gp", description="Optuna sampler: `gp`, `tpe` or `random`")
     startup_trials: Positive = Field(5, description="trials before the sampler uses its model")
-    starts: tuple[Literal["default", "advice", "space", "siblings"], ...] = Field(
-        ("default", "siblings", "space"),
-        description="starting points, tried first and in this order: `default`, the default fine-tune; `siblings`, the "
-        "best configurations of other domains' finished searches; `space`, the starting points of the search space; "
-        "`advice`, the points that the domain analysis advises",
+    starts: tuple[Literal["default", "portfolio", "advice", "space", "siblings"], ...] = Field(
+        ("default", "portfolio"),
+        description="starting points, tried first and in this order: `default`, the default fine-tune; `portfolio`, "
+        "configurations that were good in every measured domain; `siblings`, the best configurations of other domains' "
+        "searches, also of those that finish meanwhile; `space`, the starting points of the search space; `advice`, "
+        "the points that the domain analysis advises",
     )
     starts_from: tuple[str, ...] = Field(
-        (), description="folders or s3:// prefixes of other experiments; their finished searches count as siblings"
+        (),
+        description="folders or s3:// prefixes of other experiments; the best configurations of their searches are "
+        "starting points too",
     )
     analysis_images: Annotated[int, Field(ge=8, le=10**9)] = Field(
         96, description="images of the source and of each domain that the analysis uses for `advice`"
@@ -170,6 +192,11 @@ class Search(Section):
         256, description="side, in HR pixels, of the central crop that is scored"
     )
 
+    @property
+    def limit(self) -> int:
+        """Largest number of trials of a domain's study."""
+        return self.most_trials if self.trials == "auto" else self.trials
+
     @field_validator("starts")
     @classmethod
     def _check_starts(cls, starts: tuple[str, ...]) -> tuple[str, ...]:
@@ -186,6 +213,12 @@ class Search(Section):
 
     @model_validator(mode="after")
     def _check_objectives(self) -> "Search":
+        for name in ("kept_blocks", "keep_source"):
+            if self.trials == "auto" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"cannot tell when a search by more than quality stops improving (`trials: auto` with `{name}`): "
+                    "give a number of trials"
+                )
         if self.kept_blocks is not None and self.stopping != "none":
             raise ValueError(
                 f"cannot stop trials early by quality alone (`stopping: {self.stopping}`) while `kept_blocks` searches "

@@ -16,6 +16,7 @@ from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, 
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile, listing_fingerprint
 from orchestrator.runtime.progress_updates import NO_PROGRESS, ProgressUpdates
+from orchestrator.search.guide import read_end
 from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob
@@ -138,7 +139,8 @@ class Jobs:
         The points that advice and siblings suggest are not included: they are fixed when the study begins.
         """
         experiment, space = self.experiment, self.space(domain)
-        excluded = {"trials", "concurrent_trials", *self._where_it_runs(), *self._unset(experiment.search)}
+        excluded = {"trials", "most_trials", "seed_noise", "concurrent_trials"}
+        excluded |= {*self._where_it_runs(), *self._unset(experiment.search)}
         return fingerprint(
             "search-2",
             self.source_inputs(),
@@ -171,10 +173,15 @@ class Jobs:
         return fingerprint(self.study_inputs(domain), self.trials(domain))
 
     def trials(self, domain: str) -> int:
-        """Number of trials of a domain's study: that of the experiment, or that of an extension if it is larger."""
-        extended = self.records_place(domain).child(_EXTENDED).read_json()
+        """Number of trials of a domain's study: that of the experiment, or that of an extension if it is larger.
+
+        With `trials: auto` it is the number after which the study ended, and until then the largest one.
+        """
+        records, search = self.records_place(domain), self.experiment.search
+        extended = records.child(_EXTENDED).read_json()
         longer = extended.get("trials", 0) if isinstance(extended, dict) else 0
-        return max(self.experiment.search.trials, longer if type(longer) is int else 0)
+        end = read_end(records) if search.trials == "auto" else None
+        return max(end.trials if end else search.limit, longer if type(longer) is int else 0)
 
     def extend(self, domain: str, more: int) -> None:
         """Extends the study of a finished search by so many trials, for every later run."""
@@ -256,6 +263,7 @@ class Jobs:
         experiment, space = self.experiment, self.space(domain)
         if experiment.search.keep_source is not None:
             check_source_images(domain, self.pixel_format(domain))
+        feeds = "siblings" in experiment.search.starts
         return StudyJob(
             domain=self._domain_job(domain),
             settings=experiment.search,
@@ -270,6 +278,9 @@ class Jobs:
             scratch=self.place("search", domain, "ray"),
             progress=progress,
             shortening=self.shortening(),
+            home=experiment.home,
+            siblings=tuple(other for other in experiment.targets if other != domain) if feeds else (),
+            ends_early=experiment.search.trials == "auto" and read_end(self.records_place(domain)) is None,
         )
 
     def confirmation(self, domain: str, progress: ProgressUpdates = NO_PROGRESS) -> ConfirmJob:

@@ -9,6 +9,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.search.source_limit import held_starts
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
+from search_spaces import PORTFOLIO
 from trainables.loops.finetune import TransferConfiguration
 
 
@@ -22,11 +23,18 @@ def study_starts(jobs: Jobs, domain: str) -> tuple[Start, ...]:
 
 
 def _gather(jobs: Jobs, domain: str) -> Iterator[Start]:
-    kinds = {"default": _default, "advice": _advised, "space": _of_space, "siblings": _siblings}
+    kinds = {
+        "default": _default,
+        "portfolio": _of_portfolio,
+        "advice": _advised,
+        "space": _of_space,
+        "siblings": _siblings,
+        "starts_from": _of_other_experiments,
+    }
     shortening = jobs.shortening()
     space, depths = jobs.experiment.space(domain), jobs.experiment.frozen_depths(domain)
     held = _held if jobs.experiment.search.keep_source is not None else _none
-    for kind in (held, *(kinds[kind] for kind in jobs.experiment.search.starts)):
+    for kind in (held, *(kinds[kind] for kind in (*jobs.experiment.search.starts, "starts_from"))):
         for start in kind(jobs, domain):
             moved = inside(start.configuration, space.learning_rate, space.lambda_, depths)
             if not jobs.experiment.finetuning.searches_lambda:
@@ -50,6 +58,11 @@ def _default(jobs: Jobs, domain: str) -> Iterator[Start]:
     yield Start("default", jobs.default())
 
 
+def _of_portfolio(jobs: Jobs, domain: str) -> Iterator[Start]:
+    for configuration in PORTFOLIO:
+        yield Start("portfolio", configuration)
+
+
 def _advised(jobs: Jobs, domain: str) -> Iterator[Start]:
     record = jobs.place("analysis", domain, RECORD).read_json()
     result = record.get("result") if isinstance(record, dict) else None
@@ -64,12 +77,19 @@ def _of_space(jobs: Jobs, domain: str) -> Iterator[Start]:
 
 
 def _siblings(jobs: Jobs, domain: str) -> Iterator[Start]:
-    """The best configurations of this experiment's other finished searches, then of other experiments' searches."""
-    home = jobs.experiment.home
-    found = [(home, other) for other in jobs.experiment.targets if other != domain and jobs.search_finished(other)]
+    """The best configurations of this experiment's other finished searches."""
+    for other in jobs.experiment.targets:
+        if other != domain and jobs.search_finished(other):
+            yield from _best_of(jobs.experiment.home, other)
+
+
+def _of_other_experiments(jobs: Jobs, domain: str) -> Iterator[Start]:
     for folder in jobs.experiment.search.starts_from:
         place = Storage.at(folder)
-        found += [(place, other) for other in searched_domains(place)]
-    for place, other in found:
-        if best := found_best(place, other):
-            yield Start("sibling", best, f"{other} of {place.uri.rpartition('/')[2]}")
+        for other in searched_domains(place):
+            yield from _best_of(place, other)
+
+
+def _best_of(place: Storage, domain: str) -> Iterator[Start]:
+    if best := found_best(place, domain):
+        yield Start("sibling", best, f"{domain} of {place.uri.rpartition('/')[2]}")

@@ -60,7 +60,7 @@ def remaining(
     for domain in experiment.targets:
         has_shards = with_source and domain in packed
         searched = has_shards and stages.search.finished(domain)
-        left = stages.search.trials_left(domain) if has_shards else experiment.search.trials
+        left = stages.search.trials_left(domain) if has_shards else experiment.search.limit
         trials[domain] = 0 if searched else left
         if not (searched and stages.confirm.finished(domain)):
             trained[domain], scored[domain] = stages.confirm.runs_done(domain) if searched else (0, 0)

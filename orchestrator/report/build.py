@@ -30,6 +30,9 @@ from trainables.network.model_files import CARD
 from trainables.version import __version__
 
 REPORT = "report.json"
+_FEW_TRIALS = 6
+"""With fewer trials a study has hardly tried anything beyond the portfolio."""
+
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 
 
@@ -217,17 +220,25 @@ def _carried_over(finetuning: Finetuning) -> str:
 def _notes(experiment: Experiment) -> list[str]:
     search, settings = experiment.search, "four" if experiment.search.kept_blocks else "three"
     notes = [
-        f"{search.trials} trials or more per domain with Optuna's {search.sampler} sampler, {_stopping(search)}."
+        f"{_trials(search)} per domain with Optuna's {search.sampler} sampler, {_stopping(search)}."
         + " λ is sampled log-uniformly; below the floor it means exactly 0." * experiment.finetuning.searches_lambda,
     ]
-    if search.trials < 24:
+    if search.limit < _FEW_TRIALS:
         notes.append(
-            f"{search.trials} trials are few for {settings} settings: a better configuration may well exist. 24 or "
-            "more are advised."
+            f"{search.limit} trials are few for {settings} settings: a better configuration may well exist. "
+            f"{_FEW_TRIALS} or more are advised."
         )
     if experiment.generated_samples:
         notes.append("All images are generated; the numbers show that the tool works, not how it does on real images.")
     return notes
+
+
+def _trials(search: Search) -> str:
+    if search.trials == "auto":
+        return (
+            f"Up to {search.most_trials} trials, until another was expected to gain less than {search.seed_noise:g} dB,"
+        )
+    return f"{search.trials} trials or more"
 
 
 def _stopping(search: Search) -> str:

@@ -9,11 +9,13 @@ as an uninterrupted one. A study is extended in the same way.
 import logging
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import TaskRunner
+from orchestrator.search.guide import read_end
 from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, read_records
 from orchestrator.search.trials_in_turn import run_in_turn
@@ -41,6 +43,8 @@ def drive_study(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
 def _run_to_its_end(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
     reason = ""
     for round_number in range(_ROUNDS + 1):
+        if job.ends_early and (end := read_end(job.records)):
+            job = replace(job, trials=end.trials, ends_early=False)
         records = read_records(job.records)
         missing = sorted(set(range(job.trials)) - {record.number for record in records})
         if not missing:

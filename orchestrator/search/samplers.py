@@ -1,15 +1,20 @@
 """Optuna's samplers made repeatable, and Ray's searcher with numbered trials."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from orchestrator.search.divergence import penalised
+from orchestrator.search.region import Region
+
+Numbers = FloatDistribution | IntDistribution
 
 DIVERGED = "diverged"
 """User attribute of an Optuna trial that diverged, and the key under which a trial reports it to Tune."""
@@ -30,19 +35,40 @@ def maximised(objectives: Sequence[str]) -> dict[str, Any]:
     return {"metric": list(objectives), "mode": ["max"] * len(objectives)}
 
 
+class Guide(Protocol):
+    """Decisions that a search asks for before each suggestion."""
+
+    def ends(self, study: optuna.Study, number: int) -> bool:
+        """True if the study ends before the trial of this number."""
+        ...
+
+    def given(self, number: int) -> tuple[str, Mapping[str, float]] | None:
+        """Origin and point of a trial that the sampler is not asked for."""
+        ...
+
+
 class NumberedSearch(OptunaSearch):
     """Ray's OptunaSearch with numbered trials: each takes the next of the missing numbers."""
 
-    def __init__(self, numbers: Sequence[int] = (), **settings: Any) -> None:
+    def __init__(self, numbers: Sequence[int] = (), guide: Guide | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        self._numbers = list(numbers)
+        self._numbers, self._guide = list(numbers), guide
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next configuration with its ``number``."""
+        """The next configuration with its ``number`` and, where the guide gives it, its ``origin``; see Ray on ends."""
+        study: Any = self._ot_study
+        if self._numbers and self._guide is not None and self._guide.ends(study, self._numbers[0]):
+            self._numbers.clear()
+            return Searcher.FINISHED  # type: ignore[return-value]
         if not self._numbers:
             return None
+        given = self._guide.given(self._numbers[0]) if self._guide is not None else None
+        if given is not None:
+            study.enqueue_trial(dict(given[1]))
         config: dict[str, Any] | None = super().suggest(trial_id)
-        return None if config is None else {**config, "number": self._numbers.pop(0)}
+        if config is None:
+            return None
+        return {**config, "number": self._numbers.pop(0), **({"origin": given[0]} if given else {})}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """See Ray; but reports a trial that was stopped early as failed, not with its last score as the final one.
@@ -61,27 +87,48 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
     """An Optuna sampler whose random numbers depend on the seed and the trial's number alone.
 
     It treats a diverged trial as worse than every finished one, see :mod:`orchestrator.search.divergence`.
+
+    Args:
+        kind: ``gp``, ``tpe`` or ``random``.
+        seed: Start of its randomness.
+        startup_trials: Trials before the sampler's model is used.
+        region: Region around the best trial to suggest from; None for the whole space.
     """
 
-    def __init__(self, kind: str, seed: int, startup_trials: int) -> None:
-        self._kind, self._seed, self._startup = kind, seed, startup_trials
+    def __init__(self, kind: str, seed: int, startup_trials: int, region: Region | None = None) -> None:
+        self._kind, self._seed, self._startup, self._region = kind, seed, startup_trials, region
         self._number, self._inner = -1, self._make(0)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See Optuna."""
-        return self._for(trial).infer_relative_search_space(with_penalties(study), trial)
+        return self.near(study, self._for(trial).infer_relative_search_space(with_penalties(study), trial))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See Optuna."""
-        return self._for(trial).sample_relative(with_penalties(study), trial, search_space)
+        seen = with_penalties(study)
+        if self._region is not None and self._kind == "tpe":
+            seen = _inside(seen, search_space)  # its densities do not reach beyond the space
+        return self._for(trial).sample_relative(seen, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See Optuna."""
-        return self._for(trial).sample_independent(with_penalties(study), trial, param_name, param_distribution)
+        near = self.near(study, {param_name: param_distribution})[param_name]
+        return self._for(trial).sample_independent(with_penalties(study), trial, param_name, near)
+
+    def near(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+        """The part of a space that is suggested from now: all of it without a region or a finished trial."""
+        finished = [
+            trial
+            for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+            if not trial.user_attrs.get(DIVERGED)
+        ]
+        if self._region is None or not finished:
+            return space
+        return self._region.around(max(finished, key=_standing).params, space)
 
     def _for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number != self._number:
@@ -109,15 +156,44 @@ def with_penalties(study: optuna.Study) -> optuna.Study:
         return study
     for trial, values in zip(complete, penalised([trial.values for trial in complete], diverged), strict=True):
         trial.values = values
+    return _study_of(study.directions, trials)
+
+
+def _inside(study: optuna.Study, space: dict[str, BaseDistribution]) -> optuna.Study:
+    """A copy of a study in which trials outside a part of its space count as failed."""
+
+    def inside(trial: FrozenTrial) -> bool:
+        ranges = ((part, trial.params[name]) for name, part in space.items() if name in trial.params)
+        return all(part.low <= value <= part.high for part, value in ranges if isinstance(part, Numbers))
+
+    trials = study.get_trials(deepcopy=True)
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE and not inside(trial):
+            trial.state, trial.values = TrialState.FAIL, None  # type: ignore[assignment]
+    return _study_of(study.directions, trials)
+
+
+def _study_of(directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial]) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        copy = optuna.create_study(directions=study.directions, storage=optuna.storages.InMemoryStorage())
+        copy = optuna.create_study(directions=directions, storage=optuna.storages.InMemoryStorage())
     finally:
         optuna.logging.set_verbosity(verbosity)
     for trial in trials:
         copy.add_trial(trial)
     return copy
+
+
+def _standing(trial: FrozenTrial) -> tuple[float, float]:
+    """Order of trials: feasible ones by their score, after infeasible ones by how far they are from feasible."""
+    excess = max(0.0, trial.constraints.get(EXCESS, 0.0))
+    return -excess, trial.values[0]
+
+
+def seed_of_study(seed: int, domain: str) -> int:
+    """Start of the sampler's randomness in a domain's study: domains differ, so that they are not all asked alike."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {domain}".encode()).digest()[:8], "big")
 
 
 def _seed_of(seed: int, number: int) -> int:

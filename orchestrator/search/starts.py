@@ -1,4 +1,4 @@
-"""First configurations of a study: the default fine-tune, advice, the space's own, and the best of finished searches.
+"""First configurations of a study: the default fine-tune, the portfolio, advice, the space's own, and siblings'.
 
 Advice and finished searches change over time. A study's starts are therefore gathered once, when it begins, and written
 beside its records: a resumed or extended study has the same ones.
@@ -16,7 +16,7 @@ from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
 
-Origin = Literal["default", "advice", "start", "sibling"]
+Origin = Literal["default", "portfolio", "advice", "start", "sibling"]
 
 _FILE = "starts.json"
 

@@ -12,8 +12,10 @@ from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.search.divergence import PENALTY_DB
+from orchestrator.search.guide import StudyGuide
 from orchestrator.search.network_speed import Shortening
-from orchestrator.search.samplers import DIVERGED, EXCESS, NumberedSearch, RepeatableSampler, maximised
+from orchestrator.search.region import Region
+from orchestrator.search.samplers import DIVERGED, EXCESS, NumberedSearch, RepeatableSampler, maximised, seed_of_study
 from orchestrator.search.starts import Start
 from orchestrator.search.trial_record import TrialOrigin, TrialRecord
 from orchestrator.training.finetune import DomainJob
@@ -40,6 +42,9 @@ class StudyJob:
         progress: Channel of progress.
         shortening: The shortened networks that are tried, with their speeds; None if quality is the only objective.
         known: Sampled points, by number, of trials whose records are damaged: they are run again with these.
+        home: Folder of the experiment.
+        siblings: Domains whose best configurations are tried as soon as their searches have finished.
+        ends_early: Whether the study ends before ``trials`` if the next one is expected to gain too little.
     """
 
     domain: DomainJob
@@ -56,6 +61,9 @@ class StudyJob:
     progress: ProgressUpdates
     shortening: Shortening | None = None
     known: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    home: Storage = field(default_factory=lambda: Storage("/nowhere"))
+    siblings: tuple[str, ...] = ()
+    ends_early: bool = False
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -74,7 +82,7 @@ class StudyJob:
 
     def start_points(self) -> list[dict[str, float]]:
         """The starts as points of the search space, clamped to its ranges."""
-        return [self._inside(start.configuration) for start in self.starts]
+        return [self.point(start.configuration) for start in self.starts]
 
     def configuration(self, sampled: Mapping[str, float]) -> TransferConfiguration:
         """Configuration of a sampled point.
@@ -96,7 +104,12 @@ class StudyJob:
         """Origin of a trial's configuration: that of a start, or ``sampler``."""
         return self.starts[number].origin if number < len(self.starts) else "sampler"
 
-    def _inside(self, start: TransferConfiguration) -> dict[str, float]:
+    def near(self, study: optuna.Study) -> dict[str, BaseDistribution]:
+        """The part of the search space that trials are suggested from now."""
+        return sampler_of(self).near(study, self.distributions())
+
+    def point(self, start: TransferConfiguration) -> dict[str, float]:
+        """A configuration as a point of the search space, clamped to its ranges."""
         lambda_ = {}
         if self.lambda_ is not None:
             wanted = start.lambda_ if start.lambda_ >= self.lambda_floor else self.lambda_[0]
@@ -125,9 +138,17 @@ def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[in
         missing,
         space=job.distributions(),
         **maximised(job.objectives),
-        sampler=RepeatableSampler(job.settings.sampler, job.seed, job.settings.startup_trials),
+        guide=StudyGuide(job),
+        sampler=sampler_of(job),
         **study_with(job, records),
     )
+
+
+def sampler_of(job: StudyJob) -> RepeatableSampler:
+    """The study's sampler; with two objectives there is no single best trial to stay near."""
+    region = Region(job.lambda_floor) if len(job.objectives) == 1 else None
+    seed = seed_of_study(job.seed, job.domain.domain)
+    return RepeatableSampler(job.settings.sampler, seed, job.settings.startup_trials, region)
 
 
 def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:

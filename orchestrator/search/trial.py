@@ -46,14 +46,14 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     number, sampled = config["number"], {name: config[name] for name in job.distributions()}
     configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
-    log.info("starts: %s from %s", configuration, job.origin(number))
+    log.info("starts: %s from %s", configuration, config.get("origin") or job.origin(number))
     status, curve, source = _train(job, number, configuration)
     kept = f", {source.loss:.2f} dB of the source lost" if source else ""
     log.info("%s in %.1f s, curve %s%s", status, time.monotonic() - start, curve, kept)
     psnr = curve[-1][1] if status == "finished" else None
     return TrialRecord(
         number=number,
-        origin=job.origin(number),
+        origin=config.get("origin") or job.origin(number),
         configuration=configuration,
         sampled=sampled,
         status=status,

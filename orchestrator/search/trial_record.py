@@ -11,7 +11,7 @@ from orchestrator.foundation.record import Curve, DamagedRecordError, Number, Re
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
-TrialOrigin = Literal["default", "advice", "start", "sibling", "sampler"]
+TrialOrigin = Literal["default", "portfolio", "advice", "start", "sibling", "sampler"]
 """Origin of a trial's configuration; ``start`` is the search space's own."""
 
 Status = Literal["finished", "stopped", "diverged"]

@@ -18,7 +18,7 @@ def run_suggested(search: NumberedSearch, job: StudyJob) -> str:
     reason = "no error was reported"
     for name in map(str, range(job.trials)):
         config = search.suggest(name)
-        if config is None:
+        if not isinstance(config, dict):  # none is left, or the study ends
             break
         try:
             search.on_trial_complete(name, run_trial(config, job))
