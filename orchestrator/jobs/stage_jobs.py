@@ -23,7 +23,7 @@ from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, read_records
 from orchestrator.training.finetune import DomainJob, check_source_images
 from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
-from search_spaces import TransferSpace
+from search_spaces import PORTFOLIO, TransferSpace
 from trainables.images.patch_pool import smallest_image
 from trainables.images.raster import PixelFormat
 from trainables.loops.finetune import TransferConfiguration
@@ -139,6 +139,7 @@ class Jobs:
         The points that advice and siblings suggest are not included: they are fixed when the study begins.
         """
         experiment, space = self.experiment, self.space(domain)
+        portfolio = PORTFOLIO if "portfolio" in experiment.search.starts else ()
         excluded = {"trials", "most_trials", "seed_noise", "concurrent_trials"}
         excluded |= {*self._where_it_runs(), *self._unset(experiment.search)}
         return fingerprint(
@@ -146,7 +147,7 @@ class Jobs:
             self.source_inputs(),
             self._shards_digest(domain),
             [space.id, space.degradation.to_dict(), space.learning_rate, space.lambda_, space.zero_share],
-            [str(start) for start in (self.default(), *space.starts)],
+            [str(start) for start in (self.default(), *space.starts, *portfolio)],
             experiment.frozen_depths(domain),
             experiment.finetuning.model_dump(exclude={"scratch_learning_rate", *self._unset(experiment.finetuning)}),
             experiment.search.model_dump(exclude=excluded),

@@ -29,7 +29,7 @@ FEWEST_TRIALS = 6
 
 
 class StudyEnd(Record):
-    """Why a study ended before its largest number of trials.
+    """End of a study before its largest number of trials, with the reason.
 
     Attributes:
         trials: Number of its trials.

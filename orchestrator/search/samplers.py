@@ -169,7 +169,7 @@ def _inside(study: optuna.Study, space: dict[str, BaseDistribution]) -> optuna.S
     trials = study.get_trials(deepcopy=True)
     for trial in trials:
         if trial.state == TrialState.COMPLETE and not inside(trial):
-            trial.state, trial.values = TrialState.FAIL, None  # type: ignore[assignment]
+            trial.state, trial.values = TrialState.FAIL, None
     return _study_of(study.directions, trials)
 
 

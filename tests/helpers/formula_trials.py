@@ -28,7 +28,7 @@ def trained(monkeypatch):
 
     def train(job, configuration, seed, tell, watch):
         told.configurations.append(configuration)
-        if configuration.learning_rate > 2e-3:
+        if configuration.learning_rate > 1.2e-3:
             raise DivergedError("not finite")
         end = 30 - (math.log10(configuration.learning_rate) + 3.2) ** 2 - 0.1 * configuration.frozen_depth
         curve = []

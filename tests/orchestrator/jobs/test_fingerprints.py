@@ -23,6 +23,12 @@ from trainables.images.picture_digest import picture_digest
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fingerprints.json"
 SPEED = {"search": {"kept_blocks": [1, 2], "cpus_per_trial": 2.0}}
+BEFORE = {
+    "finetuning": {"default_learning_rate": 1e-4},
+    "search": {"starts": ["default", "siblings", "space"]},
+}
+"""Defaults of version 0.2 that have changed: with them, what finished then stays finished."""
+
 CHANGES = {
     "as it is": {},
     "feature transfer": {"finetuning": {"transfer": "feature"}},
@@ -62,7 +68,9 @@ def found(tmp_path, monkeypatch):
     tiny_models.packaged(tmp_path, monkeypatch)
     all_found = {}
     for name, changes in CHANGES.items():
-        content = tiny_experiment.settings("images", str(tmp_path), **(changes if "source" not in changes else {}))
+        content = tiny_experiment.settings("images", str(tmp_path))
+        for section, before in BEFORE.items():
+            content[section] |= before | changes.get(section, {})
         content |= {"source": changes["source"], "network": None} if "source" in changes else {}
         all_found[name] = fingerprints_of(Jobs(Experiment.model_validate(content)))
     scene = Scene("a.tif", "/in/a.tif", "version", 123, 1767323045.5, "/out/a.tif")

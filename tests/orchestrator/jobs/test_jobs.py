@@ -9,6 +9,7 @@ from orchestrator.jobs import stage_jobs as module
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.report.build import _notes, _protocol
+from search_spaces import PORTFOLIO
 from trainables.loops.finetune import TransferMethod
 
 
@@ -36,7 +37,7 @@ def test_the_default_is_joint_optimisation_with_l2_sp_from_the_input(jobs):
     assert study.domain.method == TransferMethod()
     assert study.lambda_ is not None
     assert list(study.distributions()) == ["learning_rate", "lambda_", "frozen_depth"]
-    assert study.starts[1].configuration.lambda_ > 0
+    assert [start.configuration for start in study.starts] == list(PORTFOLIO)
 
 
 @pytest.mark.parametrize(("transfer", "generator"), [("model", "reused"), ("feature", "fresh")])

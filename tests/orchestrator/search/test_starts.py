@@ -117,15 +117,21 @@ def test_kinds_come_in_the_order_of_the_setting(experiment_of):
     finish_stage("analysis", jobs.place("analysis", "medical"), jobs.analysis_inputs("medical"), 0.0, advice)
     finish_search(experiment, "satellite", FOUND)
     assert told(study_starts(jobs, "medical")) == [
-        ("default", 1e-4, ""),
+        ("default", 4.75e-4, ""),
         ("advice", 8e-4, "new degradation"),
         ("start", 1e-3, ""),
         ("sibling", 2e-3, "satellite of one"),
     ]
     only = experiment_of("two", search={"starts": ["space", "default"]})
-    assert told(study_starts(Jobs(only), "medical")) == [("start", 1e-3, ""), ("default", 1e-4, "")]
+    assert told(study_starts(Jobs(only), "medical")) == [("start", 1e-3, ""), ("default", 4.75e-4, "")]
     assert told(study_starts(Jobs(experiment_of("three", search={"starts": []})), "medical")) == []
-    assert [kind for kind, *_ in told(study_starts(Jobs(experiment_of("four")), "medical"))] == ["default", "start"]
+    assert told(study_starts(Jobs(experiment_of("four")), "medical")) == [
+        ("default", 4.75e-4, ""),
+        ("portfolio", 1.19e-3, ""),
+    ]
+    slower = experiment_of("five", finetuning={"default_learning_rate": 1e-4})
+    rates = [rate for _, rate, _ in told(study_starts(Jobs(slower), "medical"))]
+    assert rates == [1e-4, 4.75e-4, 1.19e-3], "the portfolio stays whole beside another default"
 
 
 def test_a_sibling_s_search_must_have_finished_with_today_s_settings(experiment_of):
