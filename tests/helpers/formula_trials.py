@@ -23,7 +23,7 @@ SIBLING = TransferConfiguration(learning_rate=8e-4, lambda_=0.0, frozen_depth=1)
 
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
-    """Fine-tuning as a formula: the end depends on the learning rate and depth, and 2e-3 and more diverges."""
+    """Fine-tuning as a formula: the end depends on the learning rate and depth, and more than 1.2e-3 diverges."""
     told = SimpleNamespace(configurations=[])
 
     def train(job, configuration, seed, tell, watch):
