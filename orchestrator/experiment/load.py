@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.experiment.changed_defaults import with_earlier_defaults
 from orchestrator.experiment.image_settings import IMAGES, SCENES, SOURCES, ImagePairs, ImageSet, SourceModel, Target
 from orchestrator.experiment.settings import TRIAL_TAGS, Experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
@@ -54,6 +55,7 @@ def make_experiment(content: dict[str, object], where: str, overrides: Sequence[
         _override(content, override)
     try:
         experiment = Experiment.model_validate(content)
+        experiment = Experiment.model_validate(with_earlier_defaults(content, experiment.home))
     except ValidationError as error:
         raise UsageError(f"{where}: {' '.join(_sentences(error))}") from None
     with _naming(where):

@@ -1,0 +1,42 @@
+"""Defaults that have changed since an experiment began: it keeps those that it began with.
+
+Otherwise an upgrade would search a finished experiment anew.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.foundation.storage import Storage
+
+_BEFORE: dict[tuple[str, str], Any] = {
+    ("finetuning", "default_learning_rate"): 1e-4,
+    ("search", "starts"): ["default", "siblings", "space"],
+}
+"""Earlier default of each setting whose default has changed; those of version 0.2.0."""
+
+
+def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str, Any]:
+    """An experiment's settings, with the earlier defaults that its folder says it began with.
+
+    Args:
+        content: The settings as given; what they state stays.
+        home: The experiment's folder; settings of an unreadable one are left to the checks before a run.
+    """
+    try:
+        written = home.child("experiment.json").read_json()
+    except Exception:
+        return dict(content)
+    settings = written.get("settings") if isinstance(written, dict) else None
+    kept = copy.deepcopy(dict(content))
+    for (section, name), before in _BEFORE.items():
+        recorded = settings.get(section) if isinstance(settings, dict) else None
+        given = kept.get(section) or {}
+        if (
+            isinstance(recorded, dict)
+            and isinstance(given, dict)
+            and name not in given
+            and recorded.get(name) == before
+        ):
+            kept[section] = given | {name: before}
+    return kept
