@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.foundation.storage import Storage
+from orchestrator.search.samplers import EXCESS
 from orchestrator.search.trial_record import TrialRecord
 
 FILE = "optuna.log"
@@ -56,6 +57,7 @@ def _trial(record: TrialRecord, distributions: dict[str, BaseDistribution], obje
         distributions=distributions,
         values=[score for name in objectives if (score := scores[name]) is not None] if scored else None,
         intermediate_values=dict(record.curve),
+        constraints={EXCESS: record.source.excess} if record.source else None,
         user_attrs={"number": record.number, "origin": record.origin, **record.configuration.to_dict()},
     )
     # Optuna keeps local times without a zone.

@@ -1,8 +1,11 @@
-"""First configurations of a search that limits what the source may lose (``search.keep_source``).
+"""A search that limits what the source may lose (``search.keep_source``): its first configurations, and its end.
 
 The starts of an unlimited search have λ = 0, where 200 steps cost the source 2 to 5 dB: none of them would be feasible.
 """
 
+from collections.abc import Sequence
+
+from orchestrator.search.trial_record import TrialRecord
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.regularizers import RegularizerName
 
@@ -18,3 +21,12 @@ def held_starts(regularizer: RegularizerName) -> tuple[TransferConfiguration, ..
     """Configurations that hold the source: the most cautious one first, so that a search soon has a feasible trial."""
     lambdas = _LAMBDAS.get(regularizer, _OTHER_LAMBDAS)
     return tuple(TransferConfiguration(learning_rate=_RATE, lambda_=value, frozen_depth=0) for value in lambdas)
+
+
+def exceeded(records: Sequence[TrialRecord]) -> str:
+    """End of a sentence about a study in which no trial kept the limit; empty if one did, or there is none."""
+    kept = [record.source for record in records if record.source]
+    if not kept or any(source.excess <= 0 for source in kept):
+        return ""
+    least = min(source.loss for source in kept)
+    return f"; none kept the source: the least loss is {least:.2f} dB, search.keep_source allows {kept[0].allowed:g} dB"

@@ -17,6 +17,7 @@ from orchestrator.search.network_speed import device_sentence, measure_speeds
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.optuna_export import write_optuna_log
 from orchestrator.search.result import SearchResult, search_result
+from orchestrator.search.source_limit import exceeded
 from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import Point, TrialRecord, damaged_records, read_records
 
@@ -73,7 +74,7 @@ class SearchStage(Stage):
         def done(domain: str, records: list[TrialRecord]) -> None:
             self._export(domain, jobs[domain], records)
             self.finish(domain, start, search_result(records).plain())
-            run.log(f"search {domain}: done, {len(records)} trials")
+            run.log(f"search {domain}: done, {len(records)} trials{exceeded(records)}")
 
         run_for_all(run.runner, drive_study, jobs, done, partial(run.failures.add, stage=self.noun))
 

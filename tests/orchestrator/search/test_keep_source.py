@@ -14,6 +14,7 @@ from orchestrator.search import trial as trials
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.result import search_result
 from orchestrator.search.samplers import EXCESS
+from orchestrator.search.source_limit import exceeded
 from orchestrator.search.study import study_with
 from orchestrator.search.trial_record import SourceKept, best_of_any, best_record, read_records
 
@@ -102,3 +103,15 @@ def test_the_best_trial_is_the_best_feasible_one():
     assert search_result(found).best.number == 1
     assert best_record(found[:1]) is None
     assert search_result(found[:1]).best is None
+
+
+def test_a_study_without_a_feasible_trial_says_so():
+    def record(number, loss):
+        return whole_records.trial(number).model_copy(
+            update={"source": SourceKept(psnr=32 - loss, loss=loss, allowed=LIMIT)}
+        )
+
+    assert exceeded([record(0, 2.5), record(1, 1.52)]) == (
+        "; none kept the source: the least loss is 1.52 dB, search.keep_source allows 1 dB"
+    )
+    assert exceeded([record(0, 2.5), record(1, 1.0)]) == exceeded([whole_records.trial(0)]) == ""
