@@ -20,8 +20,8 @@ def describe(facts: Json) -> str:
         "Everything is chosen on validation scenes carved out of train/ and on held-out source images; then val/ is "
         "scored once. Gain: test PSNR over zero-shot in dB, mean of the seeds. Over WiSE-FT: the same over the winner "
         "of the search without a limit, averaged with the source's weights up to the limit. 95 % intervals over "
-        "scenes. Loss: source PSNR lost in dB, on source images that chose nothing. Share: of tuned weights in the "
-        "average with the source's.",
+        "scenes. Loss: source PSNR lost in dB, on the held-out images that the limit was set on, and on others that "
+        "chose nothing. Share: of tuned weights in the average with the source's.",
         "",
     ]
     for entry in facts["results"]:
@@ -37,14 +37,15 @@ def _domain(entry: Json) -> list[str]:
         f"Test: {entry['images']} images of {entry['scenes']} scenes, zero-shot {entry['zero_shot']:.2f} dB; opened "
         f"{entry['test_opened_at']}.",
         "",
-        "| arm | learning rate | λ | depth | share | loss | gain | over WiSE-FT | |",
-        "|---|---:|---:|---:|---:|---:|---|---|---|",
+        "| arm | learning rate | λ | depth | share | loss | loss, others | gain | over WiSE-FT | |",
+        "|---|---:|---:|---:|---:|---:|---:|---|---|---|",
     ]
     for name, arm in entry["arms"].items():
         over = Interval(**arm["over_wise_ft"])
         verdict = "" if name == WISE_FT else over.verdict
         lines.append(
-            f"| {name} | {_setting(arm)} | {arm['share']:g} | {arm['source_loss']:.2f} | "
+            f"| {name} | {_setting(arm)} | {arm['share']:g} | {_chosen_loss(arm):.2f} | "
+            f"{arm['source_loss']:.2f} | "
             f"{_text(Interval(**arm['gain']))} | {'' if name == WISE_FT else _text(over)} | {verdict} |"
         )
     return [*lines, ""]
@@ -55,6 +56,11 @@ def _setting(arm: Json) -> str:
     if settings is None:
         return "no feasible trial | | "
     return f"{settings['learning_rate']:.3g} | {settings['lambda_']:.2g} | {settings['frozen_depth']}"
+
+
+def _chosen_loss(arm: Json) -> float:
+    """Loss on the images of the choice; 0 of the source model as it is."""
+    return next((loss for share, _, loss in arm["by_share"] if share == arm["share"]), 0.0)
 
 
 def _text(interval: Interval) -> str:
