@@ -20,6 +20,8 @@ _COMPARED = (
     ("default", "zero_shot"),
     ("zero_shot", "bicubic"),
     *((after, before) for before, after in pairwise(STEPS)),
+    ("best", "best_mean"),
+    ("soup", "best"),
     ("interpolated", "best"),
     ("interpolated", "zero_shot"),
 )

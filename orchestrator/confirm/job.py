@@ -1,6 +1,7 @@
 """Input of a domain's confirmation, and the networks and images that its tasks share."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from orchestrator.confirm.ablation import Ablation
@@ -11,6 +12,7 @@ from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL, ZERO_SHOT
 from orchestrator.runtime.progress_updates import ProgressUpdates
+from orchestrator.search.trial_record import TrialRecord
 from orchestrator.training.finetune import DomainJob, source_as_it_is, zero_shot
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
@@ -62,6 +64,7 @@ class ConfirmJob:
         gpus: GPUs of each run.
         progress: Channel of progress.
         front: Points of the front of quality and speed; none where speed was not searched.
+        trials: The trial of each candidate that was one, by the candidate's name.
     """
 
     domain: DomainJob
@@ -79,6 +82,7 @@ class ConfirmJob:
     gpus: float
     progress: ProgressUpdates
     front: tuple[FrontRun, ...] = ()
+    trials: Mapping[str, TrialRecord] = field(default_factory=dict)
 
 
 def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, object]:
@@ -87,9 +91,9 @@ def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | 
     return {"name": name, "configuration": plain, "seed": seed, "lineage": job.lineage}
 
 
-def configuration_of(job: ConfirmJob, name: str) -> TransferConfiguration | None:
-    """A candidate's configuration."""
-    return next(c.configuration for c in job.candidates if c.name == name)
+def soup_of(name: str) -> str:
+    """Name of the run with the weights of a candidate's seeds averaged."""
+    return f"{name}-soup"
 
 
 def upscaler_of(job: ConfirmJob, run_name: str) -> Upscaler | None:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import torch
 
-from orchestrator.confirm.job import ConfirmJob, configuration_of, facts_of, net_of, test_pairs, upscaler_of
-from orchestrator.confirm.record import ArmScores, Picture, PicturePanel
+from orchestrator.confirm.job import ConfirmJob, facts_of, net_of, test_pairs, upscaler_of
+from orchestrator.confirm.record import ArmScores, Candidate, Picture, PicturePanel
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
@@ -61,24 +61,47 @@ def to_view(picture: torch.Tensor, pixel_format: PixelFormat, hr: torch.Tensor) 
     return ((picture[chosen] - ends[0]) / span).clamp(0, 1)
 
 
-def publish_models(job: ConfirmJob, winner: str, share: float, arms: dict[str, ArmScores]) -> None:
-    """Writes the winner of the first seed (not of the best one on test) as the domain's model.
+def publish_models(
+    job: ConfirmJob,
+    answer: Candidate,
+    run_name: str,
+    averaged: Candidate | None,
+    share: float,
+    arms: dict[str, ArmScores],
+) -> None:
+    """Writes the answer's network, that of the first seed (not of the best one on test), as the domain's model.
 
-    Averaged weights that did better on validation lie in the folder :data:`INTERPOLATED` below it; the networks of the
-    front of quality and speed in folders of their own, see :func:`front_model`.
+    Weights averaged with the source's that did better on validation lie in the folder :data:`INTERPOLATED` below it;
+    the networks of the front of quality and speed in folders of their own, see :func:`front_model`.
+
+    Args:
+        job: The confirmation.
+        answer: The answer.
+        run_name: Its run, or the first of them.
+        averaged: The candidate averaged with the source; None if that gained nothing on validation.
+        share: Its share of the tuned weights.
+        arms: Scores on the test split.
     """
-    seed, beside = job.seeds[0], job.model.child(INTERPOLATED)
-    name = winner if winner == "zero_shot" else f"{winner}-seed{seed}"
-    facts = facts_of(job, job.domain.domain, configuration_of(job, winner), seed)
-    _publish(job, name, job.model, facts | {"metrics": _metrics(arms, "best")})
-    if share < 1:
-        facts |= {"share_of_tuned_weights": share, "metrics": _metrics(arms, INTERPOLATED)}
-        _publish(job, f"{INTERPOLATED}-seed{seed}", beside, facts)
+    beside = job.model.child(INTERPOLATED)
+    _publish(job, run_name, job.model, _facts(job, answer, share) | {"metrics": _metrics(arms, "best")})
+    if averaged is not None:
+        facts = _facts(job, averaged, share) | {"metrics": _metrics(arms, INTERPOLATED)}
+        _publish(job, f"{INTERPOLATED}-seed{job.seeds[0]}", beside, facts)
     else:
         for file in (WEIGHTS, CARD):  # of an earlier confirmation
             if beside.child(file).exists():
                 beside.child(file).delete()
     _publish_front(job, arms)
+
+
+def _facts(job: ConfirmJob, candidate: Candidate, share: float) -> dict[str, object]:
+    """Entries of a candidate's card: its configuration, and how its weights were made."""
+    facts = facts_of(job, job.domain.domain, candidate.configuration, job.seeds[0])
+    if candidate.generator == "fresh":
+        facts["generator"] = candidate.generator
+    if candidate.averaged == "seeds":
+        facts["averaged_seeds"] = list(job.seeds)
+    return facts | ({"share_of_tuned_weights": share} if candidate.averaged == "source" else {})
 
 
 def front_model(model: Storage, kept: int) -> Storage:

@@ -14,14 +14,18 @@ Metric = Literal["psnr", "ssim"]
 
 
 class Candidate(Record):
-    """A configuration that can win.
+    """An answer that can be chosen: a configuration and how weights are made with it.
 
     Attributes:
-        name: Name of its runs.
+        name: Its name, and that of its runs.
         label: The name in words.
         configuration: Its configuration; None for the source model as it is.
-        validation_psnr: PSNR in dB of each fresh seed, None for a diverged one; empty before they are trained.
+        validation_psnr: PSNR in dB of each fresh seed, None for a diverged one, or of weights averaged over them; empty
+            before they are trained.
         search_psnr: PSNR in dB of its trial; None if it was not a trial.
+        generator: ``fresh`` for the feature transfer of the ablation; else as the experiment's method says.
+        averaged: What its weights are averaged over: the fresh seeds, or the tuned and the source's.
+        of: Of averaged weights, name of the candidate whose they are.
     """
 
     name: str
@@ -29,6 +33,9 @@ class Candidate(Record):
     configuration: Configuration | None
     validation_psnr: list[float | None]
     search_psnr: float | None
+    generator: Literal["reused", "fresh"] = "reused"
+    averaged: Literal["seeds", "source"] | None = None
+    of: str = ""
 
     @property
     def scores(self) -> list[float]:
@@ -66,6 +73,39 @@ class Difference(Record):
     scenes: int
     verdict: Verdict
     wilcoxon_p: float
+
+
+class Standing(Record):
+    """A candidate on validation: the best mean minus its own in dB, with the interval of that difference."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+
+
+class Choice(Record):
+    """Choice of the answer on validation, see :mod:`orchestrator.confirm.answer`.
+
+    Attributes:
+        answer: Name of the candidate that is the answer.
+        best_mean: Name of the candidate with the best mean.
+        scenes: Validation scenes.
+        by: ``interval``: the simplest candidate whose interval against the best mean holds zero; ``margin``, with too
+            few scenes for intervals: the simplest within a small margin of it.
+        standings: All candidates that did not diverge, the simplest first.
+    """
+
+    answer: str
+    best_mean: str
+    scenes: Count
+    by: Literal["interval", "margin"]
+    standings: list[Standing]
+
+    @property
+    def behind(self) -> Standing:
+        """Standing of the answer."""
+        return next(standing for standing in self.standings if standing.name == self.answer)
 
 
 class Steps(Record):
@@ -115,7 +155,7 @@ class ConfirmationRecord(Record):
     """One domain's confirmation.
 
     Attributes:
-        winner: Name of the winning candidate.
+        winner: Name of the candidate that is the answer.
         validation: PSNR in dB of each candidate's seeds, None for a diverged one.
         opened: Time at which the test split was opened, and the choice made before it.
         arms: Scores on the test split, by arm.
@@ -123,11 +163,13 @@ class ConfirmationRecord(Record):
         classical: The fitted baselines.
         steps: Configurations of the steps between zero-shot and the winner.
         source_psnr: Mean PSNR in dB on held-out source images, by arm that may forget them.
-        interpolation: Average of the winner's and the source's weights; None if the source model won.
+        interpolation: Average of a candidate's and the source's weights; None if all trainings diverged, and in records
+            of earlier versions if the source model won.
         front: Points of the front of quality and speed; empty if speed was not an objective.
         pictures: Crops of test images.
         candidates: All candidates.
         runs: Path of the folder of its runs below the experiment's.
+        choice: How the answer was chosen; None in records of earlier versions, whose answer has the best mean.
     """
 
     winner: str
@@ -143,3 +185,4 @@ class ConfirmationRecord(Record):
     pictures: list[Picture]
     candidates: list[Candidate]
     runs: str
+    choice: Choice | None = None

@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from orchestrator.foundation.record import Count, Curve, Number, Record, Time
+from orchestrator.foundation.record import Count, Curve, FileName, Number, Record, Time
 from orchestrator.foundation.storage import Storage
+from orchestrator.training.certificate import Certificate
 from trainables.metrics.evaluation import Score
 
 RUN, INTERPOLATION, FITTED = "run.json", "interpolation.json", "fitted.json"
@@ -19,12 +21,26 @@ Psnr = Annotated[float, Field(strict=True)]
 """PSNR in dB; infinite where an image is reproduced exactly."""
 
 
+Images = list[tuple[FileName, FileName, Number]]
+"""Name, scene and PSNR in dB of each validation image, in an order that all runs share."""
+
+
 class RunRecord(Record):
-    """Record of a training, ``run.json``: validation PSNR in dB, None if it diverged, and learning curve."""
+    """Record of a training, or of weights averaged over seeds, ``run.json``.
+
+    Attributes:
+        validation_psnr: Mean validation PSNR in dB; None if it diverged.
+        curve: Learning curve, whose last point is that mean.
+        finished_at: Time of its end.
+        images: Score of each validation image; empty if it diverged, and in records of earlier versions.
+        certificate: Digests of what the training received; None of averaged weights and in records of earlier versions.
+    """
 
     validation_psnr: Number | None
     curve: Curve
     finished_at: Time
+    images: Images = Field(default_factory=list)
+    certificate: Certificate | None = None
 
     @model_validator(mode="after")
     def _has_a_curve_unless_diverged(self) -> Self:
@@ -34,15 +50,19 @@ class RunRecord(Record):
 
 
 class Interpolation(Record):
-    """Average of the winner's weights and the source's, ``interpolation.json``.
+    """Average of tuned weights and the source's, ``interpolation.json``.
 
     Attributes:
         share: Share of the tuned weights; 1 if averaging gained nothing on validation.
         validation: Shares that were tried, with their mean validation PSNR in dB.
+        of: Candidate whose weights were averaged; in records of earlier versions, where it is empty, the winner.
+        images: Score of each validation image at that share, by seed; empty in records of earlier versions.
     """
 
     share: Annotated[Number, Field(ge=0, le=1)]
     validation: Annotated[list[tuple[Number, Number]], Field(min_length=1)]
+    of: str = ""
+    images: list[Images] = Field(default_factory=list)
 
 
 class FixedBaseline(Record):
@@ -98,6 +118,11 @@ class SourceScore(Record):
         if math.isnan(self.source_psnr):
             raise ValueError("has source_psnr nan")
         return self
+
+
+def mean_of(images: Images) -> float:
+    """Mean PSNR in dB."""
+    return float(np.mean([psnr for _, _, psnr in images]))
 
 
 def read_run(place: Storage) -> RunRecord | None:

@@ -243,8 +243,10 @@ def _arms(experiment: Experiment) -> _Arms:
     # Trained: the study's best, default and scratch, then feature and model transfer, the former at two rates once.
     front = _front(experiment)
     trained = (section.top + 2 + steps + front) * section.seeds + (1 if steps else 0)
-    # Scored: bicubic and zero-shot, then scratch, default, the winner and its average with the source, then the steps.
-    scored = 2 + (4 + steps + front) * section.seeds + (len(CLASSICAL) - 1 if section.classical else 0)
+    # Scored: bicubic and zero-shot, then scratch, default, the answer, its average with the source and the best mean,
+    # then the steps, and once the average over seeds.
+    fitted = len(CLASSICAL) - 1 if section.classical else 0
+    scored = 2 + (5 + steps + front) * section.seeds + (section.seeds > 1) + fitted
     return _Arms(trained, scored, 3 * 4)
 
 

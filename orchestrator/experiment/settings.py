@@ -230,7 +230,7 @@ class Search(Section):
 class Confirmation(Section):
     """Settings of the winners' confirmation."""
 
-    top: Few = Field(2, description="best trials of a study that become candidates")
+    top: Few = Field(2, description="best trials of a study, of distinct effect, that become candidates")
     seeds: Few = Field(3, description="fresh seeds per candidate and baseline")
     ablation: bool = Field(
         True, description="run feature transfer and model transfer too, to measure what each step adds"

@@ -18,10 +18,13 @@ ArmName = Literal[
     "model",
     "best",
     "interpolated",
+    "soup",
+    "best_mean",
     "front",
 ]
 """Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget.
 
+``best`` is the answer, ``best_mean`` the candidate with the best mean on validation where that is another one.
 ``front`` is any point of a front of quality and speed, which stands there and among no domain's arms.
 """
 
@@ -34,5 +37,11 @@ STEPS: tuple[ArmName, ...] = ("zero_shot", "feature", "model", "best")
 ZERO_SHOT: ArmName = "zero_shot"
 """The source model as it is."""
 
-INTERPOLATED = "interpolated"
+SOUP: ArmName = "soup"
+"""The answer's configuration with the weights of its seeds averaged."""
+
+BEST_MEAN: ArmName = "best_mean"
+"""The candidate with the best mean on validation, where it is not the answer."""
+
+INTERPOLATED: ArmName = "interpolated"
 """Name of the arm of averaged weights, of its runs and of its model's folder below the domain's."""

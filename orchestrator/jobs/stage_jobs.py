@@ -6,9 +6,9 @@ from typing import Any, cast
 from orchestrator.analysis.record import AdviceRecord
 from orchestrator.analysis.task import AnalysisJob
 from orchestrator.confirm.ablation import ablation_of
-from orchestrator.confirm.driver import candidates_of, front_of
+from orchestrator.confirm.candidates import candidates_of, front_of, trials_of
 from orchestrator.confirm.job import ConfirmJob
-from orchestrator.data.locked_test import PREFIX, digest_of_test
+from orchestrator.data.locked_test import PREFIX, digest_of_test, recorded_choice
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.experiment.image_settings import DeepImages, ImagePairs, ImageSet, PairReading, Target
 from orchestrator.experiment.settings import Experiment, Finetuning, Search
@@ -291,7 +291,8 @@ class Jobs:
         scratch = replace(self.default(), learning_rate=experiment.finetuning.scratch_learning_rate)
         # The last step is joint optimisation; with another method of transfer there is nothing to lead up to.
         ablated = settings.ablation and experiment.finetuning.transfer == "joint"
-        candidates = candidates_of(records, settings.top, self.default())
+        opening = self.openings(domain).child(f"{inputs}.json")
+        candidates = candidates_of(records, settings.top, self.default(), recorded_choice(opening))
         return ConfirmJob(
             domain=domain_job,
             candidates=candidates,
@@ -301,7 +302,7 @@ class Jobs:
             classical=self._classical_place(domain_job) if settings.classical else None,
             seeds=tuple(experiment.seed + 1 + i for i in range(settings.seeds)),
             test=self.locked_test(domain),
-            opening=self.openings(domain).child(f"{inputs}.json"),
+            opening=opening,
             runs=self.place("confirm", domain, f"runs-{inputs}"),
             model=self.place("models", domain),
             lineage={
@@ -314,6 +315,7 @@ class Jobs:
             cpus=experiment.search.cpus_per_trial,
             gpus=experiment.search.gpus_per_trial,
             progress=progress,
+            trials=trials_of(records, candidates),
         )
 
     def _domain_job(self, domain: str) -> DomainJob:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.confirm.answer import MARGIN_DB
 from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import now, read_result, read_stage
@@ -166,8 +167,10 @@ def _protocol(experiment: Experiment) -> list[str]:
         f"schedule, and {confirmation.seeds} fresh seeds. Default fine-tune: learning rate "
         f"{finetuning.default_learning_rate:g}, λ = 0, nothing frozen. Scratch: learning rate "
         f"{finetuning.scratch_learning_rate:g}.",
-        f"Candidates: the {confirmation.top} best trials by validation, the default fine-tune and the source model as "
-        "it is; the best mean validation PSNR over fresh seeds wins.",
+        f"Candidates: the {confirmation.top} best trials of distinct effect, the default fine-tune, the source model "
+        "as it is, feature and model transfer, and weights averaged over the seeds and with the source's. The answer "
+        "is the simplest one for which the interval of the paired difference to the best mean on validation holds "
+        f"zero; with fewer than {FEWEST_SCENES} validation scenes, the simplest within {MARGIN_DB:g} dB of it.",
         "Differences are per image, averaged over seeds; intervals are 95 % bootstrap intervals over scenes. "
         f"'tie' means that the interval holds zero; with fewer than {FEWEST_SCENES} test scenes none can be trusted. "
         "p is that of Wilcoxon's signed-rank test on the scenes' means, two-sided and of one comparison: with many "
@@ -189,7 +192,7 @@ def _protocol(experiment: Experiment) -> list[str]:
         lines.append(
             "The front of quality and speed holds the trials that no other one beat in both validation PSNR and MP/s. "
             f"At most {CONFIRMED} of its points are trained with the fresh seeds before the test split is opened; they "
-            "cannot win. MP/s of output was measured once, before the search, on the networks prepared as "
+            "cannot be the answer. MP/s of output was measured once, before the search, on the networks prepared as "
             "`rayscale upscale` prepares them."
         )
     lines.append(

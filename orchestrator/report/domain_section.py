@@ -8,9 +8,10 @@ from orchestrator.data.shards import read_manifest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import read_result
 from orchestrator.foundation.storage import Storage
-from orchestrator.foundation.vocabulary import INTERPOLATED, ArmName
+from orchestrator.foundation.vocabulary import BEST_MEAN, INTERPOLATED, ArmName
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.advice_grade import grade_advice
+from orchestrator.report.choice_sentence import choice_sentence
 from orchestrator.report.forgetting import forgetting_report
 from orchestrator.report.front_section import front_report
 from orchestrator.report.schema import (
@@ -42,7 +43,9 @@ LABELS: dict[ArmName, str] = {
     "feature": "feature transfer",
     "model": "model transfer",
     "best": "best transfer",
-    "interpolated": "best, averaged with the source",
+    "soup": "best, averaged over seeds",
+    "interpolated": "averaged with the source",
+    "best_mean": "best mean on validation",
 }
 
 
@@ -77,7 +80,10 @@ def domain_report(
         counts=split_counts(home.child("shards", name), locked),
         verdict=verdict(winner, differences),
         flags=flags(winner, arms, differences),
-        remarks=remarks(arms, differences, luck, averaged),
+        remarks=[
+            *([choice_sentence(found.choice, candidates)] if found.choice else []),
+            *remarks(arms, differences, luck, averaged),
+        ],
         configuration=winner.configuration,
         model=model.uri,
         arms=arms,
@@ -155,11 +161,18 @@ def _chosen(name: ArmName, found: ConfirmationRecord) -> str | None:
     if name == "example" and (example := found.classical.example):
         return f"ridge {example.ridge:g}"
     if name == INTERPOLATED and found.interpolation:
-        return f"{found.interpolation.share:g} of the tuned weights"
+        of = "" if found.interpolation.of in ("", found.winner) else f" of {_label(found, found.interpolation.of)}"
+        return f"{found.interpolation.share:g} of the tuned weights{of}"
+    if name == BEST_MEAN and found.choice:
+        return _label(found, found.choice.best_mean)
     if step := {"feature": found.steps.feature, "model": found.steps.model}.get(name):
         begins = "F_θ reused, G_φ fresh" if name == "feature" else "F_θ and G_φ reused"
         return f"{begins}, λ 0, nothing frozen, lr {step.learning_rate:.3g}"
     return None
+
+
+def _label(found: ConfirmationRecord, candidate: str) -> str:
+    return next(c.label for c in found.candidates if c.name == candidate)
 
 
 def _interpolation(found: run_record.Interpolation | None, model: Storage) -> Interpolation | None:

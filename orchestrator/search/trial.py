@@ -12,7 +12,8 @@ from orchestrator.search.early_stopping import Stopped, Stopper, Stopping
 from orchestrator.search.samplers import DIVERGED, EXCESS
 from orchestrator.search.study import StudyJob, excess_of
 from orchestrator.search.trial_record import SourceKept, Status, TrialRecord, read_record, read_records, record_place
-from orchestrator.training.finetune import Curve, run_finetuning, source_loss, validation_pairs
+from orchestrator.training.certificate import Certificate
+from orchestrator.training.finetune import Certify, Curve, run_finetuning, source_loss, validation_pairs
 from trainables.errors import DivergedError
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
@@ -47,7 +48,8 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
     log.info("starts: %s from %s", configuration, config.get("origin") or job.origin(number))
-    status, curve, source = _train(job, number, configuration)
+    certificates: list[Certificate] = []
+    status, curve, source = _train(job, number, configuration, certificates.append)
     kept = f", {source.loss:.2f} dB of the source lost" if source else ""
     log.info("%s in %.1f s, curve %s%s", status, time.monotonic() - start, curve, kept)
     psnr = curve[-1][1] if status == "finished" else None
@@ -65,10 +67,13 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
         cpu_seconds=round(time.process_time() - spent, 2),
         finished_at=now(),
         source=source,
+        certificate=next(iter(certificates), None),
     )
 
 
-def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> tuple[Status, Curve, SourceKept | None]:
+def _train(
+    job: StudyJob, number: int, configuration: TransferConfiguration, certify: Certify
+) -> tuple[Status, Curve, SourceKept | None]:
     report = reporter(job.progress, f"search {job.domain.domain}")
     reached: Curve = []
 
@@ -82,7 +87,7 @@ def _train(job: StudyJob, number: int, configuration: TransferConfiguration) -> 
 
     report_trial(0, 1, "started")
     try:
-        net, curve = run_finetuning(job.domain, configuration, job.seed, report_trial, watch=watch)
+        net, curve = run_finetuning(job.domain, configuration, job.seed, report_trial, watch=watch, certify=certify)
     except DivergedError:
         return "diverged", [], None
     except Stopped:

@@ -9,6 +9,7 @@ from pydantic import Field, StrictInt, ValidationInfo, field_validator
 from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.record import Curve, DamagedRecordError, Number, Record, Time
 from orchestrator.foundation.storage import Storage
+from orchestrator.training.certificate import Certificate
 from trainables.errors import reason_of
 
 TrialOrigin = Literal["default", "portfolio", "advice", "start", "sibling", "sampler"]
@@ -59,6 +60,7 @@ class TrialRecord(Record):
         cpu_seconds: Processor time.
         finished_at: Time of its end.
         source: What a finished trial has kept of the source; None where the search sets no limit.
+        certificate: Digests of what its training received; None in records of earlier versions.
     """
 
     number: StrictInt
@@ -74,6 +76,7 @@ class TrialRecord(Record):
     cpu_seconds: Number | None = None
     finished_at: Time
     source: SourceKept | None = None
+    certificate: Certificate | None = None
 
     @property
     def feasible(self) -> bool:

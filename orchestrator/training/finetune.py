@@ -12,13 +12,15 @@ from orchestrator.data.source_images import held_out_images, replayed_images
 from orchestrator.foundation.model_store import degradation_of, read_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import Reporter
+from orchestrator.training.certificate import Certificate, certificate_of
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.images.patch_pool import PatchPool, Pixels, TrainingImage, smallest_image
 from trainables.images.raster import PLAIN, RGB, PixelFormat
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.loops.received import Received
 from trainables.loops.seeding import restart
-from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, make_pairs, mean_psnr
+from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, make_pairs, mean_psnr, psnr_of_each
 from trainables.network.bands import by_band, with_bands
 from trainables.network.model_card import ModelCard
 from trainables.network.model_files import weights_of
@@ -31,6 +33,7 @@ _ANY_BUDGET = Budget(steps=1, batch=1, evaluations=1)
 
 Curve = list[tuple[int, float]]
 Watch = Callable[[int, float], None]
+Certify = Callable[[Certificate], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def run_finetuning(
     report_progress: Reporter,
     from_scratch: bool = False,
     watch: Watch = lambda step, value: None,
+    certify: Certify = lambda certificate: None,
 ) -> tuple[SuperResolutionNet, Curve]:
     """Fine-tunes the source model, or trains a fresh network of the same shape on the same budget.
 
@@ -102,6 +106,7 @@ def run_finetuning(
         report_progress: Called with (step, steps, note) after each evaluation.
         from_scratch: Whether to train a fresh network; the job's method is then ignored.
         watch: Called with each (step, validation PSNR); an exception that it raises ends the training.
+        certify: Called with the certificate of what the training loop received, before its first step.
 
     Returns:
         The trained network and its (step, validation PSNR) curve.
@@ -129,7 +134,10 @@ def run_finetuning(
     def validate(net: SuperResolutionNet) -> float:
         return validation_psnr(job, net)
 
-    curve = finetune(net, configuration, job.budget, pool, anchor, validate, report, method, replay)
+    def received(settings: Received) -> None:
+        certify(certificate_of(settings, job.shards_digest, job.splits))
+
+    curve = finetune(net, configuration, job.budget, pool, anchor, validate, report, method, replay, received)
     return net.cpu(), curve
 
 
@@ -139,9 +147,11 @@ def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     return mean_psnr(lambda lr: net(lr.to(device)), validation_pairs(job), job.scale)
 
 
-def zero_shot_psnr(job: DomainJob) -> float:
-    """The same of the source model as it is."""
-    return mean_psnr(zero_shot(job), validation_pairs(job), job.scale)
+def validation_images(job: DomainJob, upscale: Upscaler) -> list[tuple[str, str, float]]:
+    """Name, scene and PSNR in dB of each of the domain's validation images, which are the same for every upscaler."""
+    pairs = validation_pairs(job)
+    scores = psnr_of_each(upscale, pairs, job.scale)
+    return [(pair.name, pair.scene, psnr) for pair, psnr in zip(pairs, scores, strict=True)]
 
 
 def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:

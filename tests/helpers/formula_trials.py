@@ -26,7 +26,7 @@ def trained(monkeypatch):
     """Fine-tuning as a formula: the end depends on the learning rate and depth, and more than 1.2e-3 diverges."""
     told = SimpleNamespace(configurations=[])
 
-    def train(job, configuration, seed, tell, watch):
+    def train(job, configuration, seed, tell, watch, **_):
         told.configurations.append(configuration)
         if configuration.learning_rate > 1.2e-3:
             raise DivergedError("not finite")

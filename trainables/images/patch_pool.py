@@ -61,6 +61,12 @@ class PatchPool:
         pairs_share: Of pairs, share of patches with their real LR, 0 to 1; the others' LR is degraded HR.
 
     Attributes:
+        scale: Scale factor r.
+        lr_patch: Side of an LR patch in pixels.
+        degradation: Degradation that makes LR patches.
+        channels: C of patches.
+        pairs_share: Of pairs, share of patches with their real LR.
+        seed: Start of the randomness.
         taken: Images that were read and had their turn, those too small for a patch included.
         skipped: Number of them that were too small for a patch, or had no room for one between invalid pixels.
 
@@ -86,10 +92,10 @@ class PatchPool:
         pairs_share: float = 1.0,
     ) -> None:
         self.scale, self.lr_patch, self.degradation = scale, lr_patch, degradation
+        self.channels, self.pairs_share = channels, pairs_share
         self.device = torch.device(device)
         self.taken, self.skipped = 0, 0
         self._capacity, self._patches_per_image, self._owed = capacity, patches_per_image, 0.0
-        self._pairs_share = pairs_share
         self._images, self._lr_images = ImageBuffer(self.device, channels), ImageBuffer(self.device, channels)
         self._places_of: deque[ValidPlaces | None] = deque()
         """Room for patches in each image of the pool; None where all its pixels are valid."""
@@ -129,6 +135,7 @@ class PatchPool:
 
     def reseed(self, seed: int) -> None:
         """Restarts the randomness; a resumed run reseeds by step and so draws what an unbroken one would."""
+        self.seed = seed
         self._places = np.random.default_rng(seed)
         self._noise.manual_seed(seed)
 
@@ -167,10 +174,10 @@ class PatchPool:
         if not self._lr_images:
             return self.degradation(hr, self.scale, to_device(gray, self.device), self._noise)
         lr = to_shares(self._lr_images.crops(numbers, rows, columns, turned, self.lr_patch + 2 * MARGIN))
-        if self._pairs_share == 1:
+        if self.pairs_share == 1:
             return lr
         degraded = self.degradation(hr, self.scale, to_device(gray, self.device), self._noise)
-        real = to_device(self._places.random(len(numbers)) < self._pairs_share, self.device)
+        real = to_device(self._places.random(len(numbers)) < self.pairs_share, self.device)
         return torch.where(real.view(-1, 1, 1, 1), lr, degraded)
 
     def _masked(self, numbers: Integers) -> list[tuple[int, ValidPlaces]]:

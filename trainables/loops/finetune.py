@@ -11,6 +11,7 @@ from trainables.errors import DivergedError, UsageError
 from trainables.images.patch_pool import PatchPool
 from trainables.loops.objective import TransferObjective
 from trainables.loops.optimizers import descend, make_optimizer
+from trainables.loops.received import Received, digest_of_weights, received_configuration, received_patches
 from trainables.loops.regularizers import RegularizerName, make_regularizer
 from trainables.network.adapters import add_adapters, merge_adapters
 from trainables.network.network import FrozenFrom, SuperResolutionNet
@@ -111,6 +112,7 @@ def finetune(
     report: Callable[[int, float], None],
     method: TransferMethod = TransferMethod(),
     replay: PatchPool | None = None,
+    certify: Callable[[Received], None] | None = None,
 ) -> list[tuple[int, float]]:
     """Trains ``net`` in place with Adam, a short warm-up and a cosine decay to zero.
 
@@ -125,6 +127,7 @@ def finetune(
         report: Called with (step, score) after each evaluation.
         method: Transfer method: reuse, regularizer and the end that is frozen.
         replay: Patches of the source, for the regularizer that asks for them.
+        certify: Called before the first step with the settings as they were received.
 
     Returns:
         The (step, score) pairs, the last one being the final score.
@@ -133,7 +136,7 @@ def finetune(
         DivergedError: If the loss or the score stops being finite.
         UsageError: If there are no source patches to replay.
     """
-    regularizer = None
+    regularizer, start = None, digest_of_weights(net) if certify else ""
     if configuration.lambda_ > 0:
         reused = {name: w for name, w in anchor.items() if method.generator == "reused" or "generator." not in name}
         regularizer = make_regularizer(method.regularizer, net, reused, replay)
@@ -144,6 +147,17 @@ def finetune(
         add_adapters(net, method.adapter_rank)
     optimizer, schedule = make_optimizer(net, configuration.learning_rate, budget.steps)
     objective = TransferObjective(regularizer, configuration.lambda_)
+    if certify:
+        certify(
+            Received(
+                configuration=received_configuration(net, optimizer, objective),
+                method={"generator": method.generator} | ({"regularizer": method.regularizer} if regularizer else {}),
+                budget=asdict(budget),
+                patches=received_patches(pool),
+                start=start,
+                seed=pool.seed,
+            )
+        )
     pending, curve = budget.evaluation_steps(), []
     net.train(method.adapter_rank is None)  # adapters leave the statistics of batch norm alone
     for step in range(1, budget.steps + 1):

@@ -27,6 +27,11 @@ class TransferObjective:
     def __init__(self, regularizer: Regularizer | None, lambda_: float) -> None:
         self._regularizer, self._lambda = regularizer, lambda_
 
+    @property
+    def weight(self) -> float:
+        """λ; 0 where there is no regularizer."""
+        return 0.0 if self._regularizer is None else self._lambda
+
     def __call__(self, net: SuperResolutionNet, lr: Tensor, hr: Tensor) -> Tensor:
         """The scalar that is minimised, for a batch of LR and HR patches."""
         if self._regularizer is None or self._lambda == 0:

@@ -1,5 +1,6 @@
 """The confirm stage: fresh seeds for the best configurations, a choice on validation, and the locked test."""
 
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,9 @@ from orchestrator.runtime.task_runner import run_for_all
 from trainables.errors import reason_of
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD, WEIGHTS
+
+_TRAINED = re.compile(rf"-seed\d+/{re.escape(RUN)}$")
+"""Records of trainings, not of weights that were averaged of them."""
 
 
 class ConfirmStage(Stage):
@@ -69,11 +73,16 @@ class ConfirmStage(Stage):
             return candidate.name, candidate.configuration
 
         try:
-            confirmed = [known_by(c) for c in ConfirmationRecord.parse(record.result).candidates]
+            result = ConfirmationRecord.parse(record.result)
+            confirmed = [known_by(candidate) for candidate in result.candidates]
             found = [known_by(candidate) for candidate in self.jobs.confirmation(name).candidates]
+            trials = {f"trial-{trial.number}": trial.configuration for trial in self.jobs.records(name)}
         except Exception as error:
             return {f"confirm/{name}/{RECORD}": f"has candidates that cannot be compared ({reason_of(error)})"}
-        return {} if confirmed == found else {f"confirm/{name}": "confirmed other candidates than the search has now"}
+        # Earlier versions took candidates of one effect too; the trials of theirs must be what they were.
+        older = all(trials.get(trial) == known for trial, known in confirmed if trial.startswith("trial-"))
+        same = older if result.choice is None else set(found) <= set(confirmed)
+        return {} if same else {f"confirm/{name}": "confirmed other candidates than the search has now"}
 
     def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """Empty or malformed records of runs, a changed record of the opened test split, and unreadable models."""
@@ -108,7 +117,8 @@ class ConfirmStage(Stage):
         """Numbers of runs of an unfinished confirmation that are trained, and that are scored on the test split."""
         place = self.place(name).child(f"runs-{self.inputs(name)}")
         paths = [facts.path for facts in place.files()]
-        return sum(path.endswith("/run.json") for path in paths), sum(path.startswith("test-") for path in paths)
+        trained = sum(_TRAINED.search(path) is not None for path in paths)
+        return trained, sum(path.startswith("test-") for path in paths)
 
     def _set_run_aside(self, path: str, record: StageRecord) -> None:
         place = self.home.child(path)

@@ -8,13 +8,16 @@ import pytest
 from searched_experiment import record, searched
 
 from orchestrator.confirm import driver as confirming
+from orchestrator.confirm import tasks as confirming_tasks
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.comparison import differences
 from orchestrator.confirm.driver import drive_confirmation
+from orchestrator.confirm.run_record import read_run
 from orchestrator.data.locked_test import record_choice
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import finish_stage
+from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.domain_section import domain_report
@@ -76,33 +79,38 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, runner)
 
     assert job.opening.read_json()["after_choosing"] == told["winner"]
     arms = set(told["arms"])
-    assert arms - {"interpolated"} == {*CLASSICAL, "zero_shot", "scratch", "default", "feature", "model", "best"}
+    always = {*CLASSICAL, "zero_shot", "scratch", "default", "feature", "model", "best"}
+    assert arms - {"interpolated", "soup", "best_mean"} == always
     assert told["arms"]["model"] == told["arms"]["default"]
     assert told["classical"]["tv"]["iterations"] in (20, 80)
-    assert set(told["source_psnr"]) == arms & {"zero_shot", "default", "feature", "model", "best", "interpolated"}
+    kept = {"zero_shot", "default", "feature", "model", "best", "soup", "interpolated"}
+    assert set(told["source_psnr"]) == arms & kept
     for arm in ("tv", "example", "bicubic"):
         assert ("best", arm) in {(d["arm"], d["baseline"]) for d in told["differences"]}
-    best = FOUND if told["winner"] == "trial-1" else DEFAULT
-    assert jobs.place("models", "satellite", "card.json").read_json()["configuration"] == best.to_dict()
+    best = {c["name"]: c for c in told["candidates"]}[told["winner"]]["configuration"]
+    assert jobs.place("models", "satellite", "card.json").read_json()["configuration"] == best
 
     # What has finished is not run again: weights gone, scores and records kept.
     for file in Path(job.runs.path).rglob("*.safetensors"):
-        if "interpolated" not in str(file) and not str(file.parent).endswith(f"{told['winner']}-seed1"):
+        if file.parent.name not in ("interpolated-seed1", f"{told['winner']}-seed1", told["winner"]):
             file.unlink()
     again = json.loads(json.dumps(confirm().plain()))
     assert {key: again[key] for key in told if key != "pictures"} == {k: v for k, v in told.items() if k != "pictures"}
 
     assert jobs.experiment.home.child(told["runs"]) == job.runs
-    assert [c["validation_psnr"] for c in told["candidates"]] == [told["validation"][c.name] for c in job.candidates]
+    assert {c["name"]: c["validation_psnr"] for c in told["candidates"]} == told["validation"]
+    assert [c["name"] for c in told["candidates"]][:3] == ["trial-1", "default", "zero_shot"]
+    assert {"default-soup", "trial-1-soup"} <= set(told["validation"])
     finish_stage("confirm", jobs.place("confirm", "satellite"), "inputs", 0.0, told)
     report = domain_report(jobs.experiment, "satellite", RECORDS, {})
-    assert [arm.name for arm in report.arms if arm.name != "interpolated"] == [
+    assert [arm.name for arm in report.arms if arm.name in always] == [
         *("bicubic", "bilinear", "lanczos", "tv", "example", "zero_shot", "scratch", "default", "feature"),
         *("model", "best"),
     ]
     assert report.counts.images == {"train": 1, "validation": 2, "test": 6}
     assert report.test_opened.after_choosing == report.winner
-    assert "the strongest classical baseline on validation" in report.remarks[0]
+    assert report.remarks[0].startswith("2 validation scenes are too few for intervals: ")
+    assert "the strongest classical baseline on validation" in report.remarks[1]
 
 
 def test_the_test_split_is_not_read_before_the_choice(jobs, confirm, monkeypatch):
@@ -118,6 +126,47 @@ def test_the_test_split_is_not_read_before_the_choice(jobs, confirm, monkeypatch
     with pytest.raises(RunError, match="no choice"):
         confirm()
     assert not job.opening.exists()
+
+
+@pytest.fixture(scope="module")
+def unbroken(jobs):
+    """A confirmation in a folder of its own, and its record."""
+    job = jobs.confirmation("satellite")
+    own = {"runs": jobs.place("confirm", "own", "runs"), "opening": jobs.place("confirm", "own", "opening.json")}
+    job = replace(job, **own, classical=None)
+    return job, drive_confirmation(job, Recording())
+
+
+def test_a_killed_confirmation_chooses_what_an_unbroken_one_does(unbroken, runner, monkeypatch):
+    """Killed before any of its averages, when nothing is trained any more."""
+    job, whole = unbroken
+    monkeypatch.setattr(confirming_tasks, "run_finetuning", None)
+    job.opening.delete()
+    for lost in ("interpolation.json", "default-soup/run.json", "trial-1-soup/run.json"):
+        job.runs.child(*lost.split("/")).delete()
+    again = drive_confirmation(job, runner)
+    assert (again.choice, again.interpolation) == (whole.choice, whole.interpolation)
+    assert job.opening.read_json()["after_choosing"] == whole.choice.answer == whole.winner
+
+
+def test_a_confirmation_that_an_earlier_version_began_goes_on(unbroken, runner, monkeypatch):
+    """Its runs have no score of each image, its average names no candidate, and its choice is on record."""
+    job, _ = unbroken
+    runs = [Storage(str(file)) for file in Path(job.runs.path).rglob("run.json")]
+    for run in runs:
+        told = run.read_json()
+        run.write_json({key: told[key] for key in ("validation_psnr", "curve", "finished_at")})
+    told = job.runs.child("interpolation.json").read_json()
+    job.runs.child("interpolation.json").write_json({key: told[key] for key in ("share", "validation")})
+    job.opening.delete()
+    record_choice(job.opening, job.test, "trial-1")
+
+    monkeypatch.setattr(confirming_tasks, "run_finetuning", None)
+    went_on = drive_confirmation(job, runner)
+    assert went_on.winner == "trial-1"
+    assert went_on.choice is None or went_on.choice.answer == "trial-1"
+    assert went_on.interpolation.of
+    assert all(read_run(run).images for run in runs)
 
 
 def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jobs, runner):
@@ -137,7 +186,7 @@ def test_points_of_a_front_are_confirmed_beside_the_candidates_and_cannot_win(jo
     trained = {arguments[0] for name, arguments in runner.ran if name == "train_run"}
     assert {"trial-1", "default", "kept-2", "kept-1"} <= trained
     assert "kept-3" not in trained
-    assert set(told["validation"]) == {"trial-1", "default", "zero_shot"}
+    assert {"kept-1", "kept-2"}.isdisjoint(told["validation"])
     assert [(point["kept"], point["run"]) for point in told["front"]] == [
         (3, "trial-1"),
         (2, "kept-2"),

@@ -158,17 +158,17 @@ class TestCounting:
         targets = base.dump()["targets"]
         targets["medical"]["test_images"] = "held-out"
         grown = make_experiment(base.dump() | {"targets": targets}, "test")
-        assert work(planned(base))["confirm"] == "12 runs with fresh seeds, 120 test images scored"
-        # 6 of medical's 9 images were for test; now its own 30 are. Each is scored 2 + 4 seeds' worth of times.
-        more = (30 - 6) * (2 + 4 * 2)
-        assert work(planned(grown))["confirm"] == f"12 runs with fresh seeds, {120 + more} test images scored"
+        assert work(planned(base))["confirm"] == "12 runs with fresh seeds, 156 test images scored"
+        # 6 of medical's 9 images were for test; now its own 30 are. Each is scored 3 + 5 seeds' worth of times.
+        more = (30 - 6) * (3 + 5 * 2)
+        assert work(planned(grown))["confirm"] == f"12 runs with fresh seeds, {156 + more} test images scored"
         assert seconds(planned(grown))["confirm"] - seconds(planned(base))["confirm"] > more * 0.3 / 2
 
     @pytest.mark.parametrize(("kept", "more"), [([1, 1], 0), ([3, 5], 2), ([1, 7], 4)])
     def test_points_of_a_front_are_confirmed_too(self, experiment, kept, more):
         """At most five of them, of which the best is a candidate; two seeds, two domains of 6 test images."""
         told = planned(experiment(search={"kept_blocks": kept}))
-        runs, scored = 12 + 2 * 2 * more, 120 + 2 * 2 * 6 * more
+        runs, scored = 12 + 2 * 2 * more, 156 + 2 * 2 * 6 * more
         assert work(told)["confirm"] == f"{runs} runs with fresh seeds, {scored} test images scored"
 
     def test_no_price_no_cost(self, experiment):
@@ -219,7 +219,7 @@ class TestWhatIsLeft:
             runs.child(name).write_json({})
         told = planned(made)
         assert work(told)["pretrain"] == "8 steps of 2 × 2 patches"
-        assert work(told)["confirm"] == "10 runs with fresh seeds, 114 test images scored"
+        assert work(told)["confirm"] == "10 runs with fresh seeds, 150 test images scored"
 
     def test_a_finished_experiment_takes_the_command_alone(self, experiment):
         made = experiment()

@@ -3,7 +3,7 @@
 import pytest
 import records
 
-from orchestrator.confirm.driver import candidates_of, front_of
+from orchestrator.confirm.candidates import candidates_of, front_of
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
 from trainables.loops.finetune import TransferConfiguration
 

@@ -8,7 +8,7 @@ import pytest
 import records
 from optuna.trial import TrialState
 
-from orchestrator.confirm.driver import candidates_of
+from orchestrator.confirm.candidates import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import NO_PROGRESS
@@ -137,7 +137,7 @@ def test_without_lambda_two_settings_are_searched_and_the_record_says_zero(monke
     monkeypatch.setattr(
         trials,
         "run_finetuning",
-        lambda domain, configuration, *_, watch: trained.append(configuration) or (None, [(1, 30.0)]),
+        lambda domain, configuration, *_, **__: trained.append(configuration) or (None, [(1, 30.0)]),
     )
     trials.run_trial({"learning_rate": 2e-4, "frozen_depth": 3, "number": 4}, job)
     (record,) = read_records(job.records)
@@ -198,14 +198,15 @@ class TestCandidates:
         assert self.told(self.RECORDS, 2) == [
             ("trial-4", 32.0),
             ("trial-2", 31.0),
-            ("default", None),
+            ("default", 30.0),
             ("zero_shot", None),
         ]
 
-    def test_the_default_among_the_best_stands_once(self):
+    def test_the_default_among_the_best_stands_once_and_takes_no_place(self):
         assert self.told(self.RECORDS, 3) == [
             ("trial-4", 32.0),
             ("trial-2", 31.0),
+            ("trial-1", 29.0),
             ("default", 30.0),
             ("zero_shot", None),
         ]

@@ -8,7 +8,7 @@ import pytest
 from formula_trials import DEFAULT, job_at, search
 from optuna.trial import TrialState
 
-from orchestrator.confirm.driver import candidates_of
+from orchestrator.confirm.candidates import candidates_of
 from orchestrator.experiment.settings import Search
 from orchestrator.search.study import study_with
 from orchestrator.search.trial_record import best_record, read_records

@@ -1,0 +1,30 @@
+"""The choice of the answer on validation, in a sentence."""
+
+from collections.abc import Sequence
+
+from orchestrator.confirm.answer import MARGIN_DB
+from orchestrator.confirm.record import Candidate, Choice
+
+
+def choice_sentence(choice: Choice, candidates: Sequence[Candidate]) -> str:
+    """Says which candidate had the best mean on validation, which one is the answer, and why.
+
+    Args:
+        choice: The choice.
+        candidates: All candidates.
+    """
+    labels = {candidate.name: candidate.label for candidate in candidates}
+    best, answer, behind = labels[choice.best_mean], labels[choice.answer], choice.behind
+    lead = f"{behind.mean:+.3f} dB"
+    if choice.by == "margin":
+        few = f"{choice.scenes} validation scenes are too few for intervals"
+        if choice.answer == choice.best_mean:
+            return f"{few}: the best mean, {best}, is the answer, and no simpler one is within {MARGIN_DB:g} dB of it."
+        return f"{few}: {answer} is the simplest within {MARGIN_DB:g} dB of the best mean, {best}, which has {lead}."
+    if choice.answer == choice.best_mean:
+        return f"On validation {answer} has the best mean, and no simpler candidate ties with it."
+    interval = f"{lead} [{behind.low:+.3f}, {behind.high:+.3f}]"
+    return (
+        f"On validation {best} has the best mean, {interval} over {answer}, the simplest candidate that ties with it: "
+        "that is the answer."
+    )
