@@ -36,14 +36,15 @@ def candidates_of(
     """The study's ``top`` best trials of distinct effect, the default fine-tune and no fine-tuning.
 
     Args:
-        records: The study's trials.
+        records: The study's trials; those that lost more of the source than the search allows are left out.
         top: Number of trials.
         default: Configuration of the default fine-tune, which stands for trials of the same effect.
         chosen: Name of a candidate that an interrupted confirmation has chosen, which stays one.
     """
     finished = [(record, record.psnr) for record in records if record.psnr is not None]
     distinct: list[Candidate] = []
-    for record, psnr in sorted(finished, key=lambda entry: -entry[1]):
+    kept = [(record, psnr) for record, psnr in finished if record.feasible]
+    for record, psnr in sorted(kept, key=lambda entry: -entry[1]):
         found = _candidate(f"trial-{record.number}", f"trial {record.number}", record.configuration, psnr)
         known = [default, *(candidate.configuration for candidate in distinct)]
         twin = any(configuration and alike(record.configuration, configuration) for configuration in known)

@@ -6,6 +6,7 @@ import pytest
 from searched_experiment import record
 
 from orchestrator.confirm.candidates import NO_EFFECT, alike, candidates_of, trials_of
+from orchestrator.search.trial_record import SourceKept
 from trainables.loops.finetune import TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
@@ -42,6 +43,11 @@ def test_twins_are_one_candidate_and_the_next_distinct_trial_takes_the_place():
     # What an interrupted confirmation of an earlier version has chosen stays a candidate.
     again = [c.name for c in candidates_of(records, 2, DEFAULT, "trial-1")]
     assert again == ["trial-0", "trial-1", "default", "zero_shot"]
+
+
+def test_a_trial_that_lost_too_much_of_the_source_is_no_candidate():
+    lossy = record(1, 27.0, FAST).model_copy(update={"source": SourceKept(psnr=25.0, loss=2.0, allowed=1.0)})
+    assert [c.name for c in candidates_of([lossy], 2, DEFAULT)] == ["default", "zero_shot"]
 
 
 def test_the_default_has_the_score_of_its_own_trial_alone():
