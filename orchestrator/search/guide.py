@@ -41,6 +41,10 @@ class StudyEnd(Record):
     expected_gain: Number
     noise: Number
 
+    def __str__(self) -> str:
+        gain = f"{self.expected_gain:.3f} dB, less than the {self.noise:g} dB of a seed's noise"
+        return f"another was expected to gain {gain}"
+
 
 class Given(Record):
     """A trial that another domain's search gave.

@@ -10,7 +10,7 @@ from search_spaces import TransferSpace
 from trainables.errors import UsageError
 from trainables.loops.finetune import TransferConfiguration
 
-FULL, SECOND_SEED = "full", "second seed"
+FULL, SECOND_SEED, SECOND_SEED_FROZEN = "full", "second seed", "second seed, frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,21 @@ def grid_of(space: TransferSpace, depth_limit: int, counts: tuple[int, int, int]
 
 
 def parts_of(full: Grid, seed: int, few_scenes: Sequence[int]) -> list[Part]:
-    """The full grid; a second seed with nothing frozen; every second rate and depth for each number of few scenes."""
+    """The full grid, a second seed, and every second rate and depth for each number of few scenes.
+
+    The second seed trains all cells with nothing frozen, and of the others those where the first seed's best ones lie:
+    what was chosen by one seed's scores is judged by the other's.
+    """
     unfrozen = Grid(full.learning_rates, full.lambdas, full.frozen_depths[:1])
+    frozen = Grid(full.learning_rates[2:], full.lambdas[:3], full.frozen_depths[1:3])
     thin = Grid(full.learning_rates[1::2], full.lambdas, full.frozen_depths[::2])
     few = [Part(f"{scenes} scenes", seed, scenes, thin) for scenes in dict.fromkeys(few_scenes)]
-    return [Part(FULL, seed, None, full), Part(SECOND_SEED, seed + 1, None, unfrozen), *few]
+    return [
+        Part(FULL, seed, None, full),
+        Part(SECOND_SEED, seed + 1, None, unfrozen),
+        Part(SECOND_SEED_FROZEN, seed + 1, None, frozen),
+        *few,
+    ]
 
 
 def _spread(low: float, high: float, count: int) -> tuple[float, ...]:

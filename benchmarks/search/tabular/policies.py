@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from benchmarks.search.tabular.table import Cell, DomainTable
 from orchestrator.search.early_stopping import Stopper, Stopping
+from orchestrator.search.region import Region
 from orchestrator.search.samplers import RepeatableSampler
 
 SAMPLERS = ("gp", "tpe", "random", "qmc", "grid")
@@ -32,15 +33,17 @@ class Policy:
         sampler: One of :data:`SAMPLERS`; ``grid`` tries all cells in random order.
         starts: First trials: ``none``; ``space``, the default fine-tune and the space's own; ``advice``, the default
             fine-tune, what the analysis of the domain advises and the space's own; ``siblings``, the default fine-tune
-            and what a search of each other domain found best.
+            and what a search of each other domain found best; ``portfolio``, cells chosen on the other domains.
         stopping: Early stopping; None trains every trial to its end.
         startup_trials: Trials before the sampler's model is used.
+        near: Whether suggestions stay around the best trial so far, as the search's do.
     """
 
     sampler: str
     starts: str
     stopping: Stopping | None = None
     startup_trials: int = 5
+    near: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,12 @@ def replay(table: DomainTable, policy: Policy, seed: int, trials: int, siblings:
         policy: How it is searched.
         seed: Start of the sampler's randomness.
         trials: How many trials.
-        siblings: Cells that searches of the other domains found best, for a policy that starts from them.
+        siblings: Cells that searches of the other domains found best, or the portfolio, for a policy that starts from
+            them.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize", sampler=_sampler(policy, seed))
+    region = Region(table.lambda_floor) if policy.near else None
+    study = optuna.create_study(direction="maximize", sampler=_sampler(policy, seed, region))
     for point in _first_points(table, policy, seed, siblings):
         study.enqueue_trial(point)
     stopper = Stopper(policy.stopping, table.rungs) if policy.stopping else None
@@ -111,6 +116,8 @@ def _first_points(table: DomainTable, policy: Policy, seed: int, siblings: Seque
         tried = {table.cell_of(table.starts[0])}
         new = [cell for cell in dict.fromkeys(siblings) if cell not in tried]
         points = [table.starts[0], *map(table.point, new)]
+    if policy.starts == "portfolio":
+        points = [table.point(cell) for cell in siblings]
     if policy.sampler == "grid":
         tried = {table.cell_of(point) for point in points}
         cells = [cell for cell in product(*(range(len(axis)) for axis in table.axes)) if cell not in tried]
@@ -119,8 +126,8 @@ def _first_points(table: DomainTable, policy: Policy, seed: int, siblings: Seque
     return points
 
 
-def _sampler(policy: Policy, seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(policy: Policy, seed: int, region: Region | None) -> optuna.samplers.BaseSampler:
     if policy.sampler == "qmc":
         return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
     kind = "random" if policy.sampler == "grid" else policy.sampler
-    return RepeatableSampler(kind, seed, policy.startup_trials)
+    return RepeatableSampler(kind, seed, policy.startup_trials, region)

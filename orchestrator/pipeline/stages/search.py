@@ -13,6 +13,7 @@ from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.stage import Stage, trial_request
 from orchestrator.runtime.task_runner import Needs, result_of, run_for_all
 from orchestrator.search.driver import drive_study
+from orchestrator.search.guide import read_end
 from orchestrator.search.network_speed import device_sentence, measure_speeds
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.optuna_export import write_optuna_log
@@ -74,7 +75,8 @@ class SearchStage(Stage):
         def done(domain: str, records: list[TrialRecord]) -> None:
             self._export(domain, jobs[domain], records)
             self.finish(domain, start, search_result(records).plain())
-            run.log(f"search {domain}: done, {len(records)} trials{exceeded(records)}")
+            end = read_end(self.jobs.records_place(domain)) if jobs[domain].ends_early else None
+            run.log(f"search {domain}: done, {len(records)} trials{f'; {end}' if end else ''}{exceeded(records)}")
 
         run_for_all(run.runner, drive_study, jobs, done, partial(run.failures.add, stage=self.noun))
 
