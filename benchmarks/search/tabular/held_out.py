@@ -191,8 +191,8 @@ def describe(data: dict[str, Any]) -> str:
         f"- seeds 0 to {data['seeds'] - 1} of the samplers in each domain; {data['seconds']:.0f} s",
         f"- standard deviation of a score over training seeds, in dB: {noise}",
         "",
-        "Cells are chosen by the first training seed and judged by the second. Regret in dB against the judged choice of "
-        "a search of all 150 cells: mean over domains and samplers' seeds, then by domain. Cost in full trainings. "
+        "Cells are chosen by the first training seed and judged by the second. Regret in dB against the judged choice "
+        "of a search of all 150 cells: mean over domains and samplers' seeds, then by domain. Cost in full trainings. "
         "*Judged by moving*: share of choices whose cell has one seed only; its score is moved by the mean difference "
         "of the seeds.",
         "",
