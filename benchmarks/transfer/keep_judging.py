@@ -20,12 +20,9 @@ from orchestrator.training.finetune import DomainJob, load_source, source_degrad
 from trainables.loops.finetune import TransferConfiguration
 from trainables.metrics.evaluation import Pair, make_pairs, mean_psnr, score
 from trainables.network.network import SuperResolutionNet
-from trainables.network.weight_average import interpolated
+from trainables.network.weight_average import FINE_SHARES, interpolated
 
 Json = dict[str, Any]
-
-SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
-"""Shares of the tuned weights that are tried."""
 
 WISE_FT = "no limit, averaged"
 """The winner of the unlimited search, averaged with the source's weights up to the limit: WiSE-FT."""
@@ -67,7 +64,7 @@ def chosen_arms(
     candidate = Candidate(arm, job.method, configuration)
     rows = [runs.finish(Run(job, candidate, limits.seed + 1 + i)) for i in range(seeds)]
     keys = tuple(str(row["key"]) for row in rows)
-    shares = {share: _means(job, [runs.network(key) for key in keys], share) for share in SHARES}
+    shares = {share: _means(job, [runs.network(key) for key in keys], share) for share in FINE_SHARES}
     feasible = {share: value for share, (value, loss) in shares.items() if loss <= limits.keep_source}
     # The larger of equals: averaging must earn its place.
     averaged = max(feasible, key=lambda share: (feasible[share], share), default=0.0)

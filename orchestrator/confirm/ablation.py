@@ -8,7 +8,7 @@ each step has its own learning rate, chosen on validation, for a fair comparison
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.search.trial_record import TrialRecord, best_record
+from orchestrator.search.trial_record import TrialRecord, best_of_any
 from trainables.loops.finetune import TransferConfiguration
 
 
@@ -39,7 +39,7 @@ def ablation_of(
         default: Configuration of the default fine-tune, with λ = 0 and nothing frozen.
         scratch: Configuration of training from scratch, likewise.
     """
-    best = best_record([record for record in records if record.configuration.lambda_ == 0])
+    best = best_of_any([record for record in records if record.configuration.lambda_ == 0])
     rate = best.configuration.learning_rate if best else default.learning_rate
     model = replace(default, learning_rate=rate)
     return Ablation(model, tuple(dict.fromkeys((model, scratch))))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrator.confirm.job import FrontRun
 from orchestrator.confirm.record import Candidate
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
-from orchestrator.search.trial_record import TrialRecord, best_record
+from orchestrator.search.trial_record import TrialRecord, best_of_any
 from trainables.loops.finetune import TransferConfiguration
 
 NO_EFFECT = 1e-4
@@ -35,20 +35,25 @@ def candidates_of(
 ) -> tuple[Candidate, ...]:
     """The study's ``top`` best trials of distinct effect, the default fine-tune and no fine-tuning.
 
+    Where a search limits what the source may lose, these are its best feasible trials. The best of all is one more,
+    since averaged with the source's weights it may keep the limit.
+
     Args:
-        records: The study's trials; those that lost more of the source than the search allows are left out.
+        records: The study's trials.
         top: Number of trials.
         default: Configuration of the default fine-tune, which stands for trials of the same effect.
         chosen: Name of a candidate that an interrupted confirmation has chosen, which stays one.
     """
     finished = [(record, record.psnr) for record in records if record.psnr is not None]
     distinct: list[Candidate] = []
-    kept = [(record, psnr) for record, psnr in finished if record.feasible]
-    for record, psnr in sorted(kept, key=lambda entry: -entry[1]):
+    best, wanted = best_of_any(records), top
+    for record, psnr in sorted(finished, key=lambda entry: -entry[1]):
         found = _candidate(f"trial-{record.number}", f"trial {record.number}", record.configuration, psnr)
         known = [default, *(candidate.configuration for candidate in distinct)]
         twin = any(configuration and alike(record.configuration, configuration) for configuration in known)
-        if found.name == chosen or (len(distinct) < top and not twin):
+        beyond = not record.feasible and record is best
+        wanted += beyond and not twin
+        if found.name == chosen or (len(distinct) < wanted and not twin and (record.feasible or beyond)):
             distinct.append(found)
     own = next((psnr for record, psnr in finished if record.configuration == default), None)
     untuned = _candidate("default", "default fine-tune", default, own)
@@ -65,7 +70,7 @@ def trials_of(records: Sequence[TrialRecord], candidates: Sequence[Candidate]) -
     """The best trial with each candidate's configuration, by the candidate's name; none where there was none."""
     finished = [record for record in records if record.psnr is not None]
     own = {c.name: [r for r in finished if r.configuration == c.configuration] for c in candidates}
-    return {name: best for name, same in own.items() if (best := best_record(same)) is not None}
+    return {name: best for name, same in own.items() if (best := best_of_any(same)) is not None}
 
 
 def front_of(records: Sequence[TrialRecord], candidates: Sequence[Candidate], blocks: int) -> tuple[FrontRun, ...]:

@@ -20,6 +20,7 @@ from orchestrator.confirm.job import ConfirmJob, FrontRun, soup_of
 from orchestrator.confirm.publish import make_pictures, publish_models
 from orchestrator.confirm.record import ArmScores, Choice, ConfirmationRecord, FrontResult, Steps
 from orchestrator.confirm.run_record import mean_of
+from orchestrator.confirm.source_limit import with_source_loss, within_limit
 from orchestrator.confirm.submission import RunKey, Runs, Tasks
 from orchestrator.confirm.tasks import fit_classical, score_on_source, score_run, validate_source
 from orchestrator.data.locked_test import Opening, record_choice, recorded_choice
@@ -41,7 +42,8 @@ def _confirm(job: ConfirmJob, tasks: Tasks) -> ConfirmationRecord:
     plan = planned(job)
     found = _train(job, tasks, plan)
     contenders, interpolation = contend(tasks, job, plan, found)
-    choice, by_name = choose(contenders), {contender.name: contender for contender in contenders}
+    contenders = with_source_loss(tasks, job, contenders)
+    choice, by_name = choose(within_limit(job, contenders)), {contender.name: contender for contender in contenders}
     answer = by_name[recorded_choice(job.opening) or choice.answer]
     record_choice(job.opening, job.test, answer.name)
 

@@ -64,6 +64,7 @@ class ConfirmJob:
         gpus: GPUs of each run.
         progress: Channel of progress.
         front: Points of the front of quality and speed; none where speed was not searched.
+        keep_source: Most PSNR in dB on held-out source images that the answer may lose; None for no limit.
         trials: The trial of each candidate that was one, by the candidate's name.
     """
 
@@ -82,6 +83,7 @@ class ConfirmJob:
     gpus: float
     progress: ProgressUpdates
     front: tuple[FrontRun, ...] = ()
+    keep_source: float | None = None
     trials: Mapping[str, TrialRecord] = field(default_factory=dict)
 
 

@@ -26,6 +26,7 @@ class Candidate(Record):
         generator: ``fresh`` for the feature transfer of the ablation; else as the experiment's method says.
         averaged: What its weights are averaged over: the fresh seeds, or the tuned and the source's.
         of: Of averaged weights, name of the candidate whose they are.
+        source_loss: PSNR in dB that held-out source images lose with it; None where no limit is set.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Candidate(Record):
     generator: Literal["reused", "fresh"] = "reused"
     averaged: Literal["seeds", "source"] | None = None
     of: str = ""
+    source_loss: float | None = None
 
     @property
     def scores(self) -> list[float]:

@@ -6,6 +6,7 @@ tasks that the confirmation starts after its choice is recorded.
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -37,13 +38,20 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.runtime.progress_updates import reporter
 from orchestrator.training.certificate import Certificate
-from orchestrator.training.finetune import load_source, run_finetuning, source_psnr, validation_images, zero_shot
+from orchestrator.training.finetune import (
+    load_source,
+    run_finetuning,
+    source_loss,
+    source_psnr,
+    validation_images,
+    zero_shot,
+)
 from trainables.errors import DivergedError, RunError, UsageError
 from trainables.loops.finetune import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import Score, score
 from trainables.network.model_files import WEIGHTS
 from trainables.network.network import SuperResolutionNet
-from trainables.network.weight_average import SHARES, averaged, interpolated
+from trainables.network.weight_average import FINE_SHARES, SHARES, averaged, interpolated
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +180,9 @@ def average_seeds(job: ConfirmJob, candidate: Candidate) -> Images | None:
 def choose_share(job: ConfirmJob, candidate: Candidate) -> Interpolation:
     """Averages a candidate's weights with the source's, with the share of the best mean validation PSNR over all seeds.
 
-    A tie goes to the larger share of tuned weights. The averaged networks are stored unless that share is 1.
+    A tie goes to the larger share of tuned weights. The averaged networks are stored unless that share is 1. Where the
+    source may lose so much only, more shares are tried, and those that keep the limit come first; if none does, the
+    smallest share is taken.
     """
     place, configuration = job.runs.child(INTERPOLATION), candidate.configuration
     runs = {seed: f"{INTERPOLATED}-seed{seed}" for seed in job.seeds}
@@ -184,17 +194,26 @@ def choose_share(job: ConfirmJob, candidate: Candidate) -> Interpolation:
         source = load_source(job.domain, configuration.kept_blocks if configuration else None)
         tuned = {seed: load_run(job, f"{candidate.name}-seed{seed}") for seed in job.seeds}
         nets = {seed: net for seed, net in tuned.items() if net is not None}
-        tried = {
-            share: [_validated(job, interpolated(source, net, share)) for net in nets.values()] for share in SHARES
-        }
+        shares = SHARES if job.keep_source is None else FINE_SHARES
+        mixed = {share: [interpolated(source, net, share) for net in nets.values()] for share in shares}
+        tried = {share: [_validated(job, net) for net in group] for share, group in mixed.items()}
         scores = [(share, float(np.mean([mean_of(images) for images in found]))) for share, found in tried.items()]
-        share = max(scores, key=lambda entry: (entry[1], entry[0]))[0]
+        kept = [entry for entry in scores if _keeps_source(job, mixed[entry[0]])] or scores[:1]
+        share = max(kept, key=lambda entry: (entry[1], entry[0]))[0]
         for seed, net in nets.items() if share < 1 else ():
             facts = facts_of(job, runs[seed], configuration, seed) | {"share_of_tuned_weights": share}
             write_model(job.runs.child(runs[seed]), interpolated(source, net, share), facts)
         record = Interpolation(share=share, validation=scores, of=candidate.name, images=tried[share])
         record.write(place)
     return record
+
+
+def _keeps_source(job: ConfirmJob, nets: Sequence[SuperResolutionNet]) -> bool:
+    """True if networks lose no more of the source's PSNR, on average, than is allowed."""
+    if job.keep_source is None:
+        return True
+    losses = [source_loss(job.domain, net.to(job.domain.device))[1] for net in nets]
+    return float(np.mean(losses)) <= job.keep_source
 
 
 def score_run(job: ConfirmJob, run_name: str) -> list[Score] | None:

@@ -316,6 +316,7 @@ class Jobs:
             gpus=experiment.search.gpus_per_trial,
             progress=progress,
             trials=trials_of(records, candidates),
+            keep_source=experiment.search.keep_source,
         )
 
     def _domain_job(self, domain: str) -> DomainJob:

@@ -14,13 +14,13 @@ def pareto_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that are non-dominated by validation PSNR and output speed, the best by PSNR first.
 
     A trial is dominated by one that is at least as good in both and better in one. Of trials that are equal in both,
-    the first is taken. Speed depends on the number of kept blocks alone, so that each number occurs once at most. Empty
-    if speed was not an objective.
+    the first is taken. One that loses more of the source than its search allows is left out. Speed depends on the
+    number of kept blocks alone, so that each number occurs once at most. Empty if speed was not an objective.
     """
     finished = [
         (-record.psnr, -record.speed, record.number, record)
         for record in records
-        if record.psnr is not None and record.speed is not None
+        if record.psnr is not None and record.speed is not None and record.feasible
     ]
     front: list[TrialRecord] = []
     fastest = 0.0

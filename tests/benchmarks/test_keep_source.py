@@ -8,10 +8,11 @@ import torch
 
 from benchmarks.transfer import keep_arms, keep_source, runs
 from benchmarks.transfer.keep_arms import FREE
-from benchmarks.transfer.keep_judging import SHARES, WISE_FT
+from benchmarks.transfer.keep_judging import WISE_FT
 from orchestrator.data import source_images
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
+from trainables.network.weight_average import FINE_SHARES
 from trainables.samples import write_samples
 
 TINY = (
@@ -65,7 +66,7 @@ def test_every_study_and_run_happens_once(compare, tmp_path):
     assert set(entry["arms"]) == {FREE, WISE_FT, *(name for arm in arms for name in (arm, f"{arm}, averaged"))}
     assert all(trial["source_loss"] is not None for arm in arms for trial in entry["studies"][arm])
     assert [trial["source_loss"] for trial in entry["studies"][FREE]] == [None, None]
-    assert [share for share, *_ in entry["arms"][FREE]["by_share"]] == list(SHARES)
+    assert [share for share, *_ in entry["arms"][FREE]["by_share"]] == list(FINE_SHARES)
     assert entry["arms"][WISE_FT]["over_wise_ft"]["mean"] == 0
     assert f"| {WISE_FT} |" in page
     assert str(tmp_path) not in page
@@ -79,5 +80,5 @@ def test_a_search_without_a_feasible_trial_keeps_the_source_model(compare):
         if name != FREE and arm["configuration"] is None:
             assert arm["gain"]["mean"] == arm["source_loss"] == 0
             assert "no feasible trial" in page
-    assert arms[WISE_FT]["share"] in (0.0, *SHARES)
-    assert {len(arm["by_share"]) for arm in arms.values()} <= {0, len(SHARES)}
+    assert arms[WISE_FT]["share"] in (0.0, *FINE_SHARES)
+    assert {len(arm["by_share"]) for arm in arms.values()} <= {0, len(FINE_SHARES)}

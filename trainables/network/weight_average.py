@@ -16,6 +16,9 @@ from trainables.network.network import SuperResolutionNet
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the tuned weights that are tried; 1 is the tuned network."""
 
+FINE_SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
+"""Shares that are tried where a limit on the source's loss must be met closely."""
+
 
 def interpolated(source: SuperResolutionNet, tuned: SuperResolutionNet, share: float) -> SuperResolutionNet:
     """A new network on the straight line from the source's weights (share 0) to the tuned ones (share 1).
