@@ -45,9 +45,11 @@ def test_twins_are_one_candidate_and_the_next_distinct_trial_takes_the_place():
     assert again == ["trial-0", "trial-1", "default", "zero_shot"]
 
 
-def test_a_trial_that_lost_too_much_of_the_source_is_no_candidate():
-    lossy = record(1, 27.0, FAST).model_copy(update={"source": SourceKept(psnr=25.0, loss=2.0, allowed=1.0)})
-    assert [c.name for c in candidates_of([lossy], 2, DEFAULT)] == ["default", "zero_shot"]
+def test_a_trial_that_lost_too_much_of_the_source_is_a_candidate_for_averaging_alone_if_it_is_the_best_of_all():
+    kept = SourceKept(psnr=25.0, loss=2.0, allowed=1.0)
+    lossy = record(1, 27.0, FAST).model_copy(update={"source": kept})
+    worse = record(2, 26.0, replace(FAST, frozen_depth=3)).model_copy(update={"source": kept})
+    assert [c.name for c in candidates_of([lossy, worse], 2, DEFAULT)] == ["trial-1", "default", "zero_shot"]
 
 
 def test_the_default_has_the_score_of_its_own_trial_alone():
