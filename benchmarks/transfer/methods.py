@@ -144,7 +144,7 @@ def _described(options: argparse.Namespace, model: FoundModel, grid: Grid, budge
 def further(options: argparse.Namespace) -> list[str]:
     told = []
     for name, value in vars(options).items():
-        if name not in ("root", "out", "results", "estimate", "model"):
+        if name not in ("root", "out", "results", "estimate", "model") and value is not None:
             values = [str(each) for each in value] if isinstance(value, list) else [str(value)]
             told += [f"--{name.replace('_', '-')}", *values]
     return told
