@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
-from benchmarks.phase_map.plan import SCENES, SHIFTS
+from benchmarks.phase_map.plan import OWN, SCENES, SHIFTS
 from benchmarks.phase_map.rule import THRESHOLD
 from orchestrator.analysis.search_worth import Quantity
 
@@ -26,6 +26,7 @@ TITLES: Mapping[Quantity, str] = {
     "rest": "λ and depth\nbeyond the best rate",
     "steps": "five times the steps\nat the default",
 }
+_SHIFTS = {**{shift: shift for shift in SHIFTS}, OWN: "domain's own"}
 _INK, _MUTED = "#334155", "#94a3b8"
 _COLOURS = LinearSegmentedColormap.from_list("worth", ["#93a8c9", "#f8fafc", "#f5b27a", "#c2410c"])
 _NORM = TwoSlopeNorm(vmin=-0.1, vcenter=0, vmax=0.4)
@@ -43,17 +44,17 @@ def draw(rows: Mapping[str, Mapping[Quantity, Panel]], note: str, file: Path) ->
     """Writes ``file`` as SVG and PNG.
 
     Args:
-        rows: By network and steps in words, a panel for each quantity.
+        rows: By number of steps in words, a panel for each quantity.
         note: Line below the panels.
         file: Path without its ending.
     """
-    size = (9.6, 0.9 + 2.35 * len(rows))
+    size = (9.6, 1.1 + 2.3 * len(rows))
     figure, grid = plt.subplots(len(rows), len(TITLES), figsize=size, squeeze=False, layout="constrained")
     for line, (name, panels) in zip(grid, rows.items(), strict=True):
         for axes, quantity in zip(line, TITLES, strict=True):
             _panel(axes, panels.get(quantity, {}))
         line[0].set_ylabel(name, fontsize=9, color=_INK)
-        line[0].set_yticks(range(len(SHIFTS)), SHIFTS, fontsize=8)
+        line[0].set_yticks(range(len(_SHIFTS)), list(_SHIFTS.values()), fontsize=8)
     for axes, title in zip(grid[0], TITLES.values(), strict=True):
         axes.set_title(title, fontsize=10, color=_INK)
     for axes in grid[-1]:
@@ -66,7 +67,7 @@ def draw(rows: Mapping[str, Mapping[Quantity, Panel]], note: str, file: Path) ->
 
 def _panel(axes: Axes, panel: Panel) -> None:
     values = np.array([[fmean(panel[shift, scenes]) if (shift, scenes) in panel else np.nan for scenes in SCENES]
-                       for shift in SHIFTS])  # fmt: skip
+                       for shift in _SHIFTS])  # fmt: skip
     axes.imshow(np.ma.masked_invalid(values), cmap=_COLOURS, norm=_NORM, aspect="auto")
     axes.set_facecolor("#eef2f6")
     for (row, column), value in np.ndenumerate(values):

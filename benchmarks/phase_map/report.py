@@ -2,6 +2,7 @@
 
     python -m benchmarks.phase_map.report --table benchmarks/tables/phase_map.parquet
 
+The cells of the tabular benchmark that were trained with two seeds are added (tabular_cells.py).
 Every worth is judged on validation scenes that did not choose (worth.py). The rule is written to
 ``orchestrator/analysis/search_worth.json``; its record is of cells of a shift that it was not fitted to.
 """
@@ -14,65 +15,59 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.common.arguments import add_out, make_parser, one_sentence
-from benchmarks.common.results import ONE_THREAD, today, write_results
+from benchmarks.common.results import ONE_THREAD, RESULTS, today, write_results
 from benchmarks.phase_map.figure import TITLES, by_place, draw
-from benchmarks.phase_map.plan import NETWORKS, SHIFTS, STEPS
+from benchmarks.phase_map.plan import NETWORKS, OWN, SHIFTS, STEPS
 from benchmarks.phase_map.rule import STEPS_THRESHOLD, THRESHOLD, Known, fitted, known_worths
 from benchmarks.phase_map.table_file import read_table
+from benchmarks.phase_map.tabular_cells import tabular_cells
 from benchmarks.phase_map.worth import CellWorth, seed_noise, worths
 from orchestrator.analysis import search_worth
 from orchestrator.analysis.search_worth import Evidence, HeldOut, Quantity
 from orchestrator.foundation.storage import Storage
 
+TABULAR = RESULTS.parent / "tables" / "tabular.parquet"
 RULE = Path(search_worth.__file__).with_name(search_worth.FILE)
 FIGURE = "phase-map"
-FEWEST_CELLS = 12
-"""Cells of a network and number of steps that make a row of the figure."""
-_SHOWN_ROWS = 2
+FEWEST_PLACES = 9
+"""Shifts with numbers of scenes that make a row of the figure."""
 
 
 def main() -> None:
     options = _parsed()
     with one_sentence():
         rows, facts = read_table(Storage.at(str(options.table)))
-        found = worths(rows)
-        evidence, records = fitted(found, len(rows))
+        further, used = tabular_cells(Storage.at(str(options.tabular)))
+        found = [*worths(rows), *further]
+        evidence, records = fitted(found, len(rows) + used)
         known = known_worths(found)
         page = "\n".join(_page(found, known, facts, evidence, records)) + "\n"
         data = {"facts": facts, "rule": evidence, "records": records, "cells": [_told(each) for each in found]}
         written = write_results(options.out, FIGURE, ONE_THREAD, data=data, page=page)
-        draw(_figure_rows(known), _note(found, len(rows)), options.out / FIGURE)
+        draw(_figure_rows(known), _note(found, evidence), options.out / FIGURE)
         options.rule.write_text(json.dumps(evidence, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{written}; {options.rule}")
 
 
 def _figure_rows(known: dict[Quantity, list[Known]]) -> dict[str, dict[Quantity, Any]]:
-    counts = {
-        (network, steps): sum((each.cell.network, each.cell.steps) == (network, steps) for each, *_ in known["rate"])
-        for network in NETWORKS
-        for steps in STEPS
-    }
-    shown = sorted(sorted(counts, key=lambda key: -counts[key])[:_SHOWN_ROWS], key=list(counts).index)
-    return {
-        f"{network}, {steps} steps": {
-            name: by_place(
-                [
-                    ((each.cell.shift, each.cell.scenes), gain)
-                    for each, _, gain in cells
-                    if (each.cell.network, each.cell.steps) == (network, steps)
-                ]
-            )
+    """Panels by number of steps, over all networks."""
+    rows = {}
+    for steps in STEPS:
+        panels = {
+            name: by_place([((e.cell.shift, e.cell.scenes), gain) for e, _, gain in cells if e.cell.steps == steps])
             for name, cells in known.items()
         }
-        for network, steps in shown
-        if counts[network, steps] >= FEWEST_CELLS
-    }
+        if len(panels["rate"]) >= FEWEST_PLACES:
+            networks = sorted({e.cell.network for e, *_ in known["rate"] if e.cell.steps == steps}, key=NETWORKS.index)
+            rows[f"{steps} steps ({', '.join(networks)})"] = panels
+    return rows
 
 
-def _note(found: Sequence[CellWorth], trainings: int) -> str:
+def _note(found: Sequence[CellWorth], evidence: Evidence) -> str:
     return (
-        f"dB of PSNR, mean over images of four domains, judged on scenes that did not choose; bold: {THRESHOLD} dB or "
-        f"more; one seed differs from another by {seed_noise(found) or 0:.2f} dB; {trainings} trainings"
+        f"dB of PSNR, judged by scenes or seeds that did not choose; bold: {THRESHOLD} dB or more. {len(found)} cells, "
+        f"{evidence['trainings']} trainings;\ntwo trainings of one configuration differ by {evidence['noise']:.2f} dB "
+        "(standard deviation over seeds). Dots: not trained yet."
     )
 
 
@@ -89,14 +84,16 @@ def _page(
     yield (
         f"{today()}, `{facts['command']}`, {machine['hardware']}, {machine['versions']}, commit {machine['commit']}. "
         f"{facts['rows']} of {facts['rows_planned']} planned trainings ({facts['cpu_hours']} CPU hours), in "
-        f"{facts['cells']} of {facts['cells_planned']} planned cells; {len(found)} cells have the default fine-tune. "
+        f"{facts['cells']} of {facts['cells_planned']} planned cells. With the cells `{OWN}` of the tabular benchmark, "
+        f"{len(found)} cells have the default fine-tune, from {evidence['trainings']} trainings. "
         f"Seeds {', '.join(map(str, facts['seeds']))}."
     )
     yield ""
     yield (
         f"A second seed of the default differs by {seed_noise(found) or 0:.3f} dB (standard deviation of one training, "
         "pooled). Worths are in dB: chosen on one half of the validation scenes, judged on the other, and the other "
-        "way round. Mean, and in brackets the values that a tenth of the cells lie below and above."
+        "way round (the tabular benchmark's: chosen with one seed, judged with the other). "
+        "Mean, and in brackets the values that a tenth of the cells lie below and above."
     )
     yield ""
     yield from _table(found, known)
@@ -121,7 +118,7 @@ def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> It
         for network in NETWORKS
         for steps in STEPS
     }
-    groups |= {shift: [e for e in found if e.cell.shift == shift] for shift in SHIFTS}
+    groups |= {shift: [e for e in found if e.cell.shift == shift] for shift in (*SHIFTS, OWN)}
     groups |= {
         f"{count} training scenes": [e for e in found if e.cell.scenes == count]
         for count in sorted({e.cell.scenes for e in found if e.cell.scenes is not None})
@@ -166,6 +163,7 @@ def _told(each: CellWorth) -> dict[str, Any]:
 def _parsed() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--table", required=True, type=Path, help="Parquet file that table.py made")
+    parser.add_argument("--tabular", type=Path, default=TABULAR, help="table of the tabular benchmark")
     parser.add_argument("--rule", type=Path, default=RULE, help=f"file of the rule ({RULE.name} of the package)")
     add_out(parser)
     return parser.parse_args()

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeRegressor
 
-from benchmarks.phase_map.plan import DEGRADATIONS
+from benchmarks.phase_map.plan import DEFAULT, DEGRADATIONS, OWN, Cell
 from benchmarks.phase_map.worth import CellWorth, seed_noise, worth_of_steps
 from orchestrator.analysis.search_worth import (
+    FEWEST_CELLS,
     Evidence,
     HeldOut,
     Leaf,
@@ -25,6 +26,7 @@ from orchestrator.analysis.search_worth import (
     leaf_of,
     verdict_of,
 )
+from search_spaces import find_space
 from trainables.network.architecture import preset
 
 THRESHOLD = 0.02
@@ -34,14 +36,19 @@ MORE_STEPS = 5
 STEPS_THRESHOLD = 0.1
 """dB from which five times the steps count as worth their compute."""
 
-DEPTH, LEAST_LEAF = 2, 6
-"""Questions on the way to a leaf, and the fewest cells in one."""
+DEPTH = 2
+"""Questions on the way to a leaf."""
 
 Known = tuple[CellWorth, dict[str, float], float]
 """A cell, its facts and a worth in dB."""
 Group = Callable[[CellWorth], str]
 
-GROUPS: dict[str, Group] = {"shift": lambda each: each.cell.shift, "content": lambda each: each.cell.content}
+GROUPS: dict[str, Group] = {"shift": lambda each: shift_of(each.cell), "content": lambda each: each.cell.content}
+
+
+def shift_of(cell: Cell) -> str:
+    """The shift of a cell; each domain's own is one of its own."""
+    return f"{cell.content}'s own" if cell.shift == OWN else cell.shift
 
 
 def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[str, dict[str, HeldOut]]]:
@@ -57,6 +64,8 @@ def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[s
         cells=len(found),
         networks=sorted({each.cell.network for each in found}),
         most_pixels=max(each.pixels for each in found),
+        most_parameters=int(max(_facts(each)["parameters"] for each in found)),
+        default_rate=DEFAULT.configuration.learning_rate,
         trees={name: tree_of(cells) for name, cells in known.items()},
         held_out=records["shift"],  # type: ignore[typeddict-item]
     )
@@ -80,10 +89,12 @@ def known_worths(found: Sequence[CellWorth]) -> dict[Quantity, list[Known]]:
 
 def tree_of(cells: Sequence[Known]) -> Leaf | Split:
     """A regression tree of at most :data:`DEPTH` questions, as plain values."""
+    if not cells:
+        return Leaf(mean=0.0, low=0.0, high=0.0, cells=0)
     names = list(SearchFacts.__dataclass_fields__)
     facts = np.array([[values[name] for name in names] for _, values, _ in cells])
     gains = np.array([gain for *_, gain in cells])
-    model = DecisionTreeRegressor(max_depth=DEPTH, min_samples_leaf=LEAST_LEAF, random_state=0).fit(facts, gains)
+    model = DecisionTreeRegressor(max_depth=DEPTH, min_samples_leaf=FEWEST_CELLS, random_state=0).fit(facts, gains)
     return _plain(model.tree_, names, gains, model.apply(facts), 0)
 
 
@@ -120,7 +131,7 @@ def _held_out(cells: Sequence[Known], group: Group) -> dict[object, tuple[float,
     found: dict[object, tuple[float, float, float]] = {}
     for name in sorted({group(each) for each, *_ in cells}):
         others = [known for known in cells if group(known[0]) != name]
-        if len(others) < 2 * LEAST_LEAF:
+        if len(others) < 2 * FEWEST_CELLS:
             continue
         tree, constant = tree_of(others), float(np.mean([gain for *_, gain in others]))
         for each, facts, gain in cells:
@@ -144,7 +155,7 @@ def _facts(each: CellWorth) -> dict[str, float]:
         images=each.training_images,
         pixels=each.pixels,
         architecture=preset(cell.network, 4),
-        degradation=DEGRADATIONS[cell.shift],
+        degradation=find_space(cell.content).degradation if cell.shift == OWN else DEGRADATIONS[cell.shift],
         real_pairs=cell.shift == "real pairs",
     )
     return asdict(facts)

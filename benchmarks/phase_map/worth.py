@@ -7,9 +7,10 @@ once, and none judges what it chose. A worth can therefore be negative: choosing
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from benchmarks.phase_map.plan import DEFAULT, Cell
 from benchmarks.phase_map.rows import Row
@@ -17,7 +18,7 @@ from benchmarks.phase_map.rows import Row
 Configuration = tuple[float, float, int, str, int | None]
 """Learning rate, λ, frozen depth, regularizer and rank of the adapters."""
 
-_DEFAULT: Configuration = (DEFAULT.configuration.learning_rate, 0.0, 0, DEFAULT.regularizer, None)
+DEFAULT_CONFIGURATION: Configuration = (DEFAULT.configuration.learning_rate, 0.0, 0, DEFAULT.regularizer, None)
 _HALVES = ("psnr_choosing", "psnr_judging")
 FEWEST_SCENES = 4
 """Validation scenes below which a cell is not judged: each half needs two."""
@@ -130,14 +131,14 @@ def _apart_from_steps(each: CellWorth) -> tuple[object, ...]:
 
 def _worth(cell: Cell, rows: Sequence[Row]) -> CellWorth | None:
     first = {_configuration(row): row for row in rows if row["seed"] == 0 and row["psnr_judging"] is not None}
-    default = first.get(_DEFAULT)
+    default = first.get(DEFAULT_CONFIGURATION)
     scenes = len(set(rows[0]["image_scenes"]))
     if default is None or scenes < FEWEST_SCENES:
         return None
-    second = [row for row in rows if row["seed"] == 1 and _configuration(row) == _DEFAULT and row["image_psnr"]]
-    rate = _beyond(first, _rate_alone, lambda configuration: configuration == _DEFAULT)
-    return CellWorth(
-        cell=cell,
+    second = [r for r in rows if r["seed"] == 1 and _configuration(r) == DEFAULT_CONFIGURATION and r["image_psnr"]]
+    return worth_of(
+        cell,
+        first,
         pixels=cell.steps * default["batch"] * default["lr_patch"] ** 2,
         training_scenes=default["training_scenes"],
         training_images=default["training_images"],
@@ -145,19 +146,33 @@ def _worth(cell: Cell, rows: Sequence[Row]) -> CellWorth | None:
         bicubic=fmean(default["image_bicubic"]),
         zero_shot=fmean(default["image_zero_shot"]),
         default=fmean(default["image_psnr"]),
-        configurations=len(first),
-        rate=rate,
-        depth=_beyond(first, _with_depth, _rate_alone),
-        lambda_=_beyond(first, _with_l2_sp, _rate_alone),
-        replay=_beyond(first, _with_replay, _rate_alone),
-        adapters=_beyond(first, _with_adapters, _rate_alone),
-        rest=_beyond(first, _without_adapters, _rate_alone),
-        search=_beyond(first, lambda configuration: True, lambda configuration: configuration == _DEFAULT),
         noise=(fmean(second[0]["image_psnr"]) - fmean(default["image_psnr"])) / math.sqrt(2) if second else None,
     )
 
 
-def _beyond(rows: dict[Configuration, Row], wide: Keep, narrow: Keep) -> float | None:
+def worth_of(cell: Cell, rows: Mapping[Configuration, Row], **facts: Any) -> CellWorth:
+    """The worths of one cell.
+
+    Args:
+        cell: Place on the map.
+        rows: By configuration, the scores ``psnr_choosing`` and ``psnr_judging``, which exchange their parts.
+        facts: The other attributes of a :class:`CellWorth`.
+    """
+    return CellWorth(
+        cell=cell,
+        configurations=len(rows),
+        rate=_beyond(rows, _rate_alone, lambda configuration: configuration == DEFAULT_CONFIGURATION),
+        depth=_beyond(rows, _with_depth, _rate_alone),
+        lambda_=_beyond(rows, _with_l2_sp, _rate_alone),
+        replay=_beyond(rows, _with_replay, _rate_alone),
+        adapters=_beyond(rows, _with_adapters, _rate_alone),
+        rest=_beyond(rows, _without_adapters, _rate_alone),
+        search=_beyond(rows, lambda configuration: True, lambda configuration: configuration == DEFAULT_CONFIGURATION),
+        **facts,
+    )
+
+
+def _beyond(rows: Mapping[Configuration, Row], wide: Keep, narrow: Keep) -> float | None:
     """How far the choice among ``wide`` lies above that among ``narrow``; None where they are the same ones."""
     wider, narrower = ([row for key, row in rows.items() if keep(key)] for keep in (wide, narrow))
     if len(wider) == len(narrower):

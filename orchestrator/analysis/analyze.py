@@ -17,9 +17,10 @@ from orchestrator.analysis.record import (
     SignalRecord,
     Spread,
 )
+from orchestrator.analysis.search_worth import SearchWorth, facts_of, predict
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest, read_split
 from orchestrator.experiment.image_settings import ImageSet
-from orchestrator.experiment.settings import Experiment
+from orchestrator.experiment.settings import Experiment, Finetuning
 from orchestrator.foundation.model_store import FoundModel, find_model, find_rgb_model
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
@@ -57,12 +58,14 @@ class DomainImages:
         images: At most :data:`MOST_IMAGES` of them.
         train: How many there are to train on.
         pixel_format: What their values mean.
+        train_scenes: Scenes of those to train on; None for the scenes of ``images``.
     """
 
     name: str
     images: Sequence[NamedImage]
     train: int
     pixel_format: PixelFormat = PLAIN
+    train_scenes: int | None = None
 
 
 def analyze_experiment(experiment: Experiment, source_images: str | None, report_progress: CountCallback) -> Analysis:
@@ -90,7 +93,9 @@ def analyze_experiment(experiment: Experiment, source_images: str | None, report
     targets = {
         name: (_of_shards(name, shards.child(name), MOST_IMAGES), experiment.space(name)) for name in experiment.targets
     }
-    analysis = _analyze(find_model(experiment.home.child("source").uri), source, targets, report_progress)
+    analysis = _analyze(
+        find_model(experiment.home.child("source").uri), source, targets, report_progress, experiment.finetuning
+    )
     experiment.home.child("analysis", "analysis.json").write_json(analysis)
     return analysis
 
@@ -171,7 +176,7 @@ def analyze_images(
     scale = found.net.architecture.scale
     own = _of_folder(images, scenes, scale, deep_reading(found, value_range, bands))
     source = _generated(GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
-    return _analyze(found, source, {target.domain: (own, target)}, report_progress)
+    return _analyze(found, source, {target.domain: (own, target)}, report_progress, Finetuning())
 
 
 def _analyze(
@@ -179,6 +184,7 @@ def _analyze(
     source: DomainImages,
     targets: dict[str, tuple[DomainImages, TransferSpace]],
     report_progress: CountCallback,
+    finetuning: Finetuning,
 ) -> Analysis:
     plain = found.degradation or Degradation()
     sets = [source, *(domain for domain, _ in targets.values())]
@@ -190,16 +196,31 @@ def _analyze(
         report_progress(next(done), of)
 
     reference = observe(found.net, source.images, plain, on_image=step)
+    analysed = {
+        name: _compare(found, reference, domain, space, plain, step) for name, (domain, space) in targets.items()
+    }
+    for name, (domain, space) in targets.items():
+        analysed[name]["search_worth"] = _search_worth(found, domain, space, finetuning)
     return {
         "model": found.where,
         "scale": found.net.architecture.scale,
         "blocks": list(block_names(found.net)),
         "tile": TILE,
         "source": {"images_from": source.name, "degradation": plain.describe(), **_signal(reference)},
-        "targets": {
-            name: _compare(found, reference, domain, space, plain, step) for name, (domain, space) in targets.items()
-        },
+        "targets": analysed,
     }
+
+
+def _search_worth(found: FoundModel, domain: DomainImages, space: TransferSpace, finetuning: Finetuning) -> SearchWorth:
+    facts = facts_of(
+        scenes=domain.train_scenes or len({image.scene for image in domain.images}),
+        images=domain.train,
+        pixels=finetuning.pixels,
+        architecture=found.net.architecture,
+        degradation=space.degradation,
+        real_pairs=any(image.lr is not None for image in domain.images),
+    )
+    return predict(facts)
 
 
 def _check_scenes(domain: DomainImages, least: int) -> None:
@@ -305,7 +326,8 @@ def _of_shards(name: str, place: Storage, most: int) -> DomainImages:
     manifest = read_manifest(place)
     every = (image for split in ("train", "validation") for image in read_split(place, split))
     images = list(itertools.islice(every, most))
-    return DomainImages(name, images, manifest["images"]["train"], pixel_format_of(manifest))
+    scenes = len(manifest["scenes"]["train"])
+    return DomainImages(name, images, manifest["images"]["train"], pixel_format_of(manifest), scenes)
 
 
 def _generated(count: int, scale: int, most: int = MOST_IMAGES) -> DomainImages:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, NotRequired, TypedDict
 
+from orchestrator.analysis.search_worth import SearchWorth
+
 Regime = Literal["near", "between", "new content", "new degradation", "few images"]
 
 
@@ -86,7 +88,8 @@ class AdvisedDomain(TypedDict):
 class DomainAnalysis(AdvisedDomain, SignalRecord):
     """Distances of one target domain from the source, its signal, and the advice.
 
-    ``values`` are data type, bands and value range of images other than 8-bit gray and RGB, in words.
+    ``values`` are data type, bands and value range of images other than 8-bit gray and RGB, in words;
+    ``search_worth`` predicts what a search is worth, where the budget of a fine-tuning is known.
     """
 
     space: str
@@ -97,6 +100,7 @@ class DomainAnalysis(AdvisedDomain, SignalRecord):
     proxy_a: Distance
     per_block: list[BlockRecord]
     values: NotRequired[str]
+    search_worth: NotRequired[SearchWorth]
 
 
 class Analysis(TypedDict):

@@ -21,6 +21,8 @@ Verdict = Literal["the default is enough", "search the rate alone", "search all 
 Quantity = Literal["rate", "rest", "steps"]
 
 FILE = "search_worth.json"
+FEWEST_CELLS = 6
+"""Fewest cells of a leaf."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ class Evidence(TypedDict):
     """The shipped file.
 
     ``threshold`` is the least difference in dB that matters, ``noise`` a training's standard deviation in dB over
-    seeds, ``more_steps`` the factor of *steps*.
+    seeds, ``more_steps`` the factor of *steps*, ``default_rate`` the learning rate of the default fine-tune.
     """
 
     format: int
@@ -91,6 +93,8 @@ class Evidence(TypedDict):
     cells: int
     networks: list[str]
     most_pixels: int
+    most_parameters: int
+    default_rate: float
     trees: dict[Quantity, Leaf | Split]
     held_out: dict[Quantity | Literal["verdict"], HeldOut]
 
@@ -174,15 +178,23 @@ def read_evidence() -> Evidence:
 def _sentences(verdict: Verdict, leaves: tuple[Leaf, Leaf, Leaf], facts: SearchFacts, known: Evidence) -> list[str]:
     rate, rest, steps = leaves
     right = known["held_out"]["verdict"]
-    beyond = "" if facts.pixels <= known["most_pixels"] else ", all with fewer steps or smaller patches,"
+    outside = []
+    if facts.parameters > 1.1 * known["most_parameters"]:
+        outside.append("smaller networks")
+    if facts.pixels > known["most_pixels"]:
+        outside.append("fewer steps or smaller patches")
+    beyond = f" (all of them with {' and '.join(outside)})" if outside else ""
     return [
-        f"Prediction: {verdict}. In {rate['cells']} similar cells of the phase map{beyond} the best learning rate was "
-        f"worth {_said(rate)} over the default fine-tune, λ and depth {_said(rest)} beyond it; "
-        f"{known['more_steps']} times the steps were worth {_said(steps)}.",
-        f"Such predictions were right in {right['right']} of {right['cells']} cells of shifts that they had not seen "
-        f"({known['trainings']} trainings; one seed differs from another by {known['noise']:.2f} dB).",
+        f"{verdict}: in {rate['cells']} similar cells of the phase map{beyond} the best learning rate was worth "
+        f"{_said(rate)} over {known['default_rate']:g}, λ and depth {_said(rest)} beyond it, and "
+        f"{known['more_steps']} times the steps {_said(steps)}.",
+        f"Such predictions were right in {right['right']} of {right['cells']} cells of shifts that were left out of "
+        f"the fit, a constant one in {right['constant_right']} ({known['trainings']} trainings; two seeds differ by "
+        f"{known['noise']:.2f} dB).",
     ]
 
 
 def _said(leaf: Leaf) -> str:
+    if leaf["cells"] < FEWEST_CELLS:
+        return f"an amount that is not known yet ({leaf['cells']} cells)"
     return f"{leaf['mean']:+.2f} dB ({leaf['low']:+.2f} to {leaf['high']:+.2f})"

@@ -1,7 +1,7 @@
 """Output of the command line: results as tables and lines, JSON for scripts, and progress bars."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from trainables.errors import printable
 
 if TYPE_CHECKING:
     from orchestrator.analysis.record import Analysis, SignalRecord
+    from orchestrator.analysis.search_worth import SearchWorth
     from orchestrator.apply.adapt import AdaptResult
     from orchestrator.data.manifest import Manifest
     from orchestrator.estimate.plan import Plan
@@ -220,6 +221,9 @@ def print_analysis(analysis: "Analysis") -> None:
         print(f"{name}: {advice['reason']}; frozen depth {low} to {high} first; try")
         for point in advice["points"]:
             print("  lr {learning_rate:g}, λ {lambda_:g}, depth {frozen_depth}".format(**point))
+    print("What a search is worth (docs/analysis.md):")
+    targets = analysis["targets"].items()
+    print_search_worth({name: domain["search_worth"] for name, domain in targets if "search_worth" in domain})
 
 
 def _counts(signal: "SignalRecord") -> str:
@@ -253,7 +257,16 @@ def print_plan(experiment: "Experiment", plan: "Plan") -> None:
         print(f"Cost: {plan.cost_range[0]:.2f} to {plan.cost_range[1]:.2f} at {plan.price_per_hour:g} an hour.")
     for line in plan.not_used:
         print(line)
+    print_search_worth(plan.search_worth)
     print("Nothing is missing.")
+
+
+def print_search_worth(predicted: "Mapping[str, SearchWorth]") -> None:
+    """Prints what a search of each target is predicted to be worth, and the evidence once."""
+    for name, worth in predicted.items():
+        print(f"{name}: {worth['sentences'][0]}")
+    if predicted:
+        print(next(iter(predicted.values()))["sentences"][1])
 
 
 def print_shards(place: str, manifest: "Manifest", locked_test: "Manifest | None") -> None:

@@ -53,7 +53,8 @@ def terminal_table(report: Report) -> Table:
             verdicts.append(f"{flag}\n", "bold red")
         for line in front_lines(domain.front) if domain.front else ():
             verdicts.append(f"{line}\n")
-        for remark in (*domain.remarks, *([domain.advice.sentence] if domain.advice else [])):
+        graded = [grade.sentence for grade in (domain.advice, domain.search_worth) if grade]
+        for remark in (*domain.remarks, *graded):
             verdicts.append(f"{remark}\n", "dim")
     for device in dict.fromkeys(domain.front.device for domain in report.domains.values() if domain.front):
         verdicts.append(f"MP/s of output on {device}.\n")

@@ -6,8 +6,9 @@ has one estimator, which counts its remaining work.
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from orchestrator.analysis.search_worth import SearchWorth, predict
 from orchestrator.estimate.rates import Rates, SetToTime, measure
 from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.feasibility import Resources
@@ -54,6 +55,7 @@ class Plan:
     rates: Rates
     price_per_hour: float | None
     not_used: tuple[str, ...] = ()
+    search_worth: dict[str, SearchWorth] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -90,6 +92,7 @@ class Plan:
             "seconds_range": list(self.seconds_range),
             "cost_range": list(self.cost_range) if self.cost_range else None,
             "not_used": list(self.not_used),
+            "search_worth": self.search_worth,
         }
 
 
@@ -117,7 +120,16 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
     known = _Known(experiment, rates, remaining(experiment, inputs.files, inputs.images_per_file), slots, cores)
     images = {name: len(files) for name, files in inputs.files.items()}
     stages = [estimate(known) for estimate in _STAGES]
-    return Plan(stages, images, slots, rates, experiment.cluster.price_per_hour, inputs.not_used)
+    worth = {domain: _worth(domain, known, inputs) for domain, trials in known.left.trials.items() if trials}
+    return Plan(stages, images, slots, rates, experiment.cluster.price_per_hour, inputs.not_used, worth)
+
+
+def _worth(domain: str, known: "_Known", inputs: Inputs) -> SearchWorth:
+    """The predicted worth of a target's search; scenes are split as images are."""
+    images = known.left.images[domain]
+    share = images["train"] / max(1, images["train"] + images["validation"])
+    scenes = len({file.scene for file in inputs.files[domain] if not file.test})
+    return predict(Jobs(known.experiment).search_facts(domain, max(1, round(share * scenes)), images["train"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,11 @@ class Finetuning(Section):
         return self
 
     @property
+    def pixels(self) -> int:
+        """LR pixels of all patches of one fine-tuning."""
+        return self.steps * self.batch * self.lr_patch**2
+
+    @property
     def searches_lambda(self) -> bool:
         """True if λ is searched; otherwise it is 0."""
         return self.transfer == "joint"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from orchestrator.analysis.record import AdviceRecord
+from orchestrator.analysis.search_worth import SearchFacts, facts_of
 from orchestrator.analysis.task import AnalysisJob
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.candidates import candidates_of, front_of, trials_of
@@ -83,6 +84,23 @@ class Jobs:
         """The search space of a target whose shards are built: its degradation acts in their range and depth."""
         space = self.experiment.space(domain)
         return replace(space, degradation=space.degradation.for_format(self.pixel_format(domain)))
+
+    def search_facts(self, domain: str, scenes: int, images: int) -> SearchFacts:
+        """Facts from which the worth of a target's search is predicted.
+
+        Args:
+            domain: The target.
+            scenes: Its training scenes.
+            images: Its training images.
+        """
+        return facts_of(
+            scenes=scenes,
+            images=images,
+            pixels=self.experiment.finetuning.pixels,
+            architecture=self.experiment.architecture,
+            degradation=self.experiment.space(domain).degradation,
+            real_pairs=self.pairs(domain) is not None,
+        )
 
     def least_side(self, name: str) -> int:
         """Smallest side of an HR image in pixels."""

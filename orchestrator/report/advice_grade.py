@@ -1,11 +1,12 @@
-"""Grades the advice of domain analysis by the results of the study and of the test split."""
+"""Grades the advice of domain analysis, and the predicted worth of the search, by the results."""
 
 import math
 from collections.abc import Sequence
 
 from orchestrator.analysis.record import AdviceRecord
+from orchestrator.analysis.search_worth import SearchFacts, predict, read_evidence, verdict_of
 from orchestrator.confirm.record import Candidate, Difference
-from orchestrator.report.schema import AdviceGrade, Trial
+from orchestrator.report.schema import AdviceGrade, SearchWorthGrade, Trial
 
 _EXPECTED: dict[str, bool] = {
     "near": False,
@@ -81,3 +82,36 @@ def _same(point: dict[str, float], trial: Trial) -> bool:
 
 def _beside(regret: float) -> str:
     return "below" if regret > 0 else "above"
+
+
+def grade_search_worth(facts: SearchFacts, trials: Sequence[Trial]) -> SearchWorthGrade:
+    """Compares the predicted worth of a search with what its trials found.
+
+    Trials are compared on the validation images that choose among them, so that what was found is too high by the
+    luck of the best one.
+
+    Args:
+        facts: Of the study.
+        trials: Its trials.
+    """
+    predicted, known = predict(facts), read_evidence()
+    scored = [(trial, trial.psnr) for trial in trials if trial.status == "finished" and trial.psnr is not None]
+    plain = [(t, psnr) for t, psnr in scored if t.configuration.lambda_ == 0 and t.configuration.frozen_depth == 0]
+    near = [p for t, p in plain if math.isclose(t.configuration.learning_rate, known["default_rate"], rel_tol=0.05)]
+    said = f"Before the search: {predicted['verdict']}"
+    if not near:
+        without = f"{said}; not graded, because no trial had {known['default_rate']:g}, λ 0 and depth 0."
+        return SearchWorthGrade(
+            predicted=predicted["verdict"], found=None, rate=None, rest=None, right=None, sentence=without
+        )
+    rate = max(psnr for _, psnr in plain) - max(near)
+    rest = max(psnr for _, psnr in scored) - max(psnr for _, psnr in plain)
+    found = verdict_of(rate, rest, known["threshold"])
+    right = found == predicted["verdict"]
+    sentence = (
+        f"{said}. Its trials found {rate:+.2f} dB for the learning rate and {rest:+.2f} dB for λ and depth beyond it "
+        f"on validation, the luck of choosing included: {'right' if right else f'wrong, {found}'}."
+    )
+    return SearchWorthGrade(
+        predicted=predicted["verdict"], found=found, rate=rate, rest=rest, right=right, sentence=sentence
+    )

@@ -10,7 +10,7 @@ from orchestrator.foundation.stage_record import read_result
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import BEST_MEAN, INTERPOLATED, ArmName
 from orchestrator.jobs.stage_jobs import Jobs
-from orchestrator.report.advice_grade import grade_advice
+from orchestrator.report.advice_grade import grade_advice, grade_search_worth
 from orchestrator.report.choice_sentence import choice_sentence
 from orchestrator.report.forgetting import forgetting_report
 from orchestrator.report.front_section import front_report
@@ -73,11 +73,13 @@ def domain_report(
     opened = _opening(found.opened)
     every = [_opening(entry) for entry in openings(home.child("confirm", name, "test-opened"), locked)]
     advice = Jobs(experiment).advice(name)
+    counts = split_counts(home.child("shards", name), locked)
+    facts = Jobs(experiment).search_facts(name, counts.scenes["train"], counts.images["train"])
     return DomainReport(
         space=space.id,
         degradation=_degradation(experiment, name, space.degradation),
         pixel_format=None if pixel_format.plain else pixel_format.describe(),
-        counts=split_counts(home.child("shards", name), locked),
+        counts=counts,
         verdict=verdict(winner, differences),
         flags=flags(winner, arms, differences),
         remarks=[
@@ -93,6 +95,7 @@ def domain_report(
         optimism=luck,
         interpolation=averaged,
         advice=grade_advice(advice, winner, trials, differences) if advice else None,
+        search_worth=grade_search_worth(facts, trials),
         trials=trials,
         study=study_report(experiment, name, records, winner.configuration),
         front=front_report(experiment, name, records, found),

@@ -127,6 +127,21 @@ class AdviceGrade(_Record):
     sentence: str
 
 
+class SearchWorthGrade(_Record):
+    """Predicted worth of a search and its grade; None where the study cannot grade it.
+
+    ``rate`` is the best learning rate's gain over the default's in dB of validation PSNR, ``rest`` that of λ and depth
+    beyond it.
+    """
+
+    predicted: str
+    found: str | None
+    rate: float | None
+    rest: float | None
+    right: bool | None
+    sentence: str
+
+
 class FrontPoint(_Record):
     """A trial that no other one beats in both validation PSNR and speed.
 
@@ -186,6 +201,7 @@ class DomainReport(_Record):
     optimism: Optimism | None
     interpolation: Interpolation | None
     advice: AdviceGrade | None
+    search_worth: SearchWorthGrade | None = None
     trials: list[Trial]
     study: StudyFacts | None = None
     front: Front | None = None

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import get_args
 
 import noise_images
 import pytest
@@ -11,6 +12,7 @@ from planning import pack, steady_rates
 from records import trial_record
 from tiny_experiment import settings
 
+from orchestrator.analysis.search_worth import Verdict
 from orchestrator.estimate import plan
 from orchestrator.estimate import rates as measuring
 from orchestrator.estimate.plan import make_plan
@@ -112,6 +114,13 @@ def test_a_measured_plan_is_finite_json(experiment, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("steady")
 class TestCounting:
+    def test_the_worth_of_a_search_is_predicted_for_targets_with_trials_left(self, experiment):
+        made = experiment(search={"trials": 3})
+        told = planned(made)
+        assert set(told.search_worth) == {"medical", "satellite"}
+        assert {worth["verdict"] for worth in told.search_worth.values()} <= set(get_args(Verdict))
+        assert told.to_dict()["search_worth"]["medical"] == told.search_worth["medical"]
+
     def test_a_study_is_steps_validations_and_a_worker_of_its_own(self, experiment):
         # 3 trials of 8 steps and 2 validations of 2 images; each study's worker reads 3 + 2 images, crops 2
         steps = {"medical": 8 * 0.08, "satellite": 8 * 0.2}

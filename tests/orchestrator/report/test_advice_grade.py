@@ -3,7 +3,9 @@
 import pytest
 from test_verdicts import SOURCE, candidate, difference
 
-from orchestrator.report.advice_grade import grade_advice
+from orchestrator.analysis import search_worth
+from orchestrator.report import advice_grade
+from orchestrator.report.advice_grade import grade_advice, grade_search_worth
 from orchestrator.report.schema import Trial
 from trainables.loops.finetune import TransferConfiguration
 
@@ -79,3 +81,48 @@ def test_without_a_finished_default_the_regret_to_it_is_not_said():
     told = grade(trials=STUDY[1:])
     assert told.regret_to_default is None
     assert "the default" not in told.sentence
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    def predict(facts):
+        return {"verdict": "search the rate alone"}
+
+    monkeypatch.setattr(advice_grade, "predict", predict)
+    monkeypatch.setattr(advice_grade, "read_evidence", lambda: {"threshold": 0.02, "default_rate": 5e-4})
+
+
+@pytest.mark.usefixtures("predicted")
+class TestSearchWorth:
+    DEFAULT = trial(0, 30.0, learning_rate=5e-4)
+    FASTER = trial(1, 30.1, learning_rate=1e-3)
+
+    @pytest.mark.parametrize(
+        ("frozen", "found", "right"),
+        [(30.11, "search the rate alone", True), (30.2, "search all settings", False)],
+    )
+    def test_a_study_grades_what_was_predicted(self, frozen, found, right):
+        told = grade_search_worth(None, [self.DEFAULT, self.FASTER, trial(2, frozen, frozen_depth=2)])
+        assert (told.found, told.right) == (found, right)
+        assert told.rate == pytest.approx(0.1)
+        assert told.rest == pytest.approx(frozen - 30.1)
+
+    def test_nothing_found_says_that_the_default_was_enough(self):
+        told = grade_search_worth(None, [self.DEFAULT, trial(1, 29.0, lambda_=0.1), trial(2, None)])
+        assert (told.found, told.right) == ("the default is enough", False)
+        assert told.sentence.endswith("the luck of choosing included: wrong, the default is enough.")
+
+    def test_a_study_without_the_default_cannot_grade_it(self):
+        told = grade_search_worth(None, [self.FASTER])
+        assert told.right is None
+        assert "not graded, because no trial had 0.0005" in told.sentence
+
+
+def test_the_shipped_prediction_can_be_graded():
+    facts = search_worth.SearchFacts(
+        training_scenes=4, training_images=4, pixels=10**6, parameters=10**5, noise=0.0, blur=0.0, codec=0, pairs=0
+    )
+    rate = search_worth.read_evidence()["default_rate"]
+    told = grade_search_worth(facts, [trial(0, 30.0, learning_rate=rate)])
+    assert told.predicted == search_worth.predict(facts)["verdict"]
+    assert told.found == "the default is enough"
