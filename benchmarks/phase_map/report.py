@@ -23,7 +23,7 @@ from benchmarks.phase_map.table_file import read_table
 from benchmarks.phase_map.tabular_cells import tabular_cells
 from benchmarks.phase_map.worth import CellWorth, seed_noise, worths
 from orchestrator.analysis import search_worth
-from orchestrator.analysis.search_worth import Evidence, HeldOut, Quantity
+from orchestrator.analysis.search_worth import Evidence, FactSet, HeldOut, Quantity
 from orchestrator.foundation.storage import Storage
 
 TABULAR = RESULTS.parent / "tables" / "tabular.parquet"
@@ -76,7 +76,7 @@ def _page(
     known: dict[Quantity, list[Known]],
     facts: dict[str, Any],
     evidence: Evidence,
-    records: dict[str, dict[str, HeldOut]],
+    records: dict[FactSet, dict[str, dict[str, HeldOut]]],
 ) -> Iterator[str]:
     machine = facts["environment"]
     yield "# Phase map: what tuning a fine-tuning is worth, ×4"
@@ -98,21 +98,26 @@ def _page(
     yield ""
     yield from _table(found, known)
     yield ""
-    yield "| rule | right in cells of a shift left out | of a domain left out | a constant, shift left out |"
-    yield "|---|---:|---:|---:|"
+    yield "| rule | facts | right, shift left out | right, domain left out | best constant, shift left out |"
+    yield "|---|---|---:|---:|---:|"
     names = {"rate": f"rate ≥ {THRESHOLD} dB", "rest": f"λ and depth ≥ {THRESHOLD} dB"}
-    names |= {"steps": f"five times the steps ≥ {STEPS_THRESHOLD} dB", "verdict": "what to search"}
+    names |= {"steps": f"five times the steps ≥ {STEPS_THRESHOLD} dB"}
+    names |= {"verdict": f"what to search: nothing else gains {THRESHOLD} dB more"}
     for name, title in names.items():
-        shift, content = records["shift"][name], records["content"][name]
-        yield f"| {title} | {_share(shift)} | {_share(content)} | {_share(shift, 'constant_right')} |"
+        for kind, by_group in records.items():
+            shift, content = by_group["shift"][name], by_group["content"][name]
+            constant = f"{_share(shift, 'constant_right')}: {shift['constant']}"
+            yield f"| {title} | {kind} | {_share(shift)} | {_share(content)} | {constant} |"
     yield ""
-    for name, tree in evidence["trees"].items():
-        yield f"- {TITLES[name].replace(chr(10), ' ')}: {_in_words(tree)}"
+    for kind, fit in evidence["fits"].items():
+        for quantity, tree in fit["trees"].items():
+            yield f"- {TITLES[quantity].replace(chr(10), ' ')}, {kind} facts: {_in_words(tree)}"
 
 
 def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> Iterator[str]:
-    yield "| cells | number | default − zero-shot | rate | λ and depth | five times the steps |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    columns = ("cells", "number", "default − zero-shot", "rate", "λ and depth", "beyond the portfolio")
+    yield f"| {' | '.join((*columns, 'five times the steps'))} |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
     groups = {
         f"{network}, {steps} steps": [e for e in found if (e.cell.network, e.cell.steps) == (network, steps)]
         for network in NETWORKS
@@ -128,7 +133,8 @@ def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> It
         if not cells:
             continue
         inside = {each.cell for each in cells}
-        worth = (_spread([g for e, _, g in known[q] if e.cell in inside]) for q in TITLES)
+        worth = [_spread([g for e, _, g in known[q] if e.cell in inside]) for q in TITLES]
+        worth.insert(2, _spread([each.beyond for each in cells if each.beyond is not None]))
         gain = _spread([each.default - each.zero_shot for each in cells])
         yield f"| {name} | {len(cells)} | {gain} | {' | '.join(worth)} |"
 

@@ -6,7 +6,7 @@ It is tested on cells of a shift, or of a domain's images, that it was not fitte
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from benchmarks.phase_map.worth import CellWorth, seed_noise, worth_of_steps
 from orchestrator.analysis.search_worth import (
     FEWEST_CELLS,
     Evidence,
+    FactSet,
+    Fit,
     HeldOut,
     Leaf,
     Quantity,
     SearchFacts,
     Split,
+    Verdict,
     facts_of,
     leaf_of,
     verdict_of,
@@ -36,8 +39,13 @@ MORE_STEPS = 5
 STEPS_THRESHOLD = 0.1
 """dB from which five times the steps count as worth their compute."""
 
-DEPTH = 2
-"""Questions on the way to a leaf."""
+DEPTHS = (0, 1, 2)
+"""Questions on the way to a leaf that are compared; of equally good numbers the least is taken."""
+
+FACTS: dict[FactSet, list[str]] = {
+    "stated": [name for name in SearchFacts.__dataclass_fields__ if name != "zero_shot_gain"],
+    "measured": list(SearchFacts.__dataclass_fields__),
+}
 
 Known = tuple[CellWorth, dict[str, float], float]
 """A cell, its facts and a worth in dB."""
@@ -51,10 +59,10 @@ def shift_of(cell: Cell) -> str:
     return f"{cell.content}'s own" if cell.shift == OWN else cell.shift
 
 
-def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[str, dict[str, HeldOut]]]:
-    """The rule from all cells, and its record by what was held out: ``shift`` or ``content``."""
+def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[FactSet, dict[str, dict[str, HeldOut]]]]:
+    """The rule from all cells, and by set of facts its record by what was held out: ``shift`` or ``content``."""
     known = known_worths(found)
-    records = {name: _records(known, group) for name, group in GROUPS.items()}
+    records = {facts: {name: _records(known, facts, group) for name, group in GROUPS.items()} for facts in FACTS}
     evidence = Evidence(
         format=1,
         threshold=THRESHOLD,
@@ -66,8 +74,13 @@ def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[s
         most_pixels=max(each.pixels for each in found),
         most_parameters=int(max(_facts(each)["parameters"] for each in found)),
         default_rate=DEFAULT.configuration.learning_rate,
-        trees={name: tree_of(cells) for name, cells in known.items()},
-        held_out=records["shift"],  # type: ignore[typeddict-item]
+        fits={
+            facts: Fit(
+                trees={name: tree_of(cells, facts) for name, cells in known.items()},
+                held_out=records[facts]["shift"],  # type: ignore[typeddict-item]
+            )
+            for facts in FACTS
+        },
     )
     return evidence, records
 
@@ -87,22 +100,43 @@ def known_worths(found: Sequence[CellWorth]) -> dict[Quantity, list[Known]]:
     return known
 
 
-def tree_of(cells: Sequence[Known]) -> Leaf | Split:
-    """A regression tree of at most :data:`DEPTH` questions, as plain values."""
+def tree_of(cells: Sequence[Known], facts: FactSet) -> Leaf | Split:
+    """A regression tree, as plain values, with as many questions as predict cells of other shifts best."""
     if not cells:
         return Leaf(mean=0.0, low=0.0, high=0.0, cells=0)
-    names = list(SearchFacts.__dataclass_fields__)
-    facts = np.array([[values[name] for name in names] for _, values, _ in cells])
+    return _tree(cells, facts, min(DEPTHS, key=lambda depth: _error(cells, facts, depth)))
+
+
+def _error(cells: Sequence[Known], facts: FactSet, depth: int) -> float:
+    """Mean squared error in cells of each shift, predicted from those of the other shifts."""
+    errors = []
+    for shift in {shift_of(each.cell) for each, *_ in cells}:
+        own, others = (
+            [known for known in cells if (shift_of(known[0].cell) == shift) is same] for same in (True, False)
+        )
+        tree = _tree(others, facts, depth) if others else Leaf(mean=0.0, low=0.0, high=0.0, cells=0)
+        errors += [(leaf_of(tree, values)["mean"] - gain) ** 2 for _, values, gain in own]
+    return float(np.mean(errors))
+
+
+def _tree(cells: Sequence[Known], facts: FactSet, depth: int) -> Leaf | Split:
+    names = FACTS[facts]
+    values = np.array([[of[name] for name in names] for _, of, _ in cells])
     gains = np.array([gain for *_, gain in cells])
-    model = DecisionTreeRegressor(max_depth=DEPTH, min_samples_leaf=FEWEST_CELLS, random_state=0).fit(facts, gains)
-    return _plain(model.tree_, names, gains, model.apply(facts), 0)
+    if depth == 0:
+        return _leaf(gains)
+    model = DecisionTreeRegressor(max_depth=depth, min_samples_leaf=FEWEST_CELLS, random_state=0).fit(values, gains)
+    return _plain(model.tree_, names, gains, model.apply(values), 0)
+
+
+def _leaf(gains: NDArray[np.float64]) -> Leaf:
+    low, high = np.quantile(gains, [0.1, 0.9])
+    return Leaf(mean=_short(gains.mean()), low=_short(low), high=_short(high), cells=len(gains))
 
 
 def _plain(tree: Any, names: Sequence[str], gains: NDArray[np.float64], leaf: NDArray[np.int64], node: int) -> Any:
     if tree.children_left[node] == -1:
-        own = gains[leaf == node]
-        low, high = np.quantile(own, [0.1, 0.9])
-        return Leaf(mean=_short(own.mean()), low=_short(low), high=_short(high), cells=len(own))
+        return _leaf(gains[leaf == node])
     yes, no = (_plain(tree, names, gains, leaf, int(side[node])) for side in (tree.children_left, tree.children_right))
     return Split(fact=names[tree.feature[node]], at_most=float(f"{tree.threshold[node]:.4g}"), yes=yes, no=no)
 
@@ -111,41 +145,52 @@ def _short(value: float) -> float:
     return round(float(value), 4)
 
 
-def _records(known: dict[Quantity, list[Known]], group: Group) -> dict[str, HeldOut]:
+def _records(known: dict[Quantity, list[Known]], facts: FactSet, group: Group) -> dict[str, HeldOut]:
     """How often predictions were right, each from cells of the other groups alone."""
-    predicted = {name: _held_out(cells, group) for name, cells in known.items()}
-    found = {
-        name: _record([(guess >= limit, constant >= limit, gain >= limit) for guess, constant, gain in cells.values()])
-        for name, cells in predicted.items()
-        for limit in [STEPS_THRESHOLD if name == "steps" else THRESHOLD]
-    }
+    predicted = {name: _held_out(cells, facts, group) for name, cells in known.items()}
+    found = {}
+    for name, cells in predicted.items():
+        limit = STEPS_THRESHOLD if name == "steps" else THRESHOLD
+        said = [(guess >= limit, gain >= limit) for guess, gain in cells.values()]
+        found[name] = _record([guess == truth for guess, truth in said], [{truth} for _, truth in said], (False, True))
     both = [
         (predicted["rate"][cell], predicted["rest"][cell]) for cell in predicted["rest"] if cell in predicted["rate"]
     ]
-    verdicts = [tuple(verdict_of(rate[i], rest[i], THRESHOLD) for i in range(3)) for rate, rest in both]
-    return {**found, "verdict": _record(verdicts)}
+    fitting = [_fitting(rate[1], rest[1]) for rate, rest in both]
+    advice = [verdict_of(rate[0], rest[0], THRESHOLD) for rate, rest in both]
+    right = [said in fits for said, fits in zip(advice, fitting, strict=True)]
+    return {**found, "verdict": _record(right, fitting, get_args(Verdict))}
 
 
-def _held_out(cells: Sequence[Known], group: Group) -> dict[object, tuple[float, float, float]]:
-    """By cell: the tree's prediction, the other groups' mean, and what was found."""
-    found: dict[object, tuple[float, float, float]] = {}
+def _fitting(rate: float, rest: float) -> set[object]:
+    """The verdicts over which no other one would have gained what matters."""
+    gains: dict[Verdict, float] = {
+        "the default is enough": 0.0,
+        "search the rate alone": rate,
+        "search all settings": rate + rest,
+    }
+    return {verdict for verdict, gain in gains.items() if max(gains.values()) - gain < THRESHOLD}
+
+
+def _held_out(cells: Sequence[Known], facts: FactSet, group: Group) -> dict[object, tuple[float, float]]:
+    """By cell: the tree's prediction, and what was found."""
+    found: dict[object, tuple[float, float]] = {}
     for name in sorted({group(each) for each, *_ in cells}):
         others = [known for known in cells if group(known[0]) != name]
         if len(others) < 2 * FEWEST_CELLS:
             continue
-        tree, constant = tree_of(others), float(np.mean([gain for *_, gain in others]))
-        for each, facts, gain in cells:
+        tree = tree_of(others, facts)
+        for each, values, gain in cells:
             if group(each) == name:
-                found[each.cell] = leaf_of(tree, facts)["mean"], constant, gain
+                found[each.cell, each.pixels] = leaf_of(tree, values)["mean"], gain
     return found
 
 
-def _record(said: Sequence[tuple[object, ...]]) -> HeldOut:
-    return HeldOut(
-        right=sum(guess == truth for guess, _, truth in said),
-        constant_right=sum(constant == truth for _, constant, truth in said),
-        cells=len(said),
-    )
+def _record(right: Sequence[bool], fitting: Sequence[set[Any]], answers: Sequence[object]) -> HeldOut:
+    """How many predictions were right, beside the constant answer that is right most often."""
+    constants = {answer: sum(answer in fits for fits in fitting) for answer in answers}
+    best = max(constants, key=lambda answer: constants[answer])
+    return HeldOut(right=sum(right), constant=str(best), constant_right=constants[best], cells=len(right))
 
 
 def _facts(each: CellWorth) -> dict[str, float]:
@@ -157,5 +202,6 @@ def _facts(each: CellWorth) -> dict[str, float]:
         architecture=preset(cell.network, 4),
         degradation=find_space(cell.content).degradation if cell.shift == OWN else DEGRADATIONS[cell.shift],
         real_pairs=cell.shift == "real pairs",
+        zero_shot_gain=each.zero_shot - each.bicubic,
     )
     return asdict(facts)

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.phase_map.plan import DEFAULT, Cell
 from benchmarks.phase_map.rows import Row
+from search_spaces.portfolio import PORTFOLIO
 
 Configuration = tuple[float, float, int, str, int | None]
 """Learning rate, λ, frozen depth, regularizer and rank of the adapters."""
@@ -24,6 +25,11 @@ FEWEST_SCENES = 4
 """Validation scenes below which a cell is not judged: each half needs two."""
 
 Keep = Callable[[Configuration], bool]
+
+
+def _of_portfolio(configuration: Configuration) -> bool:
+    first = ((tried.learning_rate, tried.lambda_, tried.frozen_depth) for tried in PORTFOLIO)
+    return configuration[:3] in first and configuration[4] is None
 
 
 def _rate_alone(configuration: Configuration) -> bool:
@@ -72,6 +78,7 @@ class CellWorth:
         adapters: dB of training adapters in place of the weights, beyond the best rate.
         rest: dB of depth, λ and replay together, beyond the best rate.
         search: dB of everything over the default.
+        beyond: dB of everything over the portfolio, the better of the two configurations that every study tries first.
         noise: dB by which a second seed of the default differs, over √2; None without a second seed.
     """
 
@@ -91,6 +98,7 @@ class CellWorth:
     adapters: float | None
     rest: float | None
     search: float | None
+    beyond: float | None
     noise: float | None
 
 
@@ -168,6 +176,7 @@ def worth_of(cell: Cell, rows: Mapping[Configuration, Row], **facts: Any) -> Cel
         adapters=_beyond(rows, _with_adapters, _rate_alone),
         rest=_beyond(rows, _without_adapters, _rate_alone),
         search=_beyond(rows, lambda configuration: True, lambda configuration: configuration == DEFAULT_CONFIGURATION),
+        beyond=_beyond(rows, lambda configuration: True, _of_portfolio),
         **facts,
     )
 

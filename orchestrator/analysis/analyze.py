@@ -36,7 +36,7 @@ from trainables.domain_shift.observation import Observation, observe
 from trainables.domain_shift.shift import FEWEST_SCENES, BlockShift, Measured, frechet_values, measure_shift
 from trainables.errors import ImageSetError
 from trainables.images.raster import PLAIN, PixelFormat
-from trainables.metrics.evaluation import NamedImage
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.metrics.scene_bootstrap import Estimate
 from trainables.network.bands import with_bands
 from trainables.network.network import frozen_depth_limit
@@ -47,6 +47,9 @@ MOST_IMAGES = 96
 
 GENERATED, GENERATED_SIDE = 64, 256
 FEWEST_TARGET_SCENES = 2
+
+GAIN_IMAGES, GAIN_CROP = 16, 128
+"""Images on which the source model is compared with bicubic interpolation, and the HR pixels of their middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +222,16 @@ def _search_worth(found: FoundModel, domain: DomainImages, space: TransferSpace,
         architecture=found.net.architecture,
         degradation=space.degradation,
         real_pairs=any(image.lr is not None for image in domain.images),
+        zero_shot_gain=_zero_shot_gain(found, domain, space) if domain.pixel_format.plain else None,
     )
     return predict(facts)
+
+
+def _zero_shot_gain(found: FoundModel, domain: DomainImages, space: TransferSpace) -> float:
+    """PSNR in dB of the source model as it is over bicubic interpolation, on a few of the images."""
+    scale = found.net.architecture.scale
+    pairs = make_pairs(domain.images[:GAIN_IMAGES], space.degradation, scale, GAIN_CROP)
+    return mean_psnr(found.net.eval(), pairs, scale) - mean_psnr(bicubic(scale), pairs, scale)
 
 
 def _check_scenes(domain: DomainImages, least: int) -> None:

@@ -20,6 +20,9 @@ from trainables.network.network import SuperResolutionNet
 Verdict = Literal["the default is enough", "search the rate alone", "search all settings"]
 Quantity = Literal["rate", "rest", "steps"]
 
+FactSet = Literal["stated", "measured"]
+"""Facts that the settings state, or with them the gain of the source model over bicubic interpolation."""
+
 FILE = "search_worth.json"
 FEWEST_CELLS = 6
 """Fewest cells of a leaf."""
@@ -38,6 +41,8 @@ class SearchFacts:
         blur: Standard deviation of the optics' blur in LR pixels, the middle of its range.
         codec: 1 if LR images are compressed, otherwise 0.
         pairs: 1 if LR images are real, otherwise 0.
+        zero_shot_gain: PSNR in dB of the source model as it is over bicubic interpolation, on the target's images; None
+            if it was not measured.
     """
 
     training_scenes: int
@@ -48,6 +53,7 @@ class SearchFacts:
     blur: float
     codec: int
     pairs: int
+    zero_shot_gain: float | None = None
 
 
 @final
@@ -71,11 +77,22 @@ class Split(TypedDict):
 
 
 class HeldOut(TypedDict):
-    """Right predictions in cells of a shift that was left out, and right ones of a constant in the same cells."""
+    """Right predictions in cells of a shift that was left out, and right ones of the best constant in the same cells.
+
+    A verdict is right where neither of the others would have gained the least difference that matters over it.
+    """
 
     right: int
+    constant: str
     constant_right: int
     cells: int
+
+
+class Fit(TypedDict):
+    """Trees over one set of facts, and their record."""
+
+    trees: "dict[Quantity, Leaf | Split]"
+    held_out: "dict[Quantity | Literal['verdict'], HeldOut]"
 
 
 class Evidence(TypedDict):
@@ -95,8 +112,7 @@ class Evidence(TypedDict):
     most_pixels: int
     most_parameters: int
     default_rate: float
-    trees: dict[Quantity, Leaf | Split]
-    held_out: dict[Quantity | Literal["verdict"], HeldOut]
+    fits: dict[FactSet, Fit]
 
 
 class SearchWorth(TypedDict):
@@ -114,7 +130,14 @@ class SearchWorth(TypedDict):
 
 
 def facts_of(
-    *, scenes: int, images: int, pixels: int, architecture: Architecture, degradation: Degradation, real_pairs: bool
+    *,
+    scenes: int,
+    images: int,
+    pixels: int,
+    architecture: Architecture,
+    degradation: Degradation,
+    real_pairs: bool,
+    zero_shot_gain: float | None = None,
 ) -> SearchFacts:
     """Facts of a study from its settings.
 
@@ -125,6 +148,7 @@ def facts_of(
         architecture: Of the network.
         degradation: The domain's; of real pairs it counts nothing.
         real_pairs: Whether LR images are real.
+        zero_shot_gain: As in the facts.
     """
     known = Degradation() if real_pairs else degradation
     return SearchFacts(
@@ -136,6 +160,7 @@ def facts_of(
         blur=sum(known.blur) / 2,
         codec=int(known.jpeg is not None or known.h264 is not None),
         pairs=int(real_pairs),
+        zero_shot_gain=zero_shot_gain,
     )
 
 
@@ -148,9 +173,10 @@ def predict(facts: SearchFacts, evidence: Evidence | None = None) -> SearchWorth
     """
     known = evidence or read_evidence()
     values = asdict(facts)
-    rate, rest, steps = (leaf_of(known["trees"][name], values) for name in ("rate", "rest", "steps"))
+    fit = known["fits"]["stated" if facts.zero_shot_gain is None else "measured"]
+    rate, rest, steps = (leaf_of(fit["trees"][name], values) for name in ("rate", "rest", "steps"))
     verdict = verdict_of(rate["mean"], rest["mean"], known["threshold"])
-    sentences = _sentences(verdict, (rate, rest, steps), facts, known)
+    sentences = _sentences(verdict, (rate, rest, steps), facts, known, fit["held_out"]["verdict"])
     return SearchWorth(verdict=verdict, rate=rate, rest=rest, steps=steps, sentences=sentences)
 
 
@@ -175,9 +201,10 @@ def read_evidence() -> Evidence:
     return found
 
 
-def _sentences(verdict: Verdict, leaves: tuple[Leaf, Leaf, Leaf], facts: SearchFacts, known: Evidence) -> list[str]:
+def _sentences(
+    verdict: Verdict, leaves: tuple[Leaf, Leaf, Leaf], facts: SearchFacts, known: Evidence, record: HeldOut
+) -> list[str]:
     rate, rest, steps = leaves
-    right = known["held_out"]["verdict"]
     outside = []
     if facts.parameters > 1.1 * known["most_parameters"]:
         outside.append("smaller networks")
@@ -188,9 +215,9 @@ def _sentences(verdict: Verdict, leaves: tuple[Leaf, Leaf, Leaf], facts: SearchF
         f"{verdict}: in {rate['cells']} similar cells of the phase map{beyond} the best learning rate was worth "
         f"{_said(rate)} over {known['default_rate']:g}, λ and depth {_said(rest)} beyond it, and "
         f"{known['more_steps']} times the steps {_said(steps)}.",
-        f"Such predictions were right in {right['right']} of {right['cells']} cells of shifts that were left out of "
-        f"the fit, a constant one in {right['constant_right']} ({known['trainings']} trainings; two seeds differ by "
-        f"{known['noise']:.2f} dB).",
+        f"Evidence: {known['trainings']} trainings. In {record['right']} of {record['cells']} cells of shifts that "
+        f"were left out of the fit nothing else would have gained {known['threshold']} dB over such advice; always "
+        f"'{record['constant']}' reaches {record['constant_right']}. Two seeds differ by {known['noise']:.2f} dB.",
     ]
 
 
