@@ -108,7 +108,7 @@ def test_every_command_checks_the_images_first(refused, file, command):
         ("scale=5", r"scale factor must be one of \(2, 3, 4\), found 5"),
         ("targets.medical.frozen_depth=[0, 99]", r"frozen_depth must lie between 0 and \d+"),
         ("targets.medical.lambda_=[-1, 1]", "'targets.medical.lambda_' must be a range"),
-        ("search.trials=0", "'search.trials' must be at least 1, found 0"),
+        ("search.trials=0", "'search.trials' must be at least 1 or `auto`, found 0"),
         ("search.trials", "--set takes KEY=VALUE such as search.trials=12, found 'search.trials'"),
         ("search.gpus_per_trial=99", r"search.gpus_per_trial is 99, but .* has \d+ GPUs"),
         ("search.cpus_per_trial=9999", "search.cpus_per_trial is 9999, but this cluster has"),

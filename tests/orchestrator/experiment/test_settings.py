@@ -191,9 +191,9 @@ def test_other_unknown_keys(refused, override, told):
     [
         ("scale=5", "scale factor must be one of (2, 3, 4), found 5"),
         ("scale=four", "'scale' must be a whole number, found 'four'"),
-        ("search.trials=0", "'search.trials' must be at least 1, found 0"),
-        ("search.trials=1.5", "'search.trials' must be a whole number, found 1.5"),
-        ("search.trials=null", "'search.trials' must be a whole number, found nothing"),
+        ("search.trials=0", "'search.trials' must be at least 1 or `auto`, found 0"),
+        ("search.trials=1.5", "'search.trials' must be a whole number or `auto`, found 1.5"),
+        ("search.trials=null", "'search.trials' must be a whole number or `auto`, found nothing"),
         ("search.sampler=gpp", "'search.sampler' must be 'gp', 'tpe' or 'random', found 'gpp'"),
         ("search.gpus_per_trial=-1", "'search.gpus_per_trial' must be at least 0, found -1"),
         ("seed=-1", "'seed' must be at least 0, found -1"),
@@ -390,7 +390,7 @@ def test_no_number_is_taken_that_fails_later(load, section, value):
     ("override", "said"),
     [
         ("seed=9223372036854775808", "'seed' must be below 9.22337e+18, found 9223372036854775808."),
-        ("search.trials=100001", "'search.trials' must be at most 100000, found 100001."),
+        ("search.trials=100001", "'search.trials' must be at most 100000 or `auto`, found 100001."),
         ("search.trials=true", "'search.trials' must not be true."),
         ("targets.satellite.learning_rate=[true, 2]", "'targets.satellite.learning_rate' must not be true."),
         ("targets.satellite.learning_rate=[1e-3, 1e9]", "'targets.satellite.learning_rate.1' must be at most 10"),
