@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 FAULTS = {
     "a record key renamed where it is written": (
         "orchestrator/confirm/comparison.py",
-        "wilcoxon_p=wilcoxon_p(",
-        "p_value=wilcoxon_p(",
+        "seed_sd=spread.sd",
+        "sd=spread.sd",
     ),
     "a record key renamed where it is read": (
         "orchestrator/report/domain_section.py",

@@ -216,7 +216,7 @@ def _as_it_is(source: SuperResolutionNet, net: SuperResolutionNet) -> Upscaler:
 
 def _worth_it(gain: Interval) -> bool:
     """True if the interval of the gain is above zero, or with too few scenes for an interval, its mean."""
-    return gain.mean > 0 if gain.scenes < FEWEST_SCENES else gain.verdict == "better"
+    return (gain.mean if gain.scenes < FEWEST_SCENES else gain.low) > 0
 
 
 def _card(found: FoundModel, space: TransferSpace, settings: Settings, result: AdaptResult) -> dict[str, object]:

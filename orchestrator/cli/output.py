@@ -32,6 +32,10 @@ _MEASURES = {
     "ergas": ("ERGAS", "{:.3f}"),
 }
 """Columns of tables of images that are no plain ones, by measure, and how its values are shown."""
+_DOUBTS = {
+    "too few scenes": ", on average: too few scenes to be sure",
+    "too few scenes to exclude rare harm": ", on the scenes held out: too few to exclude rare harm",
+}
 _NAMED = 5
 """Most files passed over, such as links, that are listed one by one; ``--json`` has them all."""
 
@@ -173,7 +177,7 @@ def print_adaptation(result: "AdaptResult", images: str) -> None:
         print(f"Values: {result['values']}; PSNR is the mean over bands, on that range.")
     interval = "{mean:+.2f} dB [{low:+.2f}, {high:+.2f}]".format(**result["gain"])
     if result["worth_it"]:
-        doubt = ", on average: too few scenes to be sure" if result["verdict"] == "too few scenes" else ""
+        doubt = _DOUBTS.get(result["verdict"], "")
         print(f"Worth it: {interval}{doubt}. What it brings at the images' own scale cannot be measured without HR.")
     else:
         print(f"Not worth it: {interval}, so upscale with {result['model']} as it is.")

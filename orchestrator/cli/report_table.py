@@ -5,11 +5,20 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.confirm.record import Difference
+from orchestrator.foundation.vocabulary import Verdict
 from orchestrator.report.schema import Report
 from orchestrator.report.tables import COMPARED, find_arm, front_lines, gain, interval, psnr, settings_of, signed
 from orchestrator.report.verdicts import strongest_classical
 
-_SHADES = {"better": "green", "tie": "dim", "worse": "red", "too few scenes": "yellow"}
+_SHADES: dict[Verdict, tuple[str, str]] = {
+    "better": ("better", "green"),
+    "no difference that matters": ("no difference\nthat matters", "dim"),
+    "tie": ("tie", "dim"),
+    "worse": ("worse", "red"),
+    "too few scenes": ("too few scenes", "yellow"),
+    "too few scenes to exclude rare harm": ("too few scenes to\nexclude rare harm", "yellow"),
+}
+"""A verdict as its cell has it, and its colour."""
 
 
 def terminal_table(report: Report) -> Table:
@@ -60,14 +69,14 @@ def terminal_table(report: Report) -> Table:
         verdicts.append(f"MP/s of output on {device}.\n")
     if any(strongest_classical(domain.arms) for domain in report.domains.values()):
         verdicts.append("Below bicubic: of all baselines without a network, the best on validation. ")
-    verdicts.append("[ , ] is the 95 % bootstrap interval over scenes of the mean paired difference over test images.")
+    verdicts.append("[ , ] is the 95 % interval over scenes and seeds of the mean paired difference over test images.")
     table.caption = verdicts
     return table
 
 
 def _gain_cell(difference: Difference | None) -> Text:
-    """A gain in three lines, because a verdict beside its number would be too wide for the table."""
+    """A gain in lines, because a verdict beside its number would be too wide for the table."""
     if difference is None:
         return Text("–")
-    text = Text(f"{signed(difference.mean)}\n").append(difference.verdict, _SHADES[difference.verdict])
+    text = Text(f"{signed(difference.mean)}\n").append(*_SHADES[difference.verdict])
     return text.append(f"\n{interval(difference)}")

@@ -1,14 +1,14 @@
 """Comparison of arms on the same test images: means, paired differences, and the choice of images to show."""
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.confirm.record import ArmScores, Difference, Metric
-from orchestrator.foundation.statistics import paired_interval, wilcoxon_p
+from orchestrator.foundation.statistics import paired_interval, seed_spread
 from orchestrator.foundation.vocabulary import CLASSICAL, STEPS
 from trainables.metrics.evaluation import Score
 
@@ -16,7 +16,7 @@ Scores = dict[str, list[list[Score]]]
 """Runs by arm, each with one score per test image; empty if all runs of the arm diverged."""
 
 _COMPARED = (
-    *(("best", baseline) for baseline in (*CLASSICAL, "zero_shot", "scratch", "default", "feature")),
+    *(("best", baseline) for baseline in (*CLASSICAL, "zero_shot", "scratch", "default", "feature", "model")),
     ("default", "zero_shot"),
     ("zero_shot", "bicubic"),
     *((after, before) for before, after in pairwise(STEPS)),
@@ -36,11 +36,20 @@ def summarize(scores: Scores) -> dict[str, ArmScores]:
             ssim=float(np.mean([s.ssim for run in runs for s in run])),
             psnr_by_seed=[float(np.mean([s.psnr for s in run])) for run in runs],
             images=len(runs[0]),
+            by_scene=_by_scene(runs),
             **_by_band([s for run in runs for s in run]),
         )
         for arm, runs in scores.items()
         if runs
     }
+
+
+def _by_scene(runs: list[list[Score]]) -> dict[str, float]:
+    """Mean PSNR in dB of each scene's images over runs."""
+    found: dict[str, list[float]] = {}
+    for score in chain(*runs):
+        found.setdefault(score.scene, []).append(score.psnr)
+    return {scene: float(np.mean(found[scene])) for scene in sorted(found)}
 
 
 class _ByBand(TypedDict, total=False):
@@ -64,7 +73,7 @@ def _by_band(scores: list[Score]) -> _ByBand:
 
 
 def differences(scores: Scores, compared: Iterable[tuple[str, str]] = _COMPARED) -> list[Difference]:
-    """Paired differences with interval, verdict and Wilcoxon's p, of all compared arms that have scores.
+    """Paired differences with interval and verdict, of all compared arms that have scores.
 
     Args:
         scores: Scores of all arms.
@@ -87,8 +96,9 @@ def _differences(scores: Scores, arm: str, baseline: str) -> Iterable[Difference
     metrics: tuple[Metric, ...] = ("psnr", "ssim")
     for metric in metrics:
         values = _per_image(scores, arm, metric) - _per_image(scores, baseline, metric)
-        interval = paired_interval(values.tolist(), scenes)
-        yield Difference(
+        spread = seed_spread(_per_run(scores, arm, metric), _per_run(scores, baseline, metric))
+        interval = paired_interval(values.tolist(), scenes, spread)
+        difference = Difference(
             arm=arm,
             baseline=baseline,
             metric=metric,
@@ -97,8 +107,20 @@ def _differences(scores: Scores, arm: str, baseline: str) -> Iterable[Difference
             high=interval.high,
             scenes=interval.scenes,
             verdict=interval.verdict,
-            wilcoxon_p=wilcoxon_p(values.tolist(), scenes),
+            seed_sd=spread.sd,
+            scenes_ahead=int((_scene_means(values, scenes) > 0).sum()),
         )
+        yield difference.judged(0.0)
+
+
+def _scene_means(values: NDArray[np.float64], scenes: list[str]) -> NDArray[np.float64]:
+    _, scene_of = np.unique(np.asarray(scenes), return_inverse=True)
+    return np.bincount(scene_of, weights=values) / np.bincount(scene_of)
+
+
+def _per_run(scores: Scores, arm: str, metric: Metric) -> list[float]:
+    """Mean of the metric over images, run by run."""
+    return [float(np.mean([getattr(score, metric) for score in run])) for run in scores[arm]]
 
 
 def _per_image(scores: Scores, arm: str, metric: Metric) -> NDArray[np.float64]:

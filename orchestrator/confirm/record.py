@@ -1,13 +1,15 @@
 """Result of a confirmation, as its stage's record keeps it and the report reads it."""
 
-from typing import Literal
+from math import inf
+from typing import Literal, Self
 
 from pydantic import Field
 
-from orchestrator.confirm.run_record import FittedBaselines, Interpolation
+from orchestrator.confirm.run_record import FittedBaselines, Interpolation, Psnr
 from orchestrator.data.locked_test import Opening
 from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.record import Count, FileName, Record
+from orchestrator.foundation.statistics import Interval
 from orchestrator.foundation.vocabulary import Verdict
 
 Metric = Literal["psnr", "ssim"]
@@ -49,6 +51,7 @@ class ArmScores(Record):
     """Mean PSNR in dB and SSIM of one arm over test images and runs, and PSNR run by run.
 
     Of other than 8-bit gray and RGB images also PSNR of each band and, of several bands, SAM in degrees and ERGAS.
+    ``by_scene`` is the mean PSNR of each scene's images over runs; empty in records of earlier versions.
     """
 
     psnr: float
@@ -58,12 +61,26 @@ class ArmScores(Record):
     bands: list[float] = Field(default_factory=list)
     sam: float | None = None
     ergas: float | None = None
+    by_scene: dict[FileName, Psnr] = Field(default_factory=dict)
 
 
 class Difference(Record):
-    """Mean paired difference ``arm - baseline`` over test images with its 95 % bootstrap interval.
+    """Mean paired difference ``arm - baseline`` over test images with its 95 % interval over scenes and seeds.
 
-    ``wilcoxon_p`` is the two-sided p of the signed-rank test on the scenes' means; the verdict rests on the interval.
+    Attributes:
+        arm: The first arm.
+        baseline: The arm that it is compared with.
+        metric: What is compared.
+        mean: Mean difference; positive favours ``arm``.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        scenes: Scenes of the test split.
+        verdict: Verdict; in a confirmation's record, whatever the size of the difference. The report judges again, with
+            the smallest effect of the experiment.
+        seed_sd: Standard deviation of the difference between seeds; None in records of earlier versions, whose
+            intervals are bootstrap intervals over scenes alone.
+        scenes_ahead: Scenes in which ``arm`` has the higher mean.
+        wilcoxon_p: p of the signed-rank test in records of earlier versions.
     """
 
     arm: str
@@ -74,7 +91,24 @@ class Difference(Record):
     high: float
     scenes: int
     verdict: Verdict
-    wilcoxon_p: float
+    seed_sd: float | None = None
+    scenes_ahead: Count | None = None
+    wilcoxon_p: float | None = None
+
+    @property
+    def interval(self) -> Interval:
+        """The difference without its names."""
+        return Interval(self.mean, self.low, self.high, self.scenes)
+
+    def judged(self, smallest_effect: float) -> Self:
+        """The same difference with the verdict that takes account of its size.
+
+        Args:
+            smallest_effect: Smallest difference of PSNR in dB that matters; any difference of SSIM does.
+        """
+        if self.metric == "ssim":
+            return self.model_copy(update={"verdict": self.interval.judged(largest_loss=inf)})
+        return self.model_copy(update={"verdict": self.interval.judged(smallest_effect)})
 
 
 class Standing(Record):

@@ -16,6 +16,9 @@ from trainables.loops.optimizers import OptimizerName
 from trainables.loops.regularizers import RegularizerName
 from trainables.network.network import Architecture, FrozenFrom, frozen_depth_limit, preset
 
+SMALLEST_EFFECT = 0.02
+"""Default of the smallest difference of PSNR in dB that matters: that of single seeds is as large."""
+
 MOST_TRIALS = 100_000
 """Largest number of trials of a study."""
 
@@ -242,6 +245,9 @@ class Confirmation(Section):
     )
     classical: bool = Field(
         True, description="compare with bilinear and Lanczos interpolation, total variation and anchored regression"
+    )
+    smallest_effect: Annotated[float, Field(ge=0, lt=100)] = Field(
+        SMALLEST_EFFECT, description="smallest difference of PSNR in dB that matters; verdicts on SSIM know none"
     )
 
 

@@ -2,8 +2,18 @@
 
 from typing import Literal
 
-Verdict = Literal["better", "tie", "worse", "too few scenes"]
-"""Verdict of a difference's interval; ``tie`` where it holds zero, the last where it rests on too few scenes."""
+Verdict = Literal[
+    "better",
+    "no difference that matters",
+    "tie",
+    "worse",
+    "too few scenes",
+    "too few scenes to exclude rare harm",
+]
+"""Verdict on a difference, from its interval (`orchestrator.foundation.statistics.Interval.judged`)."""
+
+AHEAD: tuple[Verdict, ...] = ("better", "too few scenes to exclude rare harm")
+"""Verdicts on an interval above zero and a mean that matters."""
 
 ArmName = Literal[
     "bicubic",

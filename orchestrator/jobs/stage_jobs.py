@@ -12,7 +12,7 @@ from orchestrator.confirm.job import ConfirmJob
 from orchestrator.data.locked_test import PREFIX, digest_of_test, recorded_choice
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.experiment.image_settings import DeepImages, ImagePairs, ImageSet, PairReading, Target
-from orchestrator.experiment.settings import Experiment, Finetuning, Search
+from orchestrator.experiment.settings import SMALLEST_EFFECT, Experiment, Finetuning, Search
 from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile, listing_fingerprint
@@ -212,7 +212,7 @@ class Jobs:
         return fingerprint(
             "confirm-2",
             self.search_inputs(domain),
-            self.experiment.confirmation.model_dump(),
+            self.experiment.confirmation.model_dump(exclude={"smallest_effect"}),  # only the report judges by it
             self.experiment.finetuning.scratch_learning_rate,
             self._test_digest(domain),
         )
@@ -221,7 +221,9 @@ class Jobs:
         """Fingerprint of the report."""
         confirmations = {domain: self.confirm_inputs(domain) for domain in self.experiment.targets}
         advice = {domain: self.advice(domain) for domain in confirmations}
-        return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice)
+        smallest = self.experiment.confirmation.smallest_effect
+        judged_by = [] if smallest == SMALLEST_EFFECT else [smallest]  # the default is left out, as before it existed
+        return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice, *judged_by)
 
     def advice(self, domain: str) -> AdviceRecord | None:
         """Advice of a domain's analysis: that which its search started from, or else that of `rayscale analyze`."""

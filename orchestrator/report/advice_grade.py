@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from orchestrator.analysis.record import AdviceRecord
 from orchestrator.analysis.search_worth import SearchFacts, predict, read_evidence, verdict_of
 from orchestrator.confirm.record import Candidate, Difference
+from orchestrator.foundation.vocabulary import AHEAD
 from orchestrator.report.schema import AdviceGrade, SearchWorthGrade, Trial
 
 _EXPECTED: dict[str, bool] = {
@@ -35,7 +36,7 @@ def grade_advice(
     expected = _EXPECTED.get(advice["regime"])
     gain = next(d for d in differences if (d.arm, d.baseline, d.metric) == ("best", "zero_shot", "psnr"))
     ungraded = expected is None or gain.verdict == "too few scenes"
-    gain_right = None if ungraded else expected == (gain.verdict == "better")
+    gain_right = None if ungraded else expected == (gain.verdict in AHEAD)
     sentences = [
         f"Advice '{advice['regime']}', frozen depth {low} to {high}: "
         + ("the source model won" if depth is None else f"the winner's depth is {depth}")

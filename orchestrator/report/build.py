@@ -15,10 +15,10 @@ from orchestrator.confirm.answer import MARGIN_DB
 from orchestrator.experiment.settings import Experiment, Finetuning, Search
 from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import now, read_result, read_stage
-from orchestrator.foundation.statistics import FEWEST_SCENES
+from orchestrator.foundation.statistics import FEWEST_SCENES, LARGEST_LOSS
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.usable_cpus import usable_cpus
-from orchestrator.report.domain_section import domain_report, split_counts
+from orchestrator.report.domain_section import domain_report, fresh_seeds, split_counts
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceReport
 from orchestrator.report.tables import best_yaml, markdown_table
@@ -65,8 +65,8 @@ def write_report(
         created=now(),
         generated_samples=experiment.generated_samples,
         scale=experiment.architecture.scale,
-        seeds=[experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)],
-        protocol=[*_protocol(experiment), *_deep_protocol(domains, experiment.architecture.scale)],
+        seeds=fresh_seeds(experiment),
+        protocol=[*_protocol(experiment), *_earlier(domains), *_deep_protocol(domains, experiment.architecture.scale)],
         notes=[f"Without {domain}, which failed in {reason}." for domain, reason in (missing or {}).items()]
         + _notes(experiment),
         missing=dict(missing or {}),
@@ -154,6 +154,15 @@ def _deep_protocol(domains: Mapping[str, DomainReport], scale: int) -> list[str]
     return lines
 
 
+def _earlier(domains: Mapping[str, DomainReport]) -> list[str]:
+    """A line on confirmations of earlier versions, whose intervals are others."""
+    old = [name for name, domain in domains.items() if any(d.seed_sd is None for d in domain.differences)]
+    named = (
+        f"{', '.join(old)}: confirmed by an earlier version, so the intervals are of the bootstrap over scenes alone."
+    )
+    return [named] if old else []
+
+
 def _protocol(experiment: Experiment) -> list[str]:
     confirmation, finetuning = experiment.confirmation, experiment.finetuning
     lines = [
@@ -171,10 +180,7 @@ def _protocol(experiment: Experiment) -> list[str]:
         "as it is, feature and model transfer, and weights averaged over the seeds and with the source's. The answer "
         "is the simplest one for which the interval of the paired difference to the best mean on validation holds "
         f"zero; with fewer than {FEWEST_SCENES} validation scenes, the simplest within {MARGIN_DB:g} dB of it.",
-        "Differences are per image, averaged over seeds; intervals are 95 % bootstrap intervals over scenes. "
-        f"'tie' means that the interval holds zero; with fewer than {FEWEST_SCENES} test scenes none can be trusted. "
-        "p is that of Wilcoxon's signed-rank test on the scenes' means, two-sided and of one comparison: with many "
-        "comparisons a small one is no news.",
+        *_verdicts(confirmation.smallest_effect),
         _carried_over(finetuning),
     ]
     if confirmation.classical:
@@ -200,6 +206,22 @@ def _protocol(experiment: Experiment) -> list[str]:
         "The share of averaged weights is one for all seeds, the best on validation by their mean."
     )
     return lines
+
+
+def _verdicts(smallest: float) -> list[str]:
+    """What intervals and verdicts mean."""
+    within = f"that the interval lies within ±{smallest:g} dB, or excludes zero and the mean is smaller than that"
+    return [
+        "Differences are per image, averaged over seeds. Intervals are of the mean over scenes and seeds, 95 %: "
+        "Student's, corrected for skewness (Hall 1992), half an unseen scene as far out as the outermost one at each "
+        "end, plus the variance of the seeds' means.",
+        *([f"'no difference that matters' means {within} (PSNR only)."] if smallest else []),
+        "'tie' means that the interval holds zero otherwise: neither is shown to be ahead. "
+        f"With fewer than {FEWEST_SCENES} test scenes no interval can be trusted.",
+        "'too few scenes to exclude rare harm' stands in place of 'better' where a kind of scene that the test split "
+        f"would miss in one case of ten could cancel the gain by losing {LARGEST_LOSS:g} dB or less. From 22 scenes on "
+        "such a kind makes less than a tenth of all. For SSIM any loss counts as plausible.",
+    ]
 
 
 _REGULARIZERS = {

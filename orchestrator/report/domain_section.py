@@ -1,5 +1,7 @@
 """One domain's section of the report, from the records of its study and its confirmation."""
 
+from statistics import fmean
+
 from orchestrator.confirm import run_record
 from orchestrator.confirm.record import ConfirmationRecord, Picture
 from orchestrator.data import locked_test
@@ -14,6 +16,7 @@ from orchestrator.report.advice_grade import grade_advice, grade_search_worth
 from orchestrator.report.choice_sentence import choice_sentence
 from orchestrator.report.forgetting import forgetting_report
 from orchestrator.report.front_section import front_report
+from orchestrator.report.scene_section import group_differences, scene_differences
 from orchestrator.report.schema import (
     Arm,
     Comparison,
@@ -26,7 +29,7 @@ from orchestrator.report.schema import (
     Trial,
 )
 from orchestrator.report.study_section import study_report
-from orchestrator.report.verdicts import flags, optimism, remarks, verdict
+from orchestrator.report.verdicts import flags, optimism, remarks, still_rises, verdict
 from orchestrator.search.trial_record import TrialRecord
 from trainables.degradation import Degradation
 from trainables.images.raster import PixelFormat
@@ -63,7 +66,10 @@ def domain_report(
     home, space = experiment.home, Jobs(experiment).space(name)
     found = read_result(home.child("confirm", name), ConfirmationRecord)
     candidates = [c.model_copy(update={"validation_psnr": c.scores}) for c in found.candidates]
-    differences = found.differences
+    smallest = experiment.confirmation.smallest_effect
+    differences = [difference.judged(smallest) for difference in found.differences]
+    counts = split_counts(home.child("shards", name), home.child(PREFIX, name))
+    rising = still_rises(_winning_curve(found, home.child(found.runs), fresh_seeds(experiment)), smallest)
     winner = next(c for c in candidates if c.name == found.winner)
     pixel_format = Jobs(experiment).pixel_format(name)
     arms = [_arm(arm, found, pixel_format) for arm in LABELS if arm in found.arms]
@@ -80,16 +86,19 @@ def domain_report(
         degradation=_degradation(experiment, name, space.degradation),
         pixel_format=None if pixel_format.plain else pixel_format.describe(),
         counts=counts,
-        verdict=verdict(winner, differences),
-        flags=flags(winner, arms, differences),
+        verdict=verdict(winner, differences, arms, smallest),
+        flags=flags(winner, arms, differences, smallest, _validation_scenes(counts, experiment)),
         remarks=[
             *([choice_sentence(found.choice, candidates)] if found.choice else []),
+            *([rising] if rising else []),
             *remarks(arms, differences, luck, averaged),
         ],
         configuration=winner.configuration,
         model=model.uri,
         arms=arms,
         differences=differences,
+        scenes=(scenes := scene_differences({arm: found.arms[arm] for arm in LABELS if arm in found.arms})),
+        groups=group_differences(scenes),
         candidates=candidates,
         winner=winner.name,
         optimism=luck,
@@ -109,6 +118,11 @@ def domain_report(
     )
 
 
+def fresh_seeds(experiment: Experiment) -> list[int]:
+    """Seeds of the runs of a confirmation."""
+    return [experiment.seed + 1 + i for i in range(experiment.confirmation.seeds)]
+
+
 def _degradation(experiment: Experiment, name: str, degradation: Degradation) -> str:
     """A sensor's, of pairs, or the domain's."""
     if Jobs(experiment).pairs(name) is None:
@@ -126,6 +140,22 @@ def split_counts(*places: Storage) -> SplitCounts:
         scenes={split: len(names) for manifest in manifests for split, names in manifest["scenes"].items()},
         skipped=sum(len(manifest["skipped"]) for manifest in manifests),
     )
+
+
+def _validation_scenes(counts: SplitCounts, experiment: Experiment) -> int | None:
+    """Scenes of the validation images that are scored, which are spread over all scenes."""
+    scenes = counts.scenes.get("validation")
+    return None if scenes is None else min(scenes, experiment.search.validation_images)
+
+
+def _winning_curve(found: ConfirmationRecord, runs: Storage, seeds: list[int]) -> list[CurvePoint]:
+    """Mean learning curve of the winner's fresh seeds; empty if it was not trained."""
+    places = (runs.child(f"{found.winner}-seed{seed}", run_record.RUN) for seed in seeds)
+    curves = [run.curve for place in places if (run := run_record.read_run(place)) and run.curve]
+    return [
+        CurvePoint(step=points[0][0], value=fmean(value for _, value in points))
+        for points in zip(*curves, strict=False)
+    ]
 
 
 def _opening(opening: locked_test.Opening) -> Opening:

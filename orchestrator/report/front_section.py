@@ -32,15 +32,19 @@ def front_report(
         return None
     blocks, confirmed = experiment.architecture.blocks, {point.trial: point for point in found.front}
     model = experiment.home.child("models", domain)
+    smallest = experiment.confirmation.smallest_effect
     points = [
-        _point(record, confirmed.get(record.number), found.winner, model, blocks) for record in pareto_front(records)
+        _point(record, confirmed.get(record.number), found.winner, model, blocks, smallest)
+        for record in pareto_front(records)
     ]
     speeds = Jobs(experiment).speeds_place().read_json()
     device = device_sentence(speeds) if speeds else "a device whose record is gone"
     return Front(device=device, blocks=blocks, points=points)
 
 
-def _point(record: TrialRecord, found: FrontResult | None, winner: str, model: Storage, blocks: int) -> FrontPoint:
+def _point(
+    record: TrialRecord, found: FrontResult | None, winner: str, model: Storage, blocks: int, smallest_effect: float
+) -> FrontPoint:
     kept = record.configuration.kept_blocks or blocks
     assert record.speed is not None, "a point of a front has a speed"
     assert record.psnr is not None, "a point of a front has finished"
@@ -56,10 +60,10 @@ def _point(record: TrialRecord, found: FrontResult | None, winner: str, model: S
         validation_psnr=fmean(found.validation_psnr) if found and found.validation_psnr else None,
         test_psnr=test.psnr if test else None,
         test_ssim=test.ssim if test else None,
-        difference=_to_front(found.difference) if found and found.difference else None,
+        difference=_to_front(found.difference, smallest_effect) if found and found.difference else None,
         model=place.uri if place.child(WEIGHTS).exists() else None,
     )
 
 
-def _to_front(difference: Difference) -> Difference:
-    return difference.model_copy(update={"baseline": "front"})
+def _to_front(difference: Difference, smallest_effect: float) -> Difference:
+    return difference.judged(smallest_effect).model_copy(update={"baseline": "front"})

@@ -29,8 +29,8 @@ from orchestrator.report.tables import (
 )
 from orchestrator.report.verdicts import forgetting
 
-_OVERVIEW = ("bicubic", "tv", "example", "zero_shot", "scratch", "default", "best", "interpolated")
-"""Arms in the overview of all domains; a domain's own section has all of its arms."""
+SHOWN_SCENES = 12
+"""Scenes with the largest losses that the page shows at once; the others can be opened."""
 
 
 def render_html(report: Report, pictures: Path) -> str:
@@ -59,7 +59,6 @@ def render_html(report: Report, pictures: Path) -> str:
         rate=_rate,
         duration=_duration,
         mean=_mean,
-        p=_p,
     )
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -70,6 +69,7 @@ def render_html(report: Report, pictures: Path) -> str:
         loss_plot=Markup(plots.loss_curve(report.source.loss, "source-loss")) if report.source.loss else None,
         best_yaml=best_yaml(report),
         as_it_is=AS_IT_IS,
+        shown_scenes=SHOWN_SCENES,
         mean=fmean,
     )
 
@@ -81,7 +81,7 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, object]:
     for d in domain.differences:
         title = f"{labels.get(d.arm, d.arm)} − {labels.get(d.baseline, d.baseline)}"
         rows.setdefault(title, {})[d.metric] = d
-    drawn = [(title, row["psnr"]) for title, row in rows.items() if "psnr" in row and _overviewed(row["psnr"])]
+    drawn = [(title, row["psnr"]) for title, row in rows.items() if "psnr" in row]
     steps = [arm for arm in (find_arm(domain, name) for name in (*STEPS, "default", "interpolated")) if arm]
     key = f"domain-{index}"
     origins = [t.origin for t in domain.trials]
@@ -91,6 +91,7 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, object]:
         "report": domain,
         "gains": list(gains(domain)),
         "differences": [{"title": title, "psnr": None, "ssim": None} | row for title, row in rows.items()],
+        "compared": [arm for arm in domain.arms if domain.scenes and arm.name in domain.scenes[0].gains],
         "steps": [_step(domain, arm) for arm in steps],
         "winner": plots.winning_trial(domain),
         "origins": {origin: origins.count(origin) for origin in ("default", "advice", "start", "sibling", "sampler")},
@@ -108,10 +109,6 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, object]:
 def _forgetting(domain: DomainReport, name: str) -> Markup | None:
     found = domain.forgetting
     return Markup(forgetting_plot(domain.space, found, name)) if found else None
-
-
-def _overviewed(difference: Difference) -> bool:
-    return {difference.arm, difference.baseline} <= {*_OVERVIEW}
 
 
 def _step(domain: DomainReport, arm: Arm) -> dict[str, object]:
@@ -132,8 +129,7 @@ def _arm_rows(report: Report) -> list[dict[str, object]]:
     labels: dict[ArmName, str] = {}
     for domain in report.domains.values():
         for arm in domain.arms:
-            if arm.name in _OVERVIEW:
-                labels.setdefault(arm.name, arm.label)
+            labels.setdefault(arm.name, arm.label)
     domains = report.domains.values()
     return [
         {
@@ -165,7 +161,3 @@ def _rate(speed: float | None) -> str:
 
 def _mean(difference: Difference) -> str:
     return signed(difference.mean, 3 if difference.metric == "psnr" else 4)
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p {value:.2g}"

@@ -36,9 +36,11 @@ SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")
 
 _VERDICT: dict[Verdict, tuple[str, str]] = {
     "better": (BETTER, "o"),
+    "no difference that matters": (TIE, "P"),
     "tie": (TIE, "s"),
     "worse": (WORSE, "D"),
     "too few scenes": (MUTED, "^"),
+    "too few scenes to exclude rare harm": (BETTER, "v"),
 }
 _PSNR = "Validation PSNR (dB)"
 

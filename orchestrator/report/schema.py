@@ -171,6 +171,25 @@ class Front(_Record):
     points: list[FrontPoint]
 
 
+class SceneDifference(_Record):
+    """PSNR in dB of the best arm minus every other arm's, over the images and seeds of one test scene.
+
+    ``group`` is the scene's folder, or the first part of its name; None if that does not group the scenes.
+    """
+
+    scene: str
+    group: str | None
+    gains: dict[ArmName, float]
+
+
+class GroupDifference(_Record):
+    """Mean of the differences of a group's scenes."""
+
+    group: str
+    scenes: int
+    gains: dict[ArmName, float]
+
+
 class SplitCounts(_Record):
     """Numbers of images and scenes of a domain, by split."""
 
@@ -182,7 +201,8 @@ class SplitCounts(_Record):
 class DomainReport(_Record):
     """Result for one target domain, with the data behind it.
 
-    ``pixel_format`` says what the values of other than 8-bit gray and RGB images mean.
+    ``pixel_format`` says what the values of other than 8-bit gray and RGB images mean. ``scenes`` and ``groups`` begin
+    with the largest loss; there are none in reports of earlier versions.
     """
 
     space: str
@@ -196,6 +216,8 @@ class DomainReport(_Record):
     model: str
     arms: list[Arm]
     differences: list[Difference]
+    scenes: list[SceneDifference] = []
+    groups: list[GroupDifference] = []
     candidates: list[Candidate]
     winner: str
     optimism: Optimism | None

@@ -15,7 +15,7 @@ COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")
 
 _YAML_HEADER = """\
 # The best transfer configuration found for each domain, confirmed once on its locked test split.
-# PSNR in dB; a gain is best minus baseline, mean over test images with its 95 % bootstrap interval over scenes.
+# PSNR in dB; a gain is best minus baseline, mean over test images with its 95 % interval over scenes and seeds.
 """
 
 

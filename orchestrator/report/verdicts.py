@@ -4,12 +4,27 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from orchestrator.confirm.record import Candidate, Difference
-from orchestrator.foundation.vocabulary import CLASSICAL, ArmName
-from orchestrator.report.schema import Arm, Interpolation, Optimism
+from orchestrator.foundation.statistics import FEWEST_SCENES
+from orchestrator.foundation.vocabulary import AHEAD, CLASSICAL, ArmName
+from orchestrator.report.schema import Arm, CurvePoint, Interpolation, Optimism
 
 
-def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:
-    """The domain's answer in a sentence: the gains from fine-tuning and from tuning its settings."""
+def verdict(
+    winner: Candidate, differences: Sequence[Difference], arms: Sequence[Arm] = (), smallest_effect: float = 0.0
+) -> str:
+    """The domain's answer in a sentence: the gains from fine-tuning and from tuning its settings, and what is ahead.
+
+    Args:
+        winner: The confirmed candidate.
+        differences: Differences on the test split.
+        arms: All arms, for the names of those that are ahead of the answer.
+        smallest_effect: Smallest difference of PSNR in dB that matters.
+    """
+    ahead = [arm.label for arm, _ in _ahead(arms, differences, smallest_effect)]
+    return _answer(winner, differences) + (f" Ahead of it on test: {', '.join(ahead)}." if ahead else "")
+
+
+def _answer(winner: Candidate, differences: Sequence[Difference]) -> str:
     zero, bicubic = _of(differences, "best", "zero_shot"), _of(differences, "best", "bicubic")
     default = _of(differences, "best", "default")
     assert zero is not None
@@ -21,9 +36,12 @@ def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:
         )
     said = {
         "better": f"fine-tuning wins over zero-shot on test, {_said(zero)}",
+        "no difference that matters": f"fine-tuning makes no difference that matters on test, {_said(zero)}",
         "tie": f"fine-tuning ties with zero-shot on test, {_said(zero)}",
         "worse": f"negative transfer: fine-tuning harms on test, {_said(zero)} against zero-shot",
         "too few scenes": f"{_said(zero)} against zero-shot, but {zero.scenes} test scenes are too few to say more",
+        "too few scenes to exclude rare harm": f"fine-tuning is ahead of zero-shot, {_said(zero)}, but {zero.scenes} "
+        "test scenes are too few to exclude rare harm",
     }[zero.verdict]
     if default is None:
         return f"{said}."
@@ -31,20 +49,39 @@ def verdict(winner: Candidate, differences: Sequence[Difference]) -> str:
         return f"{said}; the default fine-tune was the best configuration found."
     tuned = {
         "better": "tuning wins over the default fine-tune",
+        "no difference that matters": "tuning makes no difference that matters to the default fine-tune",
         "tie": "tuning ties with the default fine-tune",
         "worse": "tuning loses to the default fine-tune",
         "too few scenes": "against the default fine-tune",
+        "too few scenes to exclude rare harm": "tuning is ahead of the default fine-tune in these scenes",
     }[default.verdict]
     return f"{said}; {tuned}, {_said(default)}."
 
 
-def flags(winner: Candidate, arms: Sequence[Arm], differences: Sequence[Difference]) -> list[str]:
-    """Warnings about results that speak against the answer, or against transfer at all; empty if there are none."""
-    return list(_flags(winner, arms, differences))
+def flags(
+    winner: Candidate,
+    arms: Sequence[Arm],
+    differences: Sequence[Difference],
+    smallest_effect: float = 0.0,
+    validation_scenes: int | None = None,
+) -> list[str]:
+    """Warnings about results that speak against the answer, or against transfer at all; empty if there are none.
+
+    Args:
+        winner: The confirmed candidate.
+        arms: All arms.
+        differences: Differences on the test split.
+        smallest_effect: Smallest difference of PSNR in dB that matters.
+        validation_scenes: Scenes whose validation images the choice rests on; None if unknown.
+    """
+    few = []
+    if validation_scenes is not None and validation_scenes < FEWEST_SCENES:
+        scenes = "1 validation scene" if validation_scenes == 1 else f"{validation_scenes} validation scenes"
+        few = [f"The choice rests on {scenes}, too few to tell configurations apart."]
+    return [*_harm(winner, differences), *_rivals(arms, differences, smallest_effect), *few]
 
 
-def _flags(winner: Candidate, arms: Sequence[Arm], differences: Sequence[Difference]) -> Iterator[str]:
-    labels = {arm.name: arm.label for arm in arms}
+def _harm(winner: Candidate, differences: Sequence[Difference]) -> Iterator[str]:
     source = _of(differences, "zero_shot", "bicubic")
     if source and source.verdict == "worse":
         yield f"The source model as it is is worse than bicubic here, {_said(source)}."
@@ -54,12 +91,35 @@ def _flags(winner: Candidate, arms: Sequence[Arm], differences: Sequence[Differe
     default = _of(differences, "default", "zero_shot")
     if default and default.verdict == "worse" and winner.name != "default":
         yield f"Negative transfer: the default fine-tune is worse than the source model as it is, {_said(default)}."
-    rivals: tuple[ArmName, ...] = (*CLASSICAL, "scratch")
-    for baseline in rivals:
-        d = _of(differences, "best", baseline)
-        if d and d.verdict == "worse":
-            without = "without the source model" if baseline == "scratch" else "without a network"
-            yield f"{labels[baseline].capitalize()}, {without}, does better than the answer, by {_reversed(d)}."
+
+
+def _rivals(arms: Sequence[Arm], differences: Sequence[Difference], smallest_effect: float) -> Iterator[str]:
+    """A sentence on every arm that is ahead of the answer; on zero-shot, if that is sure, negative transfer says it."""
+    for arm, d in _ahead(arms, differences, smallest_effect):
+        if d.verdict == "worse" and arm.name == "zero_shot":
+            continue
+        name, by = arm.label[:1].upper() + arm.label[1:], f"by {_reversed(d)}"
+        doubt = {"tie": ", which may be chance", "too few scenes": f", in {d.scenes} scenes"}.get(d.verdict, "")
+        without = {"scratch": ", without the source model,", "model": ", the best's own arm with λ 0 and depth 0,"}
+        network = ", without a network," if arm.name in CLASSICAL else without.get(arm.name, "")
+        yield f"{name}{network} {'does better than' if not doubt else 'is ahead of'} the answer, {by}{doubt}."
+
+
+def _ahead(
+    arms: Sequence[Arm], differences: Sequence[Difference], smallest_effect: float
+) -> Iterator[tuple[Arm, Difference]]:
+    """Arms whose test PSNR is higher than the answer's by a difference that matters, with best minus arm."""
+    for arm in arms:
+        d, backwards = _of(differences, "best", arm.name), _of(differences, arm.name, "best")
+        d = d or (_turned(backwards) if backwards else None)
+        if d and d.mean < 0 and -d.mean >= smallest_effect:
+            yield arm, d
+
+
+def _turned(d: Difference) -> Difference:
+    """Baseline minus arm."""
+    turned = {"mean": -d.mean, "low": -d.high, "high": -d.low, "verdict": "worse" if d.verdict in AHEAD else d.verdict}
+    return d.model_copy(update={"arm": d.baseline, "baseline": d.arm, **turned})
 
 
 def optimism(winner: Candidate, candidates: Sequence[Candidate], differences: Sequence[Difference]) -> Optimism | None:
@@ -84,13 +144,21 @@ def remarks(
     optimism: Optimism | None,
     interpolation: Interpolation | None,
 ) -> list[str]:
-    """Further results in sentences: the strongest classical baseline, optimism, averaged weights and forgetting."""
+    """Further results in sentences: doubts, the strongest classical baseline, optimism, averaging and forgetting."""
     return list(_remarks({arm.name: arm for arm in arms}, differences, optimism, interpolation))
 
 
 def _remarks(
     arms: dict[str, Arm], differences: Sequence[Difference], luck: Optimism | None, averaged: Interpolation | None
 ) -> Iterator[str]:
+    baselines: tuple[ArmName, ...] = ("zero_shot", "default")
+    for baseline in baselines:
+        d = _of(differences, "best", baseline)
+        if d and d.verdict == "too few scenes to exclude rare harm":
+            yield (
+                f"{d.scenes} scenes may hold none of a kind that makes {d.interval.unseen_share:.0%} of all: if such "
+                f"scenes lost {d.interval.break_even:.2f} dB each, the gain over {arms[baseline].label} would be gone."
+            )
     classical = strongest_classical(list(arms.values()))
     against = _of(differences, "best", classical.name) if classical else None
     if classical and against:
@@ -108,6 +176,26 @@ def _remarks(
         yield f"Averaged with the source, {averaged.share:g} of the tuned weights: {_said(kept)} to best{lost}."
     elif (before := _forgotten(arms, "best")) and before < 0:
         yield f"Forgotten: {before:+.2f} dB on source images; averaging weights gained nothing on validation."
+
+
+def still_rises(curve: Sequence[CurvePoint], smallest_effect: float) -> str | None:
+    """A sentence on a learning curve that rises in the last quarter of its steps by more than what matters.
+
+    Args:
+        curve: Validation PSNR in dB by step, from the first evaluation to the end.
+        smallest_effect: Smallest difference of PSNR in dB that matters.
+    """
+    if len(curve) < 2 or curve[0].step > (begin := 0.75 * curve[-1].step):
+        return None
+    after = next(i for i, point in enumerate(curve) if point.step >= begin and i)
+    one, two = curve[after - 1], curve[after]
+    there = one.value + (two.value - one.value) * (begin - one.step) / (two.step - one.step)
+    if (gained := curve[-1].value - there) <= smallest_effect:
+        return None
+    return (
+        f"The winner's validation curve still rises: {gained:+.2f} dB over the last quarter of its {curve[-1].step} "
+        "steps; more steps may gain more than other settings."
+    )
 
 
 def strongest_classical(arms: Sequence[Arm]) -> Arm | None:

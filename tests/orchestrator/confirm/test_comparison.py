@@ -1,5 +1,6 @@
 """What a report says of scores, from scores that are easy to check by hand."""
 
+import numpy as np
 import pytest
 
 from orchestrator.confirm.comparison import differences, picture_choice, summarize
@@ -27,6 +28,7 @@ def test_means_are_over_images_and_runs_and_an_arm_without_runs_has_none():
         "ssim": pytest.approx(0.5),
         "psnr_by_seed": [pytest.approx(32.2), pytest.approx(33.8)],
         "images": 5,
+        "by_scene": {"a": 32.0, "b": 36.0, "c": 34.0, "d": 30.0, "e": 33.0},
     }
     assert result["bicubic"].ssim == 0.25
     assert "scratch" not in result
@@ -58,7 +60,9 @@ def test_every_question_with_both_arms_has_an_answer_in_psnr_and_ssim():
     assert entry.scenes == 5
     assert entry.verdict == "too few scenes"
     assert result[1].mean == pytest.approx(0.25)
-    assert 0 < entry.wilcoxon_p < 0.2
+    assert entry.seed_sd == pytest.approx(np.std([32.2, 33.8], ddof=1))
+    assert entry.scenes_ahead == 4
+    assert result[4].seed_sd == 0.0
 
 
 def test_a_question_that_is_asked_twice_is_answered_once_and_in_its_direction():
@@ -66,6 +70,6 @@ def test_a_question_that_is_asked_twice_is_answered_once_and_in_its_direction():
     assert [(entry.metric, round(entry.mean, 6)) for entry in result] == [("psnr", -3.0), ("ssim", 0.0)]
 
 
-def test_scenes_of_an_image_are_resampled_together():
+def test_images_of_a_scene_count_as_one_scene():
     scores = {"best": [run(31, 32, 33, scenes="xxy")], "zero_shot": [run(30, 30, 30, scenes="xxy")]}
     assert differences(scores, [("best", "zero_shot")])[0].scenes == 2

@@ -246,6 +246,7 @@ def test_differences_are_paired_averaged_over_runs_and_skip_absent_arms():
         "low": 0,
         "high": 0,
         "scenes": 2,
-        "verdict": "tie",
-        "wilcoxon_p": 1.0,
+        "verdict": "too few scenes",
+        "seed_sd": pytest.approx(2**0.5),
+        "scenes_ahead": 0,
     }

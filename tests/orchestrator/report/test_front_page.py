@@ -27,7 +27,6 @@ def point(kept, trial, speed, psnr, test, **changes):
         high=0.325,
         scenes=8,
         verdict="better",
-        wilcoxon_p=0.01,
     )
     settings = {
         "kept_blocks": kept,

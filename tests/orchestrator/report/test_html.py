@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestrator.cli.report_table import terminal_table
 from orchestrator.foundation.vocabulary import Verdict
 from orchestrator.report.html import render_html
-from orchestrator.report.schema import Report
+from orchestrator.report.schema import Report, SceneDifference
 from orchestrator.report.tables import best_arm, best_yaml, gain, markdown_table
 
 HOSTILE = "<script>alert(1)</script>|[red]$\\frac{$"
@@ -71,8 +71,8 @@ def test_page_holds_every_number_of_the_result(report: Report, html: str) -> Non
         for d in domain.differences:
             digits = 3 if d.metric == "psnr" else 4
             mean, low, high = (signed(v, digits) for v in (d.mean, d.low, d.high))
-            p = "&lt; 0.001" if d.wilcoxon_p < 0.001 else f"{d.wilcoxon_p:.2g}"
-            assert f"{mean} {d.verdict} [{low}, {high}] p {p}" in text
+            seeds = f"{d.scenes_ahead} of {d.scenes} scenes ahead, seeds ±{d.seed_sd:.{digits}f}"
+            assert f"{mean} {d.verdict} [{low}, {high}] {seeds}" in text
         for candidate in domain.candidates:
             assert all(f"{score:.2f}" in text for score in candidate.validation_psnr)
         for trial in domain.trials:
@@ -101,18 +101,36 @@ def test_first_screen_lines_up_all_arms(report: Report, html: str) -> None:
     for domain in report.domains.values():
         assert domain.verdict in text
         for arm in domain.arms:
-            if arm.name not in ("bilinear", "lanczos", "feature", "model"):  # in the domain's own section
-                assert f"{arm.psnr:.2f} {arm.ssim:.4f}" in text
+            assert f"{arm.psnr:.2f} {arm.ssim:.4f}" in text
 
 
 def test_the_steps_of_transfer_say_what_they_add_and_forget(report: Report, html: str) -> None:
     text = plain(section(html, 1))
     arms = {arm.name: arm for arm in report.domains["medical"].arms}
     forgotten = (arms["model"].source_psnr or 0) - (arms["zero_shot"].source_psnr or 0)
-    told = rf"Model transfer {arms['model'].psnr:.2f} \+[0-9.]+ better \[[^]]+\] p 0.012 Feature transfer "
+    told = rf"Model transfer {arms['model'].psnr:.2f} \+[0-9.]+ better \[[^]]+\] to Feature transfer "
     assert re.search(told + f"{arms['model'].source_psnr:.2f} {signed(forgotten, 2)}", text)
     assert "0.75 of the tuned ones did best on validation" in text
     assert "Feature transfer" not in plain(section(html, 4))  # left out of that experiment
+
+
+def test_scenes_and_their_groups_stand_with_the_worst_first(report: Report, html: str) -> None:
+    text = plain(section(html, 1))
+    domain = report.domains["medical"]
+    for row in (*domain.scenes, *domain.groups):
+        name = row.scene if isinstance(row, SceneDifference) else f"{row.group} {row.scenes} scenes"
+        assert f"{name} {' '.join(signed(value, 2) for value in row.gains.values())}" in text
+    assert "Differences by scene" not in plain(section(html, 4))  # a report of an earlier version
+
+
+def test_many_scenes_are_folded_away_but_the_worst(report: Report, folder: Path) -> None:
+    scenes = [SceneDifference(scene=f"s{i:02}", group=None, gains={"zero_shot": float(i)}) for i in range(30)]
+    page = section(render_html(changed(report, "medical", scenes=scenes, groups=[]), folder), 1)
+    shown, folded = page.split("<summary>The other 18 scenes</summary>")
+    assert "s11" in shown
+    assert "s12" not in shown
+    assert "s12" in folded
+    assert "s29" in folded
 
 
 def test_each_verdict_has_a_word_a_style_and_a_mark(report: Report, html: str) -> None:

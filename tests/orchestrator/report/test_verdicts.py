@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.confirm.record import Candidate, Difference
-from orchestrator.report.schema import Arm, Interpolation
-from orchestrator.report.verdicts import flags, forgetting, optimism, remarks, strongest_classical, verdict
+from orchestrator.report.schema import Arm, CurvePoint, Interpolation
+from orchestrator.report.verdicts import flags, forgetting, optimism, remarks, still_rises, strongest_classical, verdict
 from trainables.loops.finetune import TransferConfiguration
 
 FOUND = TransferConfiguration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=1)
@@ -17,7 +17,7 @@ def arm(name, psnr=30.0, **facts):
 def difference(arm, baseline, mean, half=0.05, word=None, scenes=8):
     word = word or ("better" if mean > half else "worse" if mean < -half else "tie")
     ends = {"mean": mean, "low": mean - half, "high": mean + half}
-    return Difference(arm=arm, baseline=baseline, metric="psnr", scenes=scenes, verdict=word, wilcoxon_p=0.01, **ends)
+    return Difference(arm=arm, baseline=baseline, metric="psnr", scenes=scenes, verdict=word, **ends)
 
 
 def candidate(name="trial-3", configuration=FOUND, search=31.0, fresh=(30.8, 30.9)):
@@ -60,12 +60,75 @@ def test_nothing_is_flagged_where_all_is_well():
         (("best", "scratch"), "Scratch, without the source model, does better than the answer"),
     ],
 )
-def test_bad_news_is_flagged_and_a_tie_is_not(worse, said):
+def test_bad_news_is_flagged(worse, said):
     found = flags(candidate(), ARMS, changed(difference(*worse, -0.83)))
     assert len(found) == 1
     assert found[0].startswith(said)
-    for word in ("tie", "too few scenes"):
-        assert flags(candidate(), ARMS, changed(difference(*worse, -0.03, word=word))) == []
+
+
+@pytest.mark.parametrize("harm", [("zero_shot", "bicubic"), ("default", "zero_shot")])
+def test_a_tie_is_no_harm(harm):
+    for word in ("tie", "too few scenes", "no difference that matters"):
+        assert flags(candidate(), ARMS, changed(difference(*harm, -0.03, word=word))) == []
+
+
+@pytest.mark.parametrize(
+    ("rival", "word", "said"),
+    [
+        ("feature", "worse", "Feature does better than the answer, by +0.09 dB [+0.04, +0.14]."),
+        ("feature", "tie", "Feature is ahead of the answer, by +0.09 dB [+0.04, +0.14], which may be chance."),
+        ("tv", "too few scenes", "Tv, without a network, is ahead of the answer, by +0.09 dB [+0.04, +0.14], in 8 s"),
+        ("model", "worse", "Model, the best's own arm with λ 0 and depth 0, does better than the answer, by +0.09 dB"),
+    ],
+)
+def test_every_arm_ahead_of_the_answer_is_named(rival, word, said):
+    arms = [*ARMS, *(arm(rival) for _ in [0] if rival != "tv")]
+    ahead = changed(difference("best", rival, -0.09, word=word))
+    (found,) = flags(candidate(), arms, ahead, 0.02)
+    assert found.startswith(said)
+    assert verdict(candidate(), ahead, arms, 0.02).endswith(f"Ahead of it on test: {rival}.")
+    assert flags(candidate(), arms, ahead, 0.1) == []
+    assert "Ahead" not in verdict(candidate(), ahead, arms, 0.1)
+
+
+def test_averaged_weights_ahead_of_the_answer_are_named_too():
+    ahead = changed(difference("interpolated", "best", 0.09))
+    (found,) = flags(candidate(), [*ARMS, arm("interpolated")], ahead, 0.02)
+    assert found == "Interpolated does better than the answer, by +0.09 dB [+0.04, +0.14]."
+
+
+def test_few_validation_scenes_are_flagged_as_few_test_scenes_are():
+    assert flags(candidate(), ARMS, GOOD, 0.02, 6) == []
+    assert flags(candidate(), ARMS, GOOD, 0.02, 4) == [
+        "The choice rests on 4 validation scenes, too few to tell configurations apart."
+    ]
+
+
+def test_a_curve_that_still_rises_is_named_with_its_gain():
+    def curve(*values):
+        return [CurvePoint(step=100 * (i + 1), value=value) for i, value in enumerate(values)]
+
+    assert still_rises(curve(30.0, 30.5, 30.6, 30.75), 0.02) == (
+        "The winner's validation curve still rises: +0.15 dB over the last quarter of its 400 steps; more steps may "
+        "gain more than other settings."
+    )
+    assert "+0.10 dB" in still_rises(curve(30.0, 30.2), 0.02)  # half of the last half
+    assert still_rises(curve(30.0, 30.5, 30.6, 30.61), 0.02) is None
+    assert still_rises(curve(30.0), 0.02) is None
+    assert still_rises([], 0.02) is None
+
+
+def test_rare_harm_that_is_not_excluded_says_what_it_would_have_to_be():
+    word = "too few scenes to exclude rare harm"
+    rare = changed(difference("best", "zero_shot", 0.5, word=word))
+    assert verdict(candidate(), rare).startswith(
+        "fine-tuning is ahead of zero-shot, +0.50 dB [+0.45, +0.55], but 8 test scenes are too few to exclude rare harm"
+    )
+    (said,) = remarks(ARMS, rare, None, None)
+    assert said == (
+        "8 scenes may hold none of a kind that makes 25% of all: if such scenes lost 1.50 dB each, the gain over "
+        "zero-shot would be gone."
+    )
 
 
 def test_a_default_that_won_is_flagged_once():
