@@ -150,7 +150,7 @@ def seed_spread(first: ArrayLike, second: ArrayLike) -> SeedSpread:
 
 
 def _reaches(values: NDArray[np.float64]) -> tuple[float, float]:
-    """How far the interval over scenes alone reaches below and above the mean."""
+    """Distances of the ends of the interval over scenes alone from the mean, below and above."""
     count, error = len(values), float(values.std(ddof=1)) if len(values) > 1 else 0.0
     if error <= 1e-12 * float(np.abs(values).max()):
         return 0.0, 0.0

@@ -209,7 +209,7 @@ def _protocol(experiment: Experiment) -> list[str]:
 
 
 def _verdicts(smallest: float) -> list[str]:
-    """What intervals and verdicts mean."""
+    """Definitions of intervals and verdicts."""
     within = f"that the interval lies within ±{smallest:g} dB, or excludes zero and the mean is smaller than that"
     return [
         "Differences are per image, averaged over seeds. Intervals are of the mean over scenes and seeds, 95 %: "

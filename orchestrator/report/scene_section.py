@@ -15,7 +15,7 @@ _FIRST_PART = re.compile(r"[^/_-]+(?=[/_-])")
 
 
 def scene_differences(arms: Mapping[ArmName, ArmScores]) -> list[SceneDifference]:
-    """PSNR of the best arm minus each other arm's in every test scene, that with the largest loss first.
+    """PSNR of the best arm minus row other arm's in every test scene, that with the largest loss first.
 
     The loss is against zero-shot or the default fine-tune, whichever does better in the scene.
 
@@ -37,28 +37,28 @@ def scene_differences(arms: Mapping[ArmName, ArmScores]) -> list[SceneDifference
         )
         for scene, psnr in best.items()
     ]
-    return sorted(found, key=lambda each: _least(each.gains))
+    return sorted(found, key=lambda row: _least(row.gains))
 
 
 def group_differences(scenes: list[SceneDifference]) -> list[GroupDifference]:
     """Means of the scenes' differences by group, that with the largest loss first; empty without groups."""
     members: dict[str, list[SceneDifference]] = {}
-    for each in scenes:
-        if each.group is not None:
-            members.setdefault(each.group, []).append(each)
+    for row in scenes:
+        if row.group is not None:
+            members.setdefault(row.group, []).append(row)
     found = [
         GroupDifference(
             group=group,
             scenes=len(those),
             gains={
-                name: fmean(each.gains[name] for each in those)
+                name: fmean(row.gains[name] for row in those)
                 for name in those[0].gains
-                if all(name in each.gains for each in those)
+                if all(name in row.gains for row in those)
             },
         )
         for group, those in members.items()
     ]
-    return sorted(found, key=lambda each: _least(each.gains))
+    return sorted(found, key=lambda row: _least(row.gains))
 
 
 def groups_of(scenes: list[str]) -> dict[str, str]:

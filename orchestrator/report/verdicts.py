@@ -188,9 +188,9 @@ def still_rises(curve: Sequence[CurvePoint], smallest_effect: float) -> str | No
     if len(curve) < 2 or curve[0].step > (begin := 0.75 * curve[-1].step):
         return None
     after = next(i for i, point in enumerate(curve) if point.step >= begin and i)
-    one, two = curve[after - 1], curve[after]
-    there = one.value + (two.value - one.value) * (begin - one.step) / (two.step - one.step)
-    if (gained := curve[-1].value - there) <= smallest_effect:
+    left, right = curve[after - 1], curve[after]
+    start = left.value + (right.value - left.value) * (begin - left.step) / (right.step - left.step)
+    if (gained := curve[-1].value - start) <= smallest_effect:
         return None
     return (
         f"The winner's validation curve still rises: {gained:+.2f} dB over the last quarter of its {curve[-1].step} "
