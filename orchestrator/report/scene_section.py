@@ -15,7 +15,7 @@ _FIRST_PART = re.compile(r"[^/_-]+(?=[/_-])")
 
 
 def scene_differences(arms: Mapping[ArmName, ArmScores]) -> list[SceneDifference]:
-    """PSNR of the best arm minus row other arm's in every test scene, that with the largest loss first.
+    """PSNR of the best arm minus every other arm's in every test scene, that with the largest loss first.
 
     The loss is against zero-shot or the default fine-tune, whichever does better in the scene.
 
