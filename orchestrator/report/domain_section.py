@@ -68,7 +68,6 @@ def domain_report(
     candidates = [c.model_copy(update={"validation_psnr": c.scores}) for c in found.candidates]
     smallest = experiment.confirmation.smallest_effect
     differences = [difference.judged(smallest) for difference in found.differences]
-    counts = split_counts(home.child("shards", name), home.child(PREFIX, name))
     rising = still_rises(_winning_curve(found, home.child(found.runs), fresh_seeds(experiment)), smallest)
     winner = next(c for c in candidates if c.name == found.winner)
     pixel_format = Jobs(experiment).pixel_format(name)
