@@ -24,11 +24,14 @@ Panel = Mapping[Place, Sequence[float]]
 TITLES: Mapping[Quantity, str] = {
     "rate": "best learning rate\nover the default",
     "rest": "λ and depth\nbeyond the best rate",
+    "beyond": "a whole search\nbeyond the portfolio",
     "steps": "five times the steps\nat the default",
 }
 _SHIFTS = {**{shift: shift for shift in SHIFTS}, OWN: "domain's own"}
 _INK, _MUTED = "#334155", "#94a3b8"
-_COLOURS = LinearSegmentedColormap.from_list("worth", ["#93a8c9", "#f8fafc", "#f5b27a", "#c2410c"])
+_COLOURS = LinearSegmentedColormap.from_list(
+    "worth", [(0, "#93a8c9"), (0.5, "#f8fafc"), (0.75, "#f5b27a"), (1, "#c2410c")]
+)
 _NORM = TwoSlopeNorm(vmin=-0.1, vcenter=0, vmax=0.4)
 
 
@@ -48,7 +51,7 @@ def draw(rows: Mapping[str, Mapping[Quantity, Panel]], note: str, file: Path) ->
         note: Line below the panels.
         file: Path without its ending.
     """
-    size = (9.6, 1.1 + 2.3 * len(rows))
+    size = (11.6, 1.5 + 2.3 * len(rows))
     figure, grid = plt.subplots(len(rows), len(TITLES), figsize=size, squeeze=False, layout="constrained")
     for line, (name, panels) in zip(grid, rows.items(), strict=True):
         for axes, quantity in zip(line, TITLES, strict=True):
@@ -59,6 +62,7 @@ def draw(rows: Mapping[str, Mapping[Quantity, Panel]], note: str, file: Path) ->
         axes.set_title(title, fontsize=10, color=_INK)
     for axes in grid[-1]:
         axes.set_xlabel("training scenes", fontsize=8, color=_INK)
+    figure.suptitle("Where tuning pays, and where it does not", fontsize=12, color=_INK)
     figure.supxlabel(note, fontsize=8, color=_INK)
     for ending, options in ((".svg", {}), (".png", {"dpi": 120})):
         figure.savefig(file.with_suffix(ending), **options)
@@ -75,11 +79,11 @@ def _panel(axes: Axes, panel: Panel) -> None:
             axes.text(column, row, "·", ha="center", va="center", color=_MUTED, fontsize=8)
             continue
         matters = value >= THRESHOLD
-        colour = "white" if value > 0.3 else _INK if matters else _MUTED
+        colour = "white" if value > 0.3 else _INK if matters or value < -0.04 else _MUTED
         axes.text(
             column,
             row,
-            f"{value:+.2f}",
+            _number(value),
             ha="center",
             va="center",
             fontsize=8,
@@ -90,3 +94,8 @@ def _panel(axes: Axes, panel: Panel) -> None:
     axes.set_yticks([])
     axes.tick_params(length=0, colors=_INK)
     axes.spines[:].set_visible(False)
+
+
+def _number(value: float) -> str:
+    text = f"{value:+.2f}"
+    return "0.00" if text[1:] == "0.00" else text.replace("-", "−")

@@ -101,6 +101,7 @@ def _page(
     yield "| rule | facts | right, shift left out | right, domain left out | best constant, shift left out |"
     yield "|---|---|---:|---:|---:|"
     names = {"rate": f"rate ≥ {THRESHOLD} dB", "rest": f"λ and depth ≥ {THRESHOLD} dB"}
+    names |= {"beyond": f"a search beyond the portfolio ≥ {THRESHOLD} dB"}
     names |= {"steps": f"five times the steps ≥ {STEPS_THRESHOLD} dB"}
     names |= {"verdict": f"what to search: nothing else gains {THRESHOLD} dB more"}
     for name, title in names.items():
@@ -134,7 +135,6 @@ def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> It
             continue
         inside = {each.cell for each in cells}
         worth = [_spread([g for e, _, g in known[q] if e.cell in inside]) for q in TITLES]
-        worth.insert(2, _spread([each.beyond for each in cells if each.beyond is not None]))
         gain = _spread([each.default - each.zero_shot for each in cells])
         yield f"| {name} | {len(cells)} | {gain} | {' | '.join(worth)} |"
 

@@ -87,16 +87,16 @@ def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[F
 
 def known_worths(found: Sequence[CellWorth]) -> dict[Quantity, list[Known]]:
     """By quantity, the cells in which the map knows it."""
-    known: dict[Quantity, list[Known]] = {"rate": [], "rest": [], "steps": []}
+    known: dict[Quantity, list[Known]] = {"rate": [], "rest": [], "beyond": [], "steps": []}
     for each in found:
-        if each.rate is not None:
-            known["rate"].append((each, _facts(each), each.rate))
-        if each.rest is not None:
-            known["rest"].append((each, _facts(each), each.rest))
+        worth: dict[Quantity, float | None] = {"rate": each.rate, "rest": each.rest, "beyond": each.beyond}
+        for name, gain in worth.items():
+            if gain is not None:
+                known[name].append((each, _facts(each), gain))
     cells = {each.cell: each for each in found}
     for few in sorted({each.cell.steps for each in found}):
-        for cell, gain in worth_of_steps(found, few, few * MORE_STEPS).items():
-            known["steps"].append((cells[cell], _facts(cells[cell]), gain))
+        for cell, longer in worth_of_steps(found, few, few * MORE_STEPS).items():
+            known["steps"].append((cells[cell], _facts(cells[cell]), longer))
     return known
 
 
@@ -149,32 +149,32 @@ def _records(known: dict[Quantity, list[Known]], facts: FactSet, group: Group) -
     """How often predictions were right, each from cells of the other groups alone."""
     predicted = {name: _held_out(cells, facts, group) for name, cells in known.items()}
     found = {}
-    for name, cells in predicted.items():
+    for name, of_cells in predicted.items():
         limit = STEPS_THRESHOLD if name == "steps" else THRESHOLD
-        said = [(guess >= limit, gain >= limit) for guess, gain in cells.values()]
+        said = [(guess >= limit, gain >= limit) for guess, gain in of_cells.values()]
         found[name] = _record([guess == truth for guess, truth in said], [{truth} for _, truth in said], (False, True))
-    both = [
-        (predicted["rate"][cell], predicted["rest"][cell]) for cell in predicted["rest"] if cell in predicted["rate"]
-    ]
-    fitting = [_fitting(rate[1], rest[1]) for rate, rest in both]
-    advice = [verdict_of(rate[0], rest[0], THRESHOLD) for rate, rest in both]
+    parts: tuple[Quantity, ...] = ("rate", "rest", "beyond")
+    cells = [cell for cell in predicted["rest"] if all(cell in predicted[name] for name in parts)]
+    portfolio = {(each.cell, each.pixels): (each.search or 0.0) - gain for each, _, gain in known["beyond"]}
+    fitting = [_fitting(portfolio[cell], predicted["rate"][cell][1], predicted["rest"][cell][1]) for cell in cells]
+    advice = [verdict_of({name: predicted[name][cell][0] for name in parts}, THRESHOLD) for cell in cells]
     right = [said in fits for said, fits in zip(advice, fitting, strict=True)]
     return {**found, "verdict": _record(right, fitting, get_args(Verdict))}
 
 
-def _fitting(rate: float, rest: float) -> set[object]:
+def _fitting(portfolio: float, rate: float, rest: float) -> set[object]:
     """The verdicts over which no other one would have gained what matters."""
     gains: dict[Verdict, float] = {
-        "the default is enough": 0.0,
+        "the portfolio is enough": portfolio,
         "search the rate alone": rate,
         "search all settings": rate + rest,
     }
     return {verdict for verdict, gain in gains.items() if max(gains.values()) - gain < THRESHOLD}
 
 
-def _held_out(cells: Sequence[Known], facts: FactSet, group: Group) -> dict[object, tuple[float, float]]:
+def _held_out(cells: Sequence[Known], facts: FactSet, group: Group) -> dict[tuple[Cell, int], tuple[float, float]]:
     """By cell: the tree's prediction, and what was found."""
-    found: dict[object, tuple[float, float]] = {}
+    found: dict[tuple[Cell, int], tuple[float, float]] = {}
     for name in sorted({group(each) for each, *_ in cells}):
         others = [known for known in cells if group(known[0]) != name]
         if len(others) < 2 * FEWEST_CELLS:

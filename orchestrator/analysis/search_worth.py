@@ -17,8 +17,8 @@ from trainables.degradation import Degradation
 from trainables.network.architecture import Architecture
 from trainables.network.network import SuperResolutionNet
 
-Verdict = Literal["the default is enough", "search the rate alone", "search all settings"]
-Quantity = Literal["rate", "rest", "steps"]
+Verdict = Literal["the portfolio is enough", "search the rate alone", "search all settings"]
+Quantity = Literal["rate", "rest", "beyond", "steps"]
 
 FactSet = Literal["stated", "measured"]
 """Facts that the settings state, or with them the gain of the source model over bicubic interpolation."""
@@ -118,13 +118,15 @@ class Evidence(TypedDict):
 class SearchWorth(TypedDict):
     """A prediction.
 
-    ``rate`` is dB of the best learning rate over the default's, ``rest`` of λ and depth beyond that, ``steps`` of
-    ``more_steps`` times the steps at the default.
+    ``rate`` is dB of the best learning rate over the default's, ``rest`` of λ and depth beyond that, ``beyond`` of a
+    whole search over the portfolio that every study tries first, ``steps`` of ``more_steps`` times the steps at the
+    default.
     """
 
     verdict: Verdict
     rate: Leaf
     rest: Leaf
+    beyond: Leaf
     steps: Leaf
     sentences: list[str]
 
@@ -174,17 +176,23 @@ def predict(facts: SearchFacts, evidence: Evidence | None = None) -> SearchWorth
     known = evidence or read_evidence()
     values = asdict(facts)
     fit = known["fits"]["stated" if facts.zero_shot_gain is None else "measured"]
-    rate, rest, steps = (leaf_of(fit["trees"][name], values) for name in ("rate", "rest", "steps"))
-    verdict = verdict_of(rate["mean"], rest["mean"], known["threshold"])
-    sentences = _sentences(verdict, (rate, rest, steps), facts, known, fit["held_out"]["verdict"])
-    return SearchWorth(verdict=verdict, rate=rate, rest=rest, steps=steps, sentences=sentences)
+    leaves = {name: leaf_of(tree, values) for name, tree in fit["trees"].items()}
+    verdict = verdict_of({name: leaf["mean"] for name, leaf in leaves.items()}, known["threshold"])
+    return SearchWorth(
+        verdict=verdict,
+        rate=leaves["rate"],
+        rest=leaves["rest"],
+        beyond=leaves["beyond"],
+        steps=leaves["steps"],
+        sentences=_sentences(verdict, leaves, facts, known, fit["held_out"]["verdict"]),
+    )
 
 
-def verdict_of(rate: float, rest: float, threshold: float) -> Verdict:
-    """Verdict where the best rate is worth ``rate`` dB, and λ and depth ``rest`` dB beyond it."""
-    if rest >= threshold:
-        return "search all settings"
-    return "search the rate alone" if rate >= threshold else "the default is enough"
+def verdict_of(worth: Mapping[Quantity, float], threshold: float) -> Verdict:
+    """Verdict where ``worth`` is the dB of each quantity, and less than ``threshold`` does not matter."""
+    if worth["beyond"] < threshold:
+        return "the portfolio is enough"
+    return "search all settings" if worth["rest"] >= threshold else "search the rate alone"
 
 
 def leaf_of(tree: Leaf | Split, values: Mapping[str, float]) -> Leaf:
@@ -202,9 +210,8 @@ def read_evidence() -> Evidence:
 
 
 def _sentences(
-    verdict: Verdict, leaves: tuple[Leaf, Leaf, Leaf], facts: SearchFacts, known: Evidence, record: HeldOut
+    verdict: Verdict, leaves: Mapping[Quantity, Leaf], facts: SearchFacts, known: Evidence, record: HeldOut
 ) -> list[str]:
-    rate, rest, steps = leaves
     outside = []
     if facts.parameters > 1.1 * known["most_parameters"]:
         outside.append("smaller networks")
@@ -212,9 +219,10 @@ def _sentences(
         outside.append("fewer steps or smaller patches")
     beyond = f" (all of them with {' and '.join(outside)})" if outside else ""
     return [
-        f"{verdict}: in {rate['cells']} similar cells of the phase map{beyond} the best learning rate was worth "
-        f"{_said(rate)} over {known['default_rate']:g}, λ and depth {_said(rest)} beyond it, and "
-        f"{known['more_steps']} times the steps {_said(steps)}.",
+        f"{verdict}: in {leaves['beyond']['cells']} similar cells of the phase map{beyond} a search was worth "
+        f"{_said(leaves['beyond'])} over the portfolio; the best learning rate {_said(leaves['rate'])} over "
+        f"{known['default_rate']:g}, λ and depth {_said(leaves['rest'])} beyond it, {known['more_steps']} times the "
+        f"steps {_said(leaves['steps'])}.",
         f"Evidence: {known['trainings']} trainings. In {record['right']} of {record['cells']} cells of shifts that "
         f"were left out of the fit nothing else would have gained {known['threshold']} dB over such advice; always "
         f"'{record['constant']}' reaches {record['constant_right']}. Two seeds differ by {known['noise']:.2f} dB.",

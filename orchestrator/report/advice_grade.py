@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 from orchestrator.analysis.record import AdviceRecord
-from orchestrator.analysis.search_worth import SearchFacts, predict, read_evidence, verdict_of
+from orchestrator.analysis.search_worth import Quantity, SearchFacts, predict, read_evidence, verdict_of
 from orchestrator.confirm.record import Candidate, Difference
 from orchestrator.foundation.vocabulary import AHEAD
 from orchestrator.report.schema import AdviceGrade, SearchWorthGrade, Trial
+from search_spaces.portfolio import PORTFOLIO
 
 _EXPECTED: dict[str, bool] = {
     "near": False,
@@ -97,22 +98,26 @@ def grade_search_worth(facts: SearchFacts, trials: Sequence[Trial]) -> SearchWor
     """
     predicted, known = predict(facts), read_evidence()
     scored = [(trial, trial.psnr) for trial in trials if trial.status == "finished" and trial.psnr is not None]
-    plain = [(t, psnr) for t, psnr in scored if t.configuration.lambda_ == 0 and t.configuration.frozen_depth == 0]
-    near = [p for t, p in plain if math.isclose(t.configuration.learning_rate, known["default_rate"], rel_tol=0.05)]
+    plain = [psnr for t, psnr in scored if t.configuration.lambda_ == 0 and t.configuration.frozen_depth == 0]
+    first = [psnr for trial, psnr in scored if any(_same(point.to_dict(), trial) for point in PORTFOLIO)]
+    default = [psnr for trial, psnr in scored if _same(PORTFOLIO[0].to_dict(), trial)]
     said = f"Before the search: {predicted['verdict']}"
-    if not near:
-        without = f"{said}; not graded, because no trial had {known['default_rate']:g}, λ 0 and depth 0."
-        return SearchWorthGrade(
-            predicted=predicted["verdict"], found=None, rate=None, rest=None, right=None, sentence=without
-        )
-    rate = max(psnr for _, psnr in plain) - max(near)
-    rest = max(psnr for _, psnr in scored) - max(psnr for _, psnr in plain)
-    found = verdict_of(rate, rest, known["threshold"])
+    if not default:
+        without = f"{said}; not graded, because no trial was the portfolio's {PORTFOLIO[0].learning_rate:g}."
+        return SearchWorthGrade(predicted=predicted["verdict"], found=None, worth=None, right=None, sentence=without)
+    best = max(psnr for _, psnr in scored)
+    worth: dict[Quantity, float] = {
+        "beyond": best - max(first),
+        "rate": max(plain) - max(default),
+        "rest": best - max(plain),
+    }
+    found = verdict_of(worth, known["threshold"])
     right = found == predicted["verdict"]
     sentence = (
-        f"{said}. Its trials found {rate:+.2f} dB for the learning rate and {rest:+.2f} dB for λ and depth beyond it "
-        f"on validation, the luck of choosing included: {'right' if right else f'wrong, {found}'}."
+        f"{said}. Its trials found {worth['beyond']:+.2f} dB over the portfolio on validation, the luck of choosing "
+        f"included ({worth['rate']:+.2f} dB for the learning rate, {worth['rest']:+.2f} dB for λ and depth beyond it): "
+        f"{'right' if right else f'wrong, {found}'}."
     )
     return SearchWorthGrade(
-        predicted=predicted["verdict"], found=found, rate=rate, rest=rest, right=right, sentence=sentence
+        predicted=predicted["verdict"], found=found, worth=worth["beyond"], right=right, sentence=sentence
     )

@@ -130,14 +130,12 @@ class AdviceGrade(_Record):
 class SearchWorthGrade(_Record):
     """Predicted worth of a search and its grade; None where the study cannot grade it.
 
-    ``rate`` is the best learning rate's gain over the default's in dB of validation PSNR, ``rest`` that of λ and depth
-    beyond it.
+    ``worth`` is the best trial's gain over the portfolio's in dB of validation PSNR.
     """
 
     predicted: str
     found: str | None
-    rate: float | None
-    rest: float | None
+    worth: float | None
     right: bool | None
     sentence: str
 

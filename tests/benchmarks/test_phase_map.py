@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from typing import get_args
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmarks.phase_map import report, rule, sources, table, train
 from benchmarks.phase_map.plan import BRIEF, DEFAULT, SCENES, SHIFTS, Cell, content_of, trainings
 from benchmarks.phase_map.table_file import read_table
 from benchmarks.phase_map.worth import seed_noise, worth_of_steps, worths
-from orchestrator.analysis.search_worth import leaf_of
+from orchestrator.analysis.search_worth import Verdict, leaf_of
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 from trainables.samples import write_samples
@@ -122,10 +123,10 @@ def test_the_rule_finds_what_decides_and_is_tested_on_shifts_that_it_has_not_see
 
 
 def test_advice_is_right_where_nothing_else_gains_what_matters():
-    assert rule._fitting(0.01, 0.0) == {"the default is enough", "search the rate alone", "search all settings"}
-    assert rule._fitting(0.1, 0.0) == {"search the rate alone", "search all settings"}
-    assert rule._fitting(0.1, -0.1) == {"search the rate alone"}
-    assert rule._fitting(0.0, 0.1) == {"search all settings"}
+    assert rule._fitting(0.01, 0.01, 0.0) == set(get_args(Verdict))
+    assert rule._fitting(0.0, 0.1, 0.0) == {"search the rate alone", "search all settings"}
+    assert rule._fitting(0.0, 0.1, -0.1) == {"search the rate alone"}
+    assert rule._fitting(0.1, 0.0, 0.05) == {"the portfolio is enough"}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from orchestrator.analysis import search_worth
 from orchestrator.report import advice_grade
 from orchestrator.report.advice_grade import grade_advice, grade_search_worth
 from orchestrator.report.schema import Trial
+from search_spaces.portfolio import PORTFOLIO
 from trainables.loops.finetune import TransferConfiguration
 
 POINT = {"learning_rate": 8e-4, "lambda_": 1e-4, "frozen_depth": 0}
@@ -85,16 +86,13 @@ def test_without_a_finished_default_the_regret_to_it_is_not_said():
 
 @pytest.fixture
 def predicted(monkeypatch):
-    def predict(facts):
-        return {"verdict": "search the rate alone"}
-
-    monkeypatch.setattr(advice_grade, "predict", predict)
-    monkeypatch.setattr(advice_grade, "read_evidence", lambda: {"threshold": 0.02, "default_rate": 5e-4})
+    monkeypatch.setattr(advice_grade, "predict", lambda facts: {"verdict": "search the rate alone"})
+    monkeypatch.setattr(advice_grade, "read_evidence", lambda: {"threshold": 0.02})
 
 
 @pytest.mark.usefixtures("predicted")
 class TestSearchWorth:
-    DEFAULT = trial(0, 30.0, learning_rate=5e-4)
+    DEFAULT = trial(0, 30.0, **PORTFOLIO[0].to_dict())
     FASTER = trial(1, 30.1, learning_rate=1e-3)
 
     @pytest.mark.parametrize(
@@ -102,27 +100,31 @@ class TestSearchWorth:
         [(30.11, "search the rate alone", True), (30.2, "search all settings", False)],
     )
     def test_a_study_grades_what_was_predicted(self, frozen, found, right):
-        told = grade_search_worth(None, [self.DEFAULT, self.FASTER, trial(2, frozen, frozen_depth=2)])
+        told = grade_search_worth(None, [self.DEFAULT, self.FASTER, trial(2, frozen, frozen_depth=3)])
         assert (told.found, told.right) == (found, right)
-        assert told.rate == pytest.approx(0.1)
-        assert told.rest == pytest.approx(frozen - 30.1)
+        assert told.worth == pytest.approx(frozen - 30)
 
-    def test_nothing_found_says_that_the_default_was_enough(self):
-        told = grade_search_worth(None, [self.DEFAULT, trial(1, 29.0, lambda_=0.1), trial(2, None)])
-        assert (told.found, told.right) == ("the default is enough", False)
-        assert told.sentence.endswith("the luck of choosing included: wrong, the default is enough.")
+    def test_trials_of_the_portfolio_are_no_gain_over_it(self):
+        portfolio = [
+            self.DEFAULT,
+            trial(1, 30.5, **PORTFOLIO[1].to_dict()),
+            trial(2, 29.0, lambda_=0.1),
+            trial(3, None),
+        ]
+        told = grade_search_worth(None, portfolio)
+        assert (told.found, told.right, told.worth) == ("the portfolio is enough", False, 0)
+        assert told.sentence.endswith("wrong, the portfolio is enough.")
 
     def test_a_study_without_the_default_cannot_grade_it(self):
         told = grade_search_worth(None, [self.FASTER])
         assert told.right is None
-        assert "not graded, because no trial had 0.0005" in told.sentence
+        assert "not graded, because no trial was the portfolio's 0.000475" in told.sentence
 
 
 def test_the_shipped_prediction_can_be_graded():
     facts = search_worth.SearchFacts(
         training_scenes=4, training_images=4, pixels=10**6, parameters=10**5, noise=0.0, blur=0.0, codec=0, pairs=0
     )
-    rate = search_worth.read_evidence()["default_rate"]
-    told = grade_search_worth(facts, [trial(0, 30.0, learning_rate=rate)])
+    told = grade_search_worth(facts, [trial(0, 30.0, **PORTFOLIO[0].to_dict())])
     assert told.predicted == search_worth.predict(facts)["verdict"]
-    assert told.found == "the default is enough"
+    assert told.found == "the portfolio is enough"
