@@ -29,6 +29,7 @@ from orchestrator.foundation.storage import Storage
 TABULAR = RESULTS.parent / "tables" / "tabular.parquet"
 RULE = Path(search_worth.__file__).with_name(search_worth.FILE)
 FIGURE = "phase-map"
+_ANSWERS = {"False": "no", "True": "yes"}
 FEWEST_PLACES = 9
 """Shifts with numbers of scenes that make a row of the figure."""
 
@@ -107,7 +108,7 @@ def _page(
     for name, title in names.items():
         for kind, by_group in records.items():
             shift, content = by_group["shift"][name], by_group["content"][name]
-            constant = f"{_share(shift, 'constant_right')}: {shift['constant']}"
+            constant = f"{_share(shift, 'constant_right')}: {_ANSWERS.get(shift['constant'], shift['constant'])}"
             yield f"| {title} | {kind} | {_share(shift)} | {_share(content)} | {constant} |"
     yield ""
     for kind, fit in evidence["fits"].items():
