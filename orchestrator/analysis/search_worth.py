@@ -232,4 +232,5 @@ def _sentences(
 def _said(leaf: Leaf) -> str:
     if leaf["cells"] < FEWEST_CELLS:
         return f"an amount that is not known yet ({leaf['cells']} cells)"
-    return f"{leaf['mean']:+.2f} dB ({leaf['low']:+.2f} to {leaf['high']:+.2f})"
+    mean, low, high = (round(value, 2) + 0.0 for value in (leaf["mean"], leaf["low"], leaf["high"]))  # no -0.00
+    return f"{mean:+.2f} dB ({low:+.2f} to {high:+.2f})"
