@@ -21,10 +21,10 @@ from benchmarks.common.domain import Domain, write_source
 from benchmarks.common.domain_images import DOMAINS
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
+from benchmarks.transfer.domain_set import domain_of, further, images_of_split
 from benchmarks.transfer.keep_arms import FREE, METHODS, Limits, best_of, finished_study, study_of
 from benchmarks.transfer.keep_judging import Json, chosen_arms, judge
 from benchmarks.transfer.keep_page import describe
-from benchmarks.transfer.methods import domain_of, further, images_of_split
 from benchmarks.transfer.runs import Row, Runs
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.storage import Storage

@@ -13,26 +13,24 @@ import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.common.arguments import add_out, command, make_parser, one_sentence, positive
-from benchmarks.common.domain import Domain, Settings, write_source
-from benchmarks.common.domain_images import DOMAINS, PAINTER
+from benchmarks.common.domain import Domain, write_source
+from benchmarks.common.domain_images import DOMAINS
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
 from benchmarks.transfer.arms import MODEL, Candidate, Grid, first, steps_of_model_transfer
+from benchmarks.transfer.domain_set import domain_of, further, images_of_split
 from benchmarks.transfer.judging import Json, choose, judge
 from benchmarks.transfer.runs import Row, Run, Runs, train
 from benchmarks.transfer.telling import describe
 from orchestrator.data.shards import read_manifest
-from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile, list_files
 from trainables.errors import UsageError
-from trainables.loops.finetune import Budget
 from trainables.version import __version__
 
 ALL = "all scenes"
@@ -95,26 +93,6 @@ def _called(scenes: int | None) -> str:
     return ALL if scenes is None else f"{scenes} scenes"
 
 
-def domain_of(name: str, root: Storage, model: FoundModel, options: argparse.Namespace, out: Storage) -> Domain:
-    settings = Settings(
-        budget=Budget(steps=options.steps, batch=options.batch, evaluations=1),
-        lr_patch=options.lr_patch,
-        validation_images=options.validation_images,
-        validation_crop=options.validation_crop,
-    )
-    domain = Domain(name, images_of_split(name, "train", options.scenes), root, model, settings, out)
-    domain.shards(None)
-    return domain
-
-
-def images_of_split(name: str, split: str, scenes: str) -> ImageSet:
-    found: Any = scenes
-    if scenes == "table":
-        pattern = PAINTER if name == "art" else None
-        found = {"table": "manifest.csv", "scene_column": "scene_group", "pattern": pattern}
-    return ImageSet.model_validate({"images": f"{name}/{split}", "scenes": found})
-
-
 def _grid(options: argparse.Namespace) -> Grid:
     return Grid(
         tuple(options.rates),
@@ -139,15 +117,6 @@ def _described(options: argparse.Namespace, model: FoundModel, grid: Grid, budge
         "cpu_minutes": 0.0,
         "results": [],
     }
-
-
-def further(options: argparse.Namespace) -> list[str]:
-    told = []
-    for name, value in vars(options).items():
-        if name not in ("root", "out", "results", "estimate", "model") and value is not None:
-            values = [str(each) for each in value] if isinstance(value, list) else [str(value)]
-            told += [f"--{name.replace('_', '-')}", *values]
-    return told
 
 
 def _write(told: Json, results: Path) -> Path:
