@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.archive.scene.types import BandMap, Labels, Normalisation
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
+    from orchestrator.finish.finetune_images import FinetuneResult
     from orchestrator.foundation.file_types import As
     from orchestrator.foundation.model_store import FoundModel
     from orchestrator.foundation.summaries import UpscaleSummary
@@ -38,6 +39,7 @@ __all__ = [
     "adapt",
     "benchmark",
     "evaluate",
+    "finetune",
     "load_experiment",
     "load_model",
     "plan",
@@ -397,6 +399,51 @@ def adapt(
     return adapt_model(
         os.fspath(images), os.fspath(out), _model_name(model), space, settings, _counted("adapt", progress)
     )
+
+
+def finetune(
+    best: Place,
+    images: Place,
+    out: Place,
+    *,
+    domain: str | None = None,
+    model: "Place | FoundModel | None" = None,
+    lr: Place | None = None,
+    scenes: Literal["file", "folder"] = "file",
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> "FinetuneResult":
+    """Fine-tunes a model to other images by the best configuration of an experiment, as ``rayscale finetune`` does.
+
+    Args:
+        best: ``best.yaml`` in the report of an experiment.
+        images: Folder or prefix of HR images of that domain.
+        out: Folder or prefix of the fine-tuned model.
+        domain: Domain of the file; needed where it holds several.
+        model: A packaged name, a place, or a model of :func:`load_model`; the experiment's source model by default.
+        lr: Folder or prefix of the LR images, where the domain's images are pairs.
+        scenes: Whether a scene is a file or a folder of files.
+        seed: Seed of the patches.
+        progress: Called with the number of steps done.
+
+    Returns:
+        Scores of the fine-tuned model and the source model on validation images.
+
+    Raises:
+        UsageError: If there is no such file, domain, model or usable image, the images are of another kind than the
+            domain's, or ``out`` is not empty.
+        DivergedError: If training diverges.
+    """
+    from orchestrator.finish.finetune_images import Settings, finetune_images
+
+    settings = Settings(
+        domain=domain,
+        model=None if model is None else _model_name(model),
+        lr=None if lr is None else os.fspath(lr),
+        scenes=scenes,
+        seed=seed,
+    )
+    return finetune_images(os.fspath(best), os.fspath(images), os.fspath(out), settings, _counted("finetune", progress))
 
 
 def benchmark(

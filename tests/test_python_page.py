@@ -19,7 +19,7 @@ def blocks_of(page: Path) -> list[str]:
 
 
 BLOCKS = blocks_of(PAGE)
-NEEDS_A_RUN = re.compile(r"\brun\(|read_report\(")
+NEEDS_A_RUN = re.compile(r"\brun\(|read_report\(|finetune\(")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def execute(blocks: list[str], **given: Any) -> dict[str, Any]:
 
 def test_blocks_without_a_run(notebook: Path) -> None:
     blocks = [block for block in BLOCKS if not NEEDS_A_RUN.search(block)]
-    assert len(blocks) == len(BLOCKS) - 2
+    assert len(blocks) == len(BLOCKS) - 3
     names = execute(blocks)
     assert names["large"].shape == (160, 240, 4)
     assert [frame.shape for frame in names["large_frames"]] == [(384, 384, 3)] * 2
@@ -66,4 +66,5 @@ def test_the_blocks_of_a_run(notebook: Path) -> None:
     first = next(number for number, block in enumerate(BLOCKS) if "load_experiment" in block)
     names = execute([block for block in BLOCKS[first:] if "load_experiment" in block or NEEDS_A_RUN.search(block)])
     assert names["verdict"] == names["gains"]["satellite"]
+    assert Path("models/more/card.json").exists() is (names["best"] is not None)
     assert [each.name for each in Path("runs").iterdir()] == ["tiny"]

@@ -25,6 +25,7 @@ ROOMS = {
         "pipeline",
         "report",
         "jobs",
+        "finish",
         "confirm",
         "search",
         "analysis",

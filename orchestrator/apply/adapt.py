@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from orchestrator.apply.adapt_images import read_lr_images, split_scenes
-from orchestrator.foundation.model_store import FoundModel, check_rgb, find_model, write_model
+from orchestrator.foundation.model_store import FoundModel, check_free, check_rgb, find_model, write_model
 from orchestrator.foundation.statistics import FEWEST_SCENES, Interval, paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
@@ -24,13 +24,11 @@ from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.foundation.vocabulary import Verdict
 from orchestrator.image_sets.deep_reading import ValueRange, deep_reading, kept_values_and_bands, network_for
 from search_spaces import TransferSpace, find_space
-from trainables.errors import UsageError
 from trainables.images.raster import PreparedImage
 from trainables.loops.cross_scale import adapt, patch_that_fits
 from trainables.loops.finetune import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.bands import by_band
-from trainables.network.model_files import CARD, WEIGHTS
 from trainables.network.network import SuperResolutionNet
 
 _BATCH = 8
@@ -132,9 +130,7 @@ def adapt_model(
     reading = deep_reading(found, settings.value_range, settings.bands)
     if reading is None:
         check_rgb(found)
-    if any(place.child(name).exists() for name in (WEIGHTS, CARD)):
-        raise UsageError(f"There is a model at '{place.uri}' already; name another OUT, or remove it.")
-    place.check_writable()
+    check_free(place)
     scale = found.net.architecture.scale
     read, listing = read_lr_images(images, settings.scenes, reading, scale)
     net = network_for(found, read.pixel_format)
@@ -203,9 +199,9 @@ def _train_and_compare(
             "source": float(np.mean(before)),
             "adapted": float(np.mean(after)),
         },
-        "gain": {"mean": gain.mean, "low": gain.low, "high": gain.high, "scenes": gain.scenes},
+        "gain": gain_of(gain),
         "verdict": gain.verdict,
-        "worth_it": _worth_it(gain),
+        "worth_it": worth_it(gain),
     }
 
 
@@ -214,7 +210,12 @@ def _as_it_is(source: SuperResolutionNet, net: SuperResolutionNet) -> Upscaler:
     return source if source.architecture.channels == net.architecture.channels else by_band(source)
 
 
-def _worth_it(gain: Interval) -> bool:
+def gain_of(interval: Interval) -> Gain:
+    """A gain as results and cards have it."""
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "scenes": interval.scenes}
+
+
+def worth_it(gain: Interval) -> bool:
     """True if the interval of the gain is above zero, or with too few scenes for an interval, its mean."""
     return (gain.mean if gain.scenes < FEWEST_SCENES else gain.low) > 0
 

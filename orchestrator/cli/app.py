@@ -11,9 +11,9 @@ import typer
 
 from orchestrator.cli.benchmark_command import benchmark
 from orchestrator.cli.data_commands import data_app
-from orchestrator.cli.experiment_commands import analyze, confirm, demo, plan, pretrain, report, run, search
+from orchestrator.cli.experiment_commands import analyze, confirm, demo, finish, plan, pretrain, report, run, search
 from orchestrator.cli.init_command import init
-from orchestrator.cli.model_commands import adapt, evaluate
+from orchestrator.cli.model_commands import adapt, evaluate, finetune
 from orchestrator.cli.shards_commands import shards_app
 from orchestrator.cli.upscale_command import upscale
 from orchestrator.cli.verify_command import verify
@@ -39,11 +39,13 @@ for _command, _example in (
     (pretrain, "rayscale pretrain experiments/four-domains.yaml"),
     (search, "rayscale search experiments/four-domains.yaml --domain satellite --extend 12"),
     (confirm, "rayscale confirm experiments/four-domains.yaml"),
+    (finish, "rayscale finish experiments/four-domains.yaml"),
     (report, "rayscale report experiments/four-domains.yaml --json"),
     (upscale, "rayscale upscale s3://my-bucket/scenes s3://my-bucket/upscaled --model base-x4"),
     (evaluate, "rayscale evaluate --model base-x4 --images Set5 --images Set14"),
     (benchmark, "rayscale benchmark set5 --data Set5 --model base-x4"),
     (adapt, "rayscale adapt camera-frames models/camera --model base-x4 --space surveillance"),
+    (finetune, "rayscale finetune runs/four-domains/report/best.yaml tiles models/tiles --domain satellite"),
     (verify, "rayscale verify runs/four-domains"),
     (init, "rayscale init"),
     (analyze, "rayscale analyze --model base-x4 --images tiles --space satellite-v2"),

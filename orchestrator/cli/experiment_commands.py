@@ -122,6 +122,16 @@ def confirm(
     run_until("confirm", experiment, overrides)
 
 
+def finish(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
+    """Runs all stages up to the finished models, then stops."""
+    run_until("finish", experiment, overrides)
+
+
 def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Shows the report of a finished experiment."""
     from orchestrator.experiment.load import load_experiment

@@ -1,4 +1,4 @@
-"""`rayscale evaluate` and `rayscale adapt`: commands on one model and images, without an experiment."""
+"""`rayscale evaluate`, `adapt` and `finetune`: commands on one model and images, without an experiment."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ from orchestrator.cli.options import (
     ValueRangeText,
     Verbose,
 )
-from orchestrator.cli.output import counter, print_adaptation, print_evaluation, print_json
+from orchestrator.cli.output import counter, print_adaptation, print_evaluation, print_finetuning, print_json
 
 
 def evaluate(
@@ -124,3 +124,35 @@ def adapt(
         print_adaptation(result, images)
     if not result["written"]:
         raise typer.Exit(1)
+
+
+def finetune(
+    best: Annotated[str, typer.Argument(metavar="BEST.yaml", help="best.yaml in the report of an experiment.")],
+    images: Annotated[str, typer.Argument(help="Folder or s3:// prefix of HR images of that domain.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3:// prefix of the fine-tuned model.")],
+    domain: Annotated[str | None, typer.Option(help="Domain of the file; needed where it holds several.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Source model, as in `rayscale evaluate`; the experiment's by default.")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option(help="Folder or prefix of the LR images, where the domain's images are pairs.")
+    ] = None,
+    scenes: Annotated[Literal["file", "folder"], typer.Option(help="Whether a scene is a file or a folder.")] = "file",
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the patches.")] = 0,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tunes a model to other images by the best configuration and steps of an experiment, without a search.
+
+    A fifth of the scenes is held out to compare the model with the source model.
+    """
+    from orchestrator.finish.finetune_images import Settings, finetune_images
+
+    settings = Settings(domain=domain, model=model, lr=lr, scenes=scenes, seed=seed)
+    with counter("done", unit="step") as report_progress:
+        result = finetune_images(best, images, out, settings, report_progress)
+    if as_json:
+        print_json(result)
+    else:
+        print_finetuning(result, images)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.data.manifest import Manifest
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
+    from orchestrator.finish.finetune_images import FinetuneResult
     from orchestrator.foundation.summaries import PassedOver, UpscaleSummary
     from orchestrator.report.schema import Report
 
@@ -191,6 +192,28 @@ def print_adaptation(result: "AdaptResult", images: str) -> None:
     for entry in result["skipped"]:
         print(f"left out: {printable(entry['file'])}: {entry['reason']}")
     print_passed_over(result.get("passed_over"))
+
+
+def print_finetuning(result: "FinetuneResult", images: str) -> None:
+    """Prints the scores of fine-tuned and source model on validation images, and where the model is."""
+    settings = ", ".join(f"{name} {value:g}" for name, value in result["configuration"].items())
+    print(
+        f"{result['model']}, x{result['scale']}, fine-tuned to {_images(result['images'])} as '{result['domain']}' of "
+        f"{result['best']} ({settings}, {result['steps']} steps)"
+    )
+    print("{bicubic:.2f} dB bicubic, {source:.2f} dB as it was, {finetuned:.2f} dB fine-tuned".format(**result["psnr"]))
+    interval = "{mean:+.2f} dB [{low:+.2f}, {high:+.2f}]".format(**result["gain"])
+    print(f"Gain: {interval} ({result['verdict']}), PSNR on {_images(result['validation_images'])} for validation")
+    if "values" in result:
+        print(f"Values: {result['values']}; PSNR is the mean over bands, on that range.")
+    if not result["worth_it"]:
+        print(f"No gain is shown: {result['model']} as it is may be as good.")
+    for note in result["notes"]:
+        print(note)
+    for entry in result["skipped"]:
+        print(f"left out: {printable(entry['file'])}: {entry['reason']}")
+    print(f"Model: {result['output']}")
+    print(f"Next:\n  rayscale upscale {images} upscaled --model {result['output']}")
 
 
 def print_analysis(analysis: "Analysis") -> None:

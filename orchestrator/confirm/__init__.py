@@ -1,1 +1,1 @@
-"""The winners again with fresh seeds, beside the baselines: the only room that reads the test split."""
+"""The winners again with fresh seeds, beside the baselines: the only room whose tasks read the test split."""

@@ -66,6 +66,7 @@ class ConfirmJob:
         front: Points of the front of quality and speed; none where speed was not searched.
         keep_source: Most PSNR in dB on held-out source images that the answer may lose; None for no limit.
         trials: The trial of each candidate that was one, by the candidate's name.
+        stage: Name of the stage whose tasks they are, for the display and the log.
     """
 
     domain: DomainJob
@@ -85,6 +86,7 @@ class ConfirmJob:
     front: tuple[FrontRun, ...] = ()
     keep_source: float | None = None
     trials: Mapping[str, TrialRecord] = field(default_factory=dict)
+    stage: str = "confirm"
 
 
 def facts_of(job: ConfirmJob, name: str, configuration: TransferConfiguration | None, seed: int) -> dict[str, object]:

@@ -11,6 +11,7 @@ from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.image_sets.deep_reading import values_and_bands
+from orchestrator.training.finetune import DomainJob
 from trainables.errors import RunError
 from trainables.images.codec import encode_png
 from trainables.images.raster import RGB, PixelFormat
@@ -118,7 +119,7 @@ def _publish_front(job: ConfirmJob, arms: dict[str, ArmScores]) -> None:
         if net is None:
             continue
         name = f"{job.domain.domain} {point.arm}"
-        facts = facts_of(job, name, point.configuration, job.seeds[0]) | _origin(job, net)
+        facts = facts_of(job, name, point.configuration, job.seeds[0]) | origin_of(job.domain, net)
         facts |= {"megapixels_per_second": point.speed, "metrics": _metrics(arms, point.arm)}
         write_model(front_model(job.model, point.kept), net, facts)
 
@@ -128,23 +129,23 @@ def _metrics(arms: dict[str, ArmScores], arm: str) -> dict[str, object]:
     return {"test_bicubic": arms["bicubic"].plain(), "test": arms[arm].plain()}
 
 
-def _origin(job: ConfirmJob, net: SuperResolutionNet) -> dict[str, object]:
+def origin_of(job: DomainJob, net: SuperResolutionNet) -> dict[str, object]:
     """Degradation, licence and pixel format of the training images, for a card; that of a sensor's LR is unknown."""
-    manifest, share = read_manifest(job.domain.shards), job.domain.pairs_share
+    manifest, share = read_manifest(job.shards), job.pairs_share
     facts: dict[str, object] = {
-        "degradation": job.domain.degradation.to_dict(),
+        "degradation": job.degradation.to_dict(),
         "data_licence": manifest["licence"],
     }
     if manifest.get("pairs") is not None:
         facts |= {"pairs_share": share} | ({"degradation": None} if share == 1 else {})
-    return facts | values_and_bands(job.domain.pixel_format, net.architecture.channels)
+    return facts | values_and_bands(job.pixel_format, net.architecture.channels)
 
 
 def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> None:
     net = net_of(job, run_name)
     if net is None:
         raise RunError(f"The weights of {run_name} are missing at '{job.runs.uri}'.")
-    write_model(place, net, facts | _origin(job, net))
+    write_model(place, net, facts | origin_of(job.domain, net))
 
 
 def _outputs(job: ConfirmJob, runs: dict[str, str], pair: Pair) -> Iterable[tuple[str, torch.Tensor]]:

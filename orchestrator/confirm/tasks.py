@@ -86,11 +86,11 @@ def _trained(
     job: ConfirmJob, run_name: str, configuration: TransferConfiguration, seed: int, start: Start
 ) -> RunRecord:
     """Trains a run, writes its weights and gives its record."""
-    report = reporter(job.progress, f"confirm {job.domain.domain}: {run_name}")
+    report = reporter(job.progress, f"{job.stage} {job.domain.domain}: {run_name}")
     domain = replace(job.domain, method=TransferMethod(generator="fresh")) if start == "features" else job.domain
     certificates: list[Certificate] = []
     try:
-        with log_context(stage="confirm", domain=job.domain.domain, run=run_name):
+        with log_context(stage=job.stage, domain=job.domain.domain, run=run_name):
             log.info("trains %s", configuration)
         net, curve = run_finetuning(
             domain, configuration, seed, report, from_scratch=start == "nothing", certify=certificates.append

@@ -86,13 +86,14 @@ def recorded_choice(record: Storage) -> str | None:
     return str(opening["after_choosing"]) if isinstance(opening, dict) and opening.get("after_choosing") else None
 
 
-def record_choice(record: Storage, locked: Storage, chosen: str) -> None:
+def record_choice(record: Storage, locked: Storage, chosen: str, by: str = "confirmation") -> None:
     """Records, once, that a choice has been made, and so opens the test split.
 
     Args:
         record: Place of that record; an existing one is kept.
         locked: The test split.
         chosen: The winner.
+        by: What opens it.
 
     Raises:
         RunError: If the test split is missing, or belongs to other shards than the record says.
@@ -100,8 +101,7 @@ def record_choice(record: Storage, locked: Storage, chosen: str) -> None:
     digest = locked_manifest(locked)["digest"]
     opening = Opening.read(record)  # one that was cut short opened nothing
     if opening is None:
-        by = f"rayscale {__version__}, confirmation"
-        opening = Opening(at=now(), by=by, after_choosing=chosen, test=digest)
+        opening = Opening(at=now(), by=f"rayscale {__version__}, {by}", after_choosing=chosen, test=digest)
         opening.write(record)
     if opening.test != digest:
         raise RunError(f"'{record.uri}' opened other test images than those at '{locked.uri}'; run again.")

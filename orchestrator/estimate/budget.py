@@ -105,7 +105,8 @@ def _trimmed_before(experiment: Experiment) -> int | None:
 def _asked(experiment: Experiment) -> dict[str, object]:
     """Settings that a trimming belongs to; with other settings it is computed anew."""
     cluster = experiment.cluster
-    settings = experiment.model_dump(mode="json", include={"source", "targets", "finetuning", "search", "confirmation"})
+    included = {"source", "targets", "finetuning", "search", "confirmation", "finish"}
+    settings = experiment.model_dump(mode="json", include=included)
     return settings | {"budget_hours": cluster.budget_hours, "budget_cost": cluster.budget_cost}
 
 

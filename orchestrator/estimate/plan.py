@@ -232,11 +232,29 @@ def _confirm(known: _Known) -> StageEstimate:
     return _stage("confirm", work, starting + seconds / known.slots, bool(left.trained))
 
 
+def _finish(known: _Known) -> StageEstimate:
+    """The most that it can take: every doubling is tried, and the longest one chosen."""
+    experiment, left, section = known.experiment, known.left, known.experiment.finish
+    seeds, longest = min(section.seeds, experiment.confirmation.seeds), 2**section.doublings
+    tried = 2 * longest - 2  # 2 + 4 + … + longest
+    runs, steps, seconds = seeds * (section.doublings + 1), 0, 0.0
+    for domain in left.finishing:
+        rates, images = known.of(domain)
+        every = max(0, seeds * (tried + longest) * experiment.finetuning.steps - left.finishing[domain])
+        held = known.slots * (known.first(domain) + images["test"] * (known.rates.read[domain] + rates.make_test))
+        seconds += every * rates.step + runs * known.scoring(domain) + images["test"] * rates.test + held
+        steps += every
+    if not section.enabled:
+        return StageEstimate("finish", "left out", 0.0)
+    work = f"at most {steps} steps for {len(left.finishing)} finished models"
+    return _stage("finish", work, known.starting(known.slots, 1) + seconds / known.slots, bool(left.finishing))
+
+
 def _report(known: _Known) -> StageEstimate:
     return _stage("report", "figures and tables", _REPORT_WORKERS * known.rates.worker, known.left.report)
 
 
-_STAGES = (_start, _shards, _pretrain, _search, _confirm, _report)
+_STAGES = (_start, _shards, _pretrain, _search, _confirm, _finish, _report)
 """One estimator for each stage, in order."""
 
 

@@ -12,8 +12,12 @@ from orchestrator.foundation.storage import Storage
 _BEFORE: dict[tuple[str, str], Any] = {
     ("finetuning", "default_learning_rate"): 1e-4,
     ("search", "starts"): ["default", "siblings", "space"],
+    ("finish", "enabled"): False,
 }
-"""Earlier default of each setting whose default has changed; those of version 0.2.0."""
+"""Earlier default of each setting whose default has changed; those of version 0.2.0, which had no finished models."""
+
+_LATER = {"finish"}
+"""Sections that version 0.2.0 did not have."""
 
 
 def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str, Any]:
@@ -31,6 +35,8 @@ def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str
     kept = copy.deepcopy(dict(content))
     for (section, name), before in _BEFORE.items():
         recorded = settings.get(section) if isinstance(settings, dict) else None
+        if section in _LATER and isinstance(settings, dict) and settings and section not in settings:
+            recorded = {name: before}
         given = kept.get(section) or {}
         if (
             isinstance(recorded, dict)

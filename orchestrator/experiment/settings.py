@@ -251,6 +251,23 @@ class Confirmation(Section):
     )
 
 
+class Finish(Section):
+    """Settings of the finished models: the winners trained for longer, on training and validation images."""
+
+    enabled: bool = Field(
+        True, description="train a finished model per domain, `models/DOMAIN`; without it that is the confirmed model"
+    )
+    doublings: Annotated[int, Field(ge=0, le=16)] = Field(
+        3, description="longest training: `finetuning.steps`, doubled so often; lengths are compared on validation"
+    )
+    least_gain: Annotated[float, Field(ge=0, le=100)] = Field(
+        0.02, description="gain in dB on validation below which a doubling of the steps is not worth it"
+    )
+    seeds: Few = Field(
+        2, description="seeds of each length, at most `confirmation.seeds`; their weights are averaged if that helps"
+    )
+
+
 class Cluster(Section):
     """Settings of the cluster that runs the experiment, and of the budget."""
 
@@ -300,6 +317,7 @@ class Experiment(Section):
     finetuning: Finetuning = Finetuning()
     search: Search = Search()
     confirmation: Confirmation = Confirmation()
+    finish: Finish = Finish()
     cluster: Cluster = Cluster()
 
     @model_validator(mode="before")

@@ -91,6 +91,17 @@ def check_rgb(found: FoundModel) -> FoundModel:
     return found
 
 
+def check_free(place: Storage) -> None:
+    """Refuses to overwrite a model, and a place that cannot be written.
+
+    Raises:
+        UsageError: If a model lies there already, or nothing can be written there.
+    """
+    if any(place.child(name).exists() for name in (WEIGHTS, CARD)):
+        raise UsageError(f"There is a model at '{place.uri}' already; name another OUT, or remove it.")
+    place.check_writable()
+
+
 def write_model(place: Storage, net: SuperResolutionNet, facts: Mapping[str, object]) -> None:
     """Writes a network and its card; ``facts`` are the card's entries beside the architecture."""
     for name, data in pack_model(net, facts).items():

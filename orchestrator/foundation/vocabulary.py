@@ -31,10 +31,14 @@ ArmName = Literal[
     "soup",
     "best_mean",
     "front",
+    "finished",
 ]
 """Ways to upscale: five without a network, the source model as it is, and networks trained with the same budget.
 
 ``best`` is the answer, ``best_mean`` the candidate with the best mean on validation where that is another one.
+
+``finished`` alone has another budget: the answer's configuration, trained for longer and on validation images too.
+
 ``front`` is any point of a front of quality and speed, which stands there and among no domain's arms.
 """
 

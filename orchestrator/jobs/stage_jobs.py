@@ -9,11 +9,13 @@ from orchestrator.analysis.task import AnalysisJob
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.candidates import candidates_of, front_of, trials_of
 from orchestrator.confirm.job import ConfirmJob
+from orchestrator.confirm.record import ConfirmationRecord
 from orchestrator.data.locked_test import PREFIX, digest_of_test, recorded_choice
 from orchestrator.data.shard_reader import pixel_format_of, read_manifest
 from orchestrator.experiment.image_settings import DeepImages, ImagePairs, ImageSet, PairReading, Target
 from orchestrator.experiment.settings import SMALLEST_EFFECT, Experiment, Finetuning, Search
-from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now
+from orchestrator.finish.job import FinishJob
+from orchestrator.foundation.stage_record import RECORD, fingerprint, finished, now, read_result
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile, listing_fingerprint
 from orchestrator.runtime.progress_updates import NO_PROGRESS, ProgressUpdates
@@ -217,13 +219,20 @@ class Jobs:
             self._test_digest(domain),
         )
 
+    def finish_inputs(self, domain: str) -> str:
+        """Fingerprint of a finished model."""
+        settings = self.experiment.finish.model_dump(exclude={"enabled"})
+        return fingerprint("finish-1", self.confirm_inputs(domain), settings)
+
     def report_inputs(self) -> str:
         """Fingerprint of the report."""
         confirmations = {domain: self.confirm_inputs(domain) for domain in self.experiment.targets}
         advice = {domain: self.advice(domain) for domain in confirmations}
         smallest = self.experiment.confirmation.smallest_effect
         judged_by = [] if smallest == SMALLEST_EFFECT else [smallest]  # the default is left out, as before it existed
-        return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice, *judged_by)
+        finished = {domain: self.finish_inputs(domain) for domain in confirmations}
+        further = [*judged_by, *([finished] if self.experiment.finish.enabled else [])]
+        return fingerprint("report-2", confirmations, self.experiment.generated_samples, advice, *further)
 
     def advice(self, domain: str) -> AdviceRecord | None:
         """Advice of a domain's analysis: that which its search started from, or else that of `rayscale analyze`."""
@@ -324,7 +333,7 @@ class Jobs:
             test=self.locked_test(domain),
             opening=opening,
             runs=self.place("confirm", domain, f"runs-{inputs}"),
-            model=self.place("models", domain),
+            model=self.confirmed_model(domain),
             lineage={
                 "shards": self._shards_digest(domain),
                 "test_shards": self._test_digest(domain),
@@ -337,6 +346,24 @@ class Jobs:
             progress=progress,
             trials=trials_of(records, candidates),
             keep_source=experiment.search.keep_source,
+        )
+
+    def confirmed_model(self, domain: str) -> Storage:
+        """Folder of the confirmed model: the domain's own, or one below it where a finished model takes that place."""
+        below = ["confirmed"] if self.experiment.finish.enabled else []
+        return self.place("models", domain, *below)
+
+    def finish(self, domain: str, progress: ProgressUpdates = NO_PROGRESS) -> FinishJob:
+        """Input of the training of a domain's finished model; its confirmation must have finished."""
+        inputs = self.finish_inputs(domain)
+        return FinishJob(
+            confirmation=self.confirmation(domain, progress),
+            confirmed=read_result(self.place("confirm", domain), ConfirmationRecord),
+            settings=self.experiment.finish,
+            runs=self.place("finish", domain, f"runs-{inputs}"),
+            opening=self.openings(domain).child(f"finish-{inputs}.json"),
+            model=self.place("models", domain),
+            keep_source=self.experiment.search.keep_source,
         )
 
     def _domain_job(self, domain: str) -> DomainJob:

@@ -22,6 +22,7 @@ class Remaining:
         trials: Trials to run, by domain.
         trained: Runs of a confirmation that are trained already, by domain to confirm.
         scored: Runs of a confirmation that are scored on the test split already, by domain to confirm.
+        finishing: Steps of the finished model that are trained already, by domain that lacks one.
         report: Whether the report is to be written.
     """
 
@@ -31,12 +32,13 @@ class Remaining:
     trials: Counts
     trained: Counts
     scored: Counts
+    finishing: Counts
     report: bool
 
     @property
     def needs_ray(self) -> bool:
         """True if work remains that runs on Ray."""
-        return bool(self.pretraining_steps or any(self.trials.values()) or self.trained)
+        return bool(self.pretraining_steps or any(self.trials.values()) or self.trained or self.finishing)
 
 
 def remaining(
@@ -56,14 +58,17 @@ def remaining(
     packed = {name for name in files if stages.shards.is_packed(name)}
     # The fingerprints of later stages contain the digests of the shards.
     with_source = SOURCE not in files or SOURCE in packed
-    trials, trained, scored = {}, {}, {}
+    trials, trained, scored, finishing = {}, {}, {}, {}
     for domain in experiment.targets:
         has_shards = with_source and domain in packed
         searched = has_shards and stages.search.finished(domain)
         left = stages.search.trials_left(domain) if has_shards else experiment.search.limit
         trials[domain] = 0 if searched else left
-        if not (searched and stages.confirm.finished(domain)):
+        confirmed = searched and stages.confirm.finished(domain)
+        if not confirmed:
             trained[domain], scored[domain] = stages.confirm.runs_done(domain) if searched else (0, 0)
+        if stages.finish.names((domain,)) and not (confirmed and stages.finish.finished(domain)):
+            finishing[domain] = stages.finish.steps_done(domain) if searched else 0
     return Remaining(
         images=stages.shards.images(packed, per_file),
         unpacked={name: round(len(files[name]) * per_file.get(name, 1)) for name in files if name not in packed},
@@ -71,5 +76,6 @@ def remaining(
         trials=trials,
         trained=trained,
         scored=scored,
-        report=bool(trained) or not stages.report.finished(SOURCE),
+        finishing=finishing,
+        report=bool(trained or finishing) or not stages.report.finished(SOURCE),
     )

@@ -1,4 +1,4 @@
-"""A whole experiment, stage by stage: shards → source model → analysis → search → confirmation → report."""
+"""A whole experiment, stage by stage: shards → source model → analysis → search → confirmation → finish → report."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ def run_experiment(
     )
     for line in inputs.not_used:
         display.log(line)
-    stages = stages_of(experiment, inputs.files, with_tests=until in ("confirm", "report")).until(until)
+    stages = stages_of(experiment, inputs.files, with_tests=until in ("confirm", "finish", "report")).until(until)
     with ExitStack() as stack:
         chosen = tuple(experiment.targets if domains is None else domains)
         run = RunContext(experiment, chosen, display, stack, start)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.confirm.run_record import problem_of
 from orchestrator.data.locked_test import PREFIX, locked_beside
 from orchestrator.data.separation import verify_apart
 from orchestrator.data.shard_reader import MANIFEST
 from orchestrator.data.shard_verify import verify_shards
+from orchestrator.finish.record import problem_of
 from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, check_stage
 from orchestrator.foundation.storage import Storage
@@ -152,7 +152,8 @@ def _experiment(found: _Found) -> None:
         if folder.rpartition("/")[2].startswith("study-"):
             found.look("studies", folder, lambda f=folder: _study(home, f))  # type: ignore[misc]
     for path in paths:
-        if path.startswith("confirm/") and path.endswith(".json") and path.rpartition("/")[2] not in (RECORD, CARD):
+        own = path.startswith(("confirm/", "finish/")) and path.rpartition("/")[2] not in (RECORD, CARD)
+        if own and path.endswith(".json"):
             found.look("records", path, lambda p=path: _record(home, p))  # type: ignore[misc]
     if f"report/{RECORD}" in paths:
         found.look("reports", "report", lambda: older_report(home).items())

@@ -19,6 +19,7 @@ from orchestrator.foundation.statistics import FEWEST_SCENES, LARGEST_LOSS
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.usable_cpus import usable_cpus
 from orchestrator.report.domain_section import domain_report, fresh_seeds, split_counts
+from orchestrator.report.finished_section import finish_protocol
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceReport
 from orchestrator.report.tables import best_yaml, markdown_table
@@ -201,6 +202,8 @@ def _protocol(experiment: Experiment) -> list[str]:
             "cannot be the answer. MP/s of output was measured once, before the search, on the networks prepared as "
             "`rayscale upscale` prepares them."
         )
+    if experiment.finish.enabled:
+        lines.append(finish_protocol(experiment))
     lines.append(
         "Forgetting is PSNR on held-out source images under the source's degradation, beside the source model's own. "
         "The share of averaged weights is one for all seeds, the best on validation by their mean."
@@ -281,7 +284,7 @@ def _environment() -> dict[str, str]:
 def _stage_seconds(experiment: Experiment) -> dict[str, float]:
     home = experiment.home
     places = {"pretrain": home.child("source")}
-    for stage in ("search", "confirm"):
+    for stage in ("search", "confirm", *(["finish"] if experiment.finish.enabled else [])):
         places |= {f"{stage} {domain}": home.child(stage, domain) for domain in experiment.targets}
     return {name: read_stage(place).seconds for name, place in places.items()}
 

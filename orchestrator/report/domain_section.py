@@ -3,7 +3,7 @@
 from statistics import fmean
 
 from orchestrator.confirm import run_record
-from orchestrator.confirm.record import ConfirmationRecord, Picture
+from orchestrator.confirm.record import ArmScores, ConfirmationRecord, Picture
 from orchestrator.data import locked_test
 from orchestrator.data.locked_test import PREFIX, openings
 from orchestrator.data.shards import read_manifest
@@ -14,6 +14,7 @@ from orchestrator.foundation.vocabulary import BEST_MEAN, INTERPOLATED, ArmName
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.advice_grade import grade_advice, grade_search_worth
 from orchestrator.report.choice_sentence import choice_sentence
+from orchestrator.report.finished_section import finished_section, recipe_of
 from orchestrator.report.forgetting import forgetting_report
 from orchestrator.report.front_section import front_report
 from orchestrator.report.scene_section import group_differences, scene_differences
@@ -49,6 +50,7 @@ LABELS: dict[ArmName, str] = {
     "soup": "best, averaged over seeds",
     "interpolated": "averaged with the source",
     "best_mean": "best mean on validation",
+    "finished": "finished: longer, on validation images too",
 }
 
 
@@ -67,14 +69,19 @@ def domain_report(
     found = read_result(home.child("confirm", name), ConfirmationRecord)
     candidates = [c.model_copy(update={"validation_psnr": c.scores}) for c in found.candidates]
     smallest = experiment.confirmation.smallest_effect
-    differences = [difference.judged(smallest) for difference in found.differences]
+    finished = finished_section(experiment, name)
+    differences = [difference.judged(smallest) for difference in (*found.differences, *finished.differences)]
     rising = still_rises(_winning_curve(found, home.child(found.runs), fresh_seeds(experiment)), smallest)
     winner = next(c for c in candidates if c.name == found.winner)
     pixel_format = Jobs(experiment).pixel_format(name)
     arms = [_arm(arm, found, pixel_format) for arm in LABELS if arm in found.arms]
+    if finished.scores is not None:
+        arms.append(_arm_of("finished", finished.scores, pixel_format, source_psnr=finished.source_psnr))
     trials = [_trial(record) for record in records]
     model, locked = home.child("models", name), home.child(PREFIX, name)
-    averaged, luck = _interpolation(found.interpolation, model), optimism(winner, candidates, differences)
+    share = found.interpolation.share if found.interpolation else 1.0
+    confirmed_model = Jobs(experiment).confirmed_model(name)
+    averaged, luck = _interpolation(found.interpolation, confirmed_model), optimism(winner, candidates, differences)
     opened = _opening(found.opened)
     every = [_opening(entry) for entry in openings(home.child("confirm", name, "test-opened"), locked)]
     advice = Jobs(experiment).advice(name)
@@ -86,11 +93,15 @@ def domain_report(
         pixel_format=None if pixel_format.plain else pixel_format.describe(),
         counts=counts,
         verdict=verdict(winner, differences, arms, smallest),
-        flags=flags(winner, arms, differences, smallest, _validation_scenes(counts, experiment)),
+        flags=[
+            *flags(winner, arms, differences, smallest, _validation_scenes(counts, experiment)),
+            *finished.flags,
+        ],
         remarks=[
             *([choice_sentence(found.choice, candidates)] if found.choice else []),
             *([rising] if rising else []),
             *remarks(arms, differences, luck, averaged),
+            *finished.remarks,
         ],
         configuration=winner.configuration,
         model=model.uri,
@@ -108,6 +119,8 @@ def domain_report(
         study=study_report(experiment, name, records, winner.configuration),
         front=front_report(experiment, name, records, found),
         forgetting=forgetting_report(experiment.search.keep_source, records, found.candidates),
+        finished=finished.report,
+        recipe=recipe_of(experiment, name, finished.report, winner, share) if winner.configuration else None,
         lambda_floor=space.lambda_[0],
         frozen_depth_limit=experiment.frozen_depths(name)[1],
         steps_per_trial=experiment.finetuning.steps,
@@ -171,16 +184,33 @@ def _comparison(runs: Storage, domain: str, picture: Picture, pictures: dict[str
 
 
 def _arm(name: ArmName, found: ConfirmationRecord, pixel_format: PixelFormat) -> Arm:
-    scores = found.arms[name]
+    return _arm_of(
+        name,
+        found.arms[name],
+        pixel_format,
+        chosen=_chosen(name, found),
+        validation_psnr=found.classical.validation_psnr(name),
+        source_psnr=found.source_psnr.get(name),
+    )
+
+
+def _arm_of(
+    name: ArmName,
+    scores: ArmScores,
+    pixel_format: PixelFormat,
+    chosen: str | None = None,
+    validation_psnr: float | None = None,
+    source_psnr: float | None = None,
+) -> Arm:
     return Arm(
         name=name,
         label=LABELS[name],
         psnr=scores.psnr,
         ssim=scores.ssim,
         psnr_by_seed=scores.psnr_by_seed,
-        chosen=_chosen(name, found),
-        validation_psnr=found.classical.validation_psnr(name),
-        source_psnr=found.source_psnr.get(name),
+        chosen=chosen,
+        validation_psnr=validation_psnr,
+        source_psnr=source_psnr,
         bands=dict(zip(pixel_format.bands, scores.bands, strict=True)) if scores.bands else None,
         sam=scores.sam,
         ergas=scores.ergas,

@@ -31,7 +31,7 @@ def front_report(
     if experiment.search.kept_blocks is None:
         return None
     blocks, confirmed = experiment.architecture.blocks, {point.trial: point for point in found.front}
-    model = experiment.home.child("models", domain)
+    model = Jobs(experiment).confirmed_model(domain)
     smallest = experiment.confirmation.smallest_effect
     points = [
         _point(record, confirmed.get(record.number), found.winner, model, blocks, smallest)

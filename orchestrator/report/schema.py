@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.confirm.record import Candidate, Difference
+from orchestrator.finish.recipe import Recipe
 from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.vocabulary import ArmName
 from orchestrator.report.forgetting import Forgetting
@@ -188,6 +189,32 @@ class GroupDifference(_Record):
     gains: dict[ArmName, float]
 
 
+class Length(_Record):
+    """One length of training that was tried: steps, and mean PSNR on validation over the seeds that did not diverge."""
+
+    steps: int
+    validation_psnr: float | None
+
+
+class Finished(_Record):
+    """The finished model: the winner's configuration, trained for longer on the images of ``trained_on``.
+
+    All but its scores was decided on validation before: ``lengths`` were trained on the training split alone, and
+    ``single_psnr`` and ``averaged_psnr`` compare single seeds with their mean weights. ``steps`` is None where the
+    source model won, which is not trained. ``confirmed_model`` is the confirmed model beside it.
+    """
+
+    steps: int | None
+    seeds: list[int]
+    trained_on: list[str]
+    lengths: list[Length]
+    still_rises: bool
+    single_psnr: float | None
+    averaged_psnr: float | None
+    confirmed_model: str
+    opened: Opening | None
+
+
 class SplitCounts(_Record):
     """Numbers of images and scenes of a domain, by split."""
 
@@ -226,6 +253,8 @@ class DomainReport(_Record):
     study: StudyFacts | None = None
     front: Front | None = None
     forgetting: Forgetting | None = None
+    finished: Finished | None = None
+    recipe: Recipe | None = None
     lambda_floor: float
     frozen_depth_limit: int
     steps_per_trial: int

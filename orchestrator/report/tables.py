@@ -6,6 +6,7 @@ import yaml
 
 from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import ArmName
+from orchestrator.report.finished_yaml import finished_yaml
 from orchestrator.report.schema import Arm, DomainReport, Front, FrontPoint, Report
 from trainables.loops.finetune import TransferConfiguration
 
@@ -97,6 +98,7 @@ def best_yaml(report: Report) -> str:
                 "share_of_tuned_weights": domain.interpolation.share,
                 "model": domain.interpolation.model,
             }
+        entry |= finished_yaml(domain)
         if domain.front:
             entry["front"] = _front_yaml(domain.front)
         domains[name] = entry

@@ -27,6 +27,7 @@ def settings(root: str, storage: str, **changes: Any) -> dict[str, Any]:
         "finetuning": {"steps": 8, "batch": 2, "lr_patch": 16, "evaluations": 2},
         "search": {"trials": 3, "startup_trials": 2, "validation_images": 2, "validation_crop": 64},
         "confirmation": {"top": 1, "seeds": 2, "ablation": False, "classical": False},
+        "finish": {"enabled": False},
         "targets": {domain: {"images": domain, "test_share": 0.67} for domain in DOMAINS},
     }
     for key, value in changes.items():

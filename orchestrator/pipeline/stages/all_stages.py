@@ -8,6 +8,7 @@ from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.stages.analyze import AnalyzeStage
 from orchestrator.pipeline.stages.confirm import ConfirmStage
+from orchestrator.pipeline.stages.finish import FinishStage
 from orchestrator.pipeline.stages.pretrain import PretrainStage
 from orchestrator.pipeline.stages.report import ReportStage
 from orchestrator.pipeline.stages.search import SearchStage
@@ -24,11 +25,13 @@ class Stages:
     analyze: AnalyzeStage
     search: SearchStage
     confirm: ConfirmStage
+    finish: FinishStage
     report: ReportStage
 
     def __iter__(self) -> Iterator[Stage]:
         """Iterates over the stages in order."""
-        return iter((self.shards, self.pretrain, self.analyze, self.search, self.confirm, self.report))
+        every = (self.shards, self.pretrain, self.analyze, self.search, self.confirm, self.finish, self.report)
+        return iter(every)
 
     def until(self, last: str) -> tuple[Stage, ...]:
         """All stages up to the one of this name."""
@@ -51,5 +54,6 @@ def stages_of(experiment: Experiment, files: Mapping[str, Sequence[SourceFile]],
         AnalyzeStage(jobs, with_tests),
         SearchStage(jobs, with_tests),
         ConfirmStage(jobs, with_tests),
+        FinishStage(jobs, with_tests),
         ReportStage(jobs, with_tests),
     )

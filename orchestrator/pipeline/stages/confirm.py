@@ -8,12 +8,13 @@ from functools import partial
 from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.confirm.job import ConfirmJob
 from orchestrator.confirm.record import Candidate, ConfirmationRecord
-from orchestrator.confirm.run_record import FITTED, INTERPOLATION, RUN, problem_of
+from orchestrator.confirm.run_record import RUN, problem_of
 from orchestrator.foundation.artefact_digests import Damage
 from orchestrator.foundation.stage_record import RECORD, Check, StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.pipeline.run_context import RunContext
+from orchestrator.pipeline.stages.run_files import set_aside
 from orchestrator.pipeline.stages.stage import Stage, trial_request
 from orchestrator.runtime.task_runner import run_for_all
 from trainables.errors import reason_of
@@ -58,6 +59,7 @@ class ConfirmStage(Stage):
         jobs: dict[str, ConfirmJob] = {}
         for domain in domains:
             with run.failures.leaving_behind(domain, self.noun):
+                self._make_way(domain)
                 jobs[domain] = self.jobs.confirmation(domain, progress)
 
         def done(domain: str, confirmed: ConfirmationRecord) -> None:
@@ -67,14 +69,17 @@ class ConfirmStage(Stage):
         run_for_all(run.runner, drive_confirmation, jobs, done, partial(run.failures.add, stage=self.noun))
 
     def further_damage(self, name: str, record: StageRecord) -> Damage:
-        """Candidates that differ from those of the search now: a lost trial may get another result when run again."""
+        """Candidates that differ from those of the search now, or a model at another place than it belongs now.
+
+        A lost trial may get another result when run again; with a finished model, the confirmed one lies below it.
+        """
 
         def known_by(candidate: Candidate) -> tuple[str, TransferConfiguration | None]:
             return candidate.name, candidate.configuration
 
         try:
             result = ConfirmationRecord.parse(record.result)
-            confirmed = [known_by(candidate) for candidate in result.candidates]
+            confirmed = [known_by(candidate) for candidate in result.candidates if candidate.averaged is None]
             found = [known_by(candidate) for candidate in self.jobs.confirmation(name).candidates]
             trials = {f"trial-{trial.number}": trial.configuration for trial in self.jobs.records(name)}
         except Exception as error:
@@ -82,7 +87,11 @@ class ConfirmStage(Stage):
         # Earlier versions took candidates of one effect too; the trials of theirs must be what they were.
         older = all(trials.get(trial) == known for trial, known in confirmed if trial.startswith("trial-"))
         same = older if result.choice is None else set(found) <= set(confirmed)
-        return {} if same else {f"confirm/{name}": "confirmed other candidates than the search has now"}
+        if not same:
+            return {f"confirm/{name}": "confirmed other candidates than the search has now"}
+        model = f"{self.below_home(self.jobs.confirmed_model(name))}/{WEIGHTS}"
+        elsewhere = bool(record.files) and model not in {file.path for file in record.files or ()}
+        return {model: "is missing"} if elsewhere else {}
 
     def older_damage(self, name: str, record: StageRecord, most_bytes: float) -> Damage:
         """Empty or malformed records of runs, a changed record of the opened test split, and unreadable models."""
@@ -98,7 +107,7 @@ class ConfirmStage(Stage):
         if self.home.child(opening).read_json() != record.result["opened"]:
             damage[opening] = "is not what the confirmation recorded"
         share = confirmed.interpolation.share if confirmed.interpolation else 1
-        models = self.jobs.place("models", name)
+        models = self.jobs.confirmed_model(name)
         folders = {models.uri} | ({models.child(INTERPOLATED).uri} if share < 1 else set())
         for place in (models, runs):
             cards = (facts.path for facts in place.files() if facts.path.rpartition("/")[2] in (CARD, WEIGHTS))
@@ -111,7 +120,16 @@ class ConfirmStage(Stage):
         """Deletes damaged runs, and restores the record of the opened test split from the stage's record."""
         if check.record is not None:
             for path in check.damage:
-                self._set_run_aside(path, check.record)
+                set_aside(self.home, path, check.record.result.get("opened"))
+
+    def _make_way(self, name: str) -> None:
+        """Removes what was made of an earlier confirmation: the finished model's record, and models at other places."""
+        finished, model = self.jobs.place("finish", name, RECORD), self.jobs.place("models", name)
+        if finished.exists():
+            finished.delete()
+        below = (INTERPOLATED, "front") if self.jobs.experiment.finish.enabled else ("confirmed",)
+        for folder in below:
+            model.child(folder).delete_folder()
 
     def runs_done(self, name: str) -> tuple[int, int]:
         """Numbers of runs of an unfinished confirmation that are trained, and that are scored on the test split."""
@@ -119,23 +137,3 @@ class ConfirmStage(Stage):
         paths = [facts.path for facts in place.files()]
         trained = sum(_TRAINED.search(path) is not None for path in paths)
         return trained, sum(path.startswith("test-") for path in paths)
-
-    def _set_run_aside(self, path: str, record: StageRecord) -> None:
-        place = self.home.child(path)
-        opened = record.result.get("opened")
-        if "/test-opened/" in path:
-            if isinstance(opened, dict):
-                place.write_json(opened)
-            return
-        folder = Storage(place.uri.rpartition("/")[0])
-        own = folder.uri.rpartition("/")[2]
-        redone = [place] if "/runs-" in path or path.endswith(f"/{FITTED}") else []
-        if own.startswith(f"{INTERPOLATED}-seed"):
-            redone.append(Storage(folder.uri.rpartition("/")[0]).child(INTERPOLATION))
-        elif place.uri.rpartition("/")[2] in (WEIGHTS, CARD):
-            redone.append(folder.child(RUN))
-        elif "/classical-" in path:
-            redone.append(folder.child(FITTED))
-        for record_file in redone:
-            if record_file.exists():
-                record_file.delete()

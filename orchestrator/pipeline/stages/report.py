@@ -42,9 +42,11 @@ class ReportStage(Stage):
         return self.jobs.report_inputs()
 
     def vouched(self, name: str) -> Vouched:
-        """The report's files, and the records of the confirmations that it reads."""
-        confirmations = [self.jobs.place("confirm", domain, RECORD) for domain in self.jobs.experiment.targets]
-        return Vouched(self.home, [self.place(name), *confirmations])
+        """The report's files, and the records of the confirmations and finished models that it reads."""
+        experiment = self.jobs.experiment
+        stages = ("confirm", "finish") if experiment.finish.enabled else ("confirm",)
+        read = [self.jobs.place(stage, domain, RECORD) for stage in stages for domain in experiment.targets]
+        return Vouched(self.home, [self.place(name), *read])
 
     def run(self, run: RunContext) -> None:
         """Writes the report of all targets, or of those that have not failed."""

@@ -96,12 +96,13 @@ def seal(jobs, stage, place, inputs, result):
 
 def test_a_measured_plan_is_finite_json(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "MEASURED_SECONDS", 0.02)
-    made = experiment(cluster={"price_per_hour": 2.5, "cpus": 1}, pretraining={"workers": 1})
+    finish = {"enabled": True}
+    made = experiment(cluster={"price_per_hour": 2.5, "cpus": 1}, pretraining={"workers": 1}, finish=finish)
     told = make_plan(made, preflight(made))
     plain = json.loads(json.dumps(told.to_dict(), allow_nan=False))
     numbers = [*plain["step_seconds"].values(), plain["seconds"], *plain["seconds_range"], *plain["cost_range"]]
     assert all(math.isfinite(number) and number > 0 for number in numbers)
-    names = ["start", "shards", "pretrain", "search", "confirm", "report"]
+    names = ["start", "shards", "pretrain", "search", "confirm", "finish", "report"]
     assert [stage["stage"] for stage in plain["stages"]] == names
     assert all(stage["seconds"] > 0 for stage in plain["stages"])
     assert set(plain["step_seconds"]) == {"medical", "satellite"}
@@ -180,6 +181,17 @@ class TestCounting:
         runs, scored = 12 + 2 * 2 * more, 156 + 2 * 2 * 6 * more
         assert work(told)["confirm"] == f"{runs} runs with fresh seeds, {scored} test images scored"
 
+    def test_finished_models_are_counted_at_their_longest(self, experiment):
+        """Two domains, two seeds, 8 steps doubled three times: 16 + 32 + 64 to find the length, and 64 to train it."""
+        without, told = planned(experiment()), planned(experiment(finish={"enabled": True}))
+        assert (work(without)["finish"], seconds(without)["finish"]) == ("left out", 0)
+        steps = 2 * (16 + 32 + 64 + 64)
+        assert work(told)["finish"] == f"at most {2 * steps} steps for 2 finished models"
+        assert seconds(told)["finish"] > steps * (0.1 + 0.3) / told.slots
+        assert {**seconds(told), "finish": 0} == seconds(without)
+        none = planned(experiment(finish={"enabled": True, "doublings": 0, "seeds": 1}))
+        assert work(none)["finish"] == "at most 16 steps for 2 finished models"
+
     def test_no_price_no_cost(self, experiment):
         assert planned(experiment()).to_dict()["cost_range"] is None
         assert planned(experiment(cluster={"price_per_hour": 0})).to_dict()["cost_range"] == [0, 0]
@@ -229,6 +241,15 @@ class TestWhatIsLeft:
         told = planned(made)
         assert work(told)["pretrain"] == "8 steps of 2 × 2 patches"
         assert work(told)["confirm"] == "10 runs with fresh seeds, 150 test images scored"
+
+    def test_an_interrupted_finished_model_goes_on(self, experiment):
+        made = experiment(finish={"enabled": True})
+        jobs = pack(made)
+        finish(jobs, "search", "medical")
+        runs = jobs.place("finish", "medical", f"runs-{jobs.finish_inputs('medical')}")
+        for name in ("steps-16-seed1", "steps-16-seed2", "all-images-16-seed1"):
+            runs.child(name, "run.json").write_json({})
+        assert work(planned(made))["finish"] == f"at most {4 * (16 + 32 + 64 + 64) - 48} steps for 2 finished models"
 
     def test_a_finished_experiment_takes_the_command_alone(self, experiment):
         made = experiment()

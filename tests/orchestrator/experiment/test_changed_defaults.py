@@ -40,3 +40,18 @@ def test_a_new_experiment_or_a_damaged_folder_has_the_defaults_of_now(tmp_path, 
 
 def test_a_setting_of_one_s_own_is_no_earlier_default(tmp_path):
     assert load(tmp_path, '{"settings": {"finetuning": {"default_learning_rate": 3e-4}}}') == NEW
+
+
+def test_an_experiment_of_an_earlier_version_gets_finished_models_where_they_are_asked_for(tmp_path):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "experiment.json").write_text(json.dumps({"settings": OLD}))
+    content = {
+        "name": "tiny",
+        "storage": str(tmp_path),
+        "source": {"images": "a"},
+        "targets": {"satellite": {"images": "b"}},
+    }
+    assert not make_experiment(content, "here").finish.enabled
+    assert make_experiment(content | {"finish": {"enabled": True}}, "here").finish.enabled
+    assert make_experiment(content | {"name": "new"}, "here").finish.enabled

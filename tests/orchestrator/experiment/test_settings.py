@@ -45,6 +45,7 @@ SECTIONS = [
     ("finetuning", module.Finetuning, []),
     ("search", module.Search, []),
     ("confirmation", module.Confirmation, []),
+    ("finish", module.Finish, []),
     ("cluster", module.Cluster, []),
 ]
 KEYS = [(path, key, overrides) for path, section, overrides in SECTIONS for key in section.model_fields]

@@ -50,7 +50,7 @@ def here(on_ray: tuple[Path, Path]) -> tuple[Experiment, str, float]:
     """The same experiment in this process, in a folder of its own: what it said, and how long it took."""
     file, _ = on_ray
     elsewhere = file.with_name("here.yaml")
-    settings = yaml.safe_load(file.read_text()) | {"name": "here"}
+    settings = yaml.safe_load(file.read_text()) | {"name": "here", "finish": {"enabled": False}}
     settings["finetuning"]["default_learning_rate"] = 1e-4  # the default when the other one began
     elsewhere.write_text(yaml.safe_dump(settings))
     experiment, start = load_experiment(elsewhere, []), time.process_time()
