@@ -98,7 +98,7 @@ def test_no_scene_is_trained_on_and_held_out(tmp_path, model, monkeypatch):
     ],
 )
 def test_worth_it_is_better_for_certain_or_on_average_where_scenes_are_few(gain, worth):
-    assert adapting._worth_it(gain) is worth
+    assert adapting.worth_it(gain) is worth
 
 
 def test_a_model_is_not_overwritten(rayscale, images, model):

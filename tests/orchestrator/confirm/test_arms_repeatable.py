@@ -79,7 +79,7 @@ def averaged(job):
     runs = replace(runs, candidates=(FOUND_CANDIDATE,))
     for seed in runs.seeds:
         confirmation_runs.train_run(runs, "found", FOUND, seed)
-    return confirmation_runs.choose_share(runs, "found")
+    return confirmation_runs.choose_share(runs, FOUND_CANDIDATE)
 
 
 def of_runs(job, name, configuration, start):

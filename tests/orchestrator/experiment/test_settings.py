@@ -176,7 +176,10 @@ def test_a_misspelt_key_is_named_with_the_right_one(refused, path, key, override
     [
         ("source.scenes={tabel: x}", "Unknown key 'source.scenes.tabel'. Did you mean 'table'?"),
         ("source.scenes={patern: x}", "Unknown key 'source.scenes.patern'. Did you mean 'pattern'?"),
-        ("confirmation.quux=1", "Unknown key 'confirmation.quux'. Known here: top, seeds, ablation, classical."),
+        (
+            "confirmation.quux=1",
+            "Unknown key 'confirmation.quux'. Known here: top, seeds, ablation, classical, smallest_effect.",
+        ),
         ("source.test_share=0.2", "Unknown key 'source.test_share'. Known here: images, scenes, validation_share"),
         ("source.modle=x", "Unknown key 'source.modle'. Did you mean 'model'?"),
         ("source={modle: x}", "'source.model' is missing. Unknown key 'source.modle'. Did you mean 'model'?"),
