@@ -329,7 +329,8 @@ def test_plan_prints_a_document_or_a_table(rayscale, file, tmp_path):
     code, out, _ = rayscale("plan", file, "--set", "cluster.price_per_hour=3.5")
     assert code == 0
     assert "on a steady machine: ms a step: medical 100, satellite 100." in out
-    assert re.search(r"Time: .* to .*\.\nCost: \d+\.\d\d to \d+\.\d\d at 3.5 an hour\.\nNothing is missing\.", out)
+    assert re.search(r"Time: .* to .*\.\nCost: \d+\.\d\d to \d+\.\d\d at 3.5 an hour\.\n", out)
+    assert out.endswith("Nothing is missing.\n")
     assert list(Storage.at(str(tmp_path / "runs")).files()) == []
 
 
@@ -377,6 +378,7 @@ def test_a_budget_is_kept_before_anything_runs(rayscale, file, tmp_path, monkeyp
 
 def test_examples_name_files_that_exist():
     root = Path(__file__).parents[3]
-    named = {name for command in cli.app.registered_commands for name in re.findall(r"\S+\.yaml", command.epilog or "")}
+    epilogs = [command.epilog or "" for command in cli.app.registered_commands]
+    named = {name for epilog in epilogs for name in re.findall(r"experiments/\S+\.yaml", epilog)}
     assert named
     assert all((root / name).exists() for name in named)

@@ -28,6 +28,7 @@ def experiment(tmp_path, monkeypatch, trained):  # noqa: F811
     search = {"trials": 4, "sampler": "random", "starts": ["default", "siblings", "advice", "space"]}
     content = tiny_experiment.settings(str(images), str(tmp_path / "runs"), search=search)
     content["source"] = {"model": model}
+    content["finetuning"]["default_learning_rate"] = 1e-4  # worse than what is advised
     del content["network"]
     return tiny_experiment.write_experiment(tmp_path / "tiny.yaml", content)
 
