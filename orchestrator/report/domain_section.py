@@ -50,7 +50,7 @@ LABELS: dict[ArmName, str] = {
     "soup": "best, averaged over seeds",
     "interpolated": "averaged with the source",
     "best_mean": "best mean on validation",
-    "finished": "finished: longer, on validation images too",
+    "finished": "finished model",
 }
 
 
