@@ -8,11 +8,12 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from orchestrator.search.samplers import finished_trials
 
 _CANDIDATES = 512
 
@@ -31,11 +32,7 @@ def expected_gain(study: optuna.Study, space: Mapping[str, BaseDistribution], no
     Returns:
         The gain, 0 or more; None with fewer than two finished trials.
     """
-    trials = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        if not trial.user_attrs.get("diverged")
-    ]
+    trials = finished_trials(study)
     if len(trials) < 2:
         return None
     tried = np.array([_unit(trial.params, space) for trial in trials])

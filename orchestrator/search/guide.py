@@ -4,7 +4,8 @@ Both depend on when other work finishes, or on a model's fit. Each decision is t
 records before it is acted on, and a resumed study repeats it.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,14 @@ from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.record import Count, Number, Record
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.expected_gain import expected_gain
+from orchestrator.search.samplers import near
 from orchestrator.search.starts import found_best
-from orchestrator.search.trial_record import read_records
 from trainables.loops.finetune import TransferConfiguration
 
 if TYPE_CHECKING:
     from orchestrator.search.study import StudyJob
 
-_END = "ended.json"
+_END, _NAME = "ended.json", re.compile(r"given-(\d{4,9})\.json")
 
 FEWEST_TRIALS = 6
 """Trials before a study may end: a model of fewer says little about the rest of the space."""
@@ -63,8 +64,8 @@ def read_end(records: Storage) -> StudyEnd | None:
     return StudyEnd.read(records.child(_END))
 
 
-def _place(records: Storage, number: int) -> Storage:
-    return records.child(f"given-{number:04d}.json")
+def _name(number: int) -> str:
+    return f"given-{number:04d}.json"
 
 
 @dataclass(frozen=True)
@@ -83,35 +84,35 @@ class StudyGuide:
         if not job.ends_early or number < max(FEWEST_TRIALS, len(job.starts)):
             return False
         noise = job.settings.seed_noise
-        gain = expected_gain(study, job.near(study), noise)
+        gain = expected_gain(study, near(study, job.distributions(), job.region), noise)
         if gain is None or gain >= noise:
             return False
         StudyEnd(trials=number, expected_gain=gain, noise=noise).write(job.records.child(_END))
         return True
 
-    def given(self, number: int) -> tuple[str, Mapping[str, float]] | None:
+    def given(self, study: optuna.Study, number: int) -> tuple[str, Mapping[str, float]] | None:
         """The best configuration of a sibling whose search has finished, if it was not tried yet."""
         job = self.job
-        if number < len(job.starts) or number in job.known:
+        if not job.siblings or number < len(job.starts) or number in job.known:
             return None
-        place = _place(job.records, number)
-        found = Given.read(place)
+        earlier = self._earlier()
+        found = earlier.get(number) or self._new(study, list(earlier.values()))
         if found is None:
-            found = self._new(number)
-            if found is None:
-                return None
-            found.write(place)
+            return None
+        if number not in earlier:
+            found.write(job.records.child(_name(number)))
         return "sibling", job.point(found.configuration)
 
-    def _new(self, number: int) -> Given | None:
-        job = self.job
-        if not job.siblings:
-            return None
-        earlier = [given for other in range(number) if (given := Given.read(_place(job.records, other)))]
-        heard = {given.of for given in earlier}
-        tried = {start.configuration for start in job.starts}
-        tried |= {record.configuration for record in read_records(job.records)}
-        tried |= {given.configuration for given in earlier}
+    def _earlier(self) -> dict[int, Given]:
+        """Trials that siblings gave before, by number."""
+        records = self.job.records
+        numbers = [int(match[1]) for facts in records.files() if (match := _NAME.fullmatch(facts.path))]
+        return {number: given for number in numbers if (given := Given.read(records.child(_name(number))))}
+
+    def _new(self, study: optuna.Study, earlier: Sequence[Given]) -> Given | None:
+        job, heard = self.job, {given.of for given in earlier}
+        tried = {start.configuration for start in job.starts} | {given.configuration for given in earlier}
+        tried |= {job.configuration(trial.params) for trial in study.get_trials(deepcopy=False) if trial.params}
         for other in job.siblings:
             best = found_best(job.home, other) if other not in heard else None
             moved = self._moved(best) if best else None

@@ -42,7 +42,7 @@ class Guide(Protocol):
         """True if the study ends before the trial of this number."""
         ...
 
-    def given(self, number: int) -> tuple[str, Mapping[str, float]] | None:
+    def given(self, study: optuna.Study, number: int) -> tuple[str, Mapping[str, float]] | None:
         """Origin and point of a trial that the sampler is not asked for."""
         ...
 
@@ -62,7 +62,7 @@ class NumberedSearch(OptunaSearch):
             return Searcher.FINISHED  # type: ignore[return-value]
         if not self._numbers:
             return None
-        given = self._guide.given(self._numbers[0]) if self._guide is not None else None
+        given = self._guide.given(study, self._numbers[0]) if self._guide is not None else None
         if given is not None:
             study.enqueue_trial(dict(given[1]))
         config: dict[str, Any] | None = super().suggest(trial_id)
@@ -101,7 +101,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See Optuna."""
-        return self.near(study, self._for(trial).infer_relative_search_space(with_penalties(study), trial))
+        return near(study, self._for(trial).infer_relative_search_space(with_penalties(study), trial), self._region)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -116,19 +116,8 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See Optuna."""
-        near = self.near(study, {param_name: param_distribution})[param_name]
-        return self._for(trial).sample_independent(with_penalties(study), trial, param_name, near)
-
-    def near(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-        """The part of a space that is suggested from now: all of it without a region or a finished trial."""
-        finished = [
-            trial
-            for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-            if not trial.user_attrs.get(DIVERGED)
-        ]
-        if self._region is None or not finished:
-            return space
-        return self._region.around(max(finished, key=_standing).params, space)
+        part = near(study, {param_name: param_distribution}, self._region)[param_name]
+        return self._for(trial).sample_independent(with_penalties(study), trial, param_name, part)
 
     def _for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number != self._number:
@@ -142,6 +131,20 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
         if self._kind == "tpe":
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._startup)
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._startup)
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were trained to their end and did not diverge."""
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    return [trial for trial in complete if not trial.user_attrs.get(DIVERGED)]
+
+
+def near(study: optuna.Study, space: dict[str, BaseDistribution], region: Region | None) -> dict[str, BaseDistribution]:
+    """The part of a space that is suggested from now: all of it without a region or a finished trial."""
+    finished = finished_trials(study)
+    if region is None or not finished:
+        return space
+    return region.around(max(finished, key=_standing).params, space)
 
 
 def with_penalties(study: optuna.Study) -> optuna.Study:

@@ -6,21 +6,19 @@ The starts of an unlimited search have λ = 0, where 200 steps cost the source 2
 from collections.abc import Sequence
 
 from orchestrator.search.trial_record import TrialRecord
+from search_spaces import PORTFOLIO
 from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.regularizers import RegularizerName
 
-_RATE = 4.75e-4
-"""The learning rate that is best or nearly best without a limit in all domains of the tabular benchmark."""
-
 _LAMBDAS = {"replay": (1e-2, 1e-3)}
 _OTHER_LAMBDAS = (1e-1, 1e-2)
-"""λ that costs the source less than 1 dB, then a tenth of it, at that learning rate and 200 steps."""
+"""λ that costs the source less than 1 dB, then a tenth of it, at the default learning rate and 200 steps."""
 
 
 def held_starts(regularizer: RegularizerName) -> tuple[TransferConfiguration, ...]:
     """Configurations that hold the source: the most cautious one first, so that a search soon has a feasible trial."""
-    lambdas = _LAMBDAS.get(regularizer, _OTHER_LAMBDAS)
-    return tuple(TransferConfiguration(learning_rate=_RATE, lambda_=value, frozen_depth=0) for value in lambdas)
+    rate, lambdas = PORTFOLIO[0].learning_rate, _LAMBDAS.get(regularizer, _OTHER_LAMBDAS)
+    return tuple(TransferConfiguration(learning_rate=rate, lambda_=value, frozen_depth=0) for value in lambdas)
 
 
 def exceeded(records: Sequence[TrialRecord]) -> str:

@@ -104,9 +104,10 @@ class StudyJob:
         """Origin of a trial's configuration: that of a start, or ``sampler``."""
         return self.starts[number].origin if number < len(self.starts) else "sampler"
 
-    def near(self, study: optuna.Study) -> dict[str, BaseDistribution]:
-        """The part of the search space that trials are suggested from now."""
-        return sampler_of(self).near(study, self.distributions())
+    @property
+    def region(self) -> Region | None:
+        """Region that trials are suggested from; with two objectives there is no single best trial to stay near."""
+        return Region(self.lambda_floor) if len(self.objectives) == 1 else None
 
     def point(self, start: TransferConfiguration) -> dict[str, float]:
         """A configuration as a point of the search space, clamped to its ranges."""
@@ -139,16 +140,14 @@ def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[in
         space=job.distributions(),
         **maximised(job.objectives),
         guide=StudyGuide(job),
-        sampler=sampler_of(job),
+        sampler=RepeatableSampler(
+            job.settings.sampler,
+            seed_of_study(job.seed, job.domain.domain),
+            job.settings.startup_trials,
+            job.region,
+        ),
         **study_with(job, records),
     )
-
-
-def sampler_of(job: StudyJob) -> RepeatableSampler:
-    """The study's sampler; with two objectives there is no single best trial to stay near."""
-    region = Region(job.lambda_floor) if len(job.objectives) == 1 else None
-    seed = seed_of_study(job.seed, job.domain.domain)
-    return RepeatableSampler(job.settings.sampler, seed, job.settings.startup_trials, region)
 
 
 def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:

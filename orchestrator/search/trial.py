@@ -47,7 +47,8 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     number, sampled = config["number"], {name: config[name] for name in job.distributions()}
     configuration = job.configuration(sampled)
     start, spent = time.monotonic(), time.process_time()
-    log.info("starts: %s from %s", configuration, config.get("origin") or job.origin(number))
+    origin = config.get("origin") or job.origin(number)
+    log.info("starts: %s from %s", configuration, origin)
     certificates: list[Certificate] = []
     status, curve, source = _train(job, number, configuration, certificates.append)
     kept = f", {source.loss:.2f} dB of the source lost" if source else ""
@@ -55,7 +56,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     psnr = curve[-1][1] if status == "finished" else None
     return TrialRecord(
         number=number,
-        origin=config.get("origin") or job.origin(number),
+        origin=origin,
         configuration=configuration,
         sampled=sampled,
         status=status,

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import optuna
 import pytest
 from test_searching_units import record, study_job
 
@@ -25,6 +26,11 @@ def job_in(folder, **changes):
     return study_job(**settings | changes)
 
 
+def none():
+    """A study without a trial."""
+    return optuna.create_study(direction="maximize")
+
+
 def finish(home, domain, configuration=FOUND):
     best = BestTrial(number=0, configuration=configuration, psnr=30.0)
     finish_stage(
@@ -43,25 +49,25 @@ def finished(job, count):
 def test_a_sibling_s_best_is_tried_once_after_the_starts_and_moved_into_the_space(tmp_path):
     job = job_in(tmp_path)
     guide = StudyGuide(job)
-    assert guide.given(3) is None  # nobody has finished
+    assert guide.given(none(), 3) is None  # nobody has finished
     finish(job.home, "medical")
-    assert guide.given(1) is None  # that number is a start's
-    assert guide.given(3) == ("sibling", {"learning_rate": 2e-3, "lambda_": 1e-6, "frozen_depth": 6})
-    assert guide.given(4) is None  # medical was told
+    assert guide.given(none(), 1) is None  # that number is a start's
+    assert guide.given(none(), 3) == ("sibling", {"learning_rate": 2e-3, "lambda_": 1e-6, "frozen_depth": 6})
+    assert guide.given(none(), 4) is None  # medical was told
     finish(job.home, "art", FOUND)
-    assert guide.given(4) is None  # the same configuration
+    assert guide.given(none(), 4) is None  # the same configuration
     finish(job.home, "art", TransferConfiguration(learning_rate=7e-4, lambda_=1e-3, frozen_depth=1))
-    assert guide.given(4) == ("sibling", {"learning_rate": 7e-4, "lambda_": 1e-3, "frozen_depth": 1})
+    assert guide.given(none(), 4) == ("sibling", {"learning_rate": 7e-4, "lambda_": 1e-3, "frozen_depth": 1})
 
 
 def test_a_resumed_study_gives_what_it_gave_before(tmp_path):
     job = job_in(tmp_path)
     finish(job.home, "medical")
-    first = StudyGuide(job).given(3)
+    first = StudyGuide(job).given(none(), 3)
     finish(job.home, "medical", TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0))
     finish(job.home, "art")
-    assert StudyGuide(job).given(3) == first
-    assert StudyGuide(job_in(tmp_path, known={3: {}})).given(3) is None  # a lost trial is run again as it was
+    assert StudyGuide(job).given(none(), 3) == first
+    assert StudyGuide(job_in(tmp_path, known={3: {}})).given(none(), 3) is None  # a lost trial is run again as it was
 
 
 def test_the_next_suggestion_is_the_sibling_s_point(tmp_path):

@@ -9,8 +9,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from test_searching_units import KINDS, record, study_job
 
 from orchestrator.search.region import Region
-from orchestrator.search.samplers import RepeatableSampler, seed_of_study
-from orchestrator.search.study import sampler_of, study_with
+from orchestrator.search.samplers import RepeatableSampler, near, seed_of_study
+from orchestrator.search.study import study_with
 
 SPACE = {
     "learning_rate": FloatDistribution(3e-5, 3e-3, log=True),
@@ -65,18 +65,17 @@ def test_a_diverged_trial_is_not_what_suggestions_stay_near():
     point = {"learning_rate": 1e-4, "lambda_": 1e-6, "frozen_depth": 0}
     diverged = record(1, point | {"learning_rate": 3e-3}).model_copy(update={"status": "diverged", "objective": 99.0})
     study = optuna.load_study(**study_with(job, [record(0, point), diverged]))
-    assert ends(sampler_of(job).near(study, job.distributions()))["learning_rate"] == (3e-5, 4e-4)
+    assert ends(near(study, job.distributions(), job.region))["learning_rate"] == (3e-5, 4e-4)
 
 
 def test_with_two_objectives_and_without_a_trial_the_space_is_whole():
     job = study_job()
     empty = optuna.load_study(**study_with(job, []))
-    assert sampler_of(job).near(empty, job.distributions()) == job.distributions()
-    of_two = SimpleNamespace(
-        objectives=("psnr", "speed"), settings=job.settings, seed=1, domain=job.domain, lambda_floor=1e-5
-    )
+    assert near(empty, job.distributions(), job.region) == job.distributions()
+    of_two = study_job(shortening=SimpleNamespace())
+    assert of_two.objectives == ("psnr", "speed")
     study = optuna.load_study(**study_with(job, [record(0, job.start_points()[0])]))
-    assert sampler_of(of_two).near(study, job.distributions()) == job.distributions()
+    assert near(study, job.distributions(), of_two.region) == job.distributions()
 
 
 def test_domains_have_randomness_of_their_own():
