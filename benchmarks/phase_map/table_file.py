@@ -1,19 +1,14 @@
 """The map's rows as one Parquet file whose metadata says what they have in common, and what is missing."""
 
-import io
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from benchmarks.common.table_file import TableKind
 from benchmarks.phase_map.rows import Row
 from orchestrator.foundation.storage import Storage
-from trainables.errors import UsageError
 
-FORMAT = 1
-_KEY = b"rayscale-phase-map"
 _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int32()
 SCHEMA = pa.schema(
     [
@@ -51,14 +46,13 @@ SCHEMA = pa.schema(
 _SORTED_BY = SCHEMA.names[:11]
 
 
+_KIND = TableKind("phase map", b"rayscale-phase-map", 1, SCHEMA, "make one with benchmarks/phase_map/table.py")
+
+
 def write_table(place: Storage, rows: Iterable[Row], facts: dict[str, Any]) -> None:
     """Writes rows, sorted by cell and configuration, and what is said of them all."""
     ordered = sorted(rows, key=lambda row: [(row.get(name) is None, row.get(name)) for name in _SORTED_BY])
-    table = pa.Table.from_pylist(ordered, SCHEMA)
-    table = table.replace_schema_metadata({_KEY: json.dumps({"format": FORMAT, **facts}, ensure_ascii=False)})
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    place.write_bytes(sink.getvalue())
+    _KIND.write(place, ordered, facts)
 
 
 def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
@@ -67,18 +61,7 @@ def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
     Raises:
         UsageError: If there is none, or of another format.
     """
-    try:
-        table = pq.read_table(io.BytesIO(place.read_bytes()))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise UsageError(f"There is no table '{place.uri}'; make one with benchmarks/phase_map/table.py.") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(f"'{place.uri}' is not a whole Parquet file: {str(error).splitlines()[0]}") from None
-    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    if facts.get("format") != FORMAT:
-        raise UsageError(
-            f"'{place.uri}' is no phase map in format {FORMAT}; make one with benchmarks/phase_map/table.py."
-        )
-    return table.to_pylist(), facts
+    return _KIND.read(place)
 
 
 def key_of(row: Row) -> tuple[Any, ...]:

@@ -1,7 +1,5 @@
 """The table as one Parquet file whose metadata says all that the rows have in common."""
 
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
+from benchmarks.common.table_file import Row, TableKind
 from benchmarks.search.tabular.grid import FULL
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
@@ -21,7 +19,6 @@ from trainables.loops.objective import effective_lambda
 FORMAT = 1
 ADVICE = "advice.json"
 """The file beside a table that `advice.py` writes."""
-_KEY = b"rayscale-tabular"
 _SCHEMA = pa.schema(
     [
         ("domain", pa.string()),
@@ -44,19 +41,21 @@ _SCHEMA = pa.schema(
     ]
 )
 
-Row = dict[str, Any]
+_KIND = TableKind(
+    "table of transfer configurations",
+    b"rayscale-tabular",
+    FORMAT,
+    _SCHEMA,
+    "build one with benchmarks/search/tabular/build.py",
+)
+
 Cell = tuple[int, int, int]
 """Positions of a learning rate, a λ and a frozen depth on a grid's axes."""
 
 
 def write_table(place: Storage, rows: Sequence[Row], facts: dict[str, Any]) -> None:
     """Writes rows, sorted, and what is said of them all."""
-    ordered = sorted(rows, key=lambda row: [row[name] for name in _SCHEMA.names[:7]])
-    table = pa.Table.from_pylist(ordered, _SCHEMA)
-    table = table.replace_schema_metadata({_KEY: json.dumps({"format": FORMAT, **facts}, ensure_ascii=False)})
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    place.write_bytes(sink.getvalue())
+    _KIND.write(place, sorted(rows, key=lambda row: [row[name] for name in _SCHEMA.names[:7]]), facts)
 
 
 def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
@@ -65,21 +64,7 @@ def read_table(place: Storage) -> tuple[list[Row], dict[str, Any]]:
     Raises:
         UsageError: If there is none, or of another format.
     """
-    try:
-        table = pq.read_table(io.BytesIO(place.read_bytes()))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise UsageError(
-            f"There is no table '{place.uri}'; build one with benchmarks/search/tabular/build.py."
-        ) from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(f"'{place.uri}' is not a whole Parquet file: {str(error).splitlines()[0]}") from None
-    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    if facts.get("format") != FORMAT:
-        raise UsageError(
-            f"'{place.uri}' is no table of transfer configurations in format {FORMAT}; build one with "
-            "benchmarks/search/tabular/build.py."
-        )
-    return table.to_pylist(), facts
+    return _KIND.read(place)
 
 
 @dataclass(frozen=True)
