@@ -48,7 +48,7 @@ def candidates_of(
     distinct: list[Candidate] = []
     best, wanted = best_of_any(records), top
     for record, psnr in sorted(finished, key=lambda entry: -entry[1]):
-        found = _candidate(f"trial-{record.number}", f"trial {record.number}", record.configuration, psnr)
+        found = candidate_of(f"trial-{record.number}", f"trial {record.number}", record.configuration, psnr)
         known = [default, *(candidate.configuration for candidate in distinct)]
         twin = any(configuration and alike(record.configuration, configuration) for configuration in known)
         beyond = not record.feasible and record is best
@@ -56,13 +56,14 @@ def candidates_of(
         if found.name == chosen or (len(distinct) < wanted and not twin and (record.feasible or beyond)):
             distinct.append(found)
     own = next((psnr for record, psnr in finished if record.configuration == default), None)
-    untuned = _candidate("default", "default fine-tune", default, own)
-    return (*distinct, untuned, _candidate("zero_shot", "source model as it is", None, None))
+    untuned = candidate_of("default", "default fine-tune", default, own)
+    return (*distinct, untuned, candidate_of("zero_shot", "source model as it is", None))
 
 
-def _candidate(
-    name: str, label: str, configuration: TransferConfiguration | None, search_psnr: float | None
+def candidate_of(
+    name: str, label: str, configuration: TransferConfiguration | None, search_psnr: float | None = None
 ) -> Candidate:
+    """A candidate before its confirmation; ``search_psnr`` is its score in the search in dB, if it was a trial."""
     return Candidate(name=name, label=label, configuration=configuration, validation_psnr=[], search_psnr=search_psnr)
 
 

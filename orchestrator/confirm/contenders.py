@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.confirm.answer import Contender, choose
-from orchestrator.confirm.candidates import alike
+from orchestrator.confirm.candidates import alike, candidate_of
 from orchestrator.confirm.job import ConfirmJob, soup_of
 from orchestrator.confirm.record import Candidate
 from orchestrator.confirm.run_record import Images, Interpolation
 from orchestrator.confirm.submission import RunKey, Runs, Tasks
 from orchestrator.confirm.tasks import average_seeds, choose_share
 from orchestrator.foundation.vocabulary import INTERPOLATED, ZERO_SHOT
-from trainables.loops.finetune import TransferConfiguration
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +48,9 @@ def planned(job: ConfirmJob) -> Planned:
     wanted = job.ablation.model
     same = (c for c in tuned if c.configuration and c.configuration.lambda_ == 0 and alike(c.configuration, wanted))
     model = next(same, None)
-    own = () if model else (_candidate("model", "model transfer", wanted),)
+    own = () if model else (candidate_of("model", "model transfer", wanted),)
     features = tuple(
-        _candidate(f"feature-{i}", "feature transfer", configuration).model_copy(update={"generator": "fresh"})
+        candidate_of(f"feature-{i}", "feature transfer", configuration).model_copy(update={"generator": "fresh"})
         for i, configuration in enumerate(job.ablation.features)
     )
     return Planned(source, (*tuned, *own), features, model.name if model else "model")
@@ -91,10 +90,6 @@ def contend(
     if base and interpolation and interpolation.share < 1:
         contenders.append(_with_source(job, base, interpolation))
     return contenders, interpolation
-
-
-def _candidate(name: str, label: str, configuration: TransferConfiguration) -> Candidate:
-    return Candidate(name=name, label=label, configuration=configuration, validation_psnr=[], search_psnr=None)
 
 
 def _of_seeds(job: ConfirmJob, candidate: Candidate, found: Mapping[RunKey, Images | None]) -> Contender:

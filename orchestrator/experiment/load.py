@@ -55,7 +55,8 @@ def make_experiment(content: dict[str, object], where: str, overrides: Sequence[
         _override(content, override)
     try:
         experiment = Experiment.model_validate(content)
-        experiment = Experiment.model_validate(with_earlier_defaults(content, experiment.home))
+        kept = with_earlier_defaults(content, experiment.home)
+        experiment = experiment if kept == content else Experiment.model_validate(kept)
     except ValidationError as error:
         raise UsageError(f"{where}: {' '.join(_sentences(error))}") from None
     with _naming(where):

@@ -15,7 +15,8 @@ import numpy as np
 from orchestrator.confirm.comparison import Scores, differences, summarize
 from orchestrator.confirm.job import ConfirmJob
 from orchestrator.confirm.run_record import mean_of
-from orchestrator.confirm.tasks import score_on_source, score_run, train_run
+from orchestrator.confirm.submission import Tasks
+from orchestrator.confirm.tasks import score_on_source, score_run
 from orchestrator.data.locked_test import Opening, record_choice
 from orchestrator.finish.job import ALL_SPLITS, FinishJob, run_name
 from orchestrator.finish.record import DECISION, FINISHED, Decision, FinishRecord, Length
@@ -124,12 +125,8 @@ class _Finishing:
         self, job: ConfirmJob, name: str, configuration: TransferConfiguration, seeds: Sequence[int]
     ) -> dict[int, float | None]:
         """Trains with every seed; returns validation PSNR in dB by seed."""
-        start = self._job.start
-        tasks = {
-            seed: self._runner.submit(train_run, job, name, configuration, seed, start, needs=self._needs)
-            for seed in seeds
-        }
-        return {seed: mean_of(images) if images else None for seed, images in results(self._runner, tasks)}
+        tasks = Tasks(job, self._runner).training({name: (configuration, self._job.start)}, seeds)
+        return {seed: mean_of(images) if images else None for (_, seed), images in results(self._runner, tasks)}
 
     def _score(self, full: ConfirmJob) -> tuple[Scores, float | None]:
         """Scores of the finished model and of the confirmed arms on the test split, and the former's on the source."""
@@ -142,10 +139,10 @@ class _Finishing:
         }
         wanted = {(FINISHED, FINISHED): full}
         wanted |= {(arm, run): confirmation for arm, runs in arms.items() for run in runs}
-        tasks = {key: self._runner.submit(score_run, job, key[1], needs=self._needs) for key, job in wanted.items()}
+        tasks = {key: Tasks(job, self._runner).submit(score_run, key[1]) for key, job in wanted.items()}
         found: dict[tuple[str, str], Any] = dict(results(self._runner, tasks))
         scores = {arm: [found[key] for key in wanted if key[0] == arm and found[key]] for arm in (FINISHED, *arms)}
-        return scores, self._result(score_on_source, full, FINISHED)
+        return scores, Tasks(full, self._runner).result(score_on_source, FINISHED)
 
     def _result(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return result_of(self._runner, self._runner.submit(function, *arguments, needs=self._needs))

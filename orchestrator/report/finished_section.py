@@ -11,6 +11,7 @@ from orchestrator.finish.record import FinishRecord
 from orchestrator.foundation.stage_record import read_result
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.schema import Finished, Length, Opening
+from orchestrator.report.verdicts import in_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _remarks(report: Finished, gain: Difference | None) -> Iterator[str]:
         return
     if gain is not None:
         seeds = f", {len(report.seeds)} seeds averaged" if len(report.seeds) > 1 else ""
-        yield f"Finished model ({report.steps} steps, {' + '.join(report.trained_on)}{seeds}): {_said(gain)} to best."
+        yield f"Finished model ({report.steps} steps, {' + '.join(report.trained_on)}{seeds}): {in_db(gain)} to best."
     tried = [f"{length.steps}: {length.validation_psnr:.2f}" for length in report.lengths if length.validation_psnr]
     yield f"Validation PSNR by steps, trained on the training split alone: {', '.join(tried)}."
     if report.still_rises:
@@ -127,12 +128,8 @@ def _remarks(report: Finished, gain: Difference | None) -> Iterator[str]:
 def _flags(report: Finished, gain: Difference | None) -> Iterator[str]:
     if gain is not None and gain.verdict == "worse":
         yield (
-            f"The finished model is worse on test than the confirmed one, {_said(gain)}. It stays the domain's model, "
+            f"The finished model is worse on test than the confirmed one, {in_db(gain)}. It stays the domain's model, "
             f"since the test split chooses nothing; the confirmed one is {report.confirmed_model}."
         )
     if report.steps is not None and "validation" not in report.trained_on:
         yield "Every training on the validation images too diverged: the finished model has the training split alone."
-
-
-def _said(d: Difference) -> str:
-    return f"{d.mean:+.2f} dB [{d.low:+.2f}, {d.high:+.2f}]"

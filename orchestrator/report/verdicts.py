@@ -32,15 +32,15 @@ def _answer(winner: Candidate, differences: Sequence[Difference]) -> str:
     if winner.configuration is None:
         return (
             "no fine-tuning tried did better on validation than the source model as it is: use that "
-            f"({_said(bicubic)} over bicubic on test)."
+            f"({in_db(bicubic)} over bicubic on test)."
         )
     said = {
-        "better": f"fine-tuning wins over zero-shot on test, {_said(zero)}",
-        "no difference that matters": f"fine-tuning makes no difference that matters on test, {_said(zero)}",
-        "tie": f"fine-tuning ties with zero-shot on test, {_said(zero)}",
-        "worse": f"negative transfer: fine-tuning harms on test, {_said(zero)} against zero-shot",
-        "too few scenes": f"{_said(zero)} against zero-shot, but {zero.scenes} test scenes are too few to say more",
-        "too few scenes to exclude rare harm": f"fine-tuning is ahead of zero-shot, {_said(zero)}, but {zero.scenes} "
+        "better": f"fine-tuning wins over zero-shot on test, {in_db(zero)}",
+        "no difference that matters": f"fine-tuning makes no difference that matters on test, {in_db(zero)}",
+        "tie": f"fine-tuning ties with zero-shot on test, {in_db(zero)}",
+        "worse": f"negative transfer: fine-tuning harms on test, {in_db(zero)} against zero-shot",
+        "too few scenes": f"{in_db(zero)} against zero-shot, but {zero.scenes} test scenes are too few to say more",
+        "too few scenes to exclude rare harm": f"fine-tuning is ahead of zero-shot, {in_db(zero)}, but {zero.scenes} "
         "test scenes are too few to exclude rare harm",
     }[zero.verdict]
     if default is None:
@@ -55,7 +55,7 @@ def _answer(winner: Candidate, differences: Sequence[Difference]) -> str:
         "too few scenes": "against the default fine-tune",
         "too few scenes to exclude rare harm": "tuning is ahead of the default fine-tune in these scenes",
     }[default.verdict]
-    return f"{said}; {tuned}, {_said(default)}."
+    return f"{said}; {tuned}, {in_db(default)}."
 
 
 def flags(
@@ -84,13 +84,13 @@ def flags(
 def _harm(winner: Candidate, differences: Sequence[Difference]) -> Iterator[str]:
     source = _of(differences, "zero_shot", "bicubic")
     if source and source.verdict == "worse":
-        yield f"The source model as it is is worse than bicubic here, {_said(source)}."
+        yield f"The source model as it is is worse than bicubic here, {in_db(source)}."
     best = _of(differences, "best", "zero_shot")
     if winner.configuration and best and best.verdict == "worse":
-        yield f"Negative transfer: the configuration that won on validation harms on test, {_said(best)}."
+        yield f"Negative transfer: the configuration that won on validation harms on test, {in_db(best)}."
     default = _of(differences, "default", "zero_shot")
     if default and default.verdict == "worse" and winner.name != "default":
-        yield f"Negative transfer: the default fine-tune is worse than the source model as it is, {_said(default)}."
+        yield f"Negative transfer: the default fine-tune is worse than the source model as it is, {in_db(default)}."
 
 
 def _rivals(arms: Sequence[Arm], differences: Sequence[Difference], smallest_effect: float) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _remarks(
     classical = strongest_classical(list(arms.values()))
     against = _of(differences, "best", classical.name) if classical else None
     if classical and against:
-        yield f"Best − {classical.label}, the strongest classical baseline on validation: {_said(against)}."
+        yield f"Best − {classical.label}, the strongest classical baseline on validation: {in_db(against)}."
     if luck:
         yield (
             f"Winner's optimism: {luck.search_psnr:.2f} dB on validation in the search, {luck.confirmed_psnr:.2f} with "
@@ -173,7 +173,7 @@ def _remarks(
     if averaged and kept:
         before, after = _forgotten(arms, "best"), _forgotten(arms, "interpolated")
         lost = f"; on source images {after:+.2f} dB instead of {before:+.2f}" if before is not None else ""
-        yield f"Averaged with the source, {averaged.share:g} of the tuned weights: {_said(kept)} to best{lost}."
+        yield f"Averaged with the source, {averaged.share:g} of the tuned weights: {in_db(kept)} to best{lost}."
     elif (before := _forgotten(arms, "best")) and before < 0:
         yield f"Forgotten: {before:+.2f} dB on source images; averaging weights gained nothing on validation."
 
@@ -220,7 +220,8 @@ def _of(differences: Sequence[Difference], arm: str, baseline: str) -> Differenc
     return next((d for d in differences if (d.arm, d.baseline, d.metric) == (arm, baseline, "psnr")), None)
 
 
-def _said(d: Difference) -> str:
+def in_db(d: Difference) -> str:
+    """A difference with its interval, as sentences have it."""
     return f"{d.mean:+.2f} dB [{d.low:+.2f}, {d.high:+.2f}]"
 
 

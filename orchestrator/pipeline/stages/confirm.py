@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from orchestrator.confirm.driver import drive_confirmation
 from orchestrator.confirm.job import ConfirmJob
@@ -16,7 +15,6 @@ from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.run_files import set_aside
 from orchestrator.pipeline.stages.stage import Stage, trial_request
-from orchestrator.runtime.task_runner import run_for_all
 from trainables.errors import reason_of
 from trainables.loops.finetune import TransferConfiguration
 from trainables.network.model_files import CARD, WEIGHTS
@@ -54,19 +52,17 @@ class ConfirmStage(Stage):
         if not domains:
             return
         run.log(f"confirm: {self.jobs.experiment.confirmation.seeds} fresh seeds each for {', '.join(domains)}")
-        start = time.monotonic()
-        progress = run.progress
-        jobs: dict[str, ConfirmJob] = {}
-        for domain in domains:
-            with run.failures.leaving_behind(domain, self.noun):
-                self._make_way(domain)
-                jobs[domain] = self.jobs.confirmation(domain, progress)
+        start, progress = time.monotonic(), run.progress
+
+        def job_of(domain: str) -> ConfirmJob:
+            self._make_way(domain)
+            return self.jobs.confirmation(domain, progress)
 
         def done(domain: str, confirmed: ConfirmationRecord) -> None:
             self.finish(domain, start, confirmed.plain())
             run.log(f"confirm {domain}: done, the winner is {confirmed.winner}")
 
-        run_for_all(run.runner, drive_confirmation, jobs, done, partial(run.failures.add, stage=self.noun))
+        self.run_domains(run, domains, job_of, drive_confirmation, done)
 
     def further_damage(self, name: str, record: StageRecord) -> Damage:
         """Candidates that differ from those of the search now, or a model at another place than it belongs now.

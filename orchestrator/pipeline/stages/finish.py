@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from orchestrator.finish.driver import drive_finish
 from orchestrator.finish.job import FinishJob
@@ -11,7 +10,6 @@ from orchestrator.foundation.stage_record import Check, Vouched
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.run_files import set_aside
 from orchestrator.pipeline.stages.stage import Stage, trial_request
-from orchestrator.runtime.task_runner import run_for_all
 from trainables.network.model_files import CARD, WEIGHTS
 
 _TRAINED = ("steps-", "all-images-")
@@ -49,17 +47,16 @@ class FinishStage(Stage):
         longest = self.jobs.experiment.finetuning.steps * 2**self.jobs.experiment.finish.doublings
         run.log(f"finish: at most {longest} steps for {', '.join(domains)}")
         start, progress = time.monotonic(), run.progress
-        jobs: dict[str, FinishJob] = {}
-        for domain in domains:
-            with run.failures.leaving_behind(domain, self.noun):
-                jobs[domain] = self.jobs.finish(domain, progress)
+
+        def job_of(domain: str) -> FinishJob:
+            return self.jobs.finish(domain, progress)
 
         def done(domain: str, finished: FinishRecord) -> None:
             self.finish(domain, start, finished.plain())
             decided = finished.decision.sentence() if finished.decision else "the source model won, nothing to train"
             run.log(f"finish {domain}: done, {decided}")
 
-        run_for_all(run.runner, drive_finish, jobs, done, partial(run.failures.add, stage=self.noun))
+        self.run_domains(run, domains, job_of, drive_finish, done)
 
     def prepare(self, name: str, check: Check) -> None:
         """Deletes damaged trainings, and restores the record of the opened test split from the stage's record."""

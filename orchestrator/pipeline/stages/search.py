@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 from orchestrator.foundation.artefact_digests import Damage
 from orchestrator.foundation.stage_record import RECORD, Check, StageRecord, Vouched
@@ -11,7 +10,7 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.stage import Stage, trial_request
-from orchestrator.runtime.task_runner import Needs, result_of, run_for_all
+from orchestrator.runtime.task_runner import Needs, result_of
 from orchestrator.search.driver import drive_study
 from orchestrator.search.guide import read_end
 from orchestrator.search.network_speed import device_sentence, measure_speeds
@@ -67,10 +66,11 @@ class SearchStage(Stage):
         progress = run.progress
         self.ensure_speeds(run)
         jobs: dict[str, StudyJob] = {}
-        for domain in domains:
-            with run.failures.leaving_behind(domain, self.noun):
-                job = self.jobs.study(domain, study_starts(self.jobs, domain), progress)
-                jobs[domain] = replace(job, known=self.sampled.get(domain, {}))
+
+        def job_of(domain: str) -> StudyJob:
+            job = self.jobs.study(domain, study_starts(self.jobs, domain), progress)
+            jobs[domain] = replace(job, known=self.sampled.get(domain, {}))
+            return jobs[domain]
 
         def done(domain: str, records: list[TrialRecord]) -> None:
             self._export(domain, jobs[domain], records)
@@ -78,7 +78,7 @@ class SearchStage(Stage):
             end = read_end(self.jobs.records_place(domain)) if jobs[domain].ends_early else None
             run.log(f"search {domain}: done, {len(records)} trials{f'; {end}' if end else ''}{exceeded(records)}")
 
-        run_for_all(run.runner, drive_study, jobs, done, partial(run.failures.add, stage=self.noun))
+        self.run_domains(run, domains, job_of, drive_study, done)
 
     def log_damage(self, name: str, check: Check, log: Callable[[str], None]) -> None:
         """Logs damaged trial records too if the search has not finished."""

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, TypeVar
 
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, sentence
@@ -20,8 +21,12 @@ from orchestrator.foundation.stage_record import (
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.run_context import RunContext
+from orchestrator.runtime.task_runner import TaskRunner, run_for_all
 from trainables.errors import reason_of
 from trainables.network.model_files import WEIGHTS
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 class Stage(ABC):
@@ -124,6 +129,29 @@ class Stage(ABC):
         """Writes the stage's record; it began at ``start`` on the monotonic clock."""
         place, inputs, vouched = self.place(name), self.inputs(name), self.vouched(name)
         finish_stage(self.title(name), place, inputs, start, result, vouched)
+
+    def run_domains(
+        self,
+        run: RunContext,
+        domains: Sequence[str],
+        job_of: Callable[[str], _Job],
+        drive: Callable[[_Job, TaskRunner], _Result],
+        done: Callable[[str, _Result], None],
+    ) -> None:
+        """Drives the jobs of domains at once; a domain whose job cannot be made, or fails, is left behind.
+
+        Args:
+            run: The run.
+            domains: Unfinished domains.
+            job_of: Makes the job of a domain.
+            drive: Drives a job to its result.
+            done: Called with each domain and its result.
+        """
+        jobs: dict[str, _Job] = {}
+        for domain in domains:
+            with run.failures.leaving_behind(domain, self.noun):
+                jobs[domain] = job_of(domain)
+        run_for_all(run.runner, drive, jobs, done, partial(run.failures.add, stage=self.noun))
 
     def unfinished(self, run: RunContext) -> list[str]:
         """Domains that it has to run for; logs the finding for each domain, and prepares those."""

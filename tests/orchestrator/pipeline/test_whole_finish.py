@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from tiny_experiment import settings, write_experiment, write_images
 
+from orchestrator.confirm import submission
 from orchestrator.confirm import tasks as training
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import load_experiment
@@ -224,7 +225,7 @@ def test_a_killed_stage_goes_on_and_trains_nothing_twice(finished, confirmed, mo
     file, home = confirmed
     trained: list[str] = []
 
-    def trains(job, name, configuration, seed, start, real=finishing.train_run):
+    def trains(job, name, configuration, seed, start, real=submission.train_run):
         if not job.runs.child(f"{name}-seed{seed}", "run.json").exists():
             trained.append(f"{name}-seed{seed}")
             real(job, name, configuration, seed, start)
@@ -239,7 +240,7 @@ def test_a_killed_stage_goes_on_and_trains_nothing_twice(finished, confirmed, mo
             run(file, until="finish")
 
     with monkeypatch.context() as patched:
-        patched.setattr(finishing, "train_run", trains)
+        patched.setattr(submission, "train_run", trains)
         patched.setattr(finishing, "compare_averaging", dies)
         while len(trained) < len(record(finished[1])["decision"]["lengths"][1:]) * 2:
             killed()
