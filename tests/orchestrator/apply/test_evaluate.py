@@ -36,8 +36,9 @@ def images(tmp_path):
 def test_an_untrained_network_ties_with_bicubic(model, images):
     told = evaluate_model(model, [str(images)])
     (only,) = told["sets"]
-    # The network's own bicubic adds up in another order.
-    assert only["gain"] == pytest.approx({"mean": 0.0, "low": 0.0, "high": 0.0, "scenes": 3}, abs=1e-3)
+    # The network's own bicubic adds up in another order, and a pixel or two round to another of 256 values: how many
+    # depends on the processor. With three scenes the interval is several times as wide as their differences.
+    assert only["gain"] == pytest.approx({"mean": 0.0, "low": 0.0, "high": 0.0, "scenes": 3}, abs=5e-3)
     assert Interval(**only["gain"]).verdict not in ("better", "worse")
     assert only["model"] == pytest.approx(only["bicubic"], abs=1e-3)
     assert (only["name"], only["images"], only["skipped"]) == ("images", 3, [])
