@@ -1,6 +1,7 @@
 """Times the full four-domain run and writes its table with all that is needed to repeat it.
 
     python -m benchmarks.pipeline.four_domains --root DATA --storage runs/benchmark
+    python -m benchmarks.pipeline.four_domains --from report.json    # the page of a finished run
 
 DATA holds natural/train, and train/ and val/ of medical/, satellite/, surveillance/ and art/, whose val/ is the test
 split. Its manifest.csv has a row for each file, with columns `file` and `scene_group`.
@@ -16,6 +17,7 @@ from benchmarks.common.arguments import add_out, make_parser
 from benchmarks.common.domain_images import DOMAINS, PAINTER
 from benchmarks.common.environment import commit, cpu_model
 from benchmarks.common.results import write_results
+from benchmarks.pipeline.parts import parts_table, stage_minutes
 from orchestrator.report.schema import Report
 from orchestrator.report.tables import markdown_table
 
@@ -31,24 +33,44 @@ for domain in DOMAINS:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--root", required=True, help="folder or bucket of the images")
-    parser.add_argument("--storage", required=True, help="folder or bucket of the artefacts")
+    parser.add_argument("--root", help="folder or bucket of the images")
+    parser.add_argument("--storage", help="folder or bucket of the artefacts")
+    parser.add_argument("--from", dest="report", type=Path, help="report.json of a finished run, which is not repeated")
+    parser.add_argument("--minutes", type=float, help="wall-clock minutes of that run, if known")
     add_out(parser)
     known, further = parser.parse_known_args()
-    command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(EXPERIMENT), "--json"]
-    for setting in (f"root={known.root}", f"storage={known.storage}", *SPLITS):
-        command += ["--set", setting]
-    command += further
-    start = time.monotonic()
-    report = Report.model_validate_json(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    minutes = (time.monotonic() - start) / 60
+    if known.report:
+        report, minutes = Report.model_validate_json(known.report.read_bytes()), known.minutes
+    elif known.root and known.storage:
+        report, minutes = run(known.root, known.storage, further)
+    else:
+        parser.error("expected --root and --storage, or --from")
     cpus = report.environment["driver"].split()[0]
     print(write_results(known.out, "four-domains", f"{cpus}cpu", page=describe(report, minutes, further)))
 
 
-def describe(report: Report, minutes: float, further: list[str]) -> str:
-    """The table with hardware, versions, seeds, times and command."""
+def run(root: str, storage: str, further: list[str]) -> tuple[Report, float]:
+    """Runs the experiment; returns its report, and wall-clock time in minutes."""
+    command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(EXPERIMENT), "--json"]
+    for setting in (f"root={root}", f"storage={storage}", *SPLITS):
+        command += ["--set", setting]
+    start = time.monotonic()
+    done = subprocess.run(command + further, check=True, stdout=subprocess.PIPE)
+    return Report.model_validate_json(done.stdout), (time.monotonic() - start) / 60
+
+
+def describe(report: Report, minutes: float | None, further: list[str]) -> str:
+    """The table with hardware, versions, seeds, times and command, and what each part is worth.
+
+    Args:
+        report: Of the run.
+        minutes: Wall-clock time of the whole run; None if unknown.
+        further: Arguments of `rayscale run`.
+    """
     stages = "\n".join(f"| {name} | {seconds:.0f} |" for name, seconds in report.stage_seconds.items())
+    longest = stage_minutes(report)
+    by_stage = ", ".join(f"{stage} {spent:.1f}" for stage, spent in longest.items())
+    whole = f"{sum(longest.values()):.1f} minutes in the stages below" if minutes is None else f"{minutes:.1f} minutes"
     versions = ", ".join(f"{name} {value}" for name, value in report.environment.items() if name != "driver")
     trials = {name: len(domain.trials) for name, domain in report.domains.items()}
     verdicts = "\n".join(f"- {name}: {domain.verdict}" for name, domain in report.domains.items())
@@ -56,11 +78,20 @@ def describe(report: Report, minutes: float, further: list[str]) -> str:
 
 Command: `python -m benchmarks.pipeline.four_domains --root DATA {" ".join(["--storage DIR", *further])}`
 
-- whole run: {minutes:.1f} minutes of wall-clock time
+- whole run: {whole} of wall-clock time
+- minutes by stage, those of its longest domain: {by_stage}
 - hardware: {report.environment["driver"]}, {cpu_model()}; other work may have shared the cores
 - versions: {versions}
 - seeds of the confirmation: {report.seeds}; trials: {trials}
 - commit: {commit()}
+
+## What each part is worth
+
+Gains of PSNR in dB, with the report's 95 % intervals over scenes and seeds where it has them. Those on validation are
+of one training each, and the best of several is partly luck.
+
+{parts_table(report)}
+## All arms
 
 {markdown_table(report)}
 {verdicts}
