@@ -24,6 +24,7 @@ ROOMS = {
         "estimate",
         "pipeline",
         "report",
+        "tracking",
         "jobs",
         "finish",
         "confirm",

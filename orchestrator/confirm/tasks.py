@@ -36,6 +36,7 @@ from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
+from orchestrator.runtime.measurements import Measurement, measure
 from orchestrator.runtime.progress_updates import reporter
 from orchestrator.training.certificate import Certificate
 from orchestrator.training.finetune import (
@@ -89,16 +90,29 @@ def _trained(
     report = reporter(job.progress, f"{job.stage} {job.domain.domain}: {run_name}")
     domain = replace(job.domain, method=TransferMethod(generator="fresh")) if start == "features" else job.domain
     certificates: list[Certificate] = []
+    tracked, steps = f"{job.stage}/{job.domain.domain}/{run_name}", domain.budget.steps
+    measure(job.progress, Measurement(tracked, 0, settings={**configuration.to_dict(), "seed": seed, "start": start}))
+
+    def watch(step: int, value: float) -> None:
+        measure(job.progress, Measurement(tracked, step, {"validation_psnr": value}, ended=step == steps))
+
     try:
         with log_context(stage=job.stage, domain=job.domain.domain, run=run_name):
             log.info("trains %s", configuration)
         net, curve = run_finetuning(
-            domain, configuration, seed, report, from_scratch=start == "nothing", certify=certificates.append
+            domain,
+            configuration,
+            seed,
+            report,
+            from_scratch=start == "nothing",
+            watch=watch,
+            certify=certificates.append,
         )
         write_model(job.runs.child(run_name), net, facts_of(job, run_name, configuration, seed))
         psnr, images = curve[-1][1], _validated(job, net)
     except DivergedError:
         psnr, curve, images = None, [], []
+        measure(job.progress, Measurement(tracked, steps, settings={"status": "diverged"}, ended=True))
     certificate = next(iter(certificates), None)
     return RunRecord(validation_psnr=psnr, curve=curve, finished_at=now(), images=images, certificate=certificate)
 

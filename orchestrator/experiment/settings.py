@@ -91,6 +91,9 @@ class Finetuning(Section):
         PORTFOLIO[0].learning_rate, description="learning rate of the default fine-tune (all blocks, λ = 0)"
     )
     scratch_learning_rate: Rate = Field(1e-3, description="learning rate of training from scratch")
+    precision: Precision = Field(
+        "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 on GPUs that have bfloat16 arithmetic"
+    )
     transfer: Literal["joint", "model", "feature"] = Field(
         "joint",
         description="`joint`: F_θ and G_φ of the source model, trained under L + λR; `model`: the same with λ = 0; "
@@ -299,6 +302,14 @@ class Cluster(Section):
         return self
 
 
+class Tracking(Section):
+    """Trackers that show a run's trainings live, each given by one setting."""
+
+    tensorboard: str | None = Field(None, description="folder for TensorBoard")
+    mlflow: str | None = Field(None, description="tracking URI of MLflow; needs the package mlflow or mlflow-skinny")
+    wandb: str | None = Field(None, description="project of Weights & Biases; needs the package wandb")
+
+
 class Experiment(Section):
     """A whole experiment."""
 
@@ -319,6 +330,7 @@ class Experiment(Section):
     confirmation: Confirmation = Confirmation()
     finish: Finish = Finish()
     cluster: Cluster = Cluster()
+    tracking: Tracking = Tracking()
 
     @model_validator(mode="before")
     @classmethod

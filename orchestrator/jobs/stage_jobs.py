@@ -21,6 +21,7 @@ from orchestrator.image_sets.set_files import SourceFile, listing_fingerprint
 from orchestrator.runtime.progress_updates import NO_PROGRESS, ProgressUpdates
 from orchestrator.search.guide import read_end
 from orchestrator.search.network_speed import Shortening, SpeedJob, read_speeds
+from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob
 from orchestrator.search.trial_record import TrialRecord, read_records
@@ -36,8 +37,8 @@ SOURCE = "source"
 
 _EXTENDED = "extended.json"
 
-_LATER = ("adapter_rank", "keep_source")
-"""Settings that an earlier version does not have: fingerprints leave them out where they are none."""
+_LATER = {"adapter_rank": None, "keep_source": None, "precision": "auto"}
+"""Settings that an earlier version does not have, with the value at which fingerprints leave them out."""
 
 
 class Jobs:
@@ -177,7 +178,7 @@ class Jobs:
 
     @staticmethod
     def _unset(section: Finetuning | Search) -> set[str]:
-        return {name for name in _LATER if getattr(section, name, 0) is None}
+        return {name for name, as_before in _LATER.items() if getattr(section, name, 0) == as_before}
 
     def _degraded_share(self, domain: str) -> list[float]:
         """Share of pairs' training patches with real LR; nothing where it is all of them, or there are no pairs."""
@@ -309,6 +310,7 @@ class Jobs:
             progress=progress,
             shortening=self.shortening(),
             home=experiment.home,
+            journal=self.place("search", domain, OPTUNA_LOG),
             siblings=tuple(other for other in experiment.targets if other != domain) if feeds else (),
             ends_early=experiment.search.trials == "auto" and read_end(self.records_place(domain)) is None,
         )
@@ -386,6 +388,7 @@ class Jobs:
             source_images=self.place("shards", SOURCE) if isinstance(experiment.source, ImageSet) else None,
             pixel_format=self.pixel_format(domain),
             pairs_share=experiment.targets[domain].pairs_share,
+            precision=experiment.finetuning.precision,
         )
 
     def records_place(self, domain: str) -> Storage:

@@ -13,6 +13,7 @@ from orchestrator.pipeline.run_context import Connect, RunContext
 from orchestrator.pipeline.stages.all_stages import stages_of
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.run_lock import RunLock, locked
+from orchestrator.tracking.follow import open_trackers
 from trainables.version import __version__
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,9 @@ def run_experiment(
     Raises:
         PartlyDoneError: If some domains failed; the others are finished and, if the run ends with it, reported.
         RunError: If a stage fails for all domains; finished work is kept.
+        UsageError: If a tracker cannot be used.
     """
+    trackers = open_trackers(experiment)
     if experiment.home.remote:
         end_uploads(experiment.home.uri)
     experiment.home.child("experiment.json").write_json(
@@ -57,7 +60,7 @@ def run_experiment(
     stages = stages_of(experiment, inputs.files, with_tests=until in ("confirm", "finish", "report")).until(until)
     with ExitStack() as stack:
         chosen = tuple(experiment.targets if domains is None else domains)
-        run = RunContext(experiment, chosen, display, stack, start)
+        run = RunContext(experiment, chosen, display, stack, start, trackers)
         if len(stages) > 1 and experiment.cluster.address is not None and needs_ray(experiment, inputs):
             run.connect()  # fails before the first expensive stage if the cluster is too small
         for stage in stages:

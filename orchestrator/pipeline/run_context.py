@@ -1,8 +1,9 @@
 """State shared by the stages of a run: progress, failed domains, and Ray, which starts when a stage first needs it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property
+from types import MappingProxyType
 
 from orchestrator.experiment.feasibility import check_resources
 from orchestrator.experiment.settings import Cluster, Experiment
@@ -10,8 +11,10 @@ from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.domain_failures import DomainFailures
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.progress_updates import ProgressUpdates
+from orchestrator.runtime.ray_gauges import RayGauges
 from orchestrator.runtime.ray_session import connect
 from orchestrator.runtime.task_runner import TaskRunner
+from orchestrator.tracking.follow import Follower, following
 
 Connect = Callable[[Cluster], AbstractContextManager[TaskRunner]]
 
@@ -25,6 +28,7 @@ class RunContext:
         display: Display of lines and progress.
         stack: Closed when the run ends.
         start: Starts a task runner; Ray by default.
+        trackers: Takers of all that the run measures, by name.
 
     Attributes:
         failures: Domains that have failed.
@@ -38,7 +42,9 @@ class RunContext:
         display: Display,
         stack: ExitStack,
         start: Connect | None = None,
+        trackers: Mapping[str, Follower] = MappingProxyType({}),
     ) -> None:
+        self._trackers = dict(trackers)
         self.experiment, self.domains, self.log = experiment, domains, display.log
         self.failures = DomainFailures(domains, display.log)
         self._display, self._stack, self._start = display, stack, start or connect
@@ -69,4 +75,6 @@ class RunContext:
         """Channel through which tasks report progress to the display."""
         progress = self.runner.progress()
         self._stack.enter_context(self._display.watching(progress))
+        gauges = {"gauges": RayGauges(self.experiment.name)} if self.runner.distributed else {}
+        self._stack.enter_context(following(progress, {**self._trackers, **gauges}, self.log))
         return progress

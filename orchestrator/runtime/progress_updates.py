@@ -1,8 +1,10 @@
-"""Channel from tasks, wherever they run, to a display: the latest progress of each task."""
+"""Channel from tasks, wherever they run: the latest progress of each task, for a display, and all that they measure."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
+
+from orchestrator.runtime.measurements import Measurement, Measurements
 
 Reporter = Callable[[float, float, str], None]
 """Called with (done, total, note)."""
@@ -11,8 +13,8 @@ Updates = dict[str, tuple[float, float, str]]
 """(done, total, note) by task."""
 
 
-class ProgressUpdates(Protocol):
-    """A channel for progress; it can be passed to tasks."""
+class ProgressUpdates(Measurements, Protocol):
+    """A channel for progress and measurements; it can be passed to tasks."""
 
     def report(self, task: str, done: float, total: float, note: str) -> None:
         """Replaces a task's latest update without waiting."""
@@ -32,10 +34,11 @@ def reporter(updates: ProgressUpdates, task: str) -> Reporter:
 
 
 class LocalUpdates:
-    """The latest updates, in this process; Ray's progress actor is one of these too."""
+    """The latest updates and all measurements, in this process; Ray's progress actor is one of these too."""
 
     def __init__(self) -> None:
         self._latest: Updates = {}
+        self._measured: list[Measurement] = []
 
     def report(self, task: str, done: float, total: float, note: str) -> None:
         """Replaces a task's latest update."""
@@ -45,6 +48,16 @@ class LocalUpdates:
         """The latest updates."""
         del seconds
         return dict(self._latest)
+
+    def measure(self, measurement: Measurement) -> None:
+        """Appends a measurement."""
+        self._measured.append(measurement)
+
+    def measured(self, start: int, seconds: float = 0.0) -> tuple[int, list[Measurement]]:
+        """The number of measurements, and those from number ``start``."""
+        del seconds
+        count = len(self._measured)
+        return count, self._measured[start if start <= count else 0 :]
 
 
 class _NoProgress:
@@ -57,6 +70,14 @@ class _NoProgress:
         """No updates."""
         del seconds
         return {}
+
+    def measure(self, measurement: Measurement) -> None:
+        """Does nothing."""
+
+    def measured(self, start: int, seconds: float) -> tuple[int, list[Measurement]]:
+        """No measurements."""
+        del start, seconds
+        return 0, []
 
 
 NO_PROGRESS: ProgressUpdates = _NoProgress()

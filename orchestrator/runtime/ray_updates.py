@@ -5,6 +5,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.runtime.measurements import Measurement
 from orchestrator.runtime.progress_updates import LocalUpdates, Updates
 
 ANSWER_SECONDS = 60.0
@@ -39,6 +40,18 @@ class RayUpdates:
             return updates
         except Exception:  # the death of the actor must not end the run
             self._answer = None
+            return None
+
+    def measure(self, measurement: Measurement) -> None:
+        """Sends a measurement to the actor."""
+        self._actor.measure.remote(measurement)
+
+    def measured(self, start: int, seconds: float) -> tuple[int, list[Measurement]] | None:
+        """The number of measurements, and those from number ``start``; None without an answer in time."""
+        try:
+            found: tuple[int, list[Measurement]] = ray.get(self._actor.measured.remote(start), timeout=seconds)
+            return found
+        except Exception:  # as above
             return None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,9 +1,13 @@
-"""Export of a study's records as a file for optuna-dashboard; nothing here reads it."""
+"""A study's records as a file for optuna-dashboard, live and at the end; nothing here reads it."""
 
+import math
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -13,9 +17,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.samplers import EXCESS
-from orchestrator.search.trial_record import TrialRecord
+from orchestrator.search.trial_record import TrialRecord, read_record, record_place
+
+if TYPE_CHECKING:
+    from orchestrator.search.study import StudyJob
 
 FILE = "optuna.log"
+
+LIVE_SECONDS = 5.0
+"""Least seconds between two writings of a running study's file."""
 
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "diverged": TrialState.FAIL}
 
@@ -47,6 +57,43 @@ def write_optuna_log(
         for record in records:
             study.add_trial(_trial(record, distributions, objectives))
         place.write_bytes(file.read_bytes())
+
+
+class LiveOptunaLog:
+    """A study's Optuna journal, written again as trials end.
+
+    Args:
+        job: The study.
+        journal: The file.
+        records: Its trials so far.
+    """
+
+    def __init__(self, job: "StudyJob", journal: Storage, records: Sequence[TrialRecord]) -> None:
+        self._job, self._journal = job, journal
+        self._records = {record.number: record for record in records}
+        self._written = -math.inf
+
+    def update(self, number: int) -> None:
+        """Adds a trial that has ended; never raises, as nothing depends on this file.
+
+        The whole file is written, at most every few seconds: the stage writes it once more at the end.
+        """
+        with suppress(Exception):
+            record = read_record(record_place(self._job.records, number), number)
+            if record is not None:
+                self._records[number] = record
+            if time.monotonic() - self._written >= LIVE_SECONDS and self._records:
+                self._write()
+
+    def _write(self) -> None:
+        job, records = self._job, [self._records[number] for number in sorted(self._records)]
+        write_optuna_log(study_title(job), records, job.distributions(), self._journal, job.objectives)
+        self._written = time.monotonic()
+
+
+def study_title(job: "StudyJob") -> str:
+    """Name of a study in its journal: that of the experiment and the domain."""
+    return f"{job.home.uri.rpartition('/')[2]}, {job.domain.domain}"
 
 
 def _trial(record: TrialRecord, distributions: dict[str, BaseDistribution], objectives: Sequence[str]) -> FrozenTrial:

@@ -1,7 +1,7 @@
 """Optuna's samplers made repeatable, and Ray's searcher with numbered trials."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import optuna
@@ -48,11 +48,25 @@ class Guide(Protocol):
 
 
 class NumberedSearch(OptunaSearch):
-    """Ray's OptunaSearch with numbered trials: each takes the next of the missing numbers."""
+    """Ray's OptunaSearch with numbered trials: each takes the next of the missing numbers.
 
-    def __init__(self, numbers: Sequence[int] = (), guide: Guide | None = None, **settings: Any) -> None:
+    Args:
+        numbers: The missing numbers.
+        guide: Decides when the study ends, and gives trials that the sampler is not asked for.
+        ended: Called with the number of each trial that has ended.
+        settings: Arguments of OptunaSearch.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[int] = (),
+        guide: Guide | None = None,
+        ended: Callable[[int], None] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
-        self._numbers, self._guide = list(numbers), guide
+        self._numbers, self._guide, self._ended = list(numbers), guide, ended
+        self._number_of: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next configuration with its ``number`` and, where the guide gives it, its ``origin``; see Ray on ends."""
@@ -68,7 +82,8 @@ class NumberedSearch(OptunaSearch):
         config: dict[str, Any] | None = super().suggest(trial_id)
         if config is None:
             return None
-        return {**config, "number": self._numbers.pop(0), **({"origin": given[0]} if given else {})}
+        self._number_of[trial_id] = self._numbers.pop(0)
+        return {**config, "number": self._number_of[trial_id], **({"origin": given[0]} if given else {})}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """See Ray; but reports a trial that was stopped early as failed, not with its last score as the final one.
@@ -81,6 +96,8 @@ class NumberedSearch(OptunaSearch):
             self._ot_trials[trial_id].set_constraint(EXCESS, result[EXCESS])
         stopped = bool(result and result.get("stopped"))
         super().on_trial_complete(trial_id, None if stopped else result, error or stopped)
+        if self._ended is not None and trial_id in self._number_of:
+            self._ended(self._number_of[trial_id])
 
 
 class RepeatableSampler(optuna.samplers.BaseSampler):

@@ -14,6 +14,7 @@ from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.guide import StudyGuide
 from orchestrator.search.network_speed import Shortening
+from orchestrator.search.optuna_export import LiveOptunaLog
 from orchestrator.search.region import Region
 from orchestrator.search.samplers import DIVERGED, EXCESS, NumberedSearch, RepeatableSampler, maximised, seed_of_study
 from orchestrator.search.starts import Start
@@ -44,6 +45,7 @@ class StudyJob:
         known: Sampled points, by number, of trials whose records are damaged: they are run again with these.
         home: Folder of the experiment.
         siblings: Domains whose best configurations are tried as soon as their searches have finished.
+        journal: File for optuna-dashboard, written as trials end; None for none.
         ends_early: Whether the study ends before ``trials`` if the next one is expected to gain too little.
     """
 
@@ -63,6 +65,7 @@ class StudyJob:
     known: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     home: Storage = field(default_factory=lambda: Storage("/nowhere"))
     siblings: tuple[str, ...] = ()
+    journal: Storage | None = None
     ends_early: bool = False
 
     @property
@@ -140,6 +143,7 @@ def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[in
         space=job.distributions(),
         **maximised(job.objectives),
         guide=StudyGuide(job),
+        ended=LiveOptunaLog(job, job.journal, records).update if job.journal else None,
         sampler=RepeatableSampler(
             job.settings.sampler,
             seed_of_study(job.seed, job.domain.domain),

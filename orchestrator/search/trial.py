@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.stage_record import now
+from orchestrator.runtime.measurements import Measurement, measure
 from orchestrator.runtime.progress_updates import reporter
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.search.early_stopping import Stopped, Stopper, Stopping
@@ -50,7 +51,11 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     origin = config.get("origin") or job.origin(number)
     log.info("starts: %s from %s", configuration, origin)
     certificates: list[Certificate] = []
-    status, curve, source = _train(job, number, configuration, certificates.append)
+    run = f"search/{job.domain.domain}/trial-{number:04d}"
+    measure(job.progress, Measurement(run, 0, settings={**configuration.to_dict(), "origin": origin}))
+    status, curve, source = _train(job, number, run, configuration, certificates.append)
+    kept_source = {"source_loss": source.loss} if source else {}
+    measure(job.progress, Measurement(run, job.domain.budget.steps, kept_source, {"status": status}, ended=True))
     kept = f", {source.loss:.2f} dB of the source lost" if source else ""
     log.info("%s in %.1f s, curve %s%s", status, time.monotonic() - start, curve, kept)
     psnr = curve[-1][1] if status == "finished" else None
@@ -73,7 +78,7 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
 
 
 def _train(
-    job: StudyJob, number: int, configuration: TransferConfiguration, certify: Certify
+    job: StudyJob, number: int, run: str, configuration: TransferConfiguration, certify: Certify
 ) -> tuple[Status, Curve, SourceKept | None]:
     report = reporter(job.progress, f"search {job.domain.domain}")
     reached: Curve = []
@@ -83,6 +88,7 @@ def _train(
 
     def watch(step: int, value: float) -> None:
         reached.append((step, value))
+        measure(job.progress, Measurement(run, step, {"validation_psnr": value}))
         if _ends(job, reached):
             raise Stopped
 

@@ -17,6 +17,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError
 from trainables.images.patch_pool import PatchPool, Pixels, TrainingImage, smallest_image
 from trainables.images.raster import PLAIN, RGB, PixelFormat
+from trainables.inference.precision import Precision
 from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
 from trainables.loops.received import Received
 from trainables.loops.seeding import restart
@@ -28,6 +29,9 @@ from trainables.network.network import SuperResolutionNet
 
 _HELD_IMAGES = 500
 """Most training images that a worker process keeps decoded between trials; a larger split is read again."""
+
+_GPU_BATCH = 16
+"""Validation images in a batch on a GPU."""
 
 _ANY_BUDGET = Budget(steps=1, batch=1, evaluations=1)
 
@@ -56,6 +60,7 @@ class DomainJob:
         on_gpu: Whether to use the GPU that Ray assigned.
         method: Method of transfer: which weights are carried over, and the regularizer that holds them.
         source_images: Shards of the source's images; None to use generated natural images.
+        precision: Number format of the training's convolutions; ``auto`` is bfloat16 on GPUs that have it.
         pixel_format: What the values of the domain's images mean.
         pairs_share: Of pairs, share of training patches with their real LR.
         splits: Splits of the shards that are trained on; validation is one of them for a finished model alone.
@@ -79,6 +84,12 @@ class DomainJob:
     pixel_format: PixelFormat = PLAIN
     pairs_share: float = 1.0
     splits: tuple[str, ...] = ("train",)
+    precision: Precision = "auto"
+
+    @property
+    def scored_together(self) -> int:
+        """Most validation images of one size that go through a network together; on a CPU that gains nothing."""
+        return _GPU_BATCH if self.on_gpu else 1
 
     @property
     def device(self) -> torch.device:
@@ -137,20 +148,22 @@ def run_finetuning(
     def received(settings: Received) -> None:
         certify(certificate_of(settings, job.shards_digest, job.splits))
 
-    curve = finetune(net, configuration, job.budget, pool, anchor, validate, report, method, replay, received)
+    curve = finetune(
+        net, configuration, job.budget, pool, anchor, validate, report, method, replay, received, job.precision
+    )
     return net.cpu(), curve
 
 
 def validation_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     """Mean PSNR in dB on the domain's validation images."""
     device = next(net.parameters()).device
-    return mean_psnr(lambda lr: net(lr.to(device)), validation_pairs(job), job.scale)
+    return mean_psnr(lambda lr: net(lr.to(device)), validation_pairs(job), job.scale, job.scored_together)
 
 
 def validation_images(job: DomainJob, upscale: Upscaler) -> list[tuple[str, str, float]]:
     """Name, scene and PSNR in dB of each of the domain's validation images, which are the same for every upscaler."""
     pairs = validation_pairs(job)
-    scores = psnr_of_each(upscale, pairs, job.scale)
+    scores = psnr_of_each(upscale, pairs, job.scale, job.scored_together)
     return [(pair.name, pair.scene, psnr) for pair, psnr in zip(pairs, scores, strict=True)]
 
 
@@ -161,7 +174,9 @@ def source_psnr(job: DomainJob, net: SuperResolutionNet) -> float:
     as many as the target's, cropped in the same way.
     """
     device = next(net.parameters()).device
-    return mean_psnr(lambda lr: net(lr.to(device)), _source_pairs(_of_any_training(job)), job.scale)
+    return mean_psnr(
+        lambda lr: net(lr.to(device)), _source_pairs(_of_any_training(job)), job.scale, job.scored_together
+    )
 
 
 def source_loss(job: DomainJob, net: SuperResolutionNet) -> tuple[float, float]:

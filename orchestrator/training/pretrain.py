@@ -7,6 +7,7 @@ from orchestrator.data.train_stream import Ingest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.measurements import Measurement, measure
 from orchestrator.runtime.progress_updates import ProgressUpdates, reporter
 from orchestrator.runtime.task_runner import TaskRunner
 from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION, PretrainJob, train_here
@@ -33,6 +34,8 @@ def pretrain_source(
     """
     job = _job(experiment, shards, progress)
     reporter(progress, "pretraining")(0, job.settings.steps, "starting workers")
+    settings = {name: value for name, value in asdict(job.settings).items() if isinstance(value, (str, int, float))}
+    measure(progress, Measurement("pretraining", 0, settings=settings | {"workers": experiment.pretraining.workers}))
     if runner.distributed:
         files = train_on_ray(job, experiment, runner.resources, out, inputs)
     else:

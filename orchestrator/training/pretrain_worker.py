@@ -9,6 +9,7 @@ from torch import nn
 
 from orchestrator.data.train_stream import Ingest, direct
 from orchestrator.foundation.logs import log_context
+from orchestrator.runtime.measurements import Measurement, measure
 from orchestrator.runtime.progress_updates import ProgressUpdates, reporter
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool, Pixels
@@ -95,6 +96,7 @@ def train(
     def report(step: int, loss: float, files: Files | None) -> None:
         if rank == 0:
             report_progress(step, job.settings.steps, f"loss {loss:.4f}")
+            measure(job.progress, Measurement("pretraining", step, {"loss": loss}, ended=step == job.settings.steps))
             with log_context(stage="pretrain"):
                 log.info("step %d of %d, loss %.4f", step, job.settings.steps, loss)
         keep(step, loss, files)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from trainables.errors import DivergedError, UsageError
 from trainables.images.patch_pool import PatchPool
+from trainables.inference.precision import Precision, resolve
 from trainables.loops.objective import TransferObjective
 from trainables.loops.optimizers import descend, make_optimizer
 from trainables.loops.received import Received, digest_of_weights, received_configuration, received_patches
@@ -102,6 +104,20 @@ class Budget:
         return sorted({round(self.steps * i / self.evaluations) for i in range(1, self.evaluations + 1)} - {0})
 
 
+def precision_on(device: torch.device, precision: Precision) -> Literal["float32", "bfloat16"]:
+    """The number format of a fine-tuning's convolutions on a device.
+
+    ``auto`` is bfloat16 on a GPU with bfloat16 arithmetic and float32 on any CPU, so that CPUs of different kinds give
+    the same study.
+    """
+    return "float32" if precision == "auto" and device.type == "cpu" else resolve(precision, device)
+
+
+def memory_layout(device: torch.device) -> torch.memory_format:
+    """Layout of a fine-tuning's images and weights: channels last on GPUs, which are faster with it."""
+    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
+
+
 def finetune(
     net: SuperResolutionNet,
     configuration: TransferConfiguration,
@@ -113,6 +129,7 @@ def finetune(
     method: TransferMethod = TransferMethod(),
     replay: PatchPool | None = None,
     certify: Callable[[Received], None] | None = None,
+    precision: Precision = "auto",
 ) -> list[tuple[int, float]]:
     """Trains ``net`` in place with Adam, a short warm-up and a cosine decay to zero.
 
@@ -128,6 +145,7 @@ def finetune(
         method: Transfer method: reuse, regularizer and the end that is frozen.
         replay: Patches of the source, for the regularizer that asks for them.
         certify: Called before the first step with the settings as they were received.
+        precision: Number format of convolutions, see :func:`precision_on`.
 
     Returns:
         The (step, score) pairs, the last one being the final score.
@@ -146,12 +164,16 @@ def finetune(
     if method.adapter_rank is not None:
         add_adapters(net, method.adapter_rank)
     optimizer, schedule = make_optimizer(net, configuration.learning_rate, budget.steps)
-    objective = TransferObjective(regularizer, configuration.lambda_)
+    half, layout = precision_on(pool.device, precision) == "bfloat16", memory_layout(pool.device)
+    net.to(memory_format=layout)
+    objective = TransferObjective(regularizer, configuration.lambda_, half)
     if certify:
         certify(
             Received(
                 configuration=received_configuration(net, optimizer, objective),
-                method={"generator": method.generator} | ({"regularizer": method.regularizer} if regularizer else {}),
+                method={"generator": method.generator}
+                | ({"regularizer": method.regularizer} if regularizer else {})
+                | ({"precision": "bfloat16"} if objective.half else {}),
                 budget=asdict(budget),
                 patches=received_patches(pool),
                 start=start,
@@ -162,7 +184,7 @@ def finetune(
     net.train(method.adapter_rank is None)  # adapters leave the statistics of batch norm alone
     for step in range(1, budget.steps + 1):
         lr, hr = pool.sample(budget.batch)
-        loss = objective(net, lr, hr)
+        loss = objective(net, lr.contiguous(memory_format=layout), hr)
         descend(net, loss, optimizer, schedule)
         if step == pending[0]:
             pending.pop(0)

@@ -4,6 +4,7 @@ L is the mean absolute error; R is one of :mod:`trainables.loops.regularizers`. 
 passes through the optimiser's preconditioner (the *coupled* form).
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,10 +23,11 @@ class TransferObjective:
     Args:
         regularizer: R; None for none of it.
         lambda_: Weight λ of the regularizer, 0 or more; at 0 it is not computed.
+        half: Whether convolutions compute in bfloat16; the losses stay in 32 bits.
     """
 
-    def __init__(self, regularizer: Regularizer | None, lambda_: float) -> None:
-        self._regularizer, self._lambda = regularizer, lambda_
+    def __init__(self, regularizer: Regularizer | None, lambda_: float, half: bool = False) -> None:
+        self._regularizer, self._lambda, self.half = regularizer, lambda_, half
 
     @property
     def weight(self) -> float:
@@ -34,7 +36,11 @@ class TransferObjective:
 
     def __call__(self, net: SuperResolutionNet, lr: Tensor, hr: Tensor) -> Tensor:
         """The scalar that is minimised, for a batch of LR and HR patches."""
-        if self._regularizer is None or self._lambda == 0:
-            return functional.l1_loss(net(lr), hr)
-        output, penalty = self._regularizer(net, lr)
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.half):
+            if self._regularizer is None or self._lambda == 0:
+                output, penalty = net(lr), None
+            else:
+                output, penalty = self._regularizer(net, lr)
+        if penalty is None:
+            return functional.l1_loss(output, hr)
         return functional.l1_loss(output, hr) + self._lambda * penalty

@@ -15,7 +15,7 @@ from orchestrator.search.driver import drive_study
 from orchestrator.search.guide import read_end
 from orchestrator.search.network_speed import device_sentence, measure_speeds
 from orchestrator.search.optuna_export import FILE as OPTUNA_LOG
-from orchestrator.search.optuna_export import write_optuna_log
+from orchestrator.search.optuna_export import study_title, write_optuna_log
 from orchestrator.search.result import SearchResult, search_result
 from orchestrator.search.source_limit import exceeded
 from orchestrator.search.study import StudyJob
@@ -125,5 +125,5 @@ class SearchStage(Stage):
         run.log(f"  speed: {min(speeds):.3g} to {max(speeds):.3g} MP/s of output on {device_sentence(measured)}")
 
     def _export(self, domain: str, job: StudyJob, records: list[TrialRecord]) -> None:
-        name, log = f"{self.jobs.experiment.name}, {domain}", self.place(domain).child(OPTUNA_LOG)
-        write_optuna_log(name, records, job.distributions(), log, job.objectives)
+        log = self.place(domain).child(OPTUNA_LOG)
+        write_optuna_log(study_title(job), records, job.distributions(), log, job.objectives)

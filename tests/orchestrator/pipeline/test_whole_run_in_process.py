@@ -52,6 +52,7 @@ def here(on_ray: tuple[Path, Path]) -> tuple[Experiment, str, float]:
     elsewhere = file.with_name("here.yaml")
     settings = yaml.safe_load(file.read_text()) | {"name": "here", "finish": {"enabled": False}}
     settings["finetuning"]["default_learning_rate"] = 1e-4  # the default when the other one began
+    settings["tracking"] = {"tensorboard": str(file.with_name("tensorboard"))}
     elsewhere.write_text(yaml.safe_dump(settings))
     experiment, start = load_experiment(elsewhere, []), time.process_time()
     start_logging(file.with_name("run.log"))
@@ -107,3 +108,11 @@ def test_its_log_says_what_each_stage_domain_and_trial_did(
     log = on_ray[0].with_name("run.log").read_text(encoding="utf-8")
     for context in ("[shards]", "[pretrain] step 8 of 8", "[search medical trial 2] starts", "[confirm satellite run "):
         assert context in log
+
+
+def test_its_trainings_are_in_tensorboard(here: tuple[Experiment, str, float], on_ray: tuple[Path, Path]) -> None:
+    folder = on_ray[0].with_name("tensorboard") / "here"
+    trainings = {str(file.parent.relative_to(folder)) for file in folder.rglob("events.*")}
+    trials = {f"search/{domain}/trial-{number:04d}" for domain in DOMAINS for number in range(3)}
+    assert {"pretraining", *trials} <= trainings
+    assert {"confirm/medical/default-seed1", "confirm/satellite/default-seed2"} <= trainings

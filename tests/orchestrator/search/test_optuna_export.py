@@ -8,11 +8,19 @@ import time
 import urllib.request
 from pathlib import Path
 
+import optuna
 import pytest
+from formula_trials import job_at
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from study_records import DISTRIBUTIONS, record
 
+from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
-from orchestrator.search.optuna_export import write_optuna_log
+from orchestrator.search import optuna_export
+from orchestrator.search import trial as trials
+from orchestrator.search.optuna_export import LiveOptunaLog, write_optuna_log
+from orchestrator.search.trials_in_turn import run_in_turn
 
 RECORDS = [
     record(0, [28.0, 29.0], origin="default"),
@@ -61,3 +69,28 @@ def test_the_dashboard_shows_states_curves_and_origins(ask):
     assert [a["origin"] for a in attributes] == ["default", "advice", "sampler"]
     assert (attributes[1]["lambda_"], attributes[1]["frozen_depth"]) == ("0.0", "2")
     assert {param["name"] for param in trials[0]["params"]} == set(DISTRIBUTIONS)
+
+
+def test_the_file_of_a_running_study_grows_with_its_trials(tmp_path, monkeypatch):
+    monkeypatch.setattr(optuna_export, "LIVE_SECONDS", 0.0)
+    journal, seen = tmp_path / "optuna.log", []
+
+    def train(*arguments, **named):
+        study = journal.exists() and optuna.load_study(
+            study_name="here, satellite", storage=JournalStorage(JournalFileBackend(str(journal)))
+        )
+        seen.append(len(study.trials) if study else 0)
+        return None, [(8, 30.0)]
+
+    monkeypatch.setattr(trials, "run_finetuning", train)
+    job = job_at(
+        tmp_path / "records",
+        trials=4,
+        settings=Search(sampler="random"),
+        journal=Storage(str(journal)),
+        home=Storage("/of/here"),
+    )
+    run_in_turn(job, [], [0, 1, 2, 3])
+    assert seen == [0, 1, 2, 3]
+    monkeypatch.setattr(optuna_export, "write_optuna_log", lambda *_: 1 / 0)
+    LiveOptunaLog(job, job.journal, []).update(0)

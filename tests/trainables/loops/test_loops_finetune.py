@@ -9,7 +9,7 @@ import torch
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
 from trainables.images.patch_pool import PatchPool
-from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune, precision_on
 from trainables.loops.optimizers import descend, make_optimizer
 from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.network.model_files import weights_of
@@ -26,7 +26,7 @@ def configuration(**changes):
     return TransferConfiguration(**{"learning_rate": 5e-3, "lambda_": 0.0, "frozen_depth": 0, **changes})
 
 
-def train(budget=SHORT, *, seed=0, images=IMAGES, validate=None, **changes):
+def train(budget=SHORT, *, seed=0, images=IMAGES, validate=None, precision="auto", certify=None, **changes):
     torch.manual_seed(0)
     net = SuperResolutionNet(Architecture(scale=2, width=8, depth=1))
     start, told = weights_of(net), []
@@ -39,6 +39,8 @@ def train(budget=SHORT, *, seed=0, images=IMAGES, validate=None, **changes):
         start,
         validate or (lambda net: mean_psnr(net, PAIRS, 2)),
         lambda *point: told.append(point),
+        certify=certify,
+        precision=precision,
     )
     assert told == curve
     return net, start, curve
@@ -236,3 +238,16 @@ def test_a_configuration_tells_kept_blocks_only_where_the_network_is_shortened()
     assert whole != short
     with pytest.raises(UsageError, match="kept_blocks must be at least 1, found 0"):
         configuration(kept_blocks=0)
+
+
+def test_on_a_cpu_convolutions_are_in_32_bits_unless_asked_for():
+    received = []
+    plain, auto, half = (
+        weights_of(train(precision=name, lambda_=1e-3, certify=received.append)[0])
+        for name in ("float32", "auto", "bfloat16")
+    )
+    assert all(torch.equal(plain[name], auto[name]) for name in plain)
+    differences = [float((plain[name] - half[name]).abs().max()) for name in plain]
+    assert 0 < max(differences) < 0.02
+    assert ["precision" in one.method for one in received] == [False, False, True]
+    assert precision_on(torch.device("cuda"), "float32") == "float32"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables.degradation import Degradation
-from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr, run, score
+from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr, psnr_of_each, run, score
 from trainables.metrics.psnr_ssim import HIGHEST_PSNR, psnr, ssim
 from trainables.samples import generate
 
@@ -104,3 +104,19 @@ def test_a_blank_image_does_not_make_the_mean_infinite():
     pairs = make_pairs([blank, image("a")], Degradation(), 4)
     assert mean_psnr(bicubic(4), pairs[:1], 4) == HIGHEST_PSNR
     assert mean_psnr(bicubic(4), pairs, 4) < 80
+
+
+def test_images_of_one_size_go_through_the_network_together_and_score_as_alone():
+    pairs = make_pairs(
+        [image(name, *size) for name, size in (("a", (48, 60)), ("bb", (48, 60)), ("ccc", (40, 40)))], NOISY, 4
+    )
+    batches = []
+
+    def upscale(lr):
+        batches.append(len(lr))
+        return bicubic(4)(lr)
+
+    together = psnr_of_each(upscale, pairs, 4, batch=2)
+    assert batches == [2, 1]
+    assert together == pytest.approx(psnr_of_each(upscale, pairs, 4), abs=1e-3)
+    assert batches[2:] == [1, 1, 1]

@@ -1,0 +1,1 @@
+"""Trackers: what a run measures, live, in TensorBoard, MLflow, Weights & Biases and Ray's metrics."""
