@@ -1,4 +1,4 @@
-"""What tasks measure while they run: losses, validation scores and the settings that belong to them."""
+"""Measurements of tasks while they run: losses, validation scores and the settings that belong to them."""
 
 from collections.abc import Mapping
 from contextlib import suppress

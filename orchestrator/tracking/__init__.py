@@ -1,1 +1,1 @@
-"""Trackers: what a run measures, live, in TensorBoard, MLflow, Weights & Biases and Ray's metrics."""
+"""Trackers that show a run live: TensorBoard, MLflow, Weights & Biases and Ray's metrics."""

@@ -47,6 +47,7 @@ SECTIONS = [
     ("confirmation", module.Confirmation, []),
     ("finish", module.Finish, []),
     ("cluster", module.Cluster, []),
+    ("tracking", module.Tracking, []),
 ]
 KEYS = [(path, key, overrides) for path, section, overrides in SECTIONS for key in section.model_fields]
 

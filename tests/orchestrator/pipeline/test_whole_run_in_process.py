@@ -115,4 +115,4 @@ def test_its_trainings_are_in_tensorboard(here: tuple[Experiment, str, float], o
     trainings = {str(file.parent.relative_to(folder)) for file in folder.rglob("events.*")}
     trials = {f"search/{domain}/trial-{number:04d}" for domain in DOMAINS for number in range(3)}
     assert {"pretraining", *trials} <= trainings
-    assert {"confirm/medical/default-seed1", "confirm/satellite/default-seed2"} <= trainings
+    assert {f"confirm/{domain}/{arm}-seed1" for domain in DOMAINS for arm in ("default", "scratch")} <= trainings
