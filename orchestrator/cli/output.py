@@ -48,7 +48,7 @@ def print_report(report: "Report", place: str, as_json: bool) -> None:
     if as_json:
         print_json(json.loads(report.model_dump_json()))
         return
-    wide_console().print(terminal_table(report))
+    wide_console().print(terminal_table(report, f"{place}/index.html"))
     for domain, reason in report.missing.items():
         print(f"{domain}: missing, it failed in {reason}.")
     print(f"\nReport: {place}/index.html (and report.json, best.yaml, table.md)")

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import Verdict
-from orchestrator.report.schema import Report
+from orchestrator.report.schema import DomainReport, Report
 from orchestrator.report.tables import COMPARED, find_arm, front_lines, gain, interval, psnr, settings_of, signed
 from orchestrator.report.verdicts import strongest_classical
 
@@ -21,8 +21,17 @@ _SHADES: dict[Verdict, tuple[str, str]] = {
 """A verdict as its cell has it, and its colour."""
 
 
-def terminal_table(report: Report) -> Table:
-    """Builds a table with a row per domain that fits 100 columns, with the verdicts in sentences below it."""
+SHOWN_REMARKS = 3
+"""Remarks of a domain that the terminal shows, those that change a decision; the page has all."""
+
+
+def terminal_table(report: Report, page: str = "index.html") -> Table:
+    """Builds a table with a row per domain that fits 100 columns, with the verdicts in sentences below it.
+
+    Args:
+        report: What to show.
+        page: Where the report's page lies, which has all remarks.
+    """
     table = Table(
         title=Text(
             f"{report.experiment}: PSNR in dB on the locked test split, ×{report.scale}"
@@ -62,9 +71,10 @@ def terminal_table(report: Report) -> Table:
             verdicts.append(f"{flag}\n", "bold red")
         for line in front_lines(domain.front) if domain.front else ():
             verdicts.append(f"{line}\n")
-        graded = [grade.sentence for grade in (domain.advice, domain.search_worth) if grade]
-        for remark in (*domain.remarks, *graded):
+        for remark in domain.remarks[:SHOWN_REMARKS]:
             verdicts.append(f"{remark}\n", "dim")
+    if further := sum(map(_further_remarks, report.domains.values())):
+        verdicts.append(f"{further} further {'remark' if further == 1 else 'remarks'}: {page}\n", "dim")
     for device in dict.fromkeys(domain.front.device for domain in report.domains.values() if domain.front):
         verdicts.append(f"MP/s of output on {device}.\n")
     if any(strongest_classical(domain.arms) for domain in report.domains.values()):
@@ -72,6 +82,11 @@ def terminal_table(report: Report) -> Table:
     verdicts.append("[ , ] is the 95 % interval over scenes and seeds of the mean paired difference over test images.")
     table.caption = verdicts
     return table
+
+
+def _further_remarks(domain: DomainReport) -> int:
+    """Number of sentences on a domain that the page alone has."""
+    return max(0, len(domain.remarks) - SHOWN_REMARKS) + sum(map(bool, (domain.advice, domain.search_worth)))
 
 
 def _gain_cell(difference: Difference | None) -> Text:

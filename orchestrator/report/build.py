@@ -206,7 +206,8 @@ def _protocol(experiment: Experiment) -> list[str]:
         lines.append(finish_protocol(experiment))
     lines.append(
         "Forgetting is PSNR on held-out source images under the source's degradation, beside the source model's own. "
-        "The share of averaged weights is one for all seeds, the best on validation by their mean."
+        "The share of averaged weights is one for all seeds, the best on validation by their mean"
+        + (" of those that keep the limit." if experiment.search.keep_source is not None else ".")
     )
     return lines
 

@@ -17,10 +17,13 @@ def choice_sentence(choice: Choice, candidates: Sequence[Candidate]) -> str:
     best, answer, behind = labels[choice.best_mean], labels[choice.answer], choice.behind
     lead = f"{behind.mean:+.3f} dB"
     if choice.by == "margin":
-        few = f"{choice.scenes} validation scenes are too few for intervals"
+        within = f"within {MARGIN_DB:g} dB of it"
         if choice.answer == choice.best_mean:
-            return f"{few}: the best mean, {best}, is the answer, and no simpler one is within {MARGIN_DB:g} dB of it."
-        return f"{few}: {answer} is the simplest within {MARGIN_DB:g} dB of the best mean, {best}, which has {lead}."
+            return f"On validation {best} has the best mean, and no simpler candidate is {within}: that is the answer."
+        return (
+            f"On validation {best} has the best mean, {lead} over {answer}, the simplest candidate {within}: "
+            "that is the answer."
+        )
     if choice.answer == choice.best_mean:
         return f"On validation {answer} has the best mean, and no simpler candidate ties with it."
     interval = f"{lead} [{behind.low:+.3f}, {behind.high:+.3f}]"

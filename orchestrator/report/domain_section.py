@@ -1,9 +1,10 @@
 """One domain's section of the report, from the records of its study and its confirmation."""
 
 from statistics import fmean
+from typing import Literal
 
 from orchestrator.confirm import run_record
-from orchestrator.confirm.record import ArmScores, ConfirmationRecord, Picture
+from orchestrator.confirm.record import ArmScores, Candidate, Choice, ConfirmationRecord, Picture
 from orchestrator.data import locked_test
 from orchestrator.data.locked_test import PREFIX, openings
 from orchestrator.data.shards import read_manifest
@@ -81,7 +82,8 @@ def domain_report(
     model, locked = home.child("models", name), home.child(PREFIX, name)
     share = found.interpolation.share if found.interpolation else 1.0
     confirmed_model = Jobs(experiment).confirmed_model(name)
-    averaged, luck = _interpolation(found.interpolation, confirmed_model), optimism(winner, candidates, differences)
+    averaged = _interpolation(found.interpolation, candidates, confirmed_model, experiment.search.keep_source)
+    luck = optimism(winner, candidates, differences)
     opened = _opening(found.opened)
     every = [_opening(entry) for entry in openings(home.child("confirm", name, "test-opened"), locked)]
     advice = Jobs(experiment).advice(name)
@@ -94,20 +96,21 @@ def domain_report(
         counts=counts,
         verdict=verdict(winner, differences, arms, smallest),
         flags=[
-            *flags(winner, arms, differences, smallest, _validation_scenes(counts, experiment)),
+            *flags(winner, arms, differences, smallest, _validation_scenes(found.choice, counts, experiment)),
             *finished.flags,
         ],
         remarks=[
-            *([choice_sentence(found.choice, candidates)] if found.choice else []),
+            *finished.remarks,
             *([rising] if rising else []),
             *remarks(arms, differences, luck, averaged),
-            *finished.remarks,
+            *([choice_sentence(found.choice, candidates)] if found.choice else []),
+            *finished.details,
         ],
         configuration=winner.configuration,
         model=model.uri,
         arms=arms,
         differences=differences,
-        scenes=(scenes := scene_differences({arm: found.arms[arm] for arm in LABELS if arm in found.arms})),
+        scenes=(scenes := scene_differences(_scored(found, finished.scores))),
         groups=group_differences(scenes),
         candidates=candidates,
         winner=winner.name,
@@ -154,8 +157,16 @@ def split_counts(*places: Storage) -> SplitCounts:
     )
 
 
-def _validation_scenes(counts: SplitCounts, experiment: Experiment) -> int | None:
+def _scored(found: ConfirmationRecord, finished: ArmScores | None) -> dict[ArmName, ArmScores]:
+    """Scores of all arms in the order of the report."""
+    scored = {arm: found.arms[arm] for arm in LABELS if arm in found.arms}
+    return scored if finished is None else {**scored, "finished": finished}
+
+
+def _validation_scenes(choice: Choice | None, counts: SplitCounts, experiment: Experiment) -> int | None:
     """Scenes of the validation images that are scored, which are spread over all scenes."""
+    if choice is not None:
+        return choice.scenes
     scenes = counts.scenes.get("validation")
     return None if scenes is None else min(scenes, experiment.search.validation_images)
 
@@ -237,11 +248,27 @@ def _label(found: ConfirmationRecord, candidate: str) -> str:
     return next(c.label for c in found.candidates if c.name == candidate)
 
 
-def _interpolation(found: run_record.Interpolation | None, model: Storage) -> Interpolation | None:
+def _interpolation(
+    found: run_record.Interpolation | None, candidates: list[Candidate], model: Storage, limit: float | None
+) -> Interpolation | None:
     if found is None:
         return None
     where = model.child(INTERPOLATED).uri if found.share < 1 else None
-    return Interpolation(share=found.share, validation=found.validation, model=where)
+    return Interpolation(
+        share=found.share, limit=_limit_of(found, candidates, limit), validation=found.validation, model=where
+    )
+
+
+def _limit_of(
+    found: run_record.Interpolation, candidates: list[Candidate], limit: float | None
+) -> Literal["restricted", "exceeded"] | None:
+    """What a limit on forgetting did to the share of averaged weights."""
+    if limit is None:
+        return None
+    lost = next((c.source_loss for c in candidates if c.averaged == "source"), None)
+    if lost is not None and lost > limit:
+        return "exceeded"
+    return "restricted" if dict(found.validation)[found.share] < max(dict(found.validation).values()) else None
 
 
 def _trial(record: TrialRecord) -> Trial:

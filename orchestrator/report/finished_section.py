@@ -24,6 +24,7 @@ class FinishedSection:
         source_psnr: PSNR in dB on held-out source images.
         differences: Its differences to other arms.
         remarks: The result in sentences.
+        details: How it was decided on, in sentences.
         flags: A result that speaks against it.
     """
 
@@ -32,6 +33,7 @@ class FinishedSection:
     source_psnr: float | None = None
     differences: list[Difference] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
 
 
@@ -49,6 +51,7 @@ def finished_section(experiment: Experiment, name: str) -> FinishedSection:
         source_psnr=found.source_psnr,
         differences=found.differences,
         remarks=list(_remarks(report, gain)),
+        details=list(_details(report)),
         flags=list(_flags(report, gain)),
     )
 
@@ -116,13 +119,17 @@ def _remarks(report: Finished, gain: Difference | None) -> Iterator[str]:
     if gain is not None:
         seeds = f", {len(report.seeds)} seeds averaged" if len(report.seeds) > 1 else ""
         yield f"Finished model ({report.steps} steps, {' + '.join(report.trained_on)}{seeds}): {in_db(gain)} to best."
-    tried = [f"{length.steps}: {length.validation_psnr:.2f}" for length in report.lengths if length.validation_psnr]
-    yield f"Validation PSNR by steps, trained on the training split alone: {', '.join(tried)}."
     if report.still_rises:
         yield (
             f"Validation still rises after {report.steps} steps, the longest training allowed: more steps "
             "(finish.doublings) would gain more."
         )
+
+
+def _details(report: Finished) -> Iterator[str]:
+    tried = [f"{length.steps}: {length.validation_psnr:.2f}" for length in report.lengths if length.validation_psnr]
+    if tried:
+        yield f"Validation PSNR by steps, trained on the training split alone: {', '.join(tried)}."
 
 
 def _flags(report: Finished, gain: Difference | None) -> Iterator[str]:

@@ -6,6 +6,7 @@ Nothing is computed here that could change a conclusion: numbers, verdicts and s
 import base64
 from pathlib import Path
 from statistics import fmean
+from typing import get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -28,6 +29,7 @@ from orchestrator.report.tables import (
     signed,
 )
 from orchestrator.report.verdicts import forgetting
+from orchestrator.search.trial_record import TrialOrigin
 
 SHOWN_SCENES = 12
 """Scenes with the largest losses that the page shows at once; the others can be opened."""
@@ -94,7 +96,7 @@ def _view(index: int, name: str, domain: DomainReport) -> dict[str, object]:
         "compared": [arm for arm in domain.arms if domain.scenes and arm.name in domain.scenes[0].gains],
         "steps": [_step(domain, arm) for arm in steps],
         "winner": plots.winning_trial(domain),
-        "origins": {origin: origins.count(origin) for origin in ("default", "advice", "start", "sibling", "sampler")},
+        "origins": {origin: origins.count(origin) for origin in get_args(TrialOrigin)},
         "diverged": sum(t.status == "diverged" for t in domain.trials),
         "stopped": sum(t.status == "stopped" for t in domain.trials),
         "interval_plot": Markup(plots.interval_plot(domain, drawn, f"{key}-intervals")) if drawn else None,

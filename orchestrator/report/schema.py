@@ -104,9 +104,14 @@ class Optimism(_Record):
 
 
 class Interpolation(_Record):
-    """Average of the winner's weights and the source's; ``share`` is 1 if averaging gained nothing on validation."""
+    """Average of the winner's weights and the source's; ``share`` is 1 if averaging gained nothing on validation.
+
+    ``limit`` says what a limit on forgetting, ``search.keep_source``, did: it passed over a share with a better mean on
+    validation (``restricted``), or even the smallest share ``exceeded`` it. It is None otherwise.
+    """
 
     share: float
+    limit: Literal["restricted", "exceeded"] | None = None
     validation: list[tuple[float, float]]  # share, mean PSNR
     model: str | None
 
@@ -236,7 +241,7 @@ class DomainReport(_Record):
     counts: SplitCounts
     verdict: str
     flags: list[str]
-    remarks: list[str]
+    remarks: list[str]  # those that change a decision first
     configuration: Configuration | None
     model: str
     arms: list[Arm]

@@ -108,8 +108,13 @@ def _rivals(arms: Sequence[Arm], differences: Sequence[Difference], smallest_eff
 def _ahead(
     arms: Sequence[Arm], differences: Sequence[Difference], smallest_effect: float
 ) -> Iterator[tuple[Arm, Difference]]:
-    """Arms whose test PSNR is higher than the answer's by a difference that matters, with best minus arm."""
+    """Arms whose test PSNR is higher than the answer's by a difference that matters, with best minus arm.
+
+    The finished model is not one of them: it is the answer, trained for longer, and meant to be ahead.
+    """
     for arm in arms:
+        if arm.name == "finished":
+            continue
         d, backwards = _of(differences, "best", arm.name), _of(differences, arm.name, "best")
         d = d or (_turned(backwards) if backwards else None)
         if d and d.mean < 0 and -d.mean >= smallest_effect:
@@ -144,13 +149,20 @@ def remarks(
     optimism: Optimism | None,
     interpolation: Interpolation | None,
 ) -> list[str]:
-    """Further results in sentences: doubts, the strongest classical baseline, optimism, averaging and forgetting."""
+    """Further results in sentences: averaging or forgetting first, doubts, the strongest classical baseline, optimism."""
     return list(_remarks({arm.name: arm for arm in arms}, differences, optimism, interpolation))
 
 
 def _remarks(
     arms: dict[str, Arm], differences: Sequence[Difference], luck: Optimism | None, averaged: Interpolation | None
 ) -> Iterator[str]:
+    kept = _of(differences, "interpolated", "best")
+    if averaged and kept:
+        before, after = _forgotten(arms, "best"), _forgotten(arms, "interpolated")
+        lost = f"; on source images {after:+.2f} dB instead of {before:+.2f}" if before is not None else ""
+        yield f"Averaged with the source, {averaged.share:g} of the tuned weights: {in_db(kept)} to best{lost}."
+    elif (before := _forgotten(arms, "best")) and before < 0:
+        yield f"Forgotten: {before:+.2f} dB on source images; averaging weights gained nothing on validation."
     baselines: tuple[ArmName, ...] = ("zero_shot", "default")
     for baseline in baselines:
         d = _of(differences, "best", baseline)
@@ -169,13 +181,6 @@ def _remarks(
             f"fresh seeds ({luck.search_psnr - luck.confirmed_psnr:+.2f}); gain over zero-shot {luck.search_gain:+.2f} "
             f"there, {luck.confirmed_gain:+.2f} confirmed, {luck.test_gain:+.2f} on test."
         )
-    kept = _of(differences, "interpolated", "best")
-    if averaged and kept:
-        before, after = _forgotten(arms, "best"), _forgotten(arms, "interpolated")
-        lost = f"; on source images {after:+.2f} dB instead of {before:+.2f}" if before is not None else ""
-        yield f"Averaged with the source, {averaged.share:g} of the tuned weights: {in_db(kept)} to best{lost}."
-    elif (before := _forgotten(arms, "best")) and before < 0:
-        yield f"Forgotten: {before:+.2f} dB on source images; averaging weights gained nothing on validation."
 
 
 def still_rises(curve: Sequence[CurvePoint], smallest_effect: float) -> str | None:

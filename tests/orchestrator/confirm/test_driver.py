@@ -110,7 +110,9 @@ def test_a_confirmation_from_its_candidates_to_its_report(jobs, confirm, runner)
     ]
     assert report.counts.images == {"train": 1, "validation": 2, "test": 6}
     assert report.test_opened.after_choosing == report.winner
-    assert report.remarks[0].startswith("2 validation scenes are too few for intervals: ")
+    few = [said for said in (*report.flags, *report.remarks) if "2 validation scenes" in said]
+    assert few == ["The choice rests on 2 validation scenes, too few to tell configurations apart."]
+    assert any("within 0.02 dB of it: that is the answer." in remark for remark in report.remarks)
     assert any("the strongest classical baseline on validation" in remark for remark in report.remarks)
 
 

@@ -132,6 +132,7 @@ def test_the_report_has_its_row_with_an_interval_against_the_confirmed_one(finis
     gain = next(d for d in domain.differences if (d.arm, d.baseline, d.metric) == ("finished", "best", "psnr"))
     assert gain.mean == pytest.approx(arm.psnr - best.psnr)
     assert domain.model == str(home / "models" / "satellite")
+    assert all("finished" in row.gains for row in domain.scenes)
     assert domain.finished is not None
     assert domain.finished.confirmed_model == str(home / "models" / "satellite" / "confirmed")
     assert any(remark.startswith("Finished model (") for remark in domain.remarks)

@@ -37,15 +37,15 @@ def choice(answer, by, scenes):
             "default",
             "margin",
             4,
-            "4 validation scenes are too few for intervals: default fine-tune is the simplest within 0.02 dB of the "
-            "best mean, trial 3, averaged over seeds, which has +0.012 dB.",
+            "On validation trial 3, averaged over seeds has the best mean, +0.012 dB over default fine-tune, the "
+            "simplest candidate within 0.02 dB of it: that is the answer.",
         ),
         (
             "trial-3-soup",
             "margin",
             4,
-            "4 validation scenes are too few for intervals: the best mean, trial 3, averaged over seeds, is the "
-            "answer, and no simpler one is within 0.02 dB of it.",
+            "On validation trial 3, averaged over seeds has the best mean, and no simpler candidate is within 0.02 dB "
+            "of it: that is the answer.",
         ),
     ],
 )

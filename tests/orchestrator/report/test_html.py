@@ -250,6 +250,28 @@ def test_terminal_table_cuts_no_number_at_100_columns(report: Report) -> None:
         assert all(f"{arm.psnr:.2f}" in text for arm in domain.arms if arm.name in shown)
         assert all(said in joined for said in (*domain.flags, *domain.remarks))
     assert "surveillance" in text
+    assert "3 further remarks: index.html" in text, "the grades of the advice, which the page alone has"
+
+
+def test_terminal_shows_the_remarks_that_change_a_decision_and_counts_the_others(report: Report) -> None:
+    told = [f"Remark {number}." for number in range(5)]
+    text = terminal(changed(report, "art", remarks=told))
+    assert [said in text for said in told] == [True, True, True, False, False]
+    assert "2 further remarks: index.html" in text
+    assert "further" not in terminal(changed(report, "art", remarks=told[:3]))
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (None, "0.75 of the tuned ones did best on validation</summary>"),
+        ("restricted", "0.75 of the tuned ones did best on validation of those that keep the limit on forgetting<"),
+        ("exceeded", "0.75 of the tuned ones, the smallest share, since none keeps the limit on forgetting<"),
+    ],
+)
+def test_the_share_of_averaged_weights_says_what_a_limit_did(report, folder, limit, said):
+    averaged = report.domains["medical"].interpolation.model_copy(update={"limit": limit})
+    assert said in render_html(changed(report, "medical", interpolation=averaged), folder)
 
 
 def test_terminal_table_survives_large_differences(report: Report) -> None:
@@ -259,6 +281,12 @@ def test_terminal_table_survives_large_differences(report: Report) -> None:
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("too few scenes") == 2
     assert text.count("[−12.346, −10.123]") == 2
+
+
+def test_trials_of_the_portfolio_are_counted(report: Report, folder: Path) -> None:
+    trials = [t.model_dump() | {"origin": "portfolio"} for t in report.domains["medical"].trials[:2]]
+    text = plain(render_html(changed(report, "medical", trials=trials), folder))
+    assert "2 trials of up to 400 steps: 2 of the portfolio; 0 diverged" in text
 
 
 @pytest.mark.parametrize("kept", [0, 1, 9])

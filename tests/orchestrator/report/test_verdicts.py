@@ -97,6 +97,13 @@ def test_averaged_weights_ahead_of_the_answer_are_named_too():
     assert found == "Interpolated does better than the answer, by +0.09 dB [+0.04, +0.14]."
 
 
+def test_a_finished_model_ahead_of_the_answer_is_no_warning():
+    ahead = changed(difference("finished", "best", 0.09), difference("best", "finished", -0.09, word="worse"))
+    arms = [*ARMS, arm("finished")]
+    assert flags(candidate(), arms, ahead, 0.02) == []
+    assert "Ahead" not in verdict(candidate(), ahead, arms, 0.02)
+
+
 def test_few_validation_scenes_are_flagged_as_few_test_scenes_are():
     assert flags(candidate(), ARMS, GOOD, 0.02, 6) == []
     assert flags(candidate(), ARMS, GOOD, 0.02, 4) == [
