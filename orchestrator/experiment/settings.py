@@ -224,12 +224,11 @@ class Search(Section):
 
     @model_validator(mode="after")
     def _check_objectives(self) -> "Search":
-        for name in ("kept_blocks", "keep_source"):
-            if self.trials == "auto" and getattr(self, name) is not None:
-                raise ValueError(
-                    f"cannot tell when a search by more than quality stops improving (`trials: auto` with `{name}`): "
-                    "give a number of trials"
-                )
+        if self.trials == "auto" and self.kept_blocks is not None:
+            raise ValueError(
+                "cannot tell when a search by quality and speed stops improving (`trials: auto` with `kept_blocks`): "
+                "give a number of trials"
+            )
         if self.kept_blocks is not None and self.stopping != "none":
             raise ValueError(
                 f"cannot stop trials early by quality alone (`stopping: {self.stopping}`) while `kept_blocks` searches "

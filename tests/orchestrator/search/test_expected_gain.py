@@ -6,17 +6,21 @@ import optuna
 import pytest
 from test_searching_units import record, study_job
 
+from orchestrator.experiment.settings import Search
 from orchestrator.search.expected_gain import expected_gain
 from orchestrator.search.study import study_with
+from orchestrator.search.trial_record import SourceKept
 
 NOISE = 0.02
 
 
-def gain_of(points, height, noise=NOISE):
-    job = study_job()
-    done = [
-        record(number, point).model_copy(update={"objective": height(point)}) for number, point in enumerate(points)
-    ]
+def gain_of(points, height, noise=NOISE, excess=None):
+    """Expected gain after trials at some points; ``excess`` is their loss of source PSNR above a limit of 1 dB."""
+    job = study_job(settings=Search(startup_trials=3, keep_source=1.0 if excess else None))
+    done = []
+    for number, point in enumerate(points):
+        source = SourceKept(psnr=30.0, loss=1.0 + excess(point), allowed=1.0) if excess else None
+        done.append(record(number, point).model_copy(update={"objective": height(point), "source": source}))
     study = optuna.load_study(**study_with(job, done))
     return expected_gain(study, job.distributions(), noise)
 
@@ -46,3 +50,32 @@ def test_it_is_in_db_whatever_their_level():
     points = grid((3e-5, 1e-4, 2e-4), (0, 3))
     low, high = gain_of(points, slope), gain_of(points, lambda point: slope(point) + 10)
     assert low == pytest.approx(high, rel=1e-3)
+
+
+RATES = grid((3e-5, 6e-5, 1e-4, 2e-4), (0, 3))
+
+
+def test_a_gain_that_a_limit_on_forgetting_forbids_is_not_expected():
+    free = gain_of(RATES, slope)
+    kept = gain_of(RATES, slope, excess=lambda point: -1.0)
+    assert kept == pytest.approx(free, rel=0.05), "every trial keeps the limit by far"
+    forbidden = gain_of(RATES, slope, excess=lambda point: 3 * math.log10(point["learning_rate"] / 2e-4) + 0.05)
+    assert forbidden < 0.6 * free, "higher rates gain more and probably forget more than is allowed"
+
+
+def test_known_harm_is_no_gain():
+    """Rates up to 3e-3 are 1.2 dB better than the best feasible one, and known to forget too much."""
+    rates = grid((1e-4, 2e-4, 2.2e-4, 4e-4, 1e-3, 3e-3), (0, 6))
+    tried = [{**point, "lambda_": lambda_} for point in rates for lambda_ in (1e-6, 1e-3, 1e-1)]
+    told = gain_of(tried, slope, excess=lambda point: 3 * math.log10(point["learning_rate"] / 2.1e-4))
+    assert 0 <= told < 0.1
+
+
+def test_a_gain_is_over_the_best_feasible_trial():
+    """The two best trials break the limit: what they have over the others can still be gained."""
+    broken = gain_of(RATES, slope, excess=lambda point: 0.01 if point["learning_rate"] > 1e-4 else -0.01)
+    assert broken > NOISE
+
+
+def test_without_a_feasible_trial_no_gain_is_known():
+    assert gain_of(RATES, slope, excess=lambda point: 0.1) is None
