@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.analysis.search_worth import SearchWorth, predict
+from orchestrator.estimate.further_scores import of_a_confirmation, of_a_finished_model, of_a_trial
+from orchestrator.estimate.known import Known
 from orchestrator.estimate.rates import Rates, SetToTime, measure
-from orchestrator.estimate.timed_work import DomainRates
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.vocabulary import CLASSICAL
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.preflight import Inputs
-from orchestrator.pipeline.remaining_work import Remaining, remaining
+from orchestrator.pipeline.remaining_work import remaining
 from orchestrator.search.pareto_front import CONFIRMED
 
 _RANGE = (0.7, 1.3)
@@ -117,14 +118,14 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
         }
         rates = measure(experiment, sets, slots)
     cores = inputs.resources.cpus if inputs.resources else float(slots)
-    known = _Known(experiment, rates, remaining(experiment, inputs.files, inputs.images_per_file), slots, cores)
+    known = Known(experiment, rates, remaining(experiment, inputs.files, inputs.images_per_file), slots, cores)
     images = {name: len(files) for name, files in inputs.files.items()}
     stages = [estimate(known) for estimate in _STAGES]
     worth = {domain: _worth(domain, known, inputs) for domain, trials in known.left.trials.items() if trials}
     return Plan(stages, images, slots, rates, experiment.cluster.price_per_hour, inputs.not_used, worth)
 
 
-def _worth(domain: str, known: "_Known", inputs: Inputs) -> SearchWorth:
+def _worth(domain: str, known: "Known", inputs: Inputs) -> SearchWorth:
     """The predicted worth of a target's search; scenes are split as images are."""
     images = known.left.images[domain]
     share = images["train"] / max(1, images["train"] + images["validation"])
@@ -132,52 +133,21 @@ def _worth(domain: str, known: "_Known", inputs: Inputs) -> SearchWorth:
     return predict(Jobs(known.experiment).search_facts(domain, max(1, round(share * scenes)), images["train"]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Inputs of every estimator."""
-
-    experiment: Experiment
-    rates: Rates
-    left: Remaining
-    slots: int
-    cores: float
-
-    def starting(self, processes: float, in_turn: float) -> float:
-        """Seconds until ``processes`` workers are up, of which ``in_turn`` wait for each other."""
-        return self.rates.worker * max(in_turn, processes / self.cores)
-
-    def of(self, domain: str) -> tuple[DomainRates, dict[str, int]]:
-        """Rates of a domain, and its images by split."""
-        return self.rates.domains[domain], self.left.images[domain]
-
-    def scoring(self, domain: str) -> float:
-        """Seconds of all validations of one training."""
-        rates, images = self.of(domain)
-        count = min(images["validation"], self.experiment.search.validation_images)
-        return self.experiment.finetuning.budget().evaluations * count * rates.validate
-
-    def first(self, domain: str) -> float:
-        """Seconds until a worker that never trained on a domain holds its images."""
-        rates, images = self.of(domain)
-        count = min(images["validation"], self.experiment.search.validation_images)
-        return (images["train"] + images["validation"]) * self.rates.read[domain] + count * rates.make_validation
-
-
-def _start(known: _Known) -> StageEstimate:
+def _start(known: Known) -> StageEstimate:
     """The command line itself; Ray, if a stage needs it."""
     needs_ray = known.left.needs_ray
     workers = 1 + _RAY_WORKERS if needs_ray else 1
     return StageEstimate("start", "the command, and Ray" if needs_ray else "the command", workers * known.rates.worker)
 
 
-def _shards(known: _Known) -> StageEstimate:
+def _shards(known: Known) -> StageEstimate:
     unpacked = known.left.unpacked
     # Every image is read, and its copy checked once more.
     seconds = sum(1.5 * count * known.rates.read[name] for name, count in unpacked.items())
     return _stage("shards", f"{sum(unpacked.values())} images", seconds, bool(unpacked))
 
 
-def _pretrain(known: _Known) -> StageEstimate:
+def _pretrain(known: Known) -> StageEstimate:
     experiment, left, rates = known.experiment, known.left, known.rates
     if found := experiment.source_model:
         return StageEstimate("pretrain", f"source model {found.where}, nothing to train", 0.0)
@@ -195,7 +165,7 @@ def _pretrain(known: _Known) -> StageEstimate:
     return _stage("pretrain", work, seconds, left.pretraining_steps > 0)
 
 
-def _search(known: _Known) -> StageEstimate:
+def _search(known: Known) -> StageEstimate:
     experiment, section = known.experiment, known.experiment.search
     trials = {domain: count for domain, count in known.left.trials.items() if count}
     # A study keeps its place in the cluster from its first trial to its last.
@@ -205,16 +175,17 @@ def _search(known: _Known) -> StageEstimate:
         rates, _ = known.of(domain)
         # The frozen depth is drawn from all between none and the deepest.
         steps = experiment.finetuning.steps * (rates.step + rates.frozen_step) / 2
-        trial = steps + known.scoring(domain) + _TRIAL_SECONDS
+        trial = steps + known.scoring(domain) + known.further(domain, of_a_trial(experiment)) + _TRIAL_SECONDS
         at_once = min(section.concurrent_trials, count, known.slots)
-        studies.append(known.rates.worker + known.first(domain) + count * trial / at_once)
+        first = known.first(domain) + (known.first_source(domain) if section.keep_source is not None else 0)
+        studies.append(known.rates.worker + first + count * trial / at_once)
     driving = known.starting(len(trials), 1)
     per_domain = _range_of(trials.values())
     work = f"{len(trials)} domains × {per_domain} trials × {experiment.finetuning.steps} steps"
     return _stage("search", work, driving + _makespan(studies, places), bool(trials))
 
 
-def _confirm(known: _Known) -> StageEstimate:
+def _confirm(known: Known) -> StageEstimate:
     experiment, left = known.experiment, known.left
     arms = _arms(experiment)
     runs, scored, seconds = 0, 0, 0.0
@@ -224,15 +195,15 @@ def _confirm(known: _Known) -> StageEstimate:
         scoring = max(0, arms.scored - left.scored[domain]) * images["test"]
         run = experiment.finetuning.steps * rates.step + known.scoring(domain)
         # Every worker comes to hold every domain; the pictures are whole test images once more.
-        held = known.slots * (known.first(domain) + images["test"] * (known.rates.read[domain] + rates.make_test))
-        seconds += training * run + (scoring + arms.pictures) * rates.test + held
+        seconds += training * run + (scoring + arms.pictures) * rates.test + known.holding(domain)
+        seconds += known.further(domain, of_a_confirmation(experiment, arms.steps))
         runs, scored = runs + training, scored + scoring
     starting = known.starting(known.slots, 1)
     work = f"{runs} runs with fresh seeds, {scored} test images scored"
     return _stage("confirm", work, starting + seconds / known.slots, bool(left.trained))
 
 
-def _finish(known: _Known) -> StageEstimate:
+def _finish(known: Known) -> StageEstimate:
     """The most that it can take: every doubling is tried, and the longest one chosen."""
     experiment, left, section = known.experiment, known.left, known.experiment.finish
     seeds, longest = min(section.seeds, experiment.confirmation.seeds), 2**section.doublings
@@ -241,8 +212,8 @@ def _finish(known: _Known) -> StageEstimate:
     for domain in left.finishing:
         rates, images = known.of(domain)
         every = max(0, seeds * (tried + longest) * experiment.finetuning.steps - left.finishing[domain])
-        held = known.slots * (known.first(domain) + images["test"] * (known.rates.read[domain] + rates.make_test))
-        seconds += every * rates.step + runs * known.scoring(domain) + images["test"] * rates.test + held
+        seconds += every * rates.step + runs * known.scoring(domain) + images["test"] * rates.test
+        seconds += known.further(domain, of_a_finished_model(experiment)) + known.holding(domain)
         steps += every
     if not section.enabled:
         return StageEstimate("finish", "left out", 0.0)
@@ -250,7 +221,7 @@ def _finish(known: _Known) -> StageEstimate:
     return _stage("finish", work, known.starting(known.slots, 1) + seconds / known.slots, bool(left.finishing))
 
 
-def _report(known: _Known) -> StageEstimate:
+def _report(known: Known) -> StageEstimate:
     return _stage("report", "figures and tables", _REPORT_WORKERS * known.rates.worker, known.left.report)
 
 
@@ -260,11 +231,19 @@ _STAGES = (_start, _shards, _pretrain, _search, _confirm, _finish, _report)
 
 @dataclass(frozen=True, slots=True)
 class _Arms:
-    """Work of a confirmation for one domain: runs trained, runs scored on test, whole images for its pictures."""
+    """Work of a confirmation for one domain.
+
+    Attributes:
+        trained: Runs that are trained.
+        scored: Runs that are scored on test.
+        pictures: Whole images for its pictures.
+        steps: Steps of transfer among the arms.
+    """
 
     trained: int
     scored: int
     pictures: int
+    steps: int
 
 
 def _arms(experiment: Experiment) -> _Arms:
@@ -277,7 +256,7 @@ def _arms(experiment: Experiment) -> _Arms:
     # then the steps, and once the average over seeds.
     fitted = len(CLASSICAL) - 1 if section.classical else 0
     scored = 2 + (5 + steps + front) * section.seeds + (section.seeds > 1) + fitted
-    return _Arms(trained, scored, 3 * 4)
+    return _Arms(trained, scored, 3 * 4, steps)
 
 
 def _front(experiment: Experiment) -> int:

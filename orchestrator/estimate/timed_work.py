@@ -152,23 +152,30 @@ def time_domains(rendezvous: Rendezvous, task: Task) -> dict[str, DomainRates]:
 
 def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> DomainRates:
     section, scale = task.finetuning, task.architecture.scale
-    pool = PatchPool(
-        lambda: iter(domain.images),
-        scale=scale,
-        lr_patch=section.lr_patch,
-        degradation=domain.degradation,
-        seed=0,
-        device=device,
-        channels=domain.channels,
-    )
+
+    def patches() -> PatchPool:
+        return PatchPool(
+            lambda: iter(domain.images),
+            scale=scale,
+            lr_patch=section.lr_patch,
+            degradation=domain.degradation,
+            seed=0,
+            device=device,
+            channels=domain.channels,
+        )
+
+    pool = patches()
+    replay = patches() if section.regularizer == "replay" else None  # as many of the domain's as of the source
     architecture = replace(task.architecture, channels=domain.channels)
 
     def train(depth: int, steps: int) -> float:
         net = SuperResolutionNet(architecture).to(device)
         budget = Budget(steps=steps, batch=section.batch, evaluations=1)
-        configuration = TransferConfiguration(learning_rate=1e-6, lambda_=1e-4, frozen_depth=depth)
+        lambda_ = 1e-4 if section.searches_lambda else 0.0
+        configuration = TransferConfiguration(learning_rate=1e-6, lambda_=lambda_, frozen_depth=depth)
+        anchor, method = weights_of(net), section.method()
         start = time.perf_counter()
-        finetune(net, configuration, budget, pool, weights_of(net), lambda n: 0.0, lambda s, v: None)
+        finetune(net, configuration, budget, pool, anchor, lambda n: 0.0, lambda s, v: None, method, replay)
         return (time.perf_counter() - start) / steps
 
     def step(depth: int) -> float:

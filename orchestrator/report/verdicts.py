@@ -149,7 +149,7 @@ def remarks(
     optimism: Optimism | None,
     interpolation: Interpolation | None,
 ) -> list[str]:
-    """Further results in sentences: averaging or forgetting first, doubts, the strongest classical baseline, optimism."""
+    """Further results in sentences: averaging or forgetting, doubts, the strongest classical baseline, optimism."""
     return list(_remarks({arm.name: arm for arm in arms}, differences, optimism, interpolation))
 
 

@@ -5,22 +5,27 @@ import math
 from typing import get_args
 
 import noise_images
+import numpy as np
 import pytest
 import ray
+import torch
 from confirmations import confirmed
 from planning import pack, steady_rates
 from records import trial_record
 from tiny_experiment import settings
 
 from orchestrator.analysis.search_worth import Verdict
-from orchestrator.estimate import plan
+from orchestrator.estimate import further_scores, plan, timed_work
 from orchestrator.estimate import rates as measuring
+from orchestrator.estimate.further_scores import FurtherScores
 from orchestrator.estimate.plan import make_plan
-from orchestrator.estimate.timed_work import DomainRates
+from orchestrator.estimate.timed_work import DomainRates, DomainTask, Task
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.foundation.stage_record import Vouched, finish_stage
 from orchestrator.pipeline.preflight import Inputs, preflight
+from trainables.degradation import Degradation
+from trainables.images.raster import PreparedImage
 
 COUNTS = {"natural": 5, "medical": 9, "satellite": 9}
 WORKER, READ, PRETRAINING_STEP = 4.0, 0.01, 0.5
@@ -191,6 +196,44 @@ class TestCounting:
         assert {**seconds(told), "finish": 0} == seconds(without)
         none = planned(experiment(finish={"enabled": True, "doublings": 0, "seeds": 1}))
         assert work(none)["finish"] == "at most 16 steps for 2 finished models"
+
+    def test_a_limit_on_forgetting_is_scored_in_every_trial(self, experiment):
+        """3 trials in each domain score 2 of the source's images, as a worker does once for the source model."""
+        free, limited = seconds(planned(experiment(), 1)), seconds(planned(experiment(search={"keep_source": 1.0}), 1))
+        source = 1 * 0.2, 1 * (0.02 + 0.2)  # one image: of 5, one is for validation
+        assert limited["search"] - free["search"] == pytest.approx(2 * (3 * source[0] + source[1]))
+        assert limited["confirm"] > free["confirm"]
+        finish = {"enabled": True}
+        longer = seconds(planned(experiment(search={"keep_source": 1.0}, finish=finish), 1))["finish"]
+        assert longer > seconds(planned(experiment(finish=finish), 1))["finish"]
+
+    def test_averages_and_forgetting_are_scored_in_a_confirmation(self, experiment):
+        """Two seeds: arms that may forget are the default, the answer and its average with the source, and that over
+        seeds; without steps of transfer, the trial and the default are averaged over seeds.
+        """
+        made = experiment()
+        assert further_scores.of_a_confirmation(made, 0) == FurtherScores(2 + 4 * 2, 1 + 3 * 2 + 1)
+        assert further_scores.of_a_confirmation(made, 2).source == 1 + 5 * 2 + 1
+        one = experiment(confirmation={"seeds": 1})
+        assert further_scores.of_a_confirmation(one, 0) == FurtherScores(4, 1 + 3)
+        limited = experiment(search={"keep_source": 1.0})
+        assert further_scores.of_a_confirmation(limited, 0) == FurtherScores(3 + 20 * 2, 1 + 4 * 2 + 3 + 20 * 2)
+
+    @pytest.mark.parametrize("method", [{"adapter_rank": 1}, {"regularizer": "replay"}, {"transfer": "feature"}])
+    def test_steps_are_timed_with_the_experiment_s_own_method(self, experiment, monkeypatch, method):
+        made, asked = experiment(finetuning=method, network="base"), []
+
+        def trained(*arguments):
+            asked.append(arguments[-2:])
+            return []
+
+        monkeypatch.setattr(timed_work, "finetune", trained)
+        samples = [PreparedImage(np.zeros((128, 128, 3), np.uint8))]
+        task = DomainTask(Degradation(), 2, samples)
+        parts = made.architecture, made.finetuning, made.pretraining, 64, 1, False, 0.01, samples
+        timed_work._time_domain(Task(*parts, {"medical": task}), task, torch.device("cpu"))
+        assert {told for told, _ in asked} == {made.finetuning.method()}
+        assert all((replay is not None) == ("regularizer" in method) for _, replay in asked)
 
     def test_no_price_no_cost(self, experiment):
         assert planned(experiment()).to_dict()["cost_range"] is None
