@@ -1,4 +1,4 @@
-"""What the estimator of every stage knows, and the times that several of them need."""
+"""Inputs of every stage's estimator, and the times that several of them need."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from orchestrator.pipeline.remaining_work import Remaining
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Inputs of every estimator."""
+    """Inputs of every estimator: settings, measured rates, remaining work, trials at once and cores."""
 
     experiment: Experiment
     rates: Rates

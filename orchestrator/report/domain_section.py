@@ -262,7 +262,7 @@ def _interpolation(
 def _limit_of(
     found: run_record.Interpolation, candidates: list[Candidate], limit: float | None
 ) -> Literal["restricted", "exceeded"] | None:
-    """What a limit on forgetting did to the share of averaged weights."""
+    """Effect of a limit on forgetting on the share of averaged weights."""
     if limit is None:
         return None
     lost = next((c.source_loss for c in candidates if c.averaged == "source"), None)
