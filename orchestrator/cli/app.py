@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.benchmark_command import benchmark
+from orchestrator.cli.cluster_commands import cluster_app, logs, status, stop, submit
 from orchestrator.cli.data_commands import data_app
 from orchestrator.cli.experiment_commands import analyze, confirm, demo, finish, plan, pretrain, report, run, search
 from orchestrator.cli.init_command import init
@@ -41,6 +42,10 @@ for _command, _example in (
     (confirm, "rayscale confirm experiments/four-domains.yaml"),
     (finish, "rayscale finish experiments/four-domains.yaml"),
     (report, "rayscale report experiments/four-domains.yaml --json"),
+    (submit, "rayscale submit experiments/four-domains.yaml --address http://127.0.0.1:8265"),
+    (status, "rayscale status experiments/four-domains.yaml"),
+    (logs, "rayscale logs four-domains --follow"),
+    (stop, "rayscale stop four-domains"),
     (upscale, "rayscale upscale s3://my-bucket/scenes s3://my-bucket/upscaled --model base-x4"),
     (evaluate, "rayscale evaluate --model base-x4 --images Set5 --images Set14"),
     (benchmark, "rayscale benchmark set5 --data Set5 --model base-x4"),
@@ -53,6 +58,7 @@ for _command, _example in (
     app.command(epilog=f"Example: {_example}")(_command)
 app.add_typer(shards_app, name="shards")
 app.add_typer(data_app, name="data")
+app.add_typer(cluster_app, name="cluster")
 
 
 def _show_version(wanted: bool) -> None:

@@ -115,6 +115,47 @@ class RunLock:
         self._taken_over.set()
 
 
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """A lock that lies in a place.
+
+    Attributes:
+        holder: The process that wrote it; None if the lock is damaged.
+        alive: Whether that process still works there, as far as can be seen from here.
+    """
+
+    holder: Holder | None
+    alive: bool
+
+
+def lock_state(place: Storage) -> LockState | None:
+    """The lock of a place; None if no run holds it and none has died there. The lock itself is not touched."""
+    if place.remote:
+        holder, age, version = _Lease(RunLock(place, Holder.here())).read()
+        known_dead = holder is not None and holder.dead
+        return None if version is None else LockState(holder, age < _DEAD_AFTER_SECONDS and not known_dead)
+    try:
+        handle = os.open(place.child(LOCK).path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        holder = Holder.read(os.pread(handle, 4096, 0))
+        if holder is not None and holder.kernel == kernel() != "":
+            return LockState(holder, not holder.dead)
+        return LockState(holder, _is_locked(handle))
+    finally:
+        os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks
+        return True
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    return False
+
+
 @contextmanager
 def locked(place: Storage, what: str) -> Iterator[RunLock]:
     """Holds the lock of a place until the block ends; does nothing if this process holds it already.
@@ -209,21 +250,21 @@ class _Lease:
         self._bucket, _, self._key = rest.partition("/")
 
     def take(self, what: str) -> None:
-        holder, age, version = self._read()
+        holder, age, version = self.read()
         if version is not None:
             alive = age < _DEAD_AFTER_SECONDS and not (holder and holder.dead)
             if alive:
                 wait = max(1.0, _DEAD_AFTER_SECONDS - age)
                 raise UsageError(_refusal(what, holder, f" If that machine is gone, try again in {wait:.0f} s."))
         self._put({"IfNoneMatch": "*"} if version is None else {"IfMatch": version}, what)
-        holder, _, _ = self._read()  # a server without conditional writes lets two runs write: the last one holds it
+        holder, _, _ = self.read()  # a server without conditional writes lets two runs write: the last one holds it
         if holder is None or holder.mark != self._lock.holder.mark:
             raise UsageError(_refusal(what, holder))
 
     def beat_until(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT_SECONDS):
             with suppress(ClientError, BotoCoreError, OSError):  # the next beat may come through
-                holder, _, version = self._read()
+                holder, _, version = self.read()
                 if version is not None and (holder is None or holder.mark != self._lock.holder.mark):
                     self._lock.lose()
                     return
@@ -231,11 +272,11 @@ class _Lease:
 
     def give_back(self) -> None:
         with suppress(ClientError, BotoCoreError, OSError):
-            holder, _, _ = self._read()
+            holder, _, _ = self.read()
             if holder is not None and holder.mark == self._lock.holder.mark:
                 self._client.delete_object(Bucket=self._bucket, Key=self._key)
 
-    def _read(self) -> tuple[Holder | None, float, str | None]:
+    def read(self) -> tuple[Holder | None, float, str | None]:
         """The holder, the seconds since it last wrote by the server's own clock, and the object's version."""
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
@@ -255,7 +296,7 @@ class _Lease:
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if status in (409, 412):  # another run was quicker
-                raise UsageError(_refusal(what, self._read()[0])) from None
+                raise UsageError(_refusal(what, self.read()[0])) from None
             if not condition or status not in (400, 501):
                 raise
             self._client.put_object(**request)  # a server without conditional writes

@@ -31,7 +31,7 @@ def settings(root: str, storage: str, **changes: Any) -> dict[str, Any]:
         "targets": {domain: {"images": domain, "test_share": 0.67} for domain in DOMAINS},
     }
     for key, value in changes.items():
-        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     return content
 
 

@@ -1,0 +1,213 @@
+"""Cluster files for one experiment: its storage, workers and GPUs filled into the files of ``deploy/``."""
+
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.cluster_jobs.submit import check_shared
+from orchestrator.experiment.settings import Experiment
+from trainables.errors import UsageError, reason_of
+from trainables.version import __version__
+
+CLUSTER, RAYJOB = "cluster.yaml", "kuberay-rayjob.yaml"
+CPUS_PER_WORKER = 8
+"""CPUs of every worker of the files in ``deploy/``; those with a GPU have one."""
+
+_CPU_WORKERS_BESIDE_GPUS = 2
+"""Most CPU nodes of a cluster with GPUs: for shards and decoding, which must not start GPU nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Largest size of a cluster.
+
+    Attributes:
+        gpus: GPUs, one on each GPU worker.
+        cpu_workers: Workers without a GPU.
+    """
+
+    gpus: int
+    cpu_workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Files that were written.
+
+    Attributes:
+        files: Their paths.
+        summary: A sentence about the size of the cluster.
+        next_commands: Commands that start the experiment with them.
+    """
+
+    files: tuple[Path, ...]
+    summary: str
+    next_commands: tuple[str, ...]
+
+
+def size_for(experiment: Experiment) -> Size:
+    """The cluster that an experiment can use: ``cluster.gpus`` if that is set, or else what its stages ask for at once.
+
+    The search of all domains runs at once, each with ``search.concurrent_trials``.
+    """
+    pretraining, search, domains = experiment.pretraining, experiment.search, len(experiment.targets)
+    trials = domains * search.concurrent_trials
+    gpus = math.ceil(max(pretraining.workers * pretraining.gpus_per_worker, trials * search.gpus_per_trial))
+    gpus = gpus if experiment.cluster.gpus is None else experiment.cluster.gpus
+    if gpus:
+        return Size(gpus, _CPU_WORKERS_BESIDE_GPUS)
+    cpus = max(pretraining.workers, trials * search.cpus_per_trial)
+    return Size(0, math.ceil(cpus / CPUS_PER_WORKER))
+
+
+def render(
+    experiment: Experiment,
+    file: Path,
+    overrides: Sequence[str],
+    folder: Path,
+    image: str,
+    overwrite: bool = False,
+) -> Rendered:
+    """Writes the cluster files of an experiment.
+
+    Args:
+        experiment: The experiment, overrides included.
+        file: Its file, which the Kubernetes job carries along.
+        overrides: Settings that replace the file's.
+        folder: Folder to write to, which is created.
+        image: Image of the nodes without a tag.
+        overwrite: Whether existing files are replaced.
+
+    Raises:
+        UsageError: If a place of the experiment is this machine's own, or the files cannot be written.
+    """
+    check_shared(experiment)
+    size = size_for(experiment)
+    sizing = [f"cluster.gpus={size.gpus}"] if size.gpus and experiment.cluster.gpus is None else []
+    settings = _as_options([*overrides, *sizing])
+    command = shlex.join(
+        ["rayscale", "run", f"/experiment/{file.name}", *settings, *_as_options(["cluster.address=auto"])]
+    )
+    name = _kubernetes_name(experiment.name)
+    documents = {
+        CLUSTER: [_aws(_shipped(CLUSTER)[0], name, size, image)],
+        RAYJOB: _kuberay(_shipped(RAYJOB), name, size, image, command, file),
+    }
+    files = tuple(folder / name for name in documents)
+    for path in files:
+        if path.exists() and not overwrite:
+            raise UsageError(f"'{path}' is there already: name another folder, or replace it by --overwrite.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(files, documents.values(), strict=True):
+            path.write_text(_header(path.name, experiment.name) + _dump(content), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"'{folder}' cannot hold the cluster files: {reason_of(error)}") from None
+    submit = shlex.join(["rayscale", "submit", str(file), *settings])
+    return Rendered(
+        files,
+        _summary(size),
+        (f"ray up {files[0]}", f"ray dashboard {files[0]}", submit, f"kubectl apply -f {files[1]}"),
+    )
+
+
+def _as_options(settings: Sequence[str]) -> list[str]:
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def _summary(size: Size) -> str:
+    if size.gpus:
+        return (
+            f"Up to {size.gpus} workers with one GPU each, and {size.cpu_workers} without, as the work asks for them."
+        )
+    return f"Up to {size.cpu_workers} workers of {CPUS_PER_WORKER} CPUs, as the work asks for them."
+
+
+def _aws(config: dict[str, Any], name: str, size: Size, image: str) -> dict[str, Any]:
+    """Fills in Ray's cluster launcher file."""
+    config["cluster_name"] = name
+    config["max_workers"] = size.gpus + size.cpu_workers
+    config["docker"] |= {"head_image": _tagged(image, "cpu"), "worker_image": _tagged(image, "cuda")}
+    types: dict[str, Any] = config["available_node_types"]
+    for kind, node in list(types.items()):
+        if kind == config["head_node_type"]:
+            continue
+        with_gpu = "GPU" in node["resources"]
+        node["max_workers"] = size.gpus if with_gpu else size.cpu_workers
+        if not with_gpu:
+            node["docker"]["worker_image"] = _tagged(image, "cpu")
+        if not node["max_workers"]:
+            del types[kind]
+    return config
+
+
+def _kuberay(
+    documents: list[dict[str, Any]], name: str, size: Size, image: str, command: str, file: Path
+) -> list[dict[str, Any]]:
+    """Fills in the config map of the experiment and the RayJob."""
+    config, job = documents
+    config["metadata"]["name"] = f"{name}-experiment"
+    config["data"] = {file.name: file.read_text(encoding="utf-8")}
+    job["metadata"]["name"] = name
+    job["spec"]["entrypoint"] = command
+    cluster = job["spec"]["rayClusterSpec"]
+    head = cluster["headGroupSpec"]["template"]["spec"]
+    head["containers"][0]["image"] = _tagged(image, "cpu")
+    head["volumes"][0]["configMap"]["name"] = config["metadata"]["name"]
+    groups = []
+    for group in cluster["workerGroupSpecs"]:
+        container = group["template"]["spec"]["containers"][0]
+        with_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
+        container["image"] = _tagged(image, "cuda" if with_gpu else "cpu")
+        group["maxReplicas"] = size.gpus if with_gpu else size.cpu_workers
+        groups += [group] if group["maxReplicas"] else []
+    cluster["workerGroupSpecs"] = groups
+    return documents
+
+
+def _tagged(image: str, accelerator: str) -> str:
+    return f"{image}:{__version__}-{accelerator}"
+
+
+def _kubernetes_name(name: str) -> str:
+    """The experiment's name as Kubernetes takes one, short enough for the pods' names that KubeRay makes of it."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    return plain if plain and plain[0].isalpha() else f"rayscale-{plain}".strip("-")
+
+
+def _shipped(name: str) -> list[dict[str, Any]]:
+    text = resources.files("orchestrator.cluster_jobs").joinpath("deploy", name).read_text(encoding="utf-8")
+    return list(yaml.safe_load_all(text))
+
+
+def _header(name: str, experiment: str) -> str:
+    return (
+        f"# For experiment {experiment}, by `rayscale cluster render` of rayscale {__version__}.\n"
+        f"# deploy/{name} says what each setting is for, and what else to edit before the first use.\n"
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML: no aliases, and texts of several lines as they are."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _dump(documents: list[dict[str, Any]]) -> str:
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
