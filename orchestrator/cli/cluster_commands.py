@@ -150,7 +150,7 @@ def cluster_render(
     ] = "my-registry/rayscale",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Fills an experiment's storage, workers and GPUs into cluster.yaml (AWS) and kuberay-rayjob.yaml (Kubernetes)."""
+    """Writes cluster.yaml (AWS) and two RayJobs (Kubernetes), with an experiment's bucket, workers and GPUs."""
     from orchestrator.cluster_jobs.render import render
     from orchestrator.experiment.load import load_experiment
 

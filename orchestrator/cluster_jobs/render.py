@@ -16,7 +16,7 @@ from orchestrator.experiment.settings import Experiment
 from trainables.errors import UsageError, reason_of
 from trainables.version import __version__
 
-CLUSTER, RAYJOB = "cluster.yaml", "kuberay-rayjob.yaml"
+CLUSTER, RAYJOB, ARCHIVE = "cluster.yaml", "kuberay-rayjob.yaml", "kuberay-archive.yaml"
 CPUS_PER_WORKER = 8
 """CPUs of every worker of the files in ``deploy/``; those with a GPU have one."""
 
@@ -98,7 +98,8 @@ def render(
     name = _kubernetes_name(experiment.name)
     documents = {
         CLUSTER: [_aws(_shipped(CLUSTER)[0], name, size, image)],
-        RAYJOB: _kuberay(_shipped(RAYJOB), name, size, image, command, file),
+        RAYJOB: _experiment_job(_shipped(RAYJOB), name, size, image, command, file),
+        ARCHIVE: [_archive_job(_shipped(ARCHIVE)[0], name, size, image, experiment)],
     }
     files = tuple(folder / name for name in documents)
     for path in files:
@@ -148,19 +149,39 @@ def _aws(config: dict[str, Any], name: str, size: Size, image: str) -> dict[str,
     return config
 
 
-def _kuberay(
+def _experiment_job(
     documents: list[dict[str, Any]], name: str, size: Size, image: str, command: str, file: Path
 ) -> list[dict[str, Any]]:
-    """Fills in the config map of the experiment and the RayJob."""
+    """Fills in the config map of the experiment and the RayJob that runs it."""
     config, job = documents
     config["metadata"]["name"] = f"{name}-experiment"
     config["data"] = {file.name: file.read_text(encoding="utf-8")}
     job["metadata"]["name"] = name
     job["spec"]["entrypoint"] = command
-    cluster = job["spec"]["rayClusterSpec"]
-    head = cluster["headGroupSpec"]["template"]["spec"]
-    head["containers"][0]["image"] = _tagged(image, "cpu")
+    head = _sized(job, size, image)
     head["volumes"][0]["configMap"]["name"] = config["metadata"]["name"]
+    return documents
+
+
+def _archive_job(job: dict[str, Any], name: str, size: Size, image: str, experiment: Experiment) -> dict[str, Any]:
+    """Fills in the RayJob that upscales an archive with the model of the experiment's first target."""
+    model = experiment.home.child("models", next(iter(experiment.targets))).uri
+    words = shlex.split(job["spec"]["entrypoint"])
+    words[words.index("--model") + 1] = model
+    words[words.index("--device") + 1] = "cuda" if size.gpus else "cpu"
+    if experiment.home.bucket:
+        words = [word.replace("s3://my-bucket/", f"s3://{experiment.home.bucket}/") for word in words]
+    job["metadata"]["name"] = f"{name}-archive"
+    job["spec"]["entrypoint"] = shlex.join(words)
+    _sized(job, size, image)
+    return job
+
+
+def _sized(job: dict[str, Any], size: Size, image: str) -> dict[str, Any]:
+    """Fills the image and the number of workers into a RayJob; returns the head's pod."""
+    cluster = job["spec"]["rayClusterSpec"]
+    head: dict[str, Any] = cluster["headGroupSpec"]["template"]["spec"]
+    head["containers"][0]["image"] = _tagged(image, "cpu")
     groups = []
     for group in cluster["workerGroupSpecs"]:
         container = group["template"]["spec"]["containers"][0]
@@ -169,7 +190,7 @@ def _kuberay(
         group["maxReplicas"] = size.gpus if with_gpu else size.cpu_workers
         groups += [group] if group["maxReplicas"] else []
     cluster["workerGroupSpecs"] = groups
-    return documents
+    return head
 
 
 def _tagged(image: str, accelerator: str) -> str:
@@ -178,7 +199,7 @@ def _tagged(image: str, accelerator: str) -> str:
 
 def _kubernetes_name(name: str) -> str:
     """The experiment's name as Kubernetes takes one, short enough for the pods' names that KubeRay makes of it."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:36].strip("-")
     return plain if plain and plain[0].isalpha() else f"rayscale-{plain}".strip("-")
 
 

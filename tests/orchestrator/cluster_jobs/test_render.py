@@ -9,7 +9,7 @@ from kuberay_schema import check_rayjob
 from ray.autoscaler._private.util import prepare_config, validate_config
 from tiny_experiment import settings, write_experiment
 
-from orchestrator.cluster_jobs.render import CLUSTER, RAYJOB, Size, render, size_for
+from orchestrator.cluster_jobs.render import ARCHIVE, CLUSTER, RAYJOB, Size, render, size_for
 from orchestrator.experiment.load import load_experiment, make_experiment
 from trainables.errors import UsageError
 
@@ -36,22 +36,22 @@ def test_the_cluster_is_as_large_as_the_stages_can_use_at_once(changes, size):
 
 @pytest.fixture
 def rendered(tmp_path):
-    """Renders an experiment with changes; gives the result and the two files' documents."""
+    """Renders an experiment with changes; gives the result and the files' documents."""
 
     def run(overrides=(), **changes):
         file = write_experiment(
             tmp_path / "my tiny.yaml", settings("s3://bucket/images", "s3://bucket/runs", **changes)
         )
         result = render(load_experiment(file, overrides), file, overrides, tmp_path / "out", "registry.example/ours")
-        cluster, rayjob = (list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) for path in result.files)
-        return result, cluster[0], rayjob
+        cluster, rayjob, archive = (list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) for path in result.files)
+        return result, cluster[0], [*rayjob, *archive]
 
     return run
 
 
 def test_files_of_a_gpu_experiment(rendered, tmp_path):
-    result, cluster, (config, job) = rendered(["search.trials=5"], **GPUS)
-    assert [path.name for path in result.files] == [CLUSTER, RAYJOB]
+    result, cluster, (config, job, archive) = rendered(["search.trials=5"], **GPUS)
+    assert [path.name for path in result.files] == [CLUSTER, RAYJOB, ARCHIVE]
     validate_config(prepare_config(cluster))
     assert cluster["cluster_name"] == "tiny"
     assert cluster["max_workers"] == 8
@@ -61,6 +61,11 @@ def test_files_of_a_gpu_experiment(rendered, tmp_path):
     check_rayjob(job)
     groups = {group["groupName"]: group["maxReplicas"] for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
     assert groups == {"gpu": 6, "cpu": 2}
+    check_rayjob(archive)
+    words = shlex.split(archive["spec"]["entrypoint"])
+    assert words[2:4] == ["s3://bucket/scenes", "s3://bucket/upscaled"]
+    assert words[words.index("--model") + 1] == "s3://bucket/runs/tiny/models/medical"
+    assert archive["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplicas"] == 6
     carried = tmp_path / "carried.yaml"
     carried.write_text(config["data"]["my tiny.yaml"], encoding="utf-8")
     words = shlex.split(job["spec"]["entrypoint"])
@@ -72,10 +77,12 @@ def test_files_of_a_gpu_experiment(rendered, tmp_path):
 
 
 def test_files_of_a_cpu_experiment_have_no_gpu_workers(rendered):
-    _, cluster, (_, job) = rendered()
+    _, cluster, (_, job, archive) = rendered()
     assert set(cluster["available_node_types"]) == {"head", "cpu"}
     assert [group["groupName"] for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]] == ["cpu"]
     assert "cluster.gpus" not in job["spec"]["entrypoint"]
+    check_rayjob(archive)
+    assert "--device cpu" in archive["spec"]["entrypoint"]
 
 
 def test_existing_files_are_kept(rendered):
@@ -93,7 +100,7 @@ def test_an_experiment_on_this_machine_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["Four_Domains.v2", "2026", "x" * 100])
 def test_names_become_names_of_kubernetes(rendered, name):
-    _, cluster, (config, job) = rendered([f"name={name!r}"])
+    _, cluster, (config, job, _) = rendered([f"name={name!r}"])
     check_rayjob(job)
     assert cluster["cluster_name"] == job["metadata"]["name"]
     assert config["metadata"]["name"] == f"{job['metadata']['name']}-experiment"
