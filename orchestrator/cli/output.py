@@ -268,15 +268,20 @@ def _slope(signal: "SignalRecord") -> str:
 
 def print_plan(experiment: "Experiment", plan: "Plan") -> None:
     """Prints the estimate of `rayscale plan`."""
-    table = Table("stage", "work", "time", title=f"{experiment.name} → {experiment.home.uri}")
+    table = Table("stage", "work", "uses", "time", title=f"{experiment.name} → {experiment.home.uri}")
     for stage in plan.stages:
-        table.add_row(stage.stage, stage.work, duration(stage.seconds))
+        table.add_row(stage.stage, stage.work, stage.uses, duration(stage.seconds) if stage.known else "unknown")
     wide_console().print(table)
     low, high = plan.seconds_range
     where = experiment.cluster.address or "a Ray of its own on this machine"
     print(f"{sum(plan.images.values())} images: {', '.join(f'{n} {name}' for name, n in plan.images.items())}")
     steps = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in plan.step_seconds.items())
     print(f"On {where}, {plan.slots} trials at once. Measured here, on {plan.rates.machine}: ms a step: {steps}.")
+    if plan.unknown:
+        print(
+            f"The time of {', '.join(plan.unknown)} is unknown: this machine has no GPU. Run `rayscale plan` on a "
+            "machine with the GPUs of the cluster to estimate it. The rest:"
+        )
     print(f"Time: {duration(plan.seconds)}, give or take 30 %: {duration(low)} to {duration(high)}.")
     if plan.cost_range is None:
         print("Cost: set cluster.price_per_hour for an estimate.")

@@ -55,7 +55,12 @@ def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, log: Callable
     if _limit_seconds(experiment) == math.inf:
         return experiment
     log("budget: measuring what the run would take")
-    allowed = within_budget(experiment, inputs, make_plan(experiment, inputs), trim)
+    plan = make_plan(experiment, inputs)
+    allowed = within_budget(experiment, inputs, plan, trim)
+    if allowed.plan.unknown and not allowed.said:
+        unknown = ", ".join(allowed.plan.unknown)
+        log(f"budget: not checked, since the time of {unknown} is unknown on this machine, which has no GPU")
+        return experiment
     log(f"budget: {allowed.said or f'fits {_allowed(experiment)}'}")
     if allowed.said:
         facts = _asked(experiment) | {"trimmed_to": allowed.experiment.search.limit, "at": now()}

@@ -6,7 +6,7 @@ has one estimator, which counts its remaining work.
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.analysis.search_worth import SearchWorth, predict
 from orchestrator.estimate.further_scores import of_a_confirmation, of_a_finished_model, of_a_trial
@@ -39,11 +39,21 @@ _TRIAL_SECONDS = 0.4
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """One stage: its work and its wall-clock seconds."""
+    """One stage of a run.
+
+    Attributes:
+        stage: Its name.
+        work: Its work in words.
+        seconds: Its wall-clock seconds; 0 where they are not known.
+        known: Whether they are known: they are not where the stage asks for GPUs that this machine does not have.
+        uses: What it uses of the cluster, such as ``8 of 8 GPUs``; may be empty.
+    """
 
     stage: str
     work: str
     seconds: float
+    known: bool = True
+    uses: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +70,13 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Estimated wall-clock seconds."""
+        """Estimated wall-clock seconds of the stages whose time is known."""
         return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Stages whose time is not known here."""
+        return tuple(stage.stage for stage in self.stages if not stage.known)
 
     @property
     def seconds_range(self) -> tuple[float, float]:
@@ -88,7 +103,15 @@ class Plan:
             "parallel_trials": self.slots,
             "machine": self.rates.machine,
             "step_seconds": self.step_seconds,
-            "stages": [{"stage": s.stage, "work": s.work, "seconds": s.seconds} for s in self.stages],
+            "stages": [
+                {
+                    "stage": s.stage,
+                    "work": s.work,
+                    "seconds": s.seconds if s.known else None,
+                    **({"uses": s.uses} if s.uses else {}),
+                }
+                for s in self.stages
+            ],
             "seconds": self.seconds,
             "seconds_range": list(self.seconds_range),
             "cost_range": list(self.cost_range) if self.cost_range else None,
@@ -120,9 +143,42 @@ def make_plan(experiment: Experiment, inputs: Inputs, rates: Rates | None = None
     cores = inputs.resources.cpus if inputs.resources else float(slots)
     known = Known(experiment, rates, remaining(experiment, inputs.files, inputs.images_per_file), slots, cores)
     images = {name: len(files) for name, files in inputs.files.items()}
-    stages = [estimate(known) for estimate in _STAGES]
+    stages = [_on_the_cluster(estimate(known), known, inputs.resources) for estimate in _STAGES]
     worth = {domain: _worth(domain, known, inputs) for domain, trials in known.left.trials.items() if trials}
     return Plan(stages, images, slots, rates, experiment.cluster.price_per_hour, inputs.not_used, worth)
+
+
+def _on_the_cluster(stage: StageEstimate, known: Known, resources: Resources | None) -> StageEstimate:
+    """A stage with what it uses of the cluster, and without seconds if they were not measured on its device."""
+    left = stage.seconds > 0
+    elsewhere = left and stage.stage in known.rates.elsewhere
+    uses = use_of_cluster(known.experiment, stage.stage, known.slots, resources) if left else ""
+    return replace(stage, seconds=0.0 if elsewhere else stage.seconds, known=not elsewhere, uses=uses)
+
+
+def use_of_cluster(experiment: Experiment, stage: str, slots: int, resources: Resources | None) -> str:
+    """Share of the cluster that a stage uses, in words; empty for stages that the command's own machine does.
+
+    Args:
+        experiment: The experiment.
+        stage: Name of the stage.
+        slots: Trials and trainings at once.
+        resources: Resources of this machine where it is the cluster.
+    """
+    pretraining, search = experiment.pretraining, experiment.search
+    if stage == "pretrain":
+        gpus, cpus = pretraining.workers * pretraining.gpus_per_worker, float(pretraining.workers)
+    elif stage in ("search", "confirm", "finish"):
+        gpus, cpus = slots * search.gpus_per_trial, slots * search.cpus_per_trial
+    else:
+        return ""
+    kind, used = ("GPU", gpus) if gpus > 0 else ("CPU", cpus)
+    of_all = (resources.gpus if gpus > 0 else resources.cpus) if resources else None
+    if of_all is None and gpus > 0 and experiment.cluster.gpus:
+        of_all = float(experiment.cluster.gpus)
+    if of_all is None:
+        return f"{used:g} {kind}{'' if used == 1 else 's'}"
+    return f"{min(used, of_all):g} of {of_all:g} {kind}{'' if of_all == 1 else 's'}"
 
 
 def _worth(domain: str, known: "Known", inputs: Inputs) -> SearchWorth:

@@ -43,6 +43,7 @@ class Rates:
         read: Seconds to read and decode one image, by set.
         pretraining_step: Seconds of one step of all pretraining workers; 0 where there is none.
         domains: By target.
+        elsewhere: Stages whose GPUs this machine does not have; what is measured for them here is of its CPU.
         machine: Processor, and what ran side by side.
     """
 
@@ -51,6 +52,7 @@ class Rates:
     pretraining_step: float
     domains: dict[str, DomainRates]
     machine: str
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -
         domains,
     )
     side_by_side = max(1, min(slots, cores // threads))
-    trainers = min(experiment.pretraining.workers, cores) if source else 0
+    pretrains_on_gpu = experiment.pretraining.gpus_per_worker > 0 and torch.cuda.is_available()
+    places = torch.cuda.device_count() if pretrains_on_gpu else cores
+    trainers = min(experiment.pretraining.workers, places) if source else 0
     with (
         ProcessPoolExecutor(max(side_by_side, trainers), multiprocessing.get_context("spawn")) as pool,
         tempfile.TemporaryDirectory() as folder,
@@ -120,9 +124,18 @@ def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -
         stepping = at_once(time_pretraining, trainers, task)
         measured = at_once(time_domains, side_by_side, task)
     rates = {name: _mean([process[name] for process in measured]) for name in domains}
-    crowd = max(1.0, experiment.pretraining.workers / cores)
+    crowd = 1.0 if pretrains_on_gpu else max(1.0, experiment.pretraining.workers / cores)
     machine = f"{processor()}, {cores} cores, {side_by_side} at once{', on a GPU' if on_gpu else ''}"
-    return Rates(worker, read, max(stepping, default=0.0) * crowd, rates, machine)
+    elsewhere = stages_elsewhere(experiment, torch.cuda.is_available())
+    return Rates(worker, read, max(stepping, default=0.0) * crowd, rates, machine, elsewhere)
+
+
+def stages_elsewhere(experiment: Experiment, gpu_here: bool) -> tuple[str, ...]:
+    """Stages that ask for a GPU, of a machine without one."""
+    if gpu_here:
+        return ()
+    pretraining = ("pretrain",) if experiment.pretraining.gpus_per_worker > 0 else ()
+    return (*pretraining, *(("search", "confirm", "finish") if experiment.search.gpus_per_trial > 0 else ()))
 
 
 class _Sample(NamedTuple):

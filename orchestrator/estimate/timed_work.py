@@ -92,10 +92,10 @@ def time_start(rendezvous: Rendezvous) -> float:
 
 
 @contextmanager
-def _process_group(rendezvous: Rendezvous) -> Iterator[None]:
+def _process_group(rendezvous: Rendezvous, backend: str = "gloo") -> Iterator[None]:
     """Joins all processes of a rendezvous in one process group, and waits for them."""
     file, rank, count = rendezvous
-    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=count)
+    distributed.init_process_group(backend, init_method=f"file://{file}", rank=rank, world_size=count)
     try:
         distributed.barrier()
         yield
@@ -106,11 +106,18 @@ def _process_group(rendezvous: Rendezvous) -> Iterator[None]:
 def time_pretraining(rendezvous: Rendezvous, task: Task) -> float:
     """Seconds of a distributed step."""
     torch.set_num_threads(1)
-    section = task.pretraining
-    net = SuperResolutionNet(task.architecture).to(memory_format=torch.channels_last)
+    section, rank = task.pretraining, rendezvous[1]
+    on_gpu = section.gpus_per_worker > 0 and torch.cuda.is_available()
+    device = torch.device("cuda", rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
+    net = SuperResolutionNet(task.architecture).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     scale = task.architecture.scale
     pool = PatchPool(
-        lambda: iter(task.source), scale=scale, lr_patch=section.lr_patch, degradation=Degradation(), seed=0
+        lambda: iter(task.source),
+        scale=scale,
+        lr_patch=section.lr_patch,
+        degradation=Degradation(),
+        seed=0,
+        device=device,
     )
 
     def train(steps: int) -> float:
@@ -128,7 +135,7 @@ def time_pretraining(rendezvous: Rendezvous, task: Task) -> float:
         pretrain(net, settings, pool, lambda *_: None, parallel=parallel)
         return (time.perf_counter() - start) / steps
 
-    with _process_group(rendezvous):
+    with _process_group(rendezvous, "cpu:gloo,cuda:nccl" if on_gpu else "gloo"):
         parallel = None
         if distributed.get_world_size() > 1:
             parallel = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)

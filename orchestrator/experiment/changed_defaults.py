@@ -45,4 +45,13 @@ def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str
             and recorded.get(name) == before
         ):
             kept[section] = given | {name: before}
-    return kept
+    return _with_workers_as_begun(kept, settings)
+
+
+def _with_workers_as_begun(content: dict[str, Any], recorded: Any) -> dict[str, Any]:
+    """Settings with the number of workers that the experiment began with, whose default depends on ``cluster.gpus``."""
+    given = content.get("pretraining")
+    before = recorded.get("pretraining") if isinstance(recorded, dict) else None
+    if isinstance(given, dict) and given.get("gpus_per_worker") and isinstance(before, dict) and "workers" in before:
+        return content | {"pretraining": {"workers": before["workers"]} | given}
+    return content

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from orchestrator.experiment.cluster_defaults import filling_the_cluster
 from orchestrator.experiment.image_settings import Rate, Section, Source, SourceModel, Target, kind_of_source
 from orchestrator.foundation.model_store import FoundModel, find_rgb_model
 from orchestrator.foundation.storage import Storage
@@ -68,7 +69,11 @@ class Pretraining(Section):
     precision: Precision = Field(
         "auto", description="`float32`, `bfloat16`, or `auto`: bfloat16 if the hardware has bfloat16 arithmetic"
     )
-    workers: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="number of distributed training workers")
+    workers: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        2,
+        description="number of distributed training workers; by default as many as `cluster.gpus` holds, if that and "
+        "`gpus_per_worker` are set, else 2",
+    )
     reading: Literal["direct", "ray_data"] = Field(
         "direct",
         description="`direct`: each worker reads and decodes its share of the images; `ray_data`: CPUs anywhere in the "
@@ -194,7 +199,9 @@ class Search(Section):
     )
     grace: Positive = Field(1, description="ASHA: validation scores before the first rung")
     concurrent_trials: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="concurrent trials per domain; 1 makes a study repeatable"
+        1,
+        description="concurrent trials per domain; 1 makes a study repeatable; by default as many as fill "
+        "`cluster.gpus`, if that and `gpus_per_trial` are set, else 1",
     )
     cpus_per_trial: Cpus = Field(1, description="CPUs per trial")
     gpus_per_trial: Gpus = Field(0, description="GPUs per trial; fractions are allowed")
@@ -334,8 +341,11 @@ class Experiment(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, content: Any) -> Any:
-        """Fills in defaults that depend on the source model."""
-        if not isinstance(content, dict) or kind_of_source(content.get("source")) == "source model":
+        """Fills in defaults that depend on the source model, and those that depend on the cluster's GPUs."""
+        if not isinstance(content, dict):
+            return content
+        content = filling_the_cluster(content)
+        if kind_of_source(content.get("source")) == "source model":
             return content
         given = {key: value for key, value in content.items() if value is not None or key not in _DEFAULTS}
         return _DEFAULTS | given

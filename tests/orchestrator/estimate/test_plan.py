@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import get_args
 
 import noise_images
@@ -15,6 +16,7 @@ from records import trial_record
 from tiny_experiment import settings
 
 from orchestrator.analysis.search_worth import Verdict
+from orchestrator.cli.output import print_plan
 from orchestrator.estimate import further_scores, plan, timed_work
 from orchestrator.estimate import rates as measuring
 from orchestrator.estimate.further_scores import FurtherScores
@@ -166,6 +168,36 @@ class TestCounting:
     def test_trials_at_once_are_what_fits(self, experiment, cpus, gpus, search, slots):
         files = preflight(experiment()).files
         assert make_plan(experiment(search=search), Inputs(files, Resources(cpus, gpus, gpus))).slots == slots
+
+    def test_each_stage_says_what_it_uses_of_the_cluster(self, experiment):
+        files = preflight(experiment()).files
+
+        def uses(inputs, **changes):
+            made = make_plan(experiment(**changes), inputs, RATES)
+            return {stage.stage: stage.uses for stage in made.stages if stage.uses}
+
+        here = uses(Inputs(files, Resources(4, 0, 0)))
+        assert here == {"pretrain": "2 of 4 CPUs", "search": "2 of 4 CPUs", "confirm": "2 of 4 CPUs"}
+        gpus = {"pretraining": {"gpus_per_worker": 1}, "search": {"gpus_per_trial": 0.5}}
+        grown = {"cluster": {"address": "auto", "gpus": 8}, **gpus}
+        assert uses(Inputs(files, None), **grown) == dict.fromkeys(("pretrain", "search", "confirm"), "8 of 8 GPUs")
+        elsewhere = uses(Inputs(files, None), cluster={"address": "auto"}, **gpus)
+        assert elsewhere == {"pretrain": "2 GPUs", "search": "1 GPU", "confirm": "1 GPU"}
+
+    def test_the_time_of_gpus_that_are_not_here_is_unknown(self, experiment, capsys):
+        made = experiment(
+            cluster={"address": "auto", "gpus": 8}, pretraining={"gpus_per_worker": 1}, search={"gpus_per_trial": 0.5}
+        )
+        assert measuring.stages_elsewhere(made, gpu_here=True) == ()
+        elsewhere = measuring.stages_elsewhere(made, gpu_here=False)
+        assert elsewhere == ("pretrain", "search", "confirm", "finish")
+        planned = make_plan(made, Inputs(preflight(experiment()).files, None), replace(RATES, elsewhere=elsewhere))
+        assert planned.unknown == ("pretrain", "search", "confirm")  # nothing is left to finish: it is disabled
+        assert [stage["seconds"] for stage in planned.to_dict()["stages"] if stage["stage"] == "search"] == [None]
+        print_plan(made, planned)
+        said = capsys.readouterr().out
+        assert "The time of pretrain, search, confirm is unknown: this machine has no GPU." in said
+        assert planned.seconds < make_plan(made, Inputs(preflight(experiment()).files, None), RATES).seconds
 
     def test_test_images_of_their_own_are_counted(self, experiment, images):
         noise_images.write(images / "held-out", [f"t{i}.png" for i in range(30)])
