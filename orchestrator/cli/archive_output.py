@@ -20,8 +20,23 @@ _NAMED = 20
 @contextmanager
 def watching() -> Iterator[Callable[[Progress], None]]:
     """Shows the progress that it is called with on standard error."""
-    with Display(Console(stderr=True)).line() as show:
-        yield lambda progress: show(progress.done, progress.scenes, progress_line(progress))
+    display = Display(Console(stderr=True))
+    said: set[str] = set()
+    latest = ""
+    with display.line() as show:
+
+        def watch(progress: Progress) -> None:
+            nonlocal latest
+            for note in progress.notes:
+                if note not in said:
+                    said.add(note)
+                    display.log(note)
+            if progress.joined is not None and str(progress.joined) != latest:
+                latest = str(progress.joined)
+                display.log(latest)
+            show(progress.done, progress.scenes, progress_line(progress))
+
+        yield watch
 
 
 def progress_line(progress: Progress) -> str:
@@ -31,6 +46,8 @@ def progress_line(progress: Progress) -> str:
     parts.append(f"{progress.scenes - progress.done} left")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)}")
+    if progress.joined is not None and progress.joined.missing:
+        parts.append(f"waiting for {progress.joined.missing} of {progress.joined.wanted} GPUs")
     parts.append(f"failed {_by_class(progress.failed)}" if progress.failed else "none failed")
     return ", ".join(parts)
 

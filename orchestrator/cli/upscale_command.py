@@ -60,6 +60,14 @@ def upscale(
         str | None,
         typer.Option(help="auto or ray://…: work on that Ray cluster.", rich_help_panel=_SCENES),
     ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="GPUs that the cluster at --address may grow to: they are asked for, and used as they join.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = None,
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Try scenes again that failed before.", rich_help_panel=_SCENES),
@@ -164,6 +172,7 @@ def upscale(
             address=address,
             cpus=threads,
             device=device,
+            gpus=gpus,
             scratch=scratch,
             overwrite=overwrite,
             retry_failed=retry_failed,

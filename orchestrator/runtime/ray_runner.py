@@ -14,6 +14,7 @@ from orchestrator.foundation.s3 import first_line
 from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.runtime.ray_updates import RayUpdates
 from orchestrator.runtime.task_runner import Ended, Needs, Shared, Task, Update, steps_of
+from trainables.errors import RunError
 
 _DIED = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 
@@ -44,10 +45,14 @@ class RayRunner:
             options["name"] = name.encode(errors="replace").decode()
         if needs.node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(needs.node, soft=False)
-        return RayTask(_run.options(**options).remote(function, arguments))
+        return RayTask(_run.options(**options).remote(function, arguments), needs.node or "")
 
     def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
-        """Waits for the first update or end of a task; gives one event of every task that has one by then."""
+        """Waits for the first update or end of a task; gives one event of every task that has one by then.
+
+        Raises:
+            RunError: If Ray on this machine has died, after which nothing can be started.
+        """
         streams = {task.stream: task for task in tasks if isinstance(task, RayTask)}
         ready, rest = ray.wait(list(streams), num_returns=1, timeout=seconds)
         if ready and rest:
@@ -85,19 +90,30 @@ def alive_nodes() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class RayTask:
-    """Handle of a task: Ray's stream of its updates and result."""
+    """Handle of a task.
+
+    Attributes:
+        stream: Ray's stream of its updates and result.
+        node: Id of the node that it must run on, or on which it has begun; empty if not known.
+    """
 
     stream: Any
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """Last item of a task's stream: its result, and the id of its node."""
+class Item:
+    """An item of a task's stream: an update, and the id of its node."""
 
     value: Any
     node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returned(Item):
+    """Last item of a task's stream: its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +132,50 @@ def _unpacked(reference: Any) -> Any:
 @ray.remote(num_returns="streaming")
 def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[Any]:
     start_from_environment()
-    value = yield from steps_of(function, arguments)
-    yield Returned(value, ray.get_runtime_context().get_node_id())
+    steps, node = steps_of(function, arguments), ray.get_runtime_context().get_node_id()
+    while True:
+        try:
+            item = Item(next(steps), node)
+        except StopIteration as end:
+            yield Returned(end.value, node)
+            return
+        yield item
 
 
 def _next_event(task: RayTask) -> Update | Ended:
     """The next update of a task, or its end.
 
     An exception of the task's own code is its error. Anything else that Ray reports (a node or its raylet died, an
-    object was lost, a process could not be started) counts as a loss without any fault of the task.
+    object was lost, a process could not be started) counts as a loss without any fault of the task. A task that a
+    living node does not take is not lost.
+
+    Raises:
+        RunError: If the raylet of this machine has died.
     """
     try:
-        item = ray.get(next(task.stream))
-        return Ended(task, item.value, node=item.node) if isinstance(item, Returned) else Update(task, item)
+        item: Item = ray.get(next(task.stream))
+        task.node = item.node
+        end = isinstance(item, Returned)
+        return Ended(task, item.value, node=item.node) if end else Update(task, item.value, item.node)
     except _DIED as error:
         memory = isinstance(error, ray.exceptions.OutOfMemoryError)
-        return Ended(task, death="its node ran out of memory" if memory else "the process that worked on it died")
+        reason = "its node ran out of memory" if memory else "the process that worked on it died"
+        return Ended(task, death=reason, node=task.node)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause or error
         if isinstance(cause, ray.exceptions.RayError) and not isinstance(cause, ray.exceptions.RayTaskError):
-            return Ended(task, lost=first_line(cause))
-        return Ended(task, error=cause)
+            return Ended(task, lost=first_line(cause), node=task.node)
+        return Ended(task, error=cause, node=task.node)
+    except ray.exceptions.LocalRayletDiedError as error:
+        raise RunError(
+            f"Ray on this machine has ended ({first_line(error)}); what had finished is kept, and the same command "
+            "goes on."
+        ) from None
+    except ray.exceptions.TaskUnschedulableError as error:
+        if task.node in alive_nodes():
+            return Ended(task, unschedulable=first_line(error), node=task.node)
+        return Ended(task, lost=first_line(error), node=task.node)
     except (ray.exceptions.RayError, StopIteration) as error:
-        return Ended(task, lost=first_line(error))
+        return Ended(task, lost=first_line(error), node=task.node)
     except Exception as error:  # its value cannot be unpickled here
         return Ended(task, error=error)

@@ -48,10 +48,17 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A value that a task has yielded before its end."""
+    """A value that a task has yielded before its end.
+
+    Attributes:
+        task: The task.
+        value: The value.
+        node: Id of the node on which it runs.
+    """
 
     task: Task
     value: Any
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,8 @@ class Ended:
         error: The exception that it raised.
         death: Reason why its process died, where that may be the task's own fault.
         lost: Reason why it was lost without any fault of its own, such as with its node.
-        node: Id of the node on which it returned.
+        unschedulable: Reason why the node that it must run on, and that lives, does not take it.
+        node: Id of the node on which it returned, was lost or was to run; empty if not known.
     """
 
     task: Task
@@ -72,6 +80,7 @@ class Ended:
     error: Exception | None = None
     death: str | None = None
     lost: str | None = None
+    unschedulable: str | None = None
     node: str = ""
 
     def result(self) -> Any:
@@ -79,12 +88,13 @@ class Ended:
 
         Raises:
             Exception: The exception that the task raised.
-            RunError: If its process died or was lost.
+            RunError: If its process died or was lost, or it cannot be started.
         """
         if self.error is not None:
             raise self.error
-        if self.death is not None or self.lost is not None:
-            raise RunError(self.death or self.lost or "")
+        reason = self.death or self.lost or self.unschedulable
+        if reason is not None:
+            raise RunError(reason)
         return self.value
 
 
@@ -125,7 +135,11 @@ class TaskRunner(Protocol):
         """
 
     def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
-        """Waits for the next updates or ends of these tasks, for so many seconds at most."""
+        """Waits for the next updates or ends of these tasks, for so many seconds at most.
+
+        Raises:
+            RunError: If nothing can be started any more.
+        """
 
     def cancel(self, task: Task) -> None:
         """Ends a task by force."""
@@ -267,7 +281,7 @@ class _LocalTask:
 
     def step(self) -> Update | Ended:
         try:
-            return Update(self, next(self.steps))
+            return Update(self, next(self.steps), HERE)
         except StopIteration as end:
             return Ended(self, end.value, node=HERE)
         except Exception as error:

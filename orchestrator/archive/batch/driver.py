@@ -16,9 +16,10 @@ from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
-from orchestrator.archive.batch.scene_pool import Ended, Pool, Task
+from orchestrator.archive.batch.scene_pool import Ended, Pool, Slots, Task
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.archive.scene.types import Rows
+from orchestrator.runtime.gpu_demand import Joined
 from trainables.errors import reason_of
 
 _TRIES = {"transient": 3, "disk": 2, "memory": 2}
@@ -26,6 +27,12 @@ _TRIES = {"transient": 3, "disk": 2, "memory": 2}
 
 PAUSE_SECONDS = 5.0
 _NODES_LOST = 5
+_REFUSED_SECONDS = 600.0
+"""How long nodes may refuse all tasks before the run ends."""
+
+_BEGUN_PER_GPU = 2
+"""Scenes on a node, by GPU, that are still to be computed: one that is, and one that is fetched meanwhile."""
+
 _SYSTEMIC = frozenset({"denied", "disk"})
 _SYSTEMIC_AFTER = 10
 """Failures of such a class in a row that end the run: the environment is at fault, and other scenes would fail too."""
@@ -45,6 +52,8 @@ class Progress:
         megapixels: HR megapixels of those.
         failed: Failed scenes by class.
         started: Start of the run in seconds of the monotonic clock.
+        joined: GPUs that are there and that are asked for; None where none are asked for.
+        notes: Sentences for the user, which hold for the whole run.
     """
 
     scenes: int
@@ -55,6 +64,8 @@ class Progress:
     megapixels: float = 0.0
     failed: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
+    joined: Joined | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -74,12 +85,18 @@ class _Open:
     scene: Scene
     deaths: int
     attempts: int = 0
+    failures: int = 0
     lost: int = 0
     round: int = 0
     not_before: float = 0.0
     node: str | None = None
     rows: list[Rows] = field(default_factory=list)
     parts: list[PartFinished] = field(default_factory=list)
+
+    @property
+    def computed(self) -> bool:
+        """True if it only has to be joined and stored."""
+        return bool(self.rows) and len(self.parts) == len(self.rows)
 
 
 class Driver:
@@ -89,8 +106,10 @@ class Driver:
         pool: Pool that runs the tasks.
         ledger: Takes every event.
         recipe: The model and the settings.
-        shared: True if all nodes see the workspaces, so that any may take any part of a scene.
-        only_parts: True to split every scene into tasks that compute and one that joins and stores.
+        shared: True if all nodes see the workspaces, so that any may take any part of a scene. Otherwise all of a
+            scene runs on one node.
+        only_parts: True to split every scene into tasks that compute and one that joins and stores. Where workspaces
+            are not shared, each scene then begins on a node that can compute, the one with the fewest scenes.
         report_progress: Called with the progress, about every second.
     """
 
@@ -105,13 +124,16 @@ class Driver:
     ) -> None:
         self._pool, self._ledger, self._recipe, self._report_progress = pool, ledger, recipe, report_progress
         self._shared, self._only_parts = shared, only_parts
+        self._bound = only_parts and not shared
         self._waiting: deque[_Open] = deque()
         self._split: deque[_Open] = deque()
         self._open: dict[str, _Open] = {}
         self._running: Counter[str] = Counter()
+        self._running_at: Counter[tuple[str, str | None]] = Counter()
         self._tasks: dict[str, deque[Task]] = {"finish": deque(), "part": deque()}
         self._events: list[Event] = []
         self._systemic = 0
+        self._refused_since: float | None = None
         self.ended: list[Event] = []
         self.stopped: str | None = None
 
@@ -141,31 +163,58 @@ class Driver:
         """Submits what there is room for; attempts are on record before any of it starts."""
         slots = self._pool.slots()
         chosen: list[Task] = []
-        at_once = slots.compute + slots.finish if self._only_parts else slots.compute
-        under_way = 2 * slots.compute + slots.finish if self._only_parts else _SPLIT_AT_ONCE
-        while self._split and self._sharing() < under_way:
+        while self._split and self._sharing() < self._under_way(slots):
             self._share(self._split.popleft())
-        while self._tasks["finish"] and self._running["finish"] < slots.finish:
-            chosen.append(self._start(self._tasks["finish"].popleft()))
-        while self._tasks["part"] and self._running["part"] < slots.compute + _ahead(slots.compute):
-            chosen.append(self._start(self._tasks["part"].popleft()))
-        while (
-            self._running.total() < at_once + _ahead(at_once)
-            and not (self._only_parts and len(self._open) >= under_way)
-            and (state := self._next()) is not None
-        ):
+        for step in ("finish", "part"):
+            while (task := self._with_room(step, slots)) is not None:
+                chosen.append(self._start(task))
+        while self._may_begin(slots) and (state := self._next()) is not None:
+            state.node = self._emptiest(slots) if self._bound else None
             state.attempts += 1
             state.round += 1
             self._open[state.scene.output] = state
             self._events.append(brief("attempt", state.scene, self._recipe))
-            share = self._sharers(slots.compute)
-            chosen.append(self._start(Task(scene=state.scene, step="begin", workers=share, round=state.round)))
+            workers = self._sharers(slots.nodes[state.node].compute if state.node else slots.compute)
+            task = Task(scene=state.scene, step="begin", workers=workers, node=state.node, round=state.round)
+            chosen.append(self._start(task))
         self._write()
         for task in chosen:
             try:
                 self._pool.submit(task)
             except Exception as error:  # no fault of the scene, whatever it is
                 self._take(Ended(task, lost=reason_of(error)))
+
+    def _under_way(self, slots: Slots) -> int:
+        """Most scenes whose parts may lie on disk."""
+        return 2 * slots.compute + slots.finish if self._only_parts else _SPLIT_AT_ONCE
+
+    def _may_begin(self, slots: Slots) -> bool:
+        if self._only_parts and len(self._open) >= self._under_way(slots):
+            return False
+        if self._bound:
+            return self._emptiest(slots) is not None
+        at_once = slots.compute + slots.finish if self._only_parts else slots.compute
+        return self._running.total() < at_once + _ahead(at_once)
+
+    def _emptiest(self, slots: Slots) -> str | None:
+        """The node with the fewest scenes to compute by GPU; None if each has enough of them."""
+        scenes = Counter(state.node for state in self._open.values() if not state.computed)
+        free = {
+            node: scenes[node] / at.compute
+            for node, at in slots.nodes.items()
+            if scenes[node] < _BEGUN_PER_GPU * at.compute
+        }
+        return min(free, key=lambda node: free[node], default=None)
+
+    def _with_room(self, step: str, slots: Slots) -> Task | None:
+        """Takes the first waiting task of this step that may start: each node has room of its own."""
+        for task in self._tasks[step]:
+            at = slots.nodes.get(task.node or "")
+            running, room = (self._running[step], slots) if at is None else (self._running_at[step, task.node], at)
+            if running < (room.finish if step == "finish" else room.compute + _ahead(room.compute)):
+                self._tasks[step].remove(task)
+                return task
+        return None
 
     def _sharers(self, workers: int) -> int:
         """Number of workers that may share a scene: all where some would be idle, none where there is but one."""
@@ -175,6 +224,7 @@ class Driver:
 
     def _start(self, task: Task) -> Task:
         self._running[task.step] += 1
+        self._running_at[task.step, task.node] += 1
         return task
 
     def _next(self) -> _Open | None:
@@ -197,6 +247,9 @@ class Driver:
     def _take(self, ended: Ended) -> None:
         task = ended.task
         self._running[task.step] -= 1
+        self._running_at[task.step, task.node] -= 1
+        if ended.outcome is not None:
+            self._refused_since = None
         state = self._open.get(task.scene.output)
         if state is None or state.round != task.round:
             return  # another part of it has failed meanwhile
@@ -204,6 +257,8 @@ class Driver:
             self._died(state, ended.death)
         elif ended.lost is not None:
             self._lost(state, ended.lost)
+        elif ended.unschedulable is not None:
+            self._refused(state, ended.unschedulable)
         elif isinstance(ended.outcome, Failed):
             self._failed(state, ended.outcome)
         elif isinstance(ended.outcome, Split):
@@ -212,7 +267,7 @@ class Driver:
             self._split.append(state)
         elif isinstance(ended.outcome, PartFinished):
             state.parts.append(ended.outcome)
-            if len(state.parts) == len(state.rows):
+            if state.computed:
                 parts = tuple(state.parts)
                 self._tasks["finish"].append(
                     Task(scene=state.scene, step="finish", parts=parts, node=state.node, round=state.round)
@@ -228,21 +283,33 @@ class Driver:
         state.deaths += 1
         self._events.append(brief("death", state.scene, self._recipe) | {"message": reason})
         if state.deaths >= DEATHS:
-            self._failed(state, Failed("crashed", f"{reason}, {state.deaths} times"))
+            self._give_up(state, Failed("crashed", f"{reason}, {state.deaths} times"))
         else:
             self._again(state)  # after all others, so that a neighbour's fault does not look like its own
 
     def _lost(self, state: _Open, reason: str) -> None:
         state.lost += 1
         if state.lost >= _NODES_LOST:
-            self._failed(state, Failed("transient", f"{state.lost} nodes were lost while it was worked on: {reason}"))
+            self._give_up(state, Failed("transient", f"{state.lost} nodes were lost while it was worked on: {reason}"))
         else:
-            self._again(state)
+            self._again(state, PAUSE_SECONDS * (state.lost - 1))
+
+    def _refused(self, state: _Open, reason: str) -> None:
+        """Tries a scene elsewhere, or later; that counts against the cluster and not against the scene."""
+        self._again(state, PAUSE_SECONDS)
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        if now - self._refused_since >= _REFUSED_SECONDS:
+            self.stopped = f"for {_REFUSED_SECONDS / 60:.0f} minutes no node has taken a task: {reason}"
 
     def _failed(self, state: _Open, outcome: Failed) -> None:
-        if state.attempts < _TRIES.get(outcome.error, 1):
-            self._again(state, PAUSE_SECONDS * state.attempts)
-            return
+        state.failures += 1
+        if state.failures < _TRIES.get(outcome.error, 1):
+            self._again(state, PAUSE_SECONDS * state.failures)
+        else:
+            self._give_up(state, outcome)
+
+    def _give_up(self, state: _Open, outcome: Failed) -> None:
         self._systemic = self._systemic + 1 if outcome.error in _SYSTEMIC else 0
         self._progress.failed[outcome.error] += 1
         self._end(state, {"status": "failed", "error": outcome.error, "message": outcome.message})

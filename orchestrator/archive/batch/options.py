@@ -11,6 +11,7 @@ class Options:
         address: Address of a Ray cluster; None to start a local Ray.
         cpus: CPUs of our own Ray; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
+        gpus: GPUs that the cluster may grow to and that are asked for; None for those that it has.
         scratch: Folder for work in progress on each node; None for one below the outputs, or, where these go to a
             bucket, the nodes' own temporary folder.
         overwrite: True to upscale finished scenes again, and to replace files that no ledger knows.
@@ -23,6 +24,7 @@ class Options:
     address: str | None = None
     cpus: int | None = None
     device: str = "auto"
+    gpus: int | None = None
     scratch: str | None = None
     overwrite: bool = False
     retry_failed: bool = False

@@ -1,23 +1,22 @@
 """A whole run: list, plan, connect, drive, report."""
 
-import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
+from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device, choose_precision
 from orchestrator.archive.batch.driver import Driver, Progress
 from orchestrator.archive.batch.heartbeat import others_alive
 from orchestrator.archive.batch.ledger import Ledger, SceneHistory, read_records
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
-from orchestrator.archive.batch.plan import Recipe, digest, make_plan
+from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
 from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
 from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
@@ -29,14 +28,13 @@ from orchestrator.archive.batch.workspace import (
 )
 from orchestrator.archive.scene.types import LoadedModel, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
-from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.gpu_demand import GpuDemand, gpus_of
 from orchestrator.runtime.ray_session import connect, local_resources, loss_explained
 from orchestrator.runtime.task_runner import TaskRunner
-from trainables.errors import RunError, UsageError, reason_of
-from trainables.inference.precision import Precision, resolve
+from trainables.errors import UsageError, reason_of
 
 _FORMAT = "archive-1"
 """Version of this package's outputs: changes with what their bytes depend on beside model and settings."""
@@ -90,7 +88,7 @@ def upscale_archive(
     """
     found, out = find_model(model), Storage.at(target)
     out.check_writable()
-    cluster = Cluster(address=options.address, cpus=options.cpus)
+    cluster = Cluster(address=options.address, cpus=options.cpus, gpus=options.gpus)
     with ExitStack() as held, loss_explained():
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         records = read_records(out)
@@ -99,12 +97,37 @@ def upscale_archive(
         # A Ray of our own is started only if there is something to do.
         own = options.address is None
         runner = None if own else held.enter_context(start(cluster))
-        gpus = _gpus(options.device, local_resources(cluster) if runner is None else runner.resources)
-        settings = replace(settings, device="cuda" if gpus else "cpu")
-        settings = replace(settings, precision=_precision(settings, runner, out))
-        recipe, histories = _recipe(found, settings), records.histories
+        resources = local_resources(cluster) if runner is None else runner.resources
+        settings = replace(settings, device=choose_device(options, resources))
+        gpus, histories = settings.device == "cuda", records.histories
+        demand = None
+        if gpus and runner is not None:
+            demand = held.enter_context(closing(GpuDemand(runner, int(resources.gpus), settings.threads)))
+        notes = [] if own or gpus or options.device == "cpu" else [ON_CPUS]
         existing = {out.child(file.path).uri: file.size for file in out.files()}
-        plan = make_plan(scenes, histories, existing, recipe, options.overwrite, options.retry_failed, out.uri)
+
+        def report(progress: Progress) -> None:
+            check_lock()
+            heartbeat.beat()
+            progress.notes = notes
+            if demand is not None:
+                progress.joined = demand.ask(progress.scenes - progress.done)
+            report_progress(progress)
+
+        def planned(settings: SceneSettings) -> tuple[Recipe, Plan]:
+            recipe = _recipe(found, settings)
+            return recipe, make_plan(
+                scenes, histories, existing, recipe, options.overwrite, options.retry_failed, out.uri
+            )
+
+        if gpus and runner is not None and settings.precision == "auto" and not gpus_of(runner.nodes()):
+            settings = _finished_settings(settings, lambda known: planned(known)[1]) or settings
+            waiting = Progress(len(scenes), sum(scene.size for scene in scenes))
+            while settings.precision == "auto" and not gpus_of(runner.nodes()):
+                report(waiting)
+                time.sleep(1.0)
+        settings = replace(settings, precision=choose_precision(settings, runner, out))
+        recipe, plan = planned(settings)
         run = Summary(found, out, ledger, settings, records.odd)
         if not plan.work:
             ledger.write(plan.settled)
@@ -124,13 +147,8 @@ def upscale_archive(
         worker = change_worker(SceneWorker(context, facts, SharedModel(found, settings)))
         held.enter_context(_tidy(runner, out, ledger, scratch, histories))
         pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
-        shared = len(runner.nodes()) == 1 or (not out.remote and options.scratch is None)
-
-        def report(progress: Progress) -> None:
-            check_lock()
-            heartbeat.beat()
-            report_progress(progress)
-
+        # A cluster of one node may grow.
+        shared = own or (not out.remote and options.scratch is None)
         driver = Driver(pool, ledger, recipe, shared, gpus, report)
         try:
             progress = driver.run(plan)
@@ -140,36 +158,10 @@ def upscale_archive(
     return run.of(driver.ended, progress, driver.stopped)
 
 
-def _gpus(device: str, resources: Resources) -> bool:
-    if device == "cuda" and not resources.gpus:
-        raise UsageError("--device is cuda, but no node of this Ray has a GPU; take --device cpu.")
-    return device != "cpu" and resources.gpus > 0
-
-
-def _precision(settings: SceneSettings, runner: TaskRunner | None, out: Storage) -> Precision:
-    """Resolves one precision for all nodes, since outputs depend on it; all of them must see where outputs go."""
-    if runner is None:
-        return resolve(settings.precision, torch.device(settings.device))
-    place = None if out.remote else out.path
-    if place is not None:
-        Path(place).mkdir(parents=True, exist_ok=True)
-    found = set()
-    for node, answer in on_every_node(runner, _survey, settings.precision, settings.device, place):
-        if isinstance(answer, Exception):
-            raise RunError(f"Node {node[:8]} of the cluster cannot work: {answer}")
-        sees, precision = answer
-        if not sees:
-            raise UsageError(
-                f"Node {node[:8]} of the cluster does not see the folder '{place}'; outputs must go to s3:// or to a "
-                "folder that all nodes share."
-            )
-        found.add(precision)
-    return found.pop() if len(found) == 1 else "float32"
-
-
-def _survey(precision: Precision, device: str, place: str | None) -> tuple[bool, Precision]:
-    usable = device if torch.cuda.is_available() else "cpu"
-    return place is None or os.access(place, os.W_OK), resolve(precision, torch.device(usable))
+def _finished_settings(settings: SceneSettings, planned: Callable[[SceneSettings], Plan]) -> SceneSettings | None:
+    """Settings with the precision in which all scenes are finished: then no GPU is needed to tell its precision."""
+    either = (replace(settings, precision="bfloat16"), replace(settings, precision="float32"))
+    return next((known for known in either if not planned(known).work), None)
 
 
 def _recipe(found: FoundModel, settings: SceneSettings) -> Recipe:

@@ -2,12 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from orchestrator.archive.batch.listing import Scene
-from orchestrator.archive.batch.worker import Failed, Outcome, PartFinished, Worker
+from orchestrator.archive.batch.worker import Failed, Outcome, PartFinished, Unfit, Worker
 from orchestrator.archive.scene.types import Rows
 from orchestrator.foundation.logs import log_context
 from orchestrator.runtime import task_runner
@@ -17,6 +17,12 @@ from trainables.errors import reason_of
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_SECONDS = 5.0
+_LEFT_ALONE_SECONDS = 30.0
+"""How long no new scene goes to a node which lost or refused a task; Ray may list a dead node for so long."""
+
+_GRACE_SECONDS = 5.0
+"""How long it takes until the processes of a node that ends have ended, and Ray has noticed it."""
+
 _FLOOR_SECONDS = 3600.0
 _SECONDS_PER_SAMPLE = 1e-4
 _SAMPLES_PER_BYTE = 20
@@ -47,21 +53,38 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """End of a task: with an outcome, with the death of its worker, or with the loss of its node."""
+    """End of a task: with an outcome, with the death of its worker, or with no fault of its own.
+
+    Attributes:
+        task: The task.
+        outcome: Its outcome; None if there is none.
+        node: Id of its node; empty if not known.
+        death: Reason why its process died on a node that lives.
+        lost: Reason why it was lost with its node.
+        unschedulable: Reason why a node that lives did not take it.
+    """
 
     task: Task
     outcome: Outcome | None = None
     node: str = ""
     death: str | None = None
     lost: str | None = None
+    unschedulable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Number of tasks that can run at once: those that compute, and those that only join and store parts."""
+    """Number of tasks that can run at once.
+
+    Attributes:
+        compute: Tasks that compute.
+        finish: Tasks that only join and store parts.
+        nodes: The same for each node that can do both, by id.
+    """
 
     compute: int
     finish: int
+    nodes: Mapping[str, "Slots"] = field(default_factory=dict)
 
 
 class Pool(Protocol):
@@ -95,17 +118,28 @@ class ScenePool:
         self._cpus, self._gpus, self._seconds = cpus, gpus, seconds
         self._running: dict[task_runner.Task, Task] = {}
         self._clocks: dict[task_runner.Task, _Clock] = {}
-        self._slots, self._seen = Slots(0, 0), 0.0
+        self._nodes: dict[str, Slots] = {}
+        self._seen = float("-inf")
+        self._left_alone: dict[str, float] = {}
+        self._dead: list[tuple[float, Ended]] = []
 
     def slots(self) -> Slots:
         """Number of tasks that fit the living nodes; at least one, so that an autoscaler sees the demand."""
-        if time.monotonic() - self._seen > _LOOK_AGAIN_SECONDS:
-            nodes = self._runner.nodes().values()
-            finish = sum(int(node.get("CPU", 0) / self._cpus) for node in nodes)
-            compute = sum(int(node.get("GPU", 0) / self._gpus) for node in nodes) if self._gpus else 0
-            self._slots = Slots(max(compute if self._gpus else finish, 1), max(finish, 1))
-            self._seen = time.monotonic()
-        return self._slots
+        now = time.monotonic()
+        if now - self._seen > _LOOK_AGAIN_SECONDS:
+            self._nodes = {node: self._slots_of(resources) for node, resources in self._runner.nodes().items()}
+            self._seen = now
+        usable = {node: slots for node, slots in self._nodes.items() if self._left_alone.get(node, now) <= now}
+        compute, finish = (sum(getattr(slots, kind) for slots in usable.values()) for kind in ("compute", "finish"))
+        both = {node: slots for node, slots in usable.items() if slots.compute and slots.finish}
+        return Slots(max(compute, 1), max(finish, 1), both)
+
+    def _slots_of(self, node: Mapping[str, float]) -> Slots:
+        cpus = int(node.get("CPU", 0) / self._cpus)
+        if not self._gpus:
+            return Slots(cpus, cpus)
+        gpus = min(int(node.get("GPU", 0) / self._gpus), cpus)
+        return Slots(gpus, max(cpus - gpus, min(gpus, 1)))  # a CPU beside each GPU is kept for what computes
 
     def submit(self, task: Task) -> None:
         """Hands a task to the runner."""
@@ -118,10 +152,14 @@ class ScenePool:
     def wait(self, seconds: float) -> list[Ended]:
         """Waits for the first task that ends and takes all that have ended with it; ends those whose time is over."""
         until = time.monotonic() + seconds
-        while self._running:
-            left = max(min([until, *(clock.ends for clock in self._clocks.values())]) - time.monotonic(), 0.0)
-            events = self._runner.wait(self._running, left)
-            ended = [end for event in events if (end := self._take(event)) is not None] + self._late()
+        while self._running or self._dead:
+            ends = [until, *(clock.ends for clock in self._clocks.values()), *(due for due, _ in self._dead)]
+            left = max(min(ends) - time.monotonic(), 0.0)
+            if not self._running:
+                time.sleep(min(left, 0.5))
+            events = self._runner.wait(self._running, left) if self._running else []
+            ended = [end for event in events if (end := self._take(event)) is not None]
+            ended = self._judged(ended) + self._late()
             if ended or time.monotonic() >= until:
                 return ended
         return []
@@ -132,6 +170,7 @@ class ScenePool:
             self._runner.cancel(handle)
         self._running.clear()
         self._clocks.clear()
+        self._dead.clear()
 
     def _take(self, event: task_runner.Update | task_runner.Ended) -> Ended | None:
         """Takes the next that a task says: that it has started, how large its scene is, or how it ended."""
@@ -140,11 +179,32 @@ class ScenePool:
             self._forget(event.task)
             ended = _ended(task, event)
             with log_context(stage="upscale", scene=task.scene.name):
-                log.info("%s ended: %s", task.step, ended.death or ended.lost or type(ended.outcome).__name__)
+                why = ended.death or ended.lost or ended.unschedulable
+                log.info("%s ended: %s", task.step, why or type(ended.outcome).__name__)
             return ended
         clock = self._clocks.setdefault(event.task, _Clock(time.monotonic()))
         clock.seconds = self._seconds or time_limit(event.value.samples, task.scene.size)
         return None
+
+    def _judged(self, ended: list[Ended]) -> list[Ended]:
+        """Ends whose cause is known: where a process has died, its node may be about to be lost too."""
+        now, kept = time.monotonic(), []
+        for end in ended:
+            if end.death is not None and end.node and len(self._nodes) > 1:
+                self._dead.append((now + _GRACE_SECONDS, end))
+            else:
+                kept.append(end)
+        if self._dead and self._dead[0][0] <= now:
+            alive = self._runner.nodes()
+            known = [end for due, end in self._dead if due <= now]
+            self._dead = [(due, end) for due, end in self._dead if due > now]
+            kept += [end if end.node in alive else replace(end, death=None, lost=end.death) for end in known]
+        for end in kept:
+            if end.lost is not None or end.unschedulable is not None:
+                self._seen = float("-inf")
+                if end.node:
+                    self._left_alone[end.node] = now + _LEFT_ALONE_SECONDS
+        return kept
 
     def _late(self) -> list[Ended]:
         late = [handle for handle, clock in self._clocks.items() if clock.ends <= time.monotonic()]
@@ -213,7 +273,9 @@ def _ended(task: Task, event: task_runner.Ended) -> Ended:
     """Returns the end of a task; what its own code raised is the scene's failure."""
     if event.error is not None:
         return Ended(task, Failed("error", reason_of(event.error)))
-    return Ended(task, event.value, event.node, event.death, event.lost)
+    if isinstance(event.value, Unfit):
+        return Ended(task, node=event.node, unschedulable=event.value.reason)
+    return Ended(task, event.value, event.node, event.death, event.lost, event.unschedulable)
 
 
 def _work(shared: task_runner.Shared, task: Task) -> Generator[Started, None, Outcome]:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ from orchestrator.archive.scene.upscale import (
 )
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage
+from trainables.errors import reason_of
 from trainables.metrics.consistency import ConsistencyMeter
 
 _COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -111,7 +113,14 @@ class PartFinished:
     meter: ConsistencyMeter | None = None
 
 
-Outcome = Finished | Failed | Split | PartFinished
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """The node cannot compute, whatever the scene."""
+
+    reason: str
+
+
+Outcome = Finished | Failed | Split | PartFinished | Unfit
 
 
 @dataclass(slots=True)
@@ -187,7 +196,8 @@ class SceneWorker:
                 self._check_room(facts.scratch_bytes(self.facts.scale))
                 cog = folder / _name(scene)
                 observer = ConsistencyObserver(self.facts.scale)
-                output = upscale_scene(source, cog, folder, self.model(), settings, self._provenance(scene), observer)
+                model = self._ready_model()
+                output = upscale_scene(source, cog, folder, model, settings, self._provenance(scene), observer)
                 return self._store(scene, output, fetched, observer.meter)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -198,7 +208,7 @@ class SceneWorker:
         """Upscales some rows of a scene."""
 
         def work() -> Outcome:
-            model, folder = self.model(), self._folder(scene)
+            model, folder = self._ready_model(), self._folder(scene)
             source, fetched = self._fetch(scene, folder)
             path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
             observer = ConsistencyObserver(self.facts.scale)
@@ -226,6 +236,14 @@ class SceneWorker:
             return outcome
 
         return _outcome_of(work)
+
+    def _ready_model(self) -> LoadedModel:
+        try:
+            return self.model()
+        except (AssertionError, RuntimeError) as error:  # torch's, if there is no GPU that it can use
+            if self.context.settings.device != "cuda":
+                raise
+            raise _UnfitError(f"PyTorch cannot use the GPU of {socket.gethostname()}: {reason_of(error)}") from None
 
     def _folder(self, scene: Scene, own: bool = False) -> Path:
         name = hashlib.sha256(scene.output.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -279,6 +297,10 @@ class SceneWorker:
         upload = time.monotonic() - start
         seconds = {**output.seconds, "fetch": output.seconds.get("fetch", 0.0) + fetched, "upload": upload}
         return Finished(_columns(output, seconds) | {"consistency": meter.result().to_dict() if meter else None})
+
+
+class _UnfitError(Exception):
+    """The node cannot compute."""
 
 
 def _merged(meters: list[ConsistencyMeter | None]) -> ConsistencyMeter | None:
@@ -338,6 +360,8 @@ def _columns(output: SceneOutput, seconds: dict[str, float]) -> Event:
 def _outcome_of(work: Callable[[], Outcome]) -> Outcome:
     try:
         return work()
+    except _UnfitError as error:
+        return Unfit(str(error))
     except SceneError as error:
         return Failed(error.kind, error.reason)
     except MemoryError:

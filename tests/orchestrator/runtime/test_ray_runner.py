@@ -9,8 +9,9 @@ from ray import exceptions
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.runtime import ray_runner
-from orchestrator.runtime.ray_runner import RayRunner, RayTask, Returned
-from orchestrator.runtime.task_runner import Ended, Update
+from orchestrator.runtime.ray_runner import Item, RayRunner, RayTask, Returned
+from orchestrator.runtime.task_runner import Ended, Needs, Update
+from trainables.errors import RunError
 
 # Workers cannot import a test.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -30,6 +31,9 @@ class FakeRay:
 
     exceptions = exceptions
 
+    def nodes(self):
+        return [{"NodeID": "living", "Alive": True, "Resources": {}}, {"NodeID": "dead", "Alive": False}]
+
     def get(self, said):
         if isinstance(said, Exception):
             raise said
@@ -40,10 +44,10 @@ class FakeRay:
         return ready[:num_returns], [stream for stream in streams if stream not in ready[:num_returns]]
 
 
-def heard(monkeypatch, *said):
-    """All that is heard of a task which says this."""
+def heard(monkeypatch, *said, node=""):
+    """All that is heard of a task which says this and must run on ``node``."""
     monkeypatch.setattr(ray_runner, "ray", FakeRay())
-    task = RayTask(Stream(said))
+    task = RayTask(Stream(said), node)
     runner = RayRunner(Resources(2, 0, 0))
     events = [event for _ in said for event in runner.wait([task])]
     assert all(event.task is task for event in events)
@@ -58,7 +62,6 @@ def raised(error):
 
 INFRASTRUCTURE = [
     exceptions.NodeDiedError("node"),
-    exceptions.LocalRayletDiedError(),
     exceptions.TaskUnschedulableError("gone"),
     exceptions.ObjectLostError("ab" * 28, None, ""),
     exceptions.OwnerDiedError("ab" * 28, None, ""),
@@ -75,16 +78,32 @@ INFRASTRUCTURE = [
 
 
 def test_updates_come_before_the_end(monkeypatch):
-    update, end = heard(monkeypatch, "half", Returned(7, "node"))
-    assert (update, end) == (Update(update.task, "half"), Ended(end.task, 7, node="node"))
+    update, end = heard(monkeypatch, Item("half", "node"), Returned(7, "node"))
+    assert (update, end) == (Update(update.task, "half", "node"), Ended(end.task, 7, node="node"))
     assert end.result() == 7
 
 
 @pytest.mark.parametrize("error", INFRASTRUCTURE, ids=lambda error: type(error).__name__)
 def test_what_ray_itself_reports_is_no_fault_of_the_task(monkeypatch, error):
-    _, end = heard(monkeypatch, "started", error)
-    assert (end.value, end.error, end.death) == (None, None, None)
+    _, end = heard(monkeypatch, Item("started", "node"), error)
+    assert (end.value, end.error, end.death, end.unschedulable, end.node) == (None, None, None, None, "node")
     assert end.lost
+
+
+def test_a_task_that_a_living_node_does_not_take_is_not_lost(monkeypatch):
+    error = exceptions.TaskUnschedulableError("it has no GPU")
+    (end,) = heard(monkeypatch, error, node="living")
+    assert (end.lost, end.unschedulable, end.node) == (None, "The task is not schedulable: it has no GPU", "living")
+    with pytest.raises(RunError, match="it has no GPU"):
+        end.result()
+    (end,) = heard(monkeypatch, error, node="dead")
+    assert (end.lost, end.unschedulable) == ("The task is not schedulable: it has no GPU", None)
+
+
+def test_without_the_raylet_of_this_machine_nothing_goes_on(monkeypatch):
+    """Each further task would fail at once, and with it its scene or trial."""
+    with pytest.raises(RunError, match=r"has ended .*; what had finished is kept, and the same command goes on\.$"):
+        heard(monkeypatch, exceptions.LocalRayletDiedError())
 
 
 @pytest.mark.parametrize(
@@ -131,3 +150,13 @@ def test_tasks_on_ray(ray_session):
     progress = runner.progress()
     progress.report("a", 1, 2, "x")
     assert progress.latest(60.0) == {"a": (1, 2, "x")}
+
+
+@pytest.mark.cluster
+def test_a_node_without_a_gpu_does_not_take_a_task_that_needs_one(ray_session):
+    runner = RayRunner(Resources(2, 0, 0))
+    (node,) = runner.nodes()
+    task = runner.submit(divmod, 7, 2, needs=Needs(cpus=1, gpus=1, node=node), retries=0)
+    (end,) = runner.wait({task}, 60.0)
+    assert (end.lost, end.death, end.error, end.node) == (None, None, None, node)
+    assert end.unschedulable

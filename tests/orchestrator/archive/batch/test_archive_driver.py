@@ -53,7 +53,8 @@ class ScriptedPool:
         task = self.running.pop(0)
         ends = self.script.get(task.scene.name)
         end = ends.pop(0) if ends else Finished({"output_bytes": 1, "width": 1000, "height": 1000})
-        return [Ended(task, node="here", **end) if isinstance(end, dict) else Ended(task, end, "here")]
+        node = task.node or "here"
+        return [Ended(task, node=node, **end) if isinstance(end, dict) else Ended(task, end, node)]
 
 
 @pytest.fixture
@@ -119,6 +120,62 @@ def test_deaths_add_up_over_runs(drive):
 def test_a_lost_node_is_not_the_scenes_fault_for_some_time(drive):
     driver, _, _ = drive([scene("a.tif"), scene("b.tif")], {"a.tif": [LOST] * 4, "b.tif": [LOST] * 5})
     assert outcomes(driver) == {"a.tif": ("ok", None, 5), "b.tif": ("failed", "transient", 5)}
+
+
+REFUSED = {"unschedulable": "it has no GPU"}
+
+
+def test_a_node_that_refuses_a_scene_says_nothing_about_the_scene(drive):
+    driver, _, _ = drive([scene("a.tif"), scene("b.tif")], {"a.tif": [REFUSED] * 7})
+    assert outcomes(driver) == {"a.tif": ("ok", None, 8), "b.tif": ("ok", None, 1)}
+
+
+def test_a_run_ends_if_no_node_takes_anything_for_long(drive, monkeypatch):
+    monkeypatch.setattr(driving, "_REFUSED_SECONDS", 0.0)
+    driver, _, progress = drive([scene("a.tif"), scene("b.tif")], {"a.tif": [REFUSED]})
+    assert driver.stopped == "for 0 minutes no node has taken a task: it has no GPU"
+    assert progress.failed == Counter(), "the next run tries all of them"
+
+
+def test_lost_nodes_leave_a_scene_all_its_tries(drive):
+    ends = [LOST, LOST, LOST, Failed("transient", "503"), REFUSED, Failed("transient", "503")]
+    driver, _, _ = drive([scene("a.tif")], {"a.tif": ends})
+    assert outcomes(driver)["a.tif"] == ("ok", None, 7)
+
+
+GPU_NODES = Slots(3, 4, {"one": Slots(1, 2), "two": Slots(2, 2)})
+
+
+def test_a_scene_begins_where_there_is_a_gpu_and_stays_there(drive):
+    names = [f"{i}.tif" for i in range(12)]
+    script = {name: divided([(0, 1)]) for name in names}
+    _, pool, progress = drive([scene(name) for name in names], script, GPU_NODES, only_parts=True, shared=False)
+    assert progress.ok == 12
+    nodes = {name: {task.node for task in pool.tasks if task.scene.name == name} for name in names}
+    assert all(len(where) == 1 for where in nodes.values())
+    begun = Counter(node for where in nodes.values() for node in where)
+    assert set(begun) == {"one", "two"}
+    first = Counter(task.node for task in pool.tasks[:6])
+    assert first == {"one": 2, "two": 4}, "two by GPU, on the emptiest node first"
+
+
+def test_scenes_wait_while_no_node_can_compute(drive, monkeypatch):
+    monkeypatch.setattr(driving.time, "sleep", lambda seconds: None)
+    looks = iter([Slots(1, 4)] * 3)
+    monkeypatch.setattr(ScriptedPool, "slots", lambda pool: next(looks, GPU_NODES))
+    driver, pool, progress = drive([scene("a.tif")], {"a.tif": divided([(0, 1)])}, only_parts=True, shared=False)
+    assert (progress.ok, {task.node for task in pool.tasks}) == (1, {"one"})
+    assert outcomes(driver)["a.tif"] == ("ok", None, 1)
+
+
+def test_a_large_scene_on_one_node_keeps_no_other_node_waiting(drive):
+    """Parts of the first scene fill its node; the part of the second does not queue behind them."""
+    slots = Slots(2, 2, {"one": Slots(1, 1), "two": Slots(1, 1)})
+    script = {"big.tif": divided([(i, i + 1) for i in range(8)]), "small.tif": divided([(0, 1)])}
+    _, pool, progress = drive([scene("big.tif", 9), scene("small.tif")], script, slots, only_parts=True, shared=False)
+    assert progress.ok == 2
+    parts = [name for step, name in pool.seen if step == "part"]
+    assert parts.index("small.tif") <= 2
 
 
 def test_what_may_pass_is_tried_again_a_little_later(drive):

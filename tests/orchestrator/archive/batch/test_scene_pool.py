@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.archive.batch import scene_pool
 from orchestrator.archive.batch.listing import Scene
-from orchestrator.archive.batch.scene_pool import ScenePool, Started, Task, on_every_node, time_limit
-from orchestrator.archive.batch.worker import Failed, Finished
+from orchestrator.archive.batch.scene_pool import ScenePool, Slots, Started, Task, on_every_node, time_limit
+from orchestrator.archive.batch.worker import Failed, Finished, Unfit
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.runtime.task_runner import HERE, Ended, InProcessRunner, Update
 
@@ -18,9 +18,14 @@ class Scripted(InProcessRunner):
     def __init__(self):
         super().__init__(Resources(2, 0, 0))
         self.now, self.cancelled, self.streams = 0.0, [], {}
+        self.alive, self.needs = {"node": {"CPU": 2.0}}, {}
+
+    def nodes(self):
+        return self.alive
 
     def submit(self, function, worker, task, *, needs, retries, name):
         assert retries == 0, "only the driver knows how often a scene may be tried"
+        self.needs[task.scene.name] = needs
         return self.streams.setdefault(task.scene.name, Stream(task.scene.name))
 
     def wait(self, tasks, seconds):
@@ -31,7 +36,7 @@ class Scripted(InProcessRunner):
 
     def _event(self, stream):
         said = stream.popleft()
-        return Update(stream, said) if isinstance(said, Started) else Ended(stream, **said)
+        return Update(stream, said, "node") if isinstance(said, Started) else Ended(stream, **said)
 
     def cancel(self, stream):
         self.cancelled.append(stream.name)
@@ -54,6 +59,7 @@ class Stream(deque):
 def runner(monkeypatch):
     runner = Scripted()
     monkeypatch.setattr(scene_pool.time, "monotonic", lambda: runner.now)
+    monkeypatch.setattr(scene_pool.time, "sleep", lambda seconds: setattr(runner, "now", runner.now + seconds))
     return runner
 
 
@@ -132,6 +138,62 @@ def test_a_process_that_dies_and_a_node_that_is_lost_are_told_apart(runner, way)
     (end,) = pool.wait(1.0)
     assert (end.outcome, end.death, end.lost) == (None, *(("why", None) if way == "death" else (None, "why")))
     assert pool.wait(1.0) == []
+
+
+GPU_NODES = {"head": {"CPU": 4.0}, "a": {"CPU": 8.0, "GPU": 1.0}, "b": {"CPU": 1.0, "GPU": 2.0}}
+
+
+def test_nodes_that_compute_have_a_gpu_and_a_cpu_for_it(runner):
+    runner.alive = dict(GPU_NODES)
+    slots = ScenePool(runner, None, gpus=1.0).slots()
+    assert (slots.compute, slots.finish) == (2, 4 + 7 + 1)
+    assert slots.nodes == {"a": Slots(1, 7), "b": Slots(1, 1)}
+    cpus = ScenePool(runner, None, cpus=2).slots()
+    assert (cpus.compute, cpus.finish, list(cpus.nodes)) == (6, 6, ["head", "a"])
+    runner.alive = {"head": {"CPU": 4.0}}
+    none = ScenePool(runner, None, gpus=1.0).slots()
+    assert (none.compute, dict(none.nodes)) == (1, {})
+
+
+@pytest.mark.parametrize("why", ["lost", "unschedulable"])
+def test_a_node_that_lost_or_refused_a_task_is_left_alone_for_some_time(runner, why):
+    runner.alive = dict(GPU_NODES)
+    pool = ScenePool(runner, None, gpus=1.0)
+    assert list(pool.slots().nodes) == ["a", "b"]
+    pool.submit(task("scene"))
+    runner.streams["scene"] += [{why: "why", "node": "a"}]
+    (end,) = pool.wait(1.0)
+    assert (end.node, end.lost or end.unschedulable, end.death, end.outcome) == ("a", "why", None, None)
+    assert list(pool.slots().nodes) == ["b"]
+    runner.now += 31.0
+    assert list(pool.slots().nodes) == ["a", "b"]
+
+
+@pytest.mark.parametrize("node_lives", [True, False])
+def test_a_process_that_dies_just_before_its_node_is_lost_with_it(runner, node_lives):
+    """Where a machine is taken away, its processes end in any order."""
+    runner.alive = dict(GPU_NODES)
+    pool = ScenePool(runner, None, gpus=1.0)
+    pool.slots()
+    for name in ("scene", "other"):
+        pool.submit(task(name))
+    runner.streams["scene"] += [Started(), {"death": "it died", "node": "a"}]
+    runner.streams["other"] += [Started(), DONE]
+    assert [end.task.scene.name for end in pool.wait(1.0)] == ["other"], "the others do not wait for the verdict"
+    if not node_lives:
+        del runner.alive["a"]
+    (end,) = pool.wait(60.0)
+    assert (end.death, end.lost) == (("it died", None) if node_lives else (None, "it died"))
+    assert runner.now == pytest.approx(5.0, abs=0.5)
+    assert pool.wait(1.0) == []
+
+
+def test_a_node_whose_gpu_cannot_be_used_refuses_the_scene(runner):
+    pool = ScenePool(runner, None)
+    pool.submit(task("a"))
+    runner.streams["a"] += [Started(), {"value": Unfit("no driver"), "node": "node"}]
+    (end,) = pool.wait(1.0)
+    assert (end.outcome, end.unschedulable, end.node) == (None, "no driver", "node")
 
 
 def test_what_a_worker_raises_is_the_scenes_failure(runner):
