@@ -1,4 +1,4 @@
-"""What a run computes on: its device, the nodes that must be there before it starts, and one precision for all."""
+"""Choice of the device of a run, and of one precision for all nodes that compute."""
 
 import os
 from pathlib import Path
@@ -88,6 +88,6 @@ def choose_precision(settings: SceneSettings, runner: TaskRunner | None, out: St
 
 
 def _survey(precision: Precision, device: str, place: str | None) -> tuple[bool, Precision | None]:
-    """Whether this node sees the outputs, and its precision; None if it has no such device."""
+    """True if this node sees the outputs, and its precision; None if it has no such device."""
     usable = precision != "auto" or device == "cpu" or torch.cuda.is_available()
     return place is None or os.access(place, os.W_OK), resolve(precision, torch.device(device)) if usable else None

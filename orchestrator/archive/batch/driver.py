@@ -28,7 +28,7 @@ _TRIES = {"transient": 3, "disk": 2, "memory": 2}
 PAUSE_SECONDS = 5.0
 _NODES_LOST = 5
 _REFUSED_SECONDS = 600.0
-"""How long nodes may refuse all tasks before the run ends."""
+"""Time in which nodes may refuse all tasks before the run ends."""
 
 _BEGUN_PER_GPU = 2
 """Scenes on a node, by GPU, that are still to be computed: one that is, and one that is fetched meanwhile."""

@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_SECONDS = 5.0
 _LEFT_ALONE_SECONDS = 30.0
-"""How long no new scene goes to a node which lost or refused a task; Ray may list a dead node for so long."""
+"""Time in which no new scene goes to a node that lost or refused a task; Ray may list a dead node for so long."""
 
 _GRACE_SECONDS = 5.0
-"""How long it takes until the processes of a node that ends have ended, and Ray has noticed it."""
+"""Time until the last process of a node that ends has ended, and Ray has noticed it."""
 
 _FLOOR_SECONDS = 3600.0
 _SECONDS_PER_SAMPLE = 1e-4

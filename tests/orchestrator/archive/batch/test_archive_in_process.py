@@ -1,19 +1,25 @@
 """An archive from its listing to its ledger in this process, without Ray."""
 
+from contextlib import nullcontext
+
 import archive_scenes
 import numpy as np
 import pytest
 import rasterio
 import ray
 import tiny_models
+from archive_without_gpu import on_cpu
 
 from benchmarks.archive import scene_files
+from orchestrator.archive.batch import run
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
 from orchestrator.archive.scene.types import SceneSettings
+from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime.task_runner import in_process
+from orchestrator.runtime.task_runner import HERE, InProcessRunner, in_process
+from trainables.errors import RunError
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +70,36 @@ def test_four_bands_of_16_bits_need_no_word_beyond_the_models_card(tmp_path):
     events = {event["name"]: event for event in read_events(Storage.at(str(out))) if event["event"] == "scene"}
     assert (events["turned.tif"]["band_map"], events["plain.tif"]["band_map"]) == ("2,3,4,1", "1,2,3,4")
     assert events["plain.tif"]["normalisation"] == "0 to 10000 (the model's card)"
+
+
+class Growing(InProcessRunner):
+    """This process as a cluster that gets its first GPU when it has been looked at so often."""
+
+    def __init__(self, looks):
+        super().__init__(Resources(2, 1, 1))
+        self.looks = looks
+
+    def nodes(self):
+        self.looks -= 1
+        return {HERE: {"CPU": 2.0, "GPU": float(self.looks < 0)}}
+
+
+def test_the_first_gpu_is_waited_for_unless_nothing_is_left_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: None)
+    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
+    scene_files.write(tmp_path / "in" / "a.tif", (40, 36))
+    scenes = list_archive(str(tmp_path / "in"), str(tmp_path / "out"), "cog").scenes
+
+    def upscale(looks, said=lambda progress: None, **settings):
+        options = Options(address="auto", gpus=1)
+        start = lambda cluster: nullcontext(Growing(looks))  # noqa: E731
+        settings = SceneSettings(blocksize=128, **settings)
+        return upscale_archive(model, scenes, str(tmp_path / "out"), settings, options, said, on_cpu, start)
+
+    waited = []
+    with pytest.raises(RunError, match="PyTorch cannot use it there"):  # which the first GPU then says
+        upscale(9, lambda progress: waited.append(str(progress.joined)))
+    assert set(waited) == {"This cluster has 0 GPUs; 1 more is asked for."}
+    assert upscale(0, precision="float32")["written"] == 1
+    again = upscale(10**9, lambda progress: pytest.fail("it waits"))
+    assert (again["written"], again["skipped"], again["precision"]) == (0, 1, "float32")

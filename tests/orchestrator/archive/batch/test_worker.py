@@ -11,7 +11,7 @@ from fake_s3 import install, refused
 from orchestrator.archive.batch import worker as work
 from orchestrator.archive.batch import workspace
 from orchestrator.archive.batch.listing import list_archive
-from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker, Split, _parts
+from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker, Split, Unfit, _parts
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from trainables.errors import StorageError
 
@@ -89,6 +89,18 @@ def test_whatever_is_raised_is_a_named_failure(worker, scene, tmp_path, monkeypa
     assert "\n" not in outcome.message
     if step == "begin":
         assert left(tmp_path) == []
+
+
+def test_a_gpu_that_cannot_be_used_is_the_nodes_fault(worker, scene):
+    def no_gpu():
+        raise RuntimeError("Found no NVIDIA driver on your system.")
+
+    worker = replace(worker, model=no_gpu)
+    assert isinstance(worker.begin(scene, 0), Failed)
+    worker = replace(worker, context=replace(worker.context, settings=SceneSettings(device="cuda")))
+    for outcome in (worker.begin(scene, 0), worker.part(scene, (0, 8))):
+        assert isinstance(outcome, Unfit)
+        assert "RuntimeError: Found no NVIDIA driver" in outcome.reason
 
 
 def test_a_link_that_appears_after_planning_is_not_written_through(worker, scene, tmp_path):
