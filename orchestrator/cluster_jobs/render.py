@@ -168,7 +168,9 @@ def _archive_job(job: dict[str, Any], name: str, size: Size, image: str, experim
     model = experiment.home.child("models", next(iter(experiment.targets))).uri
     words = shlex.split(job["spec"]["entrypoint"])
     words[words.index("--model") + 1] = model
-    words[words.index("--device") + 1] = "cuda" if size.gpus else "cpu"
+    device, gpus = words.index("--device") + 1, words.index("--gpus")
+    words[device] = "cuda" if size.gpus else "cpu"
+    words[gpus : gpus + 2] = ["--gpus", str(size.gpus)] if size.gpus else []
     if experiment.home.bucket:
         words = [word.replace("s3://my-bucket/", f"s3://{experiment.home.bucket}/") for word in words]
     job["metadata"]["name"] = f"{name}-archive"

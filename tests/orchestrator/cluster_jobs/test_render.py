@@ -65,6 +65,7 @@ def test_files_of_a_gpu_experiment(rendered, tmp_path):
     words = shlex.split(archive["spec"]["entrypoint"])
     assert words[2:4] == ["s3://bucket/scenes", "s3://bucket/upscaled"]
     assert words[words.index("--model") + 1] == "s3://bucket/runs/tiny/models/medical"
+    assert words[-4:] == ["--device", "cuda", "--gpus", "6"]
     assert archive["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplicas"] == 6
     carried = tmp_path / "carried.yaml"
     carried.write_text(config["data"]["my tiny.yaml"], encoding="utf-8")
@@ -82,7 +83,7 @@ def test_files_of_a_cpu_experiment_have_no_gpu_workers(rendered):
     assert [group["groupName"] for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]] == ["cpu"]
     assert "cluster.gpus" not in job["spec"]["entrypoint"]
     check_rayjob(archive)
-    assert "--device cpu" in archive["spec"]["entrypoint"]
+    assert archive["spec"]["entrypoint"].endswith("--device cpu")
 
 
 def test_existing_files_are_kept(rendered):
