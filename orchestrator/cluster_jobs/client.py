@@ -1,6 +1,7 @@
 """Ray's job API on a cluster's head: submits, lists, follows and stops the jobs of experiments."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,13 @@ EXPERIMENT, HOME, VERSION = "rayscale_experiment", "rayscale_home", "rayscale_ve
 PATIENCE_SECONDS = 300.0
 """Seconds for which a lost connection is tried again while a job's output is followed."""
 
+START_SECONDS = 120.0
+"""Seconds for which a head that has just started may refuse a job, before that is an error."""
+
 _RETRY_SECONDS = 2.0
+_NOT_READY = "No available agent"
+"""Part of the answer of a head whose agent, which starts jobs, has not started itself."""
+
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 """Variables by which Ray replaces the address that its client was given."""
@@ -137,10 +144,18 @@ class ClusterJobs:
             metadata: :data:`EXPERIMENT`, :data:`HOME` and :data:`VERSION`.
         """
         runtime_env = {"working_dir": str(folder), "env_vars": dict(env)}
+        until = time.monotonic() + START_SECONDS
         with self._asked():
-            self._api.submit_job(
-                entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env, metadata=metadata
-            )
+            while True:
+                try:
+                    self._api.submit_job(
+                        entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env, metadata=metadata
+                    )
+                    break
+                except RuntimeError as error:
+                    if _NOT_READY not in str(error) or time.monotonic() > until:
+                        raise
+                time.sleep(_RETRY_SECONDS)
         return self.find(job_id)
 
     def log(self, job_id: str) -> str:
@@ -226,6 +241,7 @@ class ClusterJobs:
 
 def open_job_api(url: str) -> JobApi:
     """Ray's own client, for exactly this URL and with the token that the environment names."""
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # it logs each upload
     hidden = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
     try:
         return JobSubmissionClient(url, headers=_token_header())

@@ -39,6 +39,10 @@ class FakeApi:
         self._answer()
         return self.jobs
 
+    def submit_job(self, *, entrypoint, submission_id, runtime_env, metadata):
+        self._answer()
+        self.add(submission_id, metadata=metadata, entrypoint=entrypoint, runtime_env=runtime_env)
+
     def get_job_logs(self, job_id):
         self._answer()
         return f"output of {job_id}"
@@ -112,6 +116,19 @@ def test_stopping_waits_for_the_end(api, jobs):
     job.status = "STOPPED"
     assert jobs.stop("a-1").status == "STOPPED"
     assert api.stopped == ["a-1", "a-1"]
+
+
+def test_a_head_that_has_just_started_is_waited_for(api, jobs, tmp_path, monkeypatch):
+    busy = "Request failed with status code 500: No available agent to submit job, please try again later."
+    metadata = {EXPERIMENT: "a", HOME: "s3://bucket/a", VERSION: "1"}
+    api.faults = [RuntimeError(busy), RuntimeError(busy)]
+    job = jobs.submit("a-1", "command", tmp_path, {"KEY": "value"}, metadata)
+    assert (job.id, job.home) == ("a-1", "s3://bucket/a")
+    assert api.jobs[0].runtime_env == {"working_dir": str(tmp_path), "env_vars": {"KEY": "value"}}
+    monkeypatch.setattr(client, "START_SECONDS", -1)
+    api.faults = [RuntimeError(busy)]
+    with pytest.raises(RunError, match="No available agent"):
+        jobs.submit("a-2", "command", tmp_path, {}, metadata)
 
 
 @pytest.mark.parametrize(
