@@ -1,4 +1,4 @@
-"""Objects in a bucket through boto3, which reads ``AWS_ENDPOINT_URL`` and the credential chain by itself.
+"""Objects in a bucket through boto3, with the settings of :mod:`orchestrator.foundation.s3_settings`.
 
 All whole reads and writes are retried after temporary failures (500, 502, 503, 504, 429, broken connections):
 :data:`ATTEMPTS` tries with growing pauses, about half a minute in all.
@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
-import boto3
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import (
@@ -32,6 +31,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from orchestrator.foundation.s3_settings import new_client
 from trainables.errors import RayScaleError, RunError, StorageError, reason_of
 
 ATTEMPTS = 8
@@ -89,7 +89,11 @@ sleep = time.sleep
 
 
 def client() -> Any:
-    """One client for each process; it retries what a server refuses for a moment."""
+    """One client for each process; it retries what a server refuses for a moment.
+
+    Raises:
+        StorageError: If the endpoint is no address of a server, or holds a password.
+    """
     with _making:  # sessions of boto3 are not made for threads
         return _client()
 
@@ -105,7 +109,7 @@ def _client() -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    s3: Any = boto3.client("s3", config=config)
+    s3 = new_client(config)
     s3.meta.events.register_last("needs-retry.s3", _retry_when_busy)
     return s3
 
@@ -172,6 +176,19 @@ def read_object(uri: str) -> bytes:
         return _again(lambda: bytes(open_object(uri).read()))
 
 
+def read_range(uri: str, first: int, count: int) -> bytes:
+    """Some bytes of an object, from ``first`` on.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ObjectError: If it cannot be read.
+    """
+    bucket, key = bucket_and_key(uri)
+    span = f"bytes={first}-{first + count - 1}"
+    with naming(uri, "read"):
+        return _again(lambda: bytes(client().get_object(Bucket=bucket, Key=key, Range=span)["Body"].read()))
+
+
 def open_object(uri: str) -> Any:
     """The bytes of an object as a stream, to be closed.
 
@@ -196,6 +213,29 @@ def write_object(uri: str, data: bytes) -> None:
             client().put_object(Bucket=bucket, Key=key, Body=data)
         else:  # boto3 aborts an upload in parts that fails
             client().upload_fileobj(io.BytesIO(data), bucket, key)
+
+
+def upload_object(uri: str, file: BinaryIO) -> None:
+    """Writes an object from a file, a large one in parts side by side; an upload that fails is aborted.
+
+    Raises:
+        ObjectError: If it cannot be written.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "written"):
+        client().upload_fileobj(file, bucket, key)
+
+
+def copy_object(source: str, target: str) -> None:
+    """Copies an object within the server.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ObjectError: If it cannot be copied.
+    """
+    bucket, key = bucket_and_key(source)
+    with naming(source, f"copied to '{target}'"):
+        client().copy({"Bucket": bucket, "Key": key}, *bucket_and_key(target))
 
 
 def delete_object(uri: str) -> None:
@@ -259,23 +299,49 @@ def kind_of(uri: str) -> Literal["file", "folder", "nothing"]:
     Raises:
         ObjectError: If the server does not say.
     """
+    if facts_of(uri) is not None:
+        return "file"
+    return "folder" if is_folder(uri) else "nothing"
+
+
+def facts_of(uri: str) -> ObjectFacts | None:
+    """Facts about an object, whose path is empty; None if there is none.
+
+    Raises:
+        ObjectError: If the server does not say.
+    """
     bucket, key = bucket_and_key(uri)
-    with naming(uri, "looked up"):
-        try:
-            client().head_object(Bucket=bucket, Key=key) if key else client().head_bucket(Bucket=bucket)
-        except ClientError as error:
-            if error_class(error)[0] != "unreadable":
-                raise
-        else:
-            return "file" if key else "folder"
-    with naming(uri, "listed"):
-        try:
-            found = client().list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
-        except ClientError as error:
-            if error_class(error)[0] != "unreadable":
-                raise
-            return "nothing"  # there is no such bucket
-    return "folder" if found.get("Contents") else "nothing"
+    if not key:
+        return None
+    with naming(uri, "looked up"), _none_where_missing():
+        found = client().head_object(Bucket=bucket, Key=key)
+        return ObjectFacts("", found["ContentLength"], _seconds(found["LastModified"]), found["ETag"].strip('"'))
+    return None
+
+
+def is_folder(uri: str) -> bool:
+    """True if this is a bucket, or objects lie below it.
+
+    Raises:
+        ObjectError: If the server does not say.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "listed"), _none_where_missing():
+        if not key:
+            client().head_bucket(Bucket=bucket)
+            return True
+        return bool(client().list_objects_v2(Bucket=bucket, Prefix=f"{key}/", MaxKeys=1).get("Contents"))
+    return False
+
+
+@contextmanager
+def _none_where_missing() -> Iterator[None]:
+    """Leaves the block where there is no such bucket or object."""
+    try:
+        yield
+    except ClientError as error:
+        if error_class(error)[0] != "unreadable":
+            raise
 
 
 def _again(read: Callable[[], bytes]) -> bytes:

@@ -1,8 +1,7 @@
 """One storage layer for a folder and for ``s3://``; every artefact is read and written here.
 
-Whole files go through :mod:`orchestrator.foundation.s3`, in a bucket; pyarrow's filesystem is for Ray, and for
-streaming shards. One endpoint setting is enough: ``AWS_ENDPOINT_URL`` (or ``AWS_ENDPOINT_URL_S3``) with the usual AWS
-credential chain. boto3 reads it by itself; pyarrow does not, so it is derived here.
+Whole files go through :mod:`orchestrator.foundation.s3`, in a bucket; the file system is for Ray, and for streaming
+shards. Both use one client, whose settings are those of the AWS configuration chain.
 """
 
 import json
@@ -23,9 +22,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 from pyarrow import fs
 
+from orchestrator.foundation.bucket_filesystem import bucket_filesystem
 from orchestrator.foundation.file_listing import FileFacts, is_utf8, list_tree
-from orchestrator.foundation.s3 import ATTEMPTS, delete_below, delete_object, kind_of, read_object, write_object
-from trainables.errors import StorageError, printable, reason_of, without_secrets
+from orchestrator.foundation.s3 import delete_below, delete_object, kind_of, read_object, write_object
+from orchestrator.foundation.s3_settings import check_endpoint, new_client, shown
+from trainables.errors import StorageError, printable, reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,23 @@ class Storage:
                 raise StorageError(f"An S3 location looks like s3://bucket/prefix, found '{uri}'.")
             if "@" in urlsplit(uri).netloc:
                 raise StorageError(
-                    f"An S3 location holds no keys, since it is written to records and logs, found '{_shown(uri)}'; "
+                    f"An S3 location holds no keys, since it is written to records and logs, found '{shown(uri)}'; "
                     "write s3://bucket/prefix, and give the keys by the usual AWS credential chain."
                 )
             return cls(f"s3://{uri[5:].rstrip('/')}")
+        if scheme in ("gs", "gcs"):
+            raise StorageError(
+                f"Google Cloud Storage is reached by its S3 interface, found '{shown(uri)}': write s3://{rest}"
+                f"{urlsplit(uri).path} with AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key of the "
+                "service account as the AWS keys."
+            )
+        if scheme in ("abfs", "abfss", "az", "wasb", "wasbs"):
+            raise StorageError(
+                f"Azure Blob Storage has no S3 interface: mount the container as a folder on every node (blobfuse2), "
+                f"or put an S3 gateway before it, found '{shown(uri)}'."
+            )
         if scheme and "://" in uri:
-            raise StorageError(f"A location must be a folder or s3://bucket/prefix, found '{_shown(uri)}'.")
+            raise StorageError(f"A location must be a folder or s3://bucket/prefix, found '{shown(uri)}'.")
         return cls(str(Path(uri).expanduser().absolute()))
 
     @property
@@ -80,8 +92,15 @@ class Storage:
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """Pyarrow's filesystem for this place, as Ray takes it too."""
-        return _s3_filesystem(self.bucket, *_endpoint()) if self.remote else fs.LocalFileSystem()
+        """Pyarrow's filesystem for this place, as Ray takes it too.
+
+        Raises:
+            StorageError: If the endpoint of a bucket is no address of a server, or holds a password.
+        """
+        if not self.remote:
+            return fs.LocalFileSystem()
+        check_endpoint()
+        return bucket_filesystem()
 
     def child(self, *parts: str) -> "Storage":
         """The place below this one."""
@@ -226,52 +245,18 @@ class Storage:
             raise StorageError(f"Nothing can be written to '{self.uri}' ({reason}); choose another storage.") from None
 
 
-def _shown(url: str) -> str:
-    """A URL for people; what was meant as one, but lacks its scheme, may hold a password as well."""
-    shown = without_secrets(url)
-    return shown if "://" in url or "@" not in url else f"***@{shown.rpartition('@')[2]}"
-
-
-def _endpoint() -> tuple[str, str]:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    parts = urlsplit(endpoint)
-    if endpoint and (parts.scheme not in ("http", "https") or not parts.netloc):
-        raise StorageError(f"AWS_ENDPOINT_URL must look like http://host:port, found '{_shown(endpoint)}'.")
-    if "@" in parts.netloc:
-        raise StorageError(
-            f"AWS_ENDPOINT_URL must hold no name and password, found '{_shown(endpoint)}': a job's settings show it. "
-            "Write http://host:port, and give the keys by the usual AWS credential chain."
-        )
-    return parts.scheme, parts.netloc
-
-
-@cache
-def _s3_filesystem(bucket: str, scheme: str, host: str) -> fs.FileSystem:
-    region = boto3.Session().region_name
-    # By itself it waits a second for a connection and gives up after three tries within as many seconds.
-    patience: dict[str, object] = {
-        "connect_timeout": 10,
-        "request_timeout": 60,
-        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-    }
-    if host:
-        return fs.S3FileSystem(endpoint_override=host, scheme=scheme, region=region or "us-east-1", **patience)
-    return fs.S3FileSystem(region=region or fs.resolve_s3_region(bucket), **patience)
-
-
 @cache
 def _check_bucket(bucket: str) -> None:
     """Asks boto3, whose errors distinguish a wrong key from a wrong bucket from a wrong endpoint."""
-    _endpoint()
     patient = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
     try:
-        session = boto3.Session()
-        if session.get_credentials() is None:
+        client = new_client(patient)
+        if boto3.Session().get_credentials() is None:
             raise StorageError(
                 f"No S3 credentials were found for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "a profile, or a role (the usual AWS credential chain)."
             )
-        session.client("s3", config=patient).head_bucket(Bucket=bucket)
+        client.head_bucket(Bucket=bucket)
     except ClientError as error:
         raise StorageError(_explain(bucket, error)) from None
     except EndpointConnectionError as error:

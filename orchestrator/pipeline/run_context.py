@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 
 from orchestrator.experiment.feasibility import check_resources
 from orchestrator.experiment.settings import Cluster, Experiment
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.domain_failures import DomainFailures
+from orchestrator.runtime.node_check import check_nodes
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.runtime.ray_gauges import RayGauges
@@ -47,7 +48,7 @@ class RunContext:
         self._trackers = dict(trackers)
         self.experiment, self.domains, self.log = experiment, domains, display.log
         self.failures = DomainFailures(domains, display.log)
-        self._display, self._stack, self._start = display, stack, start or connect
+        self._display, self._stack, self._start = display, stack, start or partial(connect, show=display.log)
 
     def connect(self) -> None:
         """Starts or joins Ray now, and checks that its resources suffice."""
@@ -64,9 +65,13 @@ class RunContext:
 
     @cached_property
     def runner(self) -> TaskRunner:
-        """Task runner of all stages; starts or joins Ray at its first use."""
+        """Task runner of all stages; starts or joins Ray at its first use, and checks that its nodes can work."""
         runner = self._stack.enter_context(self._start(self.experiment.cluster))
         check_resources(self.experiment, runner.resources)
+        if self.experiment.cluster.address is not None and runner.distributed:
+            settings = self.experiment
+            gpus = settings.pretraining.gpus_per_worker > 0 or settings.search.gpus_per_trial > 0
+            check_nodes(runner, settings.home, gpus)
         self._display.free = runner.free
         return runner
 

@@ -5,8 +5,8 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,25 @@ import torch
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
-from orchestrator.foundation import logs
+from orchestrator.foundation import logs, s3_settings
 from orchestrator.foundation.s3 import first_line
 from orchestrator.foundation.usable_cpus import usable_cpus
 from orchestrator.runtime.own_ray import kept_private, make_folder, remove_folder, without_user
+from orchestrator.runtime.ray_join import (
+    chosen_address,
+    job_variables,
+    joined_line,
+    outside_of_job,
+    sentence_of_failure,
+    standard_error_held,
+)
 from orchestrator.runtime.ray_runner import RayRunner, alive_nodes
+from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start
 from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.runtime.task_runner import TaskRunner
-from trainables.errors import RunError
+from trainables.errors import RunError, UsageError
+
+log = logging.getLogger(__name__)
 
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -43,7 +54,7 @@ _ALONE = {
     "RAY_task_events_report_interval_ms": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_FORWARDED = (logs.FILE, logs.VERBOSE, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+_FORWARDED = (logs.FILE, logs.VERBOSE)
 
 
 def local_resources(cluster: Cluster) -> Resources:
@@ -52,25 +63,36 @@ def local_resources(cluster: Cluster) -> Resources:
     return Resources(cluster.cpus or usable_cpus(), gpus, gpus)
 
 
+def print_line(line: str) -> None:
+    """Prints a line to standard error."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def connect(cluster: Cluster) -> Iterator[TaskRunner]:
+def connect(cluster: Cluster, show: Callable[[str], None] = print_line) -> Iterator[TaskRunner]:
     """Starts or joins Ray, yields a task runner, and disconnects at the end.
 
+    Args:
+        cluster: Settings of the cluster.
+        show: Called with lines about it: which cluster was joined, or that the start takes long.
+
     Raises:
-        RunError: If no cluster answers at the address.
+        UsageError: If it is not clear which cluster is meant.
+        RunError: If no cluster answers at the address, or Ray does not start.
     """
     for name, value in (_QUIET | (_ALONE if cluster.address is None else {})).items():
         os.environ.setdefault(name, value)
     joined = ray.is_initialized()
     own = not joined and cluster.address is None
     with kept_private() if own else nullcontext():
-        session = None if joined else _start(cluster)
+        session = None if joined else _start(cluster, show)
         try:
             yield RayRunner(_measured(cluster))
         finally:
             if not joined:
                 ray.shutdown()
-    # Only after a run that ended well: of a failed one, Ray's logs may tell the reason.
+    # Only after a run that ended well: of a failed one, Ray's logs may show the reason.
     if session is not None and own:
         remove_folder(Path(session))
 
@@ -90,39 +112,67 @@ def loss_explained() -> Iterator[None]:
         ) from None
 
 
-def _start(cluster: Cluster) -> str | None:
+def _start(cluster: Cluster, show: Callable[[str], None]) -> str | None:
     """Starts or joins Ray; returns its folder of logs and sockets on this machine."""
-    environment = {name: without_user(os.environ[name]) for name in _FORWARDED if name in os.environ} | _QUIET
     # Ray warns of a leak of processes from four times this number; drivers of several domains are none.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(4, cluster.cpus or usable_cpus())))
-    try:
-        with handlers_kept():
-            context = _init(cluster, environment)
-    except Exception as error:  # Ray raises a plain Exception when a node does not come up in time
-        reason = str(error).split("\n")[0]
-        raise RunError(f"Ray could not be reached at '{cluster.address or 'local'}': {reason}") from None
+    with handlers_kept(), _away_from_working_folder():
+        context = _start_own(cluster, show) if cluster.address is None else _join(cluster.address, show)
     return getattr(context, "address_info", {}).get("session_dir")
 
 
-def _init(cluster: Cluster, environment: dict[str, str]) -> Any:
-    with _away_from_working_folder():
-        if cluster.address is not None:
+def _start_own(cluster: Cluster, show: Callable[[str], None]) -> Any:
+    if address := os.environ.get("RAY_ADDRESS"):
+        show(
+            f"RAY_ADDRESS is {address}, but cluster.address is not set: this run starts a Ray of its own on this "
+            "machine. Set cluster.address=auto to use that cluster."
+        )
+    try:
+        with outside_of_job(), patient_start(show):
             return ray.init(
-                address=cluster.address,
+                address="local",
+                num_cpus=cluster.cpus,
+                include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": environment},
+                object_store_memory=400 * 2**20,
+                _temp_dir=str(make_folder()),
+                runtime_env={"env_vars": _variables()},
             )
-        return ray.init(
-            address="local",
-            num_cpus=cluster.cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=400 * 2**20,
-            _temp_dir=str(make_folder()),
-            runtime_env={"env_vars": environment},
-        )
+    except UsageError:
+        raise
+    except Exception as error:  # Ray raises a plain Exception when a node does not come up in time
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RunError(
+            f"Ray did not start on this machine: {reason}. Where it was only slow, run the same command again when the "
+            f"machine is less busy, or let it wait longer than {patience()} s by {PATIENCE}."
+        ) from None
+
+
+def _join(address: str, show: Callable[[str], None]) -> Any:
+    meant, note = chosen_address(address)
+    variables = _variables() | s3_settings.for_workers()
+    given = job_variables()  # the values of a submitted job hold already, here and for its workers
+    variables = {name: without_user(value) for name, value in variables.items() if name not in given}
+    printed: list[str] = []
+    try:
+        with standard_error_held() as printed:
+            context = ray.init(
+                address=meant,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": variables},
+            )
+    except Exception as error:
+        log.info("could not join %s: %s", meant, error, exc_info=error)
+        raise RunError(sentence_of_failure(meant, error, " ".join(printed))) from None
+    show(joined_line(context, note))
+    return context
+
+
+def _variables() -> dict[str, str]:
+    """Environment variables for workers."""
+    return {name: os.environ[name] for name in _FORWARDED if name in os.environ} | _QUIET
 
 
 @contextmanager

@@ -176,7 +176,26 @@ def test_relative_folders_become_absolute(tmp_path, monkeypatch):
     assert Storage.at("runs") == Storage.at("./runs") == Storage(str(tmp_path / "runs"))
 
 
-@pytest.mark.parametrize("uri", ["gs://bucket/x", "file:///tmp", "hdfs://host/x"])
+@pytest.mark.parametrize(
+    ("uri", "way"),
+    [
+        (
+            "gs://bucket/x",
+            r"write s3://bucket/x with AWS_ENDPOINT_URL=https://storage\.googleapis\.com and an HMAC key",
+        ),
+        (
+            "abfs://box@me.dfs.core.windows.net/x",
+            "Azure Blob Storage has no S3 interface: mount the container as a folder",
+        ),
+        ("az://box/x", "Azure Blob Storage has no S3 interface"),
+    ],
+)
+def test_other_clouds_are_refused_with_the_way_out(uri, way):
+    with pytest.raises(StorageError, match=way):
+        Storage.at(uri)
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp", "hdfs://host/x"])
 def test_other_schemes_are_refused(uri):
     with pytest.raises(StorageError, match=rf"must be a folder or s3://bucket/prefix, found '{uri}'"):
         Storage.at(uri)
@@ -247,6 +266,7 @@ def test_a_server_that_refuses_a_bucket_says_why(monkeypatch, code, words):
         raise ClientError({"Error": {"Code": code}}, "HeadBucket")
 
     client = SimpleNamespace(head_bucket=refuse)
+    client.meta = SimpleNamespace(endpoint_url="https://localhost:1")
     session = SimpleNamespace(get_credentials=lambda: "some", client=lambda *_, **__: client, region_name="here")
     monkeypatch.setattr(storage.boto3, "Session", lambda: session)
     with pytest.raises(StorageError, match=words):

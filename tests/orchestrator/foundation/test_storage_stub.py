@@ -70,12 +70,33 @@ def test_a_server_that_stays_busy_is_given_up_with_the_object_s_name(server, fil
     assert error_class(raised.value)[0] == "transient"
 
 
-def test_pyarrow_is_as_patient(server, file):
-    server.fail("HEAD", "/home/file", 429, "TooManyRequests", times=1)
-    server.fail("GET", "/home/file", 429, "TooManyRequests", times=1)
-    server.fail("GET", "/home/file", 503, "SlowDown", times=3)  # its own number of tries is three
+def through_ray(file):
+    """A file's content as Ray and the readers of shards get it."""
     with file.filesystem.open_input_file(file.path) as stream:
-        assert stream.read() == b"content" * 100
+        return stream.read()
+
+
+@pytest.mark.parametrize(("status", "code"), BUSY)
+def test_a_busy_server_is_asked_again_for_ray_too(server, file, status, code):
+    for method in ("HEAD", "GET"):
+        server.fail(method, "/home/file", status, code, times=ATTEMPTS - 1)
+    assert through_ray(file) == b"content" * 100
+    assert (server.requests["HEAD", "home/file"], server.requests["GET", "home/file"]) == (ATTEMPTS, ATTEMPTS)
+
+
+def test_what_ray_cannot_read_or_write_is_named(server, file):
+    server.fail("GET", "/home/file", 429, "TooManyRequests", times=99)
+    with pytest.raises(
+        ObjectError, match=r"'s3://bucket/home/file' cannot be read: .* answered TooManyRequests, after"
+    ):
+        through_ray(file)
+    server.denied.add("home/new")
+    new = file.filesystem.open_output_stream("bucket/home/new")
+    new.write(b"x")
+    with pytest.raises(ObjectError, match="'s3://bucket/home/new' cannot be written: the S3 server refuses access"):
+        new.close()
+    with pytest.raises(FileNotFoundError, match="there is no object 's3://bucket/home/none'"):
+        file.filesystem.open_input_file("bucket/home/none")
 
 
 @pytest.mark.parametrize(
@@ -168,17 +189,57 @@ def test_a_folder_is_removed_with_all_below_and_nothing_beside(server):
     assert set(server.objects) == {"homework", "home"}
 
 
-def test_listing_is_as_that_of_pyarrow(server):
-    server.objects.update({"home/a": b"12", "home/d/b": b"", "homework": b""})
+def test_ray_sees_what_pyarrow_s_own_client_sees(server):
+    server.objects.update({"home/a": b"12", "home/d/b": b"", "home/d/e/c": b"3", "homework": b""})
     place = Storage.at("s3://bucket/home")
-    found = place.filesystem.get_file_info(pa.fs.FileSelector(place.path, recursive=True))
-    theirs = {
-        info.path.removeprefix("bucket/home/"): (info.size, info.mtime_ns / 1e9)
-        for info in found
-        if info.type == pa.fs.FileType.File
-    }
-    assert {facts.path: (facts.size, facts.modified) for facts in place.files()} == theirs
-    assert set(theirs) == {"a", "d/b"}
+    theirs = pa.fs.S3FileSystem(endpoint_override=server.url.removeprefix("http://"), scheme="http", region="us-east-1")
+
+    def seen(filesystem, asked):
+        found = filesystem.get_file_info(asked)
+        return sorted(
+            (info.path, info.type.name, info.size, info.mtime_ns)
+            for info in found
+            if info.type != pa.fs.FileType.Directory
+        )
+
+    whole = pa.fs.FileSelector(place.path, recursive=True)
+    paths = ["bucket/home/a", "bucket/home/none", "bucket/home/d", "bucket"]
+    for asked in (whole, paths, pa.fs.FileSelector("bucket/home/none", allow_not_found=True)):
+        assert seen(place.filesystem, asked) == seen(theirs, asked)
+    assert [facts.path for facts in place.files()] == ["a", "d/b", "d/e/c"]
+    folders = [info.path for info in place.filesystem.get_file_info(whole) if info.type == pa.fs.FileType.Directory]
+    assert folders == ["bucket/home/d", "bucket/home/d/e"]
+    level = [info.path for info in place.filesystem.get_file_info(pa.fs.FileSelector("bucket/home"))]
+    assert sorted(level) == ["bucket/home/a", "bucket/home/d"]
+    with pytest.raises(FileNotFoundError, match="there is no folder 's3://bucket/home/none'"):
+        place.filesystem.get_file_info(pa.fs.FileSelector("bucket/home/none"))
+
+
+def test_ray_s_checkpoints_come_and_go(server, tmp_path):
+    """As Ray Train and Tune use a file system: a pickled one, whole folders, streams."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "large").write_bytes(np.random.default_rng(0).bytes(20 * 2**20))
+    (tmp_path / "in" / "small").write_bytes(b"1")
+    bucket = pickle.loads(pickle.dumps(Storage.at("s3://bucket/home").filesystem))
+    assert bucket == Storage.at("s3://bucket/other").filesystem
+    bucket.create_dir("bucket/home/run")
+    pa.fs.copy_files(str(tmp_path / "in"), "bucket/home/run", destination_filesystem=bucket)
+    assert set(server.objects) == {"home/run/deep/large", "home/run/small"}
+    assert server.uploads == {}
+    pa.fs.copy_files("bucket/home/run", str(tmp_path / "out"), source_filesystem=bucket)
+    assert (tmp_path / "out" / "deep" / "large").read_bytes() == (tmp_path / "in" / "deep" / "large").read_bytes()
+    with bucket.open_input_file("bucket/home/run/deep/large") as stream:
+        stream.seek(7)
+        assert (
+            stream.read(3) + stream.read_at(2, 1)
+            == server.objects["home/run/deep/large"][7:10] + (server.objects["home/run/deep/large"][1:3])
+        )
+        assert stream.size() == 20 * 2**20
+    bucket.delete_file("bucket/home/run/small")
+    bucket.delete_dir("bucket/home/run")
+    assert server.objects == {}
+    with pytest.raises(ValueError, match="is a whole bucket"):
+        bucket.delete_dir_contents("bucket")
 
 
 def test_odd_keys_are_used_or_named(server):
@@ -217,6 +278,54 @@ def test_a_place_that_takes_nothing_is_said_at_once(server):
     server.denied.clear()
     Storage.at("s3://bucket/home").check_writable()
     assert server.objects == {}
+
+
+CONFIGURED = {
+    "endpoint of the profile": ("[profile p]\nendpoint_url = {url}\n", {}),
+    "endpoint of a service": ("[profile p]\nservices = s\n[services s]\ns3 =\n  endpoint_url = {url}\n", {}),
+    "addressing style": ("[profile p]\nendpoint_url = {url}\ns3 =\n  addressing_style = path\n", {}),
+    "proxy": ("[profile p]\nendpoint_url = http://s3.nowhere.invalid\n", {"HTTP_PROXY": "{url}"}),
+    "keys of a program": ("[profile p]\nendpoint_url = {url}\ncredential_process = {program}\n", {"no keys": ""}),
+}
+
+
+@pytest.mark.parametrize("where", CONFIGURED)
+def test_what_the_aws_configuration_says_holds_for_the_check_for_whole_files_and_for_ray(
+    server, file, monkeypatch, tmp_path, where
+):
+    content, variables = CONFIGURED[where]
+    program = tmp_path / "keys"
+    program.write_text('#!/bin/sh\necho \'{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b"}\'\n')
+    program.chmod(0o755)
+    (tmp_path / "config").write_text(content.format(url=server.url, program=program))
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    for name, value in variables.items():
+        if name == "no keys":
+            monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+            monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        else:
+            monkeypatch.setenv(name, value.format(url=server.url))
+    objects.forget_client()
+    Storage.at("s3://bucket/home").check_writable()
+    assert file.read_bytes() == through_ray(file) == b"content" * 100
+    assert [facts.path for facts in Storage.at("s3://bucket/home").files()] == ["file"]
+
+
+@pytest.mark.parametrize("endpoint", ["ftp://host", "http://user:secret@host:9000"])
+def test_an_endpoint_of_the_configuration_file_is_checked_too(server, monkeypatch, tmp_path, endpoint):
+    (tmp_path / "config").write_text(f"[default]\nendpoint_url = {endpoint}\n")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    objects.forget_client()
+    for use in (lambda: Storage.at("s3://bucket").check_readable(), lambda: Storage.at("s3://bucket/x").read_bytes()):
+        with pytest.raises(StorageError, match="endpoint_url in the AWS configuration must") as refused:
+            use()
+        assert "secret" not in str(refused.value)
 
 
 def images_of(server, *names):

@@ -1,0 +1,88 @@
+"""Start of a Ray of our own that is patient: on a busy machine its processes take minutes.
+
+Ray gives up after 30 seconds, which no setting of its own changes for the raylet.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from trainables.errors import UsageError
+
+PATIENCE = "RAYSCALE_RAY_START_SECONDS"
+"""Environment variable: seconds that a Ray of our own may take to start."""
+
+_SECONDS = 300
+_SAID_AFTER = 20.0
+_PAUSE = 0.5
+
+
+def patience() -> int:
+    """Seconds that a Ray of our own may take to start.
+
+    Raises:
+        UsageError: If the setting is no whole number above 0.
+    """
+    text = os.environ.get(PATIENCE) or str(_SECONDS)
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{PATIENCE} must be a whole number of seconds above 0, found '{text}'.")
+    return int(text)
+
+
+@contextmanager
+def patient_start(show: Callable[[str], None]) -> Iterator[None]:
+    """Lets Ray's processes take their time to start in the block.
+
+    Args:
+        show: Called with a line when the start takes long.
+    """
+    seconds = patience()
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(seconds))
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", str(seconds))
+    services: Any = ray._private.services
+    ask, until = services.get_node, time.monotonic() + seconds
+
+    def ask_again(address: str, node: str) -> Any:
+        while True:
+            try:
+                return ask(address, node)
+            except RuntimeError:  # the raylet has not registered yet
+                if time.monotonic() > until or not _has_raylet():
+                    raise
+                time.sleep(_PAUSE)
+
+    line = (
+        f"Ray has not started after {_SAID_AFTER:.0f} s; this machine is busy. It is waited for, {seconds} s in all "
+        f"({PATIENCE})."
+    )
+    timer = threading.Timer(_SAID_AFTER, show, (line,))
+    timer.daemon = True
+    timer.start()
+    services.get_node = ask_again
+    try:
+        yield
+    finally:
+        timer.cancel()
+        services.get_node = ask
+
+
+def _has_raylet() -> bool:
+    """True if a raylet that this process has started lives; true too where the system does not list processes."""
+    processes = Path("/proc")
+    if not (processes / "self" / "stat").exists():
+        return True
+    for process in processes.iterdir():
+        try:
+            stat = (process / "stat").read_text(errors="replace") if process.name.isdecimal() else ""
+        except OSError:  # it has ended meanwhile
+            continue
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        if name == "raylet" and rest.split()[1] == str(os.getpid()) and rest.split()[0] != "Z":
+            return True
+    return False
