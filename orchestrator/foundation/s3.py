@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from threading import Lock
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
@@ -215,7 +215,7 @@ def write_object(uri: str, data: bytes) -> None:
             client().upload_fileobj(io.BytesIO(data), bucket, key)
 
 
-def upload_object(uri: str, file: BinaryIO) -> None:
+def upload_object(uri: str, file: IO[bytes]) -> None:
     """Writes an object from a file, a large one in parts side by side; an upload that fails is aborted.
 
     Raises:

@@ -16,8 +16,10 @@ from botocore.exceptions import BotoCoreError
 from trainables.errors import StorageError, without_secrets
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-_PLAIN = (*ENDPOINTS, "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-_PLAIN += ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+_PLAIN = (
+    *(*ENDPOINTS, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"),
+)
 """Variables that hold no secret."""
 
 _AWS = ("amazonaws.com", "amazonaws.com.cn")

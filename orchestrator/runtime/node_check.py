@@ -161,7 +161,7 @@ def look(place: str, node: str, reads: Sequence[str], with_gpus: bool) -> NodeFa
     """
     checks: list[Callable[[], str]] = [
         lambda: _uses(Storage(place), node),
-        *(lambda uri=uri: _reads(uri) for uri in reads),  # type: ignore[misc]
+        *(lambda uri=uri: _reads(uri) for uri in reads),
     ]
     return NodeFacts(
         version=__version__,

@@ -111,8 +111,8 @@ def sentence_of_failure(address: str, error: BaseException, printed: str = "") -
 
 def _of_versions(address: str, cluster: tuple[str, str], process: tuple[str, str]) -> str:
     said = (
-        f"The Ray cluster at '{address}' runs Ray {cluster[0]} on Python {cluster[1]}, but this is Ray {process[0]} on Python "
-        f"{process[1]}: "
+        f"The Ray cluster at '{address}' runs Ray {cluster[0]} on Python {cluster[1]}, but this is Ray {process[0]} on "
+        f"Python {process[1]}: "
     )
     minor = cluster[1].split(".")[:2] == process[1].split(".")[:2]
     if cluster[0] == process[0] and minor:
