@@ -73,14 +73,13 @@ def check_nodes(
         answers = _ask(runner, nodes, place, reads, claimed, seconds)
     finally:
         place.delete_folder()
-    names = node_names()
     problems = {
         node: problem
         for node, answer in answers.items()
         if (problem := _problem(answer, claimed[node]) if isinstance(answer, NodeFacts) else answer)
     }
     if problems:
-        raise UsageError(_sentence(problems, names, len(nodes)))
+        raise UsageError(_sentence(problems, node_names(), len(nodes)))
 
 
 def node_gpus(resources: dict[str, float]) -> float:

@@ -32,6 +32,7 @@ from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.gpu_demand import GpuDemand, gpus_of
+from orchestrator.runtime.node_check import check_nodes
 from orchestrator.runtime.ray_session import connect, local_resources, loss_explained
 from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import UsageError, reason_of
@@ -97,6 +98,9 @@ def upscale_archive(
         # A Ray of our own is started only if there is something to do.
         own = options.address is None
         runner = None if own else held.enter_context(start(cluster))
+        if runner is not None and runner.distributed:
+            # GPUs are looked at with the precision, by the nodes that compute.
+            check_nodes(runner, out, reads=_readable(scenes))
         resources = local_resources(cluster) if runner is None else runner.resources
         settings = replace(settings, device=choose_device(options, resources))
         gpus, histories = settings.device == "cuda", records.histories
@@ -162,6 +166,15 @@ def _finished_settings(settings: SceneSettings, planned: Callable[[SceneSettings
     """Settings with the precision in which all scenes are finished: then no GPU is needed to tell its precision."""
     either = (replace(settings, precision="bfloat16"), replace(settings, precision="float32"))
     return next((known for known in either if not planned(known).work), None)
+
+
+def _readable(scenes: list[Scene]) -> list[str]:
+    """Place of the first scene, which every node must see too; none if it cannot be read from here."""
+    with suppress(OSError):
+        return [
+            scene.source for scene in scenes[:1] if scene.problem is None and Storage(scene.source).kind() == "file"
+        ]
+    return []
 
 
 def _recipe(found: FoundModel, settings: SceneSettings) -> Recipe:

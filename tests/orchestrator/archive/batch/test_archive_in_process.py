@@ -1,6 +1,7 @@
 """An archive from its listing to its ledger in this process, without Ray."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import archive_scenes
 import numpy as np
@@ -19,7 +20,7 @@ from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import HERE, InProcessRunner, in_process
-from trainables.errors import RunError
+from trainables.errors import RunError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +104,28 @@ def test_the_first_gpu_is_waited_for_unless_nothing_is_left_to_do(tmp_path, monk
     assert upscale(0, precision="float32")["written"] == 1
     again = upscale(10**9, lambda progress: pytest.fail("it waits"))
     assert (again["written"], again["skipped"], again["precision"]) == (0, 1, "float32")
+
+
+@pytest.mark.parametrize(("first", "reads"), [("a.tif", ["a.tif"]), ("gone.tif", [])])
+def test_nodes_of_a_cluster_show_that_they_can_read_and_write_before_work(tmp_path, monkeypatch, first, reads):
+    """A first scene that nobody can read is the fault of no node."""
+    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
+    scene_files.write(tmp_path / "in" / "a.tif", (40, 36))
+    scenes = list_archive(str(tmp_path / "in"), str(tmp_path / "out"), "cog").scenes
+    scenes[0] = replace(scenes[0], source=str(tmp_path / "in" / first))
+    checked = []
+
+    def check(runner, place, *, reads):
+        checked.append((place, reads))
+        raise UsageError("Node 10.0.0.2 cannot write.")
+
+    monkeypatch.setattr(run, "check_nodes", check)
+    runner = InProcessRunner(Resources(2, 0, 0))
+    runner.distributed = True
+    start = lambda cluster: nullcontext(runner)  # noqa: E731
+    with pytest.raises(UsageError, match=r"Node 10\.0\.0\.2 cannot write\."):
+        upscale_archive(
+            model, scenes, str(tmp_path / "out"), SceneSettings(), Options(address="auto"), print, start=start
+        )
+    assert checked == [(Storage.at(str(tmp_path / "out")), [str(tmp_path / "in" / name) for name in reads])]
+    assert not (tmp_path / "out" / "a.tif").exists()
