@@ -17,14 +17,12 @@ from orchestrator.cluster_jobs.client import EXPERIMENT, HOME, VERSION, ClusterJ
 from orchestrator.experiment.image_settings import ImagePairs, ImageSet, PairFolders, SourceModel, Target, folder_of
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.settings import Experiment
+from orchestrator.foundation import s3_settings
 from trainables.errors import UsageError, without_secrets
 from trainables.version import __version__
 
 STOP_SECONDS = 30
 """Seconds that a stopped job has to end in good order."""
-
-_FORWARDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""Variables of this shell that a job gets without being asked; none of them is a credential."""
 
 _PACKAGES = (orchestrator, search_spaces, trainables)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -105,7 +103,7 @@ def job_environment(environment: Sequence[str]) -> dict[str, str]:
         UsageError: If a variable has no name, or is not set in this shell.
     """
     env = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
-    env |= {name: os.environ[name] for name in _FORWARDED if os.environ.get(name)}
+    env |= s3_settings.for_workers()  # no credentials
     for entry in environment:
         name, separator, value = entry.partition("=")
         if not _NAME.fullmatch(name):
@@ -118,7 +116,7 @@ def job_environment(environment: Sequence[str]) -> dict[str, str]:
 
 
 def _check_endpoints(env: Mapping[str, str]) -> None:
-    for name in _FORWARDED[:2]:
+    for name in s3_settings.ENDPOINTS:
         if "@" in env.get(name, ""):
             raise UsageError(
                 f"{name} must hold no name and password, found '{without_secrets(env[name])}': a job's settings show "

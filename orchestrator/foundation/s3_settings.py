@@ -16,9 +16,10 @@ from botocore.exceptions import BotoCoreError
 from trainables.errors import StorageError, without_secrets
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _PLAIN = (
-    *(*ENDPOINTS, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
-    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"),
+    *(*ENDPOINTS, *_REGIONS),
+    *("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"),
 )
 """Variables that hold no secret."""
 
@@ -73,10 +74,10 @@ def for_workers() -> dict[str, str]:
         _check(endpoint, "endpoint_url")
     except (BotoCoreError, ValueError, StorageError):
         return found  # who uses a bucket is told by the check of the storage
-    if not (urlsplit(endpoint).hostname or "").endswith(_AWS):
+    if not found.keys() & set(ENDPOINTS) and not (urlsplit(endpoint).hostname or "").endswith(_AWS):
         found["AWS_ENDPOINT_URL_S3"] = endpoint
-    if name := region(session):
-        found |= {"AWS_REGION": name, "AWS_DEFAULT_REGION": name}
+    if not found.keys() & set(_REGIONS) and (name := region(session)):
+        found |= dict.fromkeys(_REGIONS, name)
     return found
 
 
