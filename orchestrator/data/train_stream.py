@@ -5,18 +5,27 @@ too few. Either way a worker gets passes over its share of the images, which is 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import ray.train
+from pyarrow import fs
 
 from orchestrator.data.shard_reader import packed_files
 from orchestrator.foundation.storage import Storage
 from trainables.errors import ImageSetError
-from trainables.images.parquet import COLUMNS, PackedFile, check_file, packed_images, read_parquet_images, shares_of
+from trainables.images.parquet import (
+    COLUMNS,
+    FileRows,
+    PackedFile,
+    check_file,
+    packed_images,
+    read_parquet_images,
+    shares_of,
+)
 from trainables.images.patch_pool import Pixels
 
 if TYPE_CHECKING:
@@ -43,32 +52,70 @@ class Ingest:
         """Datasets to give to a trainer."""
         return {DATASET: _dataset(self.shards)} if self.reading == "ray_data" else {}
 
-    def passes(self) -> Callable[[], Iterator[Pixels]]:
-        """On a worker: starts one pass over its images, uint8 (H, W, C).
+    def dataset_passes(self) -> Callable[[], Iterator[Pixels]]:
+        """On a worker: starts one pass over its part of the Ray dataset, uint8 (H, W, C).
 
         Raises:
-            ImageSetError: If there are fewer images than workers.
             RunError: If the manifest is damaged; the passes raise it where a file or an image is.
         """
-        if self.reading == "ray_data":
-            shard = ray.train.get_dataset_shard(DATASET)
-            return lambda: images_of(shard)
-        context = ray.train.get_context()
-        return direct(self.shards, context.get_world_rank(), context.get_world_size(), self.threads)
+        shard = ray.train.get_dataset_shard(DATASET)
+        return lambda: images_of(shard)
+
+    def share(self, number: int, shares: int) -> "Share":
+        """One of equal shares of the images, read directly.
+
+        Raises:
+            ImageSetError: If there are fewer images than shares.
+        """
+        return direct(self.shards, number, shares, self.threads)
 
 
-def direct(shards: Storage, rank: int, workers: int, threads: int = 1) -> Callable[[], Iterator[Pixels]]:
-    """Starts one pass over a worker's share of the training images.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of equal shares of the training images; a call starts one pass over it.
+
+    Attributes:
+        rows: Its rows of the shards.
+        filesystem: File system that holds them.
+        threads: Images that are decoded at a time.
+    """
+
+    rows: tuple[FileRows, ...]
+    filesystem: fs.FileSystem
+    threads: int
+
+    def __len__(self) -> int:
+        return sum(rows.last - rows.first for rows in self.rows if rows.last is not None)
+
+    def __call__(self) -> Iterator[Pixels]:
+        """One pass, uint8 (H, W, C)."""
+        return read_parquet_images(self.rows, self.filesystem, threads=self.threads)
+
+    def without_end(self, start: int) -> Iterator[Pixels]:
+        """Passes without end, the first of which begins at image ``start``, counted over all passes."""
+        left, rest = start % len(self), list[FileRows]()
+        for rows in self.rows:
+            count = (rows.last or 0) - rows.first
+            if left < count:
+                rest.append(replace(rows, first=rows.first + left))
+            left = max(0, left - count)
+        yield from read_parquet_images(rest, self.filesystem, threads=self.threads)
+        while True:
+            yield from self()
+
+
+def direct(shards: Storage, number: int, shares: int, threads: int = 1) -> Share:
+    """One of equal shares of the training images, read directly.
 
     Raises:
-        ImageSetError: If there are fewer images than workers.
+        ImageSetError: If there are fewer images than shares.
     """
-    share = shares_of(packed_files(shards, "train"), workers)[rank]
-    if not share:
+    rows = shares_of(packed_files(shards, "train"), shares)[number]
+    if not rows:
         raise ImageSetError(
-            f"'{shards.uri}' has fewer training images than the {workers} workers of pretraining; take fewer workers."
+            f"'{shards.uri}' has fewer training images than the {shares} workers of pretraining; take fewer workers."
         )
-    return lambda: read_parquet_images(share, shards.filesystem, threads=threads)
+    return Share(tuple(rows), shards.filesystem, threads)
 
 
 def _dataset(shards: Storage) -> "ray.data.Dataset":

@@ -79,11 +79,11 @@ def _check_trials(experiment: Experiment, resources: Resources) -> None:
 
 
 def _check_pretraining(experiment: Experiment, resources: Resources) -> None:
-    section = experiment.pretraining
-    gpus = section.workers * section.gpus_per_worker
+    section, workers = experiment.pretraining, least_workers(experiment)
+    gpus = workers * section.gpus_per_worker
     if gpus > resources.gpus:
         raise UsageError(
-            f"Pretraining asks for {section.workers} workers × {section.gpus_per_worker:g} GPUs, but this "
+            f"Pretraining asks for {workers} workers × {section.gpus_per_worker:g} GPUs, but this "
             f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."
             f"{_hint(resources)}"
         )
@@ -93,9 +93,14 @@ def _check_pretraining(experiment: Experiment, resources: Resources) -> None:
         least = f"{_LEAST_CPU:g} CPUs" + (f" and {section.gpus_per_worker:g} GPUs" if gpus else "")
         besides = ", and reading: ray_data one CPU besides" if section.reading == "ray_data" else ""
         raise UsageError(
-            f"Pretraining asks for {section.workers} workers with at least {least} each{besides}, but they do not fit "
+            f"Pretraining asks for {workers} workers with at least {least} each{besides}, but they do not fit "
             f"the nodes of this cluster: {_words(resources.all_nodes)}; lower pretraining.workers.{_hint(resources)}"
         )
+
+
+def least_workers(experiment: Experiment) -> int:
+    """Workers without which pretraining does not begin."""
+    return experiment.pretraining.least_workers or experiment.pretraining.workers
 
 
 def cpus_per_worker(experiment: Experiment, resources: Resources) -> float | None:
@@ -103,17 +108,17 @@ def cpus_per_worker(experiment: Experiment, resources: Resources) -> float | Non
 
     Ray Data needs a CPU of its own: workers that took them all would wait for it for ever.
     """
-    section = experiment.pretraining
+    section, workers = experiment.pretraining, least_workers(experiment)
     if resources.grows:
         reading = 1 if section.reading == "ray_data" else 0
-        share = max(_LEAST_CPU, (resources.cpus - reading) / section.workers)
+        share = max(_LEAST_CPU, (resources.cpus - reading) / workers)
         return 1.0 if section.gpus_per_worker > 0 else _rounded(min(1.0, share))
     nodes = sorted(resources.all_nodes, reverse=True)
     if section.reading == "ray_data":
         nodes[0] = (nodes[0][0] - 1, nodes[0][1])
-    parts = {_rounded(cpus / count) for cpus, _ in set(nodes) for count in range(1, section.workers + 1)}
+    parts = {_rounded(cpus / count) for cpus, _ in set(nodes) for count in range(1, workers + 1)}
     for share in sorted({1.0, *(part for part in parts if _LEAST_CPU <= part < 1)}, reverse=True):
-        if sum(_fitting(node, share, section.gpus_per_worker) for node in nodes) >= section.workers:
+        if sum(_fitting(node, share, section.gpus_per_worker) for node in nodes) >= workers:
             return share
     return None
 

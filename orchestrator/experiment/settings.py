@@ -74,6 +74,11 @@ class Pretraining(Section):
         description="number of distributed training workers; by default as many as `cluster.gpus` holds, if that and "
         "`gpus_per_worker` are set, else 2",
     )
+    least_workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None,
+        description="fewest workers with which pretraining goes on while nodes are lost or have not come; they stand "
+        "for the others, so that the training is the same; none: all workers are waited for",
+    )
     reading: Literal["direct", "ray_data"] = Field(
         "direct",
         description="`direct`: each worker reads and decodes its share of the images; `ray_data`: CPUs anywhere in the "
@@ -82,7 +87,25 @@ class Pretraining(Section):
     gpus_per_worker: Gpus = Field(0, description="GPUs per worker; 0 trains on CPU")
     report_every: Positive = Field(50, description="steps between two points of the loss curve")
     checkpoint_every: Positive = Field(500, description="steps between two checkpoints")
-    pool_images: Positive = Field(2000, description="decoded images held by each worker")
+    pool_images: Positive = Field(
+        2000, description="decoded images held by each worker, for each of the workers that it stands for"
+    )
+
+    @model_validator(mode="after")
+    def _check_elastic(self) -> "Pretraining":
+        if self.least_workers is None:
+            return self
+        if self.least_workers > self.workers:
+            raise ValueError(
+                f"cannot go on with fewer workers than least_workers, {self.least_workers}, of {self.workers} workers; "
+                "lower least_workers"
+            )
+        if self.reading == "ray_data":
+            raise ValueError(
+                "cannot have least_workers with `reading: ray_data`, which divides the images among the workers that "
+                "there are; take `reading: direct`"
+            )
+        return self
 
 
 class Finetuning(Section):

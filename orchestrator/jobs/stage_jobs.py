@@ -136,7 +136,7 @@ class Jobs:
             return fingerprint("source-model-1", found.card["sha256"], experiment.architecture.to_dict())
         return fingerprint(
             "pretrain-1",
-            experiment.pretraining.model_dump(exclude={"gpus_per_worker", "pool_images"}),
+            experiment.pretraining.model_dump(exclude={"gpus_per_worker", "pool_images", "least_workers"}),
             self._shards_digest(SOURCE),
             experiment.architecture.to_dict(),
             SOURCE_DEGRADATION.to_dict(),

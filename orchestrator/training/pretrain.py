@@ -36,10 +36,7 @@ def pretrain_source(
     reporter(progress, "pretraining")(0, job.settings.steps, "starting workers")
     settings = {name: value for name, value in asdict(job.settings).items() if isinstance(value, (str, int, float))}
     measure(progress, Measurement("pretraining", 0, settings=settings | {"workers": experiment.pretraining.workers}))
-    if runner.distributed:
-        files = train_on_ray(job, experiment, runner.resources, out, inputs)
-    else:
-        files = train_here(job, experiment.pretraining.workers)
+    files = train_on_ray(job, experiment, runner.resources, out, inputs) if runner.distributed else train_here(job)
     net = SuperResolutionNet(experiment.architecture)
     history = restore(files, net)
     return _publish(experiment, net.eval(), history, shards, out, inputs)
@@ -55,6 +52,7 @@ def _job(experiment: Experiment, shards: Storage, progress: ProgressUpdates) -> 
         pool_images=section.pool_images,
         threads=1,
         progress=progress,
+        workers=section.workers,
     )
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from orchestrator.data.train_stream import Ingest, direct
+from orchestrator.data.train_stream import Ingest, Share
 from orchestrator.foundation.logs import log_context
 from orchestrator.runtime.measurements import Measurement, measure
 from orchestrator.runtime.progress_updates import ProgressUpdates, reporter
 from trainables.degradation import Degradation
-from trainables.images.patch_pool import PatchPool, Pixels
-from trainables.loops.pretrain import Files, PretrainSettings, pretrain
+from trainables.images.patch_pool import PatchPool, Pixels, replaced
+from trainables.loops.pretrain import Files, PretrainSettings, Shares, pretrain
 from trainables.network.network import Architecture, SuperResolutionNet
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ SOURCE_DEGRADATION = Degradation()
 
 @dataclass(frozen=True, slots=True)
 class PretrainJob:
-    """Input of every pretraining worker."""
+    """Input of every pretraining worker; ``workers`` is the number of shares of the images and of the batch."""
 
     architecture: Architecture
     settings: PretrainSettings
@@ -33,10 +33,11 @@ class PretrainJob:
     pool_images: int
     threads: int
     progress: ProgressUpdates
+    workers: int = 1
 
 
-def train_here(job: PretrainJob, workers: int) -> Files:
-    """Trains in this process in place of so many workers; returns the files of the last checkpoint."""
+def train_here(job: PretrainJob) -> Files:
+    """Trains in this process in place of all workers; returns the files of the last checkpoint."""
     kept: Files = {}
 
     def keep(step: int, loss: float, files: Files | None) -> None:
@@ -44,8 +45,8 @@ def train_here(job: PretrainJob, workers: int) -> Files:
         kept.update(files or {})
 
     net, device = new_net(job), torch.device("cpu")
-    shares = [direct(job.ingest.shards, rank, workers, job.ingest.threads) for rank in range(workers)]
-    train(job, net, [patches_of(job, share, device) for share in shares], keep)
+    shares = Shares.of(0, 1, job.workers)
+    train(job, net, pools_of_shares(job, shares, device), keep, shares=shares)
     return kept
 
 
@@ -57,8 +58,24 @@ def new_net(job: PretrainJob) -> SuperResolutionNet:
     return SuperResolutionNet(job.architecture).to(memory_format=torch.channels_last)
 
 
-def patches_of(job: PretrainJob, passes: Callable[[], Iterator[Pixels]], device: torch.device) -> PatchPool:
-    """A worker's patches, from passes over its share of the images."""
+def pools_of_shares(job: PretrainJob, shares: Shares, device: torch.device, step: int = 0) -> list[PatchPool]:
+    """Patches of some shares of the images after a step, as an unbroken training would draw them."""
+    drawn = step * job.settings.batch
+
+    def images_of(share: Share) -> Callable[[], Iterator[Pixels]]:
+        if len(share) <= job.pool_images:
+            return share  # the pool holds all of them
+        return lambda: share.without_end(replaced(drawn))
+
+    return [
+        patches_of(job, images_of(job.ingest.share(number, job.workers)), device, drawn) for number in shares.numbers
+    ]
+
+
+def patches_of(
+    job: PretrainJob, passes: Callable[[], Iterator[Pixels]], device: torch.device, drawn: int = 0
+) -> PatchPool:
+    """A worker's patches, from passes over its share of the images, after so many drawn patches."""
     return PatchPool(
         passes,
         scale=job.architecture.scale,
@@ -67,6 +84,7 @@ def patches_of(job: PretrainJob, passes: Callable[[], Iterator[Pixels]], device:
         seed=job.settings.seed,
         device=device,
         capacity=job.pool_images,
+        drawn=drawn,
     )
 
 
@@ -79,17 +97,19 @@ def train(
     resume: Files | None = None,
     parallel: nn.Module | None = None,
     rank: int = 0,
+    shares: Shares | None = None,
 ) -> None:
     """Runs the training loop and reports its progress.
 
     Args:
         job: Input of the worker.
         net: The network.
-        pools: Patches of this worker, and of the workers that it replaces.
+        pools: Patches of this worker's shares.
         keep: Called with each (step, loss, checkpoint or None).
         resume: Checkpoint to continue from.
         parallel: The network wrapped for several workers.
         rank: This worker's number.
+        shares: The shares; by default the one of this worker's number.
     """
     report_progress = reporter(job.progress, "pretraining")
 
@@ -101,4 +121,14 @@ def train(
                 log.info("step %d of %d, loss %.4f", step, job.settings.steps, loss)
         keep(step, loss, files)
 
-    pretrain(net, job.settings, pools[0], report, resume=resume, parallel=parallel, rank=rank, others=pools[1:])
+    pretrain(
+        net,
+        job.settings,
+        pools[0],
+        report,
+        resume=resume,
+        parallel=parallel,
+        rank=rank,
+        others=pools[1:],
+        shares=shares,
+    )

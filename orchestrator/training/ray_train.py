@@ -17,9 +17,9 @@ from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.logs import start_from_environment
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.stop_signals import handlers_kept
-from orchestrator.training.pretrain_worker import PretrainJob, new_net, patches_of, train
+from orchestrator.training.pretrain_worker import PretrainJob, new_net, patches_of, pools_of_shares, train
 from trainables.errors import RunError
-from trainables.loops.pretrain import Files
+from trainables.loops.pretrain import Files, Shares, step_of
 
 _LOST_PEER = ("gloo", "nccl")
 """Words in the error of a worker that lost another one: its exchange of gradients failed."""
@@ -79,7 +79,8 @@ def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
     use_gpu = section.gpus_per_worker > 0
     cpus = cpus_per_worker(experiment, resources) or 1.0  # None was refused by the check of resources
     worker = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
-    return ScalingConfig(num_workers=section.workers, use_gpu=use_gpu, resources_per_worker=worker)
+    workers = section.workers if section.least_workers is None else (section.least_workers, section.workers)
+    return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=worker)
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
@@ -89,14 +90,19 @@ def train_on_worker(config: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     net = new_net(job)
     parallel = ray.train.torch.prepare_model(net, parallel_strategy_kwargs={"gradient_as_bucket_view": True})
-    pool = patches_of(job, job.ingest.passes(), ray.train.torch.get_device())
-    checkpoint = ray.train.get_checkpoint()
+    device, checkpoint = ray.train.torch.get_device(), ray.train.get_checkpoint()
+    resume = _files(checkpoint) if checkpoint else None
+    shares = Shares.of(rank, ray.train.get_context().get_world_size(), job.workers)
+    if job.ingest.reading == "ray_data":
+        pools = [patches_of(job, job.ingest.dataset_passes(), device)]
+    else:
+        pools = pools_of_shares(job, shares, device, step_of(resume) if resume else 0)
 
     def keep(step: int, loss: float, files: Files | None) -> None:
         if files is not None:
             _report_checkpoint(step, loss, files if rank == 0 else None)
 
-    train(job, net, [pool], keep, resume=_files(checkpoint) if checkpoint else None, parallel=parallel, rank=rank)
+    train(job, net, pools, keep, resume=resume, parallel=parallel, rank=rank, shares=shares)
 
 
 def _report_checkpoint(step: int, loss: float, files: Files | None) -> None:

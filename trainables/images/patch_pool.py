@@ -59,6 +59,8 @@ class PatchPool:
         read_ahead: Images that may be decoded and wait to enter; at most ``capacity`` of them are kept.
         channels: C of patches. Images have as many bands; gray ones are repeated to 3.
         pairs_share: Of pairs, share of patches with their real LR, 0 to 1; the others' LR is degraded HR.
+        drawn: Patches that an interrupted run drew from its pool. ``read_images`` begins with the oldest image that
+            this pool held, see :func:`replaced`.
 
     Attributes:
         scale: Scale factor r.
@@ -90,12 +92,14 @@ class PatchPool:
         read_ahead: int = 64,
         channels: int = 3,
         pairs_share: float = 1.0,
+        drawn: int = 0,
     ) -> None:
         self.scale, self.lr_patch, self.degradation = scale, lr_patch, degradation
         self.channels, self.pairs_share = channels, pairs_share
         self.device = torch.device(device)
         self.taken, self.skipped = 0, 0
-        self._capacity, self._patches_per_image, self._owed = capacity, patches_per_image, 0.0
+        self._capacity, self._patches_per_image = capacity, patches_per_image
+        self._owed = drawn / patches_per_image % 1
         self._images, self._lr_images = ImageBuffer(self.device, channels), ImageBuffer(self.device, channels)
         self._places_of: deque[ValidPlaces | None] = deque()
         """Room for patches in each image of the pool; None where all its pixels are valid."""
@@ -222,6 +226,11 @@ class PatchPool:
         self._places_of.append(image.places)
         if image.lr is not None:
             self._lr_images.append(image.lr)
+
+
+def replaced(drawn: int, patches_per_image: int = 64) -> int:
+    """Number of images of a full pool that were replaced while so many patches were drawn."""
+    return drawn // patches_per_image
 
 
 @dataclass(frozen=True, slots=True)

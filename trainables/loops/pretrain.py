@@ -46,6 +46,25 @@ class PretrainSettings:
     precision: Precision = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of the global batch that a process stands for.
+
+    Attributes:
+        numbers: Their numbers.
+        weight: Factor of their mean loss, with which the mean over processes is the mean over all shares.
+    """
+
+    numbers: tuple[int, ...]
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, rank: int, processes: int, shares: int) -> "Shares":
+        """The shares of one of several processes, which may be fewer than the shares."""
+        numbers = tuple(range(rank, shares, processes))
+        return cls(numbers, len(numbers) * processes / shares)
+
+
 @dataclass(slots=True)
 class History:
     """The loss curve so far: (step, mean loss over workers since the point before)."""
@@ -64,6 +83,7 @@ def pretrain(
     parallel: nn.Module | None = None,
     rank: int = 0,
     others: Sequence[PatchPool] = (),
+    shares: Shares | None = None,
 ) -> History:
     """Minimises the mean absolute error under a cosine schedule.
 
@@ -75,8 +95,9 @@ def pretrain(
         resume: Files of a checkpoint to continue from.
         parallel: ``net`` wrapped for several workers (DistributedDataParallel); None for one.
         rank: This worker's number.
-        others: Patches of the workers with the numbers that follow, which this process stands for: each step then
-            takes the mean over all of them, as several workers do.
+        others: Patches of further shares, which this process stands for: each step then takes the mean over all of
+            them, as several workers do.
+        shares: The shares that this process stands for; by default those that follow its number.
 
     Returns:
         The loss curve, the resumed part included.
@@ -90,12 +111,14 @@ def pretrain(
     half = resolve(settings.precision, pool.device) == "bfloat16"
     history = restore(resume, net, optimizer, schedule) if resume else History()
     total = torch.zeros((), device=pool.device)
+    pools = [pool, *others]
+    stands_for = shares or Shares(tuple(range(rank, rank + len(pools))))
     net.train()
     for step in range(history.step + 1, settings.steps + 1):
-        lr, hr = _patches([pool, *others], settings, rank, step)
+        lr, hr = _patches(pools, settings, stands_for.numbers, step)
         with torch.autocast(pool.device.type, torch.bfloat16, enabled=half):
             output = model(lr.contiguous(memory_format=torch.channels_last))
-        loss = functional.l1_loss(output, hr)
+        loss = functional.l1_loss(output, hr) * stands_for.weight
         descend(net, loss, optimizer, schedule)
         total += loss.detach()
         if step % settings.report_every == 0 or step == settings.steps:
@@ -111,8 +134,10 @@ def pretrain(
     return history
 
 
-def _patches(pools: Sequence[PatchPool], settings: PretrainSettings, rank: int, step: int) -> tuple[Tensor, Tensor]:
-    for number, pool in enumerate(pools, rank):
+def _patches(
+    pools: Sequence[PatchPool], settings: PretrainSettings, numbers: Sequence[int], step: int
+) -> tuple[Tensor, Tensor]:
+    for number, pool in zip(numbers, pools, strict=True):
         pool.reseed(_seed(settings.seed, number, step))
     lr, hr = zip(*(pool.sample(settings.batch) for pool in pools), strict=True)
     return (lr[0], hr[0]) if len(pools) == 1 else (torch.cat(lr), torch.cat(hr))
@@ -150,6 +175,11 @@ def restore(
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         _wind(schedule, history.step)
     return history
+
+
+def step_of(files: Files) -> int:
+    """Step of a checkpoint."""
+    return int(json.loads(files[HISTORY])["step"])
 
 
 def _wind(schedule: Schedule, step: int) -> None:
