@@ -80,7 +80,7 @@ def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
     cpus = cpus_per_worker(experiment, resources) or 1.0  # None was refused by the check of resources
     worker = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
     workers = section.workers if section.least_workers is None else (section.least_workers, section.workers)
-    return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=worker)
+    return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=worker)  # type: ignore[arg-type]
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
