@@ -136,7 +136,7 @@ def _take(answers: dict[str, NodeFacts | str], node: str, event: Ended) -> None:
     if isinstance(event.value, NodeFacts):
         answers[node] = event.value
     else:
-        answers[node] = _of_failure(str(event.error or event.death or event.lost))
+        answers[node] = _of_failure(str(event.error or event.death or event.lost or event.unschedulable))
 
 
 def _of_failure(text: str) -> str:

@@ -1,15 +1,11 @@
 """Choice of the device of a run, and of one precision for all nodes that compute."""
 
-import os
-from pathlib import Path
-
 import torch
 
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.scene_pool import on_every_node
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.feasibility import Resources
-from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import RunError, UsageError
 from trainables.inference.precision import Precision, resolve
@@ -39,55 +35,39 @@ def choose_device(options: Options, resources: Resources) -> str:
     return "cuda" if options.device != "cpu" and resources.gpus else "cpu"
 
 
-def choose_precision(settings: SceneSettings, runner: TaskRunner | None, out: Storage) -> Precision:
-    """One precision for all nodes, since outputs depend on it; all nodes must see the folder of the outputs.
+def choose_precision(settings: SceneSettings, runner: TaskRunner | None) -> Precision:
+    """One precision for all nodes, since outputs depend on it.
 
     ``auto`` is what all nodes that compute can multiply in; other nodes, such as a head without GPU, have no say.
 
     Args:
         settings: Settings with the device.
         runner: The cluster's runner; None to compute on this machine.
-        out: Place of the outputs.
 
     Raises:
-        UsageError: If a node does not see the folder of the outputs.
-        RunError: If a node cannot work, or none that computes answers.
+        RunError: If a node that computes cannot work, or none answers.
     """
-    if runner is None:
+    if runner is None or settings.precision != "auto":
         return resolve(settings.precision, torch.device(settings.device))
-    place = None if out.remote else out.path
-    if place is not None:
-        Path(place).mkdir(parents=True, exist_ok=True)
     kind, least = ("GPU", 1.0) if settings.device == "cuda" else ("CPU", float(settings.threads))
-    compute = {node for node, resources in runner.nodes().items() if resources.get(kind, 0) >= least}
     found = set()
-    survey = on_every_node(runner, _survey, settings.precision, settings.device, place, seconds=_SURVEY_SECONDS)
-    for node, answer in survey:
+    for node, answer in on_every_node(runner, _precision_of, settings.device, seconds=_SURVEY_SECONDS):
+        resources = runner.nodes().get(node, {})
+        if resources.get(kind, 0) < least:
+            continue  # it does not compute, or was lost meanwhile
         if isinstance(answer, Exception):
-            if node not in runner.nodes():
-                continue  # it was lost meanwhile
             raise RunError(f"Node {node[:8]} of the cluster cannot work: {answer}")
-        sees, precision = answer
-        if not sees:
-            raise UsageError(
-                f"Node {node[:8]} of the cluster does not see the folder '{place}'; outputs must go to s3:// or to a "
-                "folder that all nodes share."
+        if answer is None:
+            raise RunError(
+                f"Node {node[:8]} has a GPU by Ray's count, but PyTorch cannot use it there: its driver is missing or "
+                "too old, or this PyTorch is built for CPUs."
             )
-        if node in compute:
-            if precision is None:
-                raise RunError(
-                    f"Node {node[:8]} has a GPU by Ray's count, but PyTorch cannot use it there: its driver is missing "
-                    "or too old, or this PyTorch is built for CPUs."
-                )
-            found.add(precision)
-    if settings.precision != "auto":
-        return settings.precision
+        found.add(answer)
     if not found:
         raise RunError(f"No node of the cluster that computes has answered within {_SURVEY_SECONDS:.0f} s.")
     return found.pop() if len(found) == 1 else "float32"
 
 
-def _survey(precision: Precision, device: str, place: str | None) -> tuple[bool, Precision | None]:
-    """True if this node sees the outputs, and its precision; None if it has no such device."""
-    usable = precision != "auto" or device == "cpu" or torch.cuda.is_available()
-    return place is None or os.access(place, os.W_OK), resolve(precision, torch.device(device)) if usable else None
+def _precision_of(device: str) -> Precision | None:
+    """Precision of this node; None if it has no such device."""
+    return resolve("auto", torch.device(device)) if device == "cpu" or torch.cuda.is_available() else None

@@ -130,7 +130,7 @@ def upscale_archive(
             while settings.precision == "auto" and not gpus_of(runner.nodes()):
                 report(waiting)
                 time.sleep(1.0)
-        settings = replace(settings, precision=choose_precision(settings, runner, out))
+        settings = replace(settings, precision=choose_precision(settings, runner))
         recipe, plan = planned(settings)
         run = Summary(found, out, ledger, settings, records.odd)
         if not plan.work:
