@@ -17,6 +17,12 @@ RunKey = tuple[str, int]
 """A run's name and seed."""
 
 
+def task_name(work: str, function: Callable[..., Any], arguments: Sequence[Any]) -> str:
+    """Name of a task for people: that of the work, the function's, and arguments that are names or numbers."""
+    words = [function.__name__.replace("_", " "), *(str(value) for value in arguments if isinstance(value, str | int))]
+    return f"{work}: {' '.join(words)}"
+
+
 class Tasks:
     """Submits a confirmation's tasks, each with the CPUs and GPUs of a run."""
 
@@ -25,7 +31,8 @@ class Tasks:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Task:
         """Submits a function of the job."""
-        return self._runner.submit(function, self._job, *arguments, needs=self._needs)
+        name = task_name(f"{self._job.stage} {self._job.domain.domain}", function, arguments)
+        return self._runner.submit(function, self._job, *arguments, needs=self._needs, name=name)
 
     def training(self, runs: Runs, seeds: Sequence[int]) -> dict[Any, Task]:
         """Submits every run with every seed."""

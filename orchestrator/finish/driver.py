@@ -15,7 +15,7 @@ import numpy as np
 from orchestrator.confirm.comparison import Scores, differences, summarize
 from orchestrator.confirm.job import ConfirmJob
 from orchestrator.confirm.run_record import mean_of
-from orchestrator.confirm.submission import Tasks
+from orchestrator.confirm.submission import Tasks, task_name
 from orchestrator.confirm.tasks import score_on_source, score_run
 from orchestrator.data.locked_test import Opening, record_choice
 from orchestrator.finish.job import ALL_SPLITS, FinishJob, run_name
@@ -145,7 +145,8 @@ class _Finishing:
         return scores, Tasks(full, self._runner).result(score_on_source, FINISHED)
 
     def _result(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return result_of(self._runner, self._runner.submit(function, *arguments, needs=self._needs))
+        name = task_name(f"finish {self._job.confirmation.domain.domain}", function, arguments)
+        return result_of(self._runner, self._runner.submit(function, *arguments, needs=self._needs, name=name))
 
 
 def _gain(before: Length, after: Length) -> float:

@@ -10,6 +10,7 @@ from orchestrator.experiment.settings import Cluster, Experiment
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.domain_failures import DomainFailures
 from orchestrator.runtime.node_check import check_nodes
+from orchestrator.runtime.node_watch import watching_nodes
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.runtime.ray_gauges import RayGauges
@@ -73,6 +74,8 @@ class RunContext:
             gpus = settings.pretraining.gpus_per_worker > 0 or settings.search.gpus_per_trial > 0
             check_nodes(runner, settings.home, gpus)
         self._display.free = runner.free
+        if self.experiment.cluster.address is not None:
+            self._stack.enter_context(watching_nodes(runner.nodes, self.log))
         return runner
 
     @cached_property

@@ -27,7 +27,7 @@ class CallbackDisplay(Display):
 
     def _show(self, updates: ProgressUpdates, stop: threading.Event) -> None:
         seen: Updates = {}
-        for latest in poll(updates, stop):
+        for latest in poll(updates, stop, self.log):
             self._take(latest)
             for task, item in latest.items():
                 if seen.get(task) != item:

@@ -125,7 +125,7 @@ class Display:
         bars = [TextColumn(column) if isinstance(column, str) else column for column in columns]
         tasks: dict[str, TaskID] = {}
         with Progress(*bars, TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=self.console) as progress:
-            for latest in poll(updates, stop):
+            for latest in poll(updates, stop, self.log):
                 if self._take(latest):
                     self._moved = time.monotonic()
                 for task, (done, total, note) in latest.items():
@@ -136,7 +136,7 @@ class Display:
 
     def _show_lines(self, updates: ProgressUpdates, stop: threading.Event) -> None:
         logged: dict[str, tuple[float, tuple[float, float, str]]] = {}
-        for latest in poll(updates, stop):
+        for latest in poll(updates, stop, self.log):
             self._take(latest)
             for task, item in latest.items():
                 at, before = logged.get(task, (0.0, None))
@@ -186,10 +186,13 @@ def _is_part(task: str) -> bool:
     return ": " in task
 
 
-def poll(updates: ProgressUpdates, stop: threading.Event) -> Iterator[Updates]:
-    """Polls the latest updates until ``stop`` is set, and once more after it."""
+def poll(updates: ProgressUpdates, stop: threading.Event, log: Callable[[str], None]) -> Iterator[Updates]:
+    """Polls the latest updates until ``stop`` is set, and once more after it; logs the lines that come with them."""
     last = False
     while not last:
         last = stop.wait(POLL_SECONDS)
-        if (latest := updates.latest(2.0)) is not None:
+        latest = updates.latest(2.0)
+        for line in updates.lines():
+            log(line)
+        if latest is not None:
             yield latest

@@ -1,4 +1,4 @@
-"""Channel from tasks, wherever they run: the latest progress of each task, for a display, and all that they measure."""
+"""Channel from tasks, wherever they run: the latest progress of each task, lines for the log, and measurements."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,8 +19,28 @@ class ProgressUpdates(Measurements, Protocol):
     def report(self, task: str, done: float, total: float, note: str) -> None:
         """Replaces a task's latest update without waiting."""
 
+    def log(self, line: str) -> None:
+        """Adds a line to the log of the run without waiting."""
+
+    def begin(self, submission: str, name: str) -> None:
+        """Notes that a submitted task begins; if it has begun before, a line says that it was lost.
+
+        Args:
+            submission: Unique name of the submission.
+            name: Name of the task for people.
+        """
+
     def latest(self, seconds: float) -> Updates | None:
         """The latest updates of all tasks; None if there is no answer within so many seconds."""
+
+    def lines(self) -> list[str]:
+        """Lines that were not returned before; a remote channel has those that came with the latest updates."""
+
+
+def log_line(updates: ProgressUpdates, line: str) -> None:
+    """Adds a line to the log of the run, and never raises."""
+    with suppress(Exception):
+        updates.log(line)
 
 
 def reporter(updates: ProgressUpdates, task: str) -> Reporter:
@@ -34,20 +54,41 @@ def reporter(updates: ProgressUpdates, task: str) -> Reporter:
 
 
 class LocalUpdates:
-    """The latest updates and all measurements, in this process; Ray's progress actor is one of these too."""
+    """The latest updates, lines and all measurements, in this process; Ray's progress actor is one of these too."""
 
     def __init__(self) -> None:
         self._latest: Updates = {}
+        self._lines: list[str] = []
+        self._begun: set[str] = set()
         self._measured: list[Measurement] = []
 
     def report(self, task: str, done: float, total: float, note: str) -> None:
         """Replaces a task's latest update."""
         self._latest[task] = (done, total, note)
 
+    def log(self, line: str) -> None:
+        """Adds a line."""
+        self._lines.append(line)
+
+    def begin(self, submission: str, name: str) -> None:
+        """Adds a line if the submitted task has begun before."""
+        if submission in self._begun:
+            self.log(f"{name} was lost with its process or node; it starts again, what had finished is kept")
+        self._begun.add(submission)
+
     def latest(self, seconds: float = 0.0) -> Updates:
         """The latest updates."""
         del seconds
         return dict(self._latest)
+
+    def lines(self) -> list[str]:
+        """Lines since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def answer(self) -> tuple[Updates, list[str]]:
+        """The latest updates, and the lines since the last answer."""
+        return self.latest(), self.lines()
 
     def measure(self, measurement: Measurement) -> None:
         """Appends a measurement."""
@@ -66,10 +107,20 @@ class _NoProgress:
     def report(self, task: str, done: float, total: float, note: str) -> None:
         """Does nothing."""
 
+    def log(self, line: str) -> None:
+        """Does nothing."""
+
+    def begin(self, submission: str, name: str) -> None:
+        """Does nothing."""
+
     def latest(self, seconds: float) -> Updates:
         """No updates."""
         del seconds
         return {}
+
+    def lines(self) -> list[str]:
+        """No lines."""
+        return []
 
     def measure(self, measurement: Measurement) -> None:
         """Does nothing."""

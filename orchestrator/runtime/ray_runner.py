@@ -1,6 +1,8 @@
 """Task runner on Ray; distinguishes errors of a task from the death of its process or node."""
 
+import uuid
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +13,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.logs import start_from_environment
 from orchestrator.foundation.s3 import first_line
-from orchestrator.runtime.progress_updates import ProgressUpdates
+from orchestrator.runtime.head_node import on_head
+from orchestrator.runtime.progress_updates import NO_PROGRESS, ProgressUpdates
 from orchestrator.runtime.ray_updates import RayUpdates
 from orchestrator.runtime.task_runner import Ended, Needs, Shared, Task, Update, steps_of
 from trainables.errors import RunError
@@ -30,22 +33,26 @@ class RayRunner:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
+        self._updates: ProgressUpdates = NO_PROGRESS
 
     def submit(
         self,
         function: Callable[..., Any],
         *arguments: Any,
         needs: Needs = Needs(),  # noqa: B008 - immutable
-        retries: int = 2,
+        retries: int = 4,
         name: str = "",
     ) -> Task:
         """Submits a call to Ray."""
         options: dict[str, object] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_retries": retries}
+        if needs.head:
+            options |= on_head()
         if name:
             options["name"] = name.encode(errors="replace").decode()
         if needs.node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(needs.node, soft=False)
-        return RayTask(_run.options(**options).remote(function, arguments), needs.node or "")
+        named = _Submission(uuid.uuid4().hex, name, self._updates) if name and retries else None
+        return RayTask(_run.options(**options).remote(function, arguments, named), needs.node or "")
 
     def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
         """Waits for the first update or end of a task; gives one event of every task that has one by then.
@@ -80,8 +87,9 @@ class RayRunner:
         return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in kinds)
 
     def progress(self) -> ProgressUpdates:
-        """Starts an actor for the latest updates."""
-        return RayUpdates.start()
+        """Starts an actor for the latest updates; of tasks submitted from now on, losses are logged there."""
+        self._updates = RayUpdates.start()
+        return self._updates
 
 
 def alive_nodes() -> dict[str, dict[str, float]]:
@@ -129,9 +137,24 @@ def _unpacked(reference: Any) -> Any:
     return ray.get(reference)
 
 
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """A submitted task, which begins more than once if it is lost."""
+
+    id: str
+    name: str
+    updates: ProgressUpdates
+
+    def begins(self) -> None:
+        with suppress(Exception):  # a lost line must not end the work
+            self.updates.begin(self.id, self.name)
+
+
 @ray.remote(num_returns="streaming")
-def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[Any]:
+def _run(function: Callable[..., Any], arguments: tuple[Any, ...], submission: _Submission | None) -> Iterator[Any]:
     start_from_environment()
+    if submission is not None:
+        submission.begins()
     steps, node = steps_of(function, arguments), ray.get_runtime_context().get_node_id()
     while True:
         try:

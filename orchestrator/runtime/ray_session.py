@@ -27,6 +27,7 @@ from orchestrator.runtime.ray_join import (
     sentence_of_failure,
     standard_error_held,
 )
+from orchestrator.runtime.ray_lines import ray_lines_logged
 from orchestrator.runtime.ray_runner import RayRunner, alive_nodes
 from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start
 from orchestrator.runtime.stop_signals import handlers_kept
@@ -85,7 +86,7 @@ def connect(cluster: Cluster, show: Callable[[str], None] = print_line) -> Itera
         os.environ.setdefault(name, value)
     joined = ray.is_initialized()
     own = not joined and cluster.address is None
-    with kept_private() if own else nullcontext():
+    with kept_private() if own else nullcontext(), ray_lines_logged():
         session = None if joined else _start(cluster, show)
         try:
             yield RayRunner(_measured(cluster))

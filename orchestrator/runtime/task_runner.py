@@ -32,11 +32,18 @@ class Needs:
         cpus: CPUs.
         gpus: GPUs, or a share of one.
         node: Id of the node it must run on; None for any.
+        head: Whether it must run on the head node, as what waits for other tasks does: it must not be lost with a node
+            that may go at any time.
     """
 
     cpus: float = 0.0
     gpus: float = 0.0
     node: str | None = None
+    head: bool = False
+
+
+DRIVER = Needs(head=True)
+"""Resources of a driver, which computes nothing itself."""
 
 
 class Task(Protocol):
@@ -121,7 +128,7 @@ class TaskRunner(Protocol):
         function: Callable[..., Any],
         *arguments: Any,
         needs: Needs = Needs(),
-        retries: int = 2,
+        retries: int = 4,
         name: str = "",
     ) -> Task:
         """Submits a call; values that a generator function yields are updates, and its return value is the result.
@@ -131,7 +138,7 @@ class TaskRunner(Protocol):
             arguments: Its arguments.
             needs: Its resources.
             retries: How often it is restarted if its process dies; it is not if it raises.
-            name: Name in Ray's own lists of tasks.
+            name: Name in Ray's own lists of tasks, and in the line that says that it was lost and starts again.
         """
 
     def wait(self, tasks: Collection[Task], seconds: float | None = None) -> list[Update | Ended]:
@@ -182,7 +189,8 @@ def run_for_all(
     jobs: Mapping[str, Any],
     done: Callable[[str, Any], None],
     failed: Callable[[str, str], None],
-    needs: Needs = Needs(),
+    needs: Needs = DRIVER,
+    name: str = "",
 ) -> None:
     """Submits ``function(job, runner)`` for the jobs of all domains at once, and waits for their results.
 
@@ -193,8 +201,12 @@ def run_for_all(
         done: Called with a domain and its result as soon as its driver ends.
         failed: Called with a domain and the reason if its driver, or ``done``, fails; the others go on.
         needs: Resources of each driver.
+        name: Name of the work, before the domain's in the name of its task.
     """
-    pending = {runner.submit(function, job, runner, needs=needs): domain for domain, job in jobs.items()}
+    pending = {
+        runner.submit(function, job, runner, needs=needs, name=f"{name} {domain}".strip()): domain
+        for domain, job in jobs.items()
+    }
     while pending:
         for event in runner.wait(pending):
             if not isinstance(event, Ended):
@@ -224,7 +236,7 @@ class InProcessRunner:
         function: Callable[..., Any],
         *arguments: Any,
         needs: Needs = Needs(),
-        retries: int = 2,
+        retries: int = 4,
         name: str = "",
     ) -> Task:
         """Stores a call; it runs when it is waited for."""

@@ -1,15 +1,17 @@
 """One study per domain, all domains on one cluster: Optuna suggests trials; Ray Tune, or this process, runs them.
 
 A trial writes its record before it reports its score, so that a finished trial is on storage and is never run again. A
-killed study runs the missing numbers with an Optuna study that holds the finished trials. The sampler's random numbers
-depend on the trial number; with one trial of a domain at a time, a resumed study thus suggests the same configurations
-as an uninterrupted one. A study is extended in the same way.
+lost or failed trial is run again before the sampler goes on. A killed study runs the missing numbers with an Optuna
+study that holds the finished trials. The sampler's random numbers depend on the trial number; with one trial of a
+domain at a time, a resumed study thus suggests the same configurations as an uninterrupted one. A study is extended in
+the same way.
 """
 
 import logging
 import re
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from orchestrator.foundation.logs import log_context
@@ -24,8 +26,8 @@ from trainables.errors import RunError
 
 log = logging.getLogger(__name__)
 
-_ROUNDS = 3
-"""Rounds in which the missing trials of a study are run before it fails."""
+_TRIES = 3
+"""Rounds after which the same trial may be the first that is missing before the study fails."""
 
 _ROUND = re.compile(r"\d{16,}-\d+")
 
@@ -34,15 +36,15 @@ def drive_study(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
     """Runs one domain's study to its end and returns its records.
 
     Raises:
-        RunError: If trials are missing after all rounds.
+        RunError: If a trial fails again and again.
     """
     with log_context(stage="search", domain=job.domain.domain):
         return _run_to_its_end(job, runner)
 
 
 def _run_to_its_end(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
-    reason = ""
-    for round_number in range(_ROUNDS + 1):
+    reason, tries, first = "", 0, -1
+    for round_number in count():
         if job.ends_early and (end := read_end(job.records)):
             job = replace(job, trials=end.trials, ends_early=False)
         records = read_records(job.records)
@@ -50,11 +52,14 @@ def _run_to_its_end(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
         if not missing:
             _delete_state(job.scratch)
             return records[: job.trials]
-        if round_number < _ROUNDS:
-            log.info("round %d: %d of %d trials are missing", round_number, len(missing), job.trials)
-            run_trials = run_on_tune if runner.distributed else run_in_turn
-            reason = run_trials(job, records, missing, round_number)
-    raise RunError(f"{len(missing)} of {job.trials} trials were lost in each of {_ROUNDS} rounds ({reason})")
+        if round_number > 0:
+            tries, first = tries + 1 if missing[0] == first else 1, missing[0]
+        if tries == _TRIES:
+            break
+        log.info("round %d: %d of %d trials are missing", round_number, len(missing), job.trials)
+        run_trials = run_on_tune if runner.distributed else run_in_turn
+        reason = run_trials(job, records, missing, round_number)
+    raise RunError(f"trial {first} failed {_TRIES} times ({reason}); {len(records)} of {job.trials} trials are kept")
 
 
 def _delete_state(scratch: Storage) -> None:

@@ -19,6 +19,9 @@ Numbers = FloatDistribution | IntDistribution
 DIVERGED = "diverged"
 """User attribute of an Optuna trial that diverged, and the key under which a trial reports it to Tune."""
 
+FAILED = "failed"
+"""Key under which a trial reports to Tune why it failed."""
+
 EXCESS = "source_excess"
 """Key under which a trial reports its loss of source PSNR above the limit in dB, and name of the constraint in Optuna.
 
@@ -67,10 +70,16 @@ class NumberedSearch(OptunaSearch):
         super().__init__(**settings)
         self._numbers, self._guide, self._ended = list(numbers), guide, ended
         self._number_of: dict[str, int] = {}
+        self._failed = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next configuration with its ``number`` and, where the guide gives it, its ``origin``; see Ray on ends."""
+        """The next configuration with its ``number`` and, where the guide gives it, its ``origin``; see Ray on ends.
+
+        After a failed trial there is none: the next ones depend on its score, so that it must be run again before them.
+        """
         study: Any = self._ot_study
+        if self._failed:
+            return Searcher.FINISHED  # type: ignore[return-value]
         if self._numbers and self._guide is not None and self._guide.ends(study, self._numbers[0]):
             self._numbers.clear()
             return Searcher.FINISHED  # type: ignore[return-value]
@@ -90,12 +99,13 @@ class NumberedSearch(OptunaSearch):
 
         A diverged trial is marked, so that the sampler treats it as worse than every finished trial.
         """
+        self._failed = self._failed or error or bool(result and result.get(FAILED))
         if result and result.get(DIVERGED):
             self._ot_trials[trial_id].set_user_attr(DIVERGED, True)
         if result and result.get(EXCESS) is not None:
             self._ot_trials[trial_id].set_constraint(EXCESS, result[EXCESS])
-        stopped = bool(result and result.get("stopped"))
-        super().on_trial_complete(trial_id, None if stopped else result, error or stopped)
+        unscored = error or bool(result and (result.get("stopped") or result.get(FAILED)))
+        super().on_trial_complete(trial_id, None if unscored else result, unscored)
         if self._ended is not None and trial_id in self._number_of:
             self._ended(self._number_of[trial_id])
 

@@ -9,20 +9,24 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
+from ray import PlacementGroupID
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import PlacementGroup
 
 from orchestrator.experiment.feasibility import Resources, cpus_per_worker
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.logs import start_from_environment
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime.progress_updates import log_line
 from orchestrator.runtime.stop_signals import handlers_kept
+from orchestrator.training.lost_workers import CONTROLLER_LOST, LostWorkers, cause_of, is_loss
 from orchestrator.training.pretrain_worker import PretrainJob, new_net, patches_of, pools_of_shares, train
 from trainables.errors import RunError
 from trainables.loops.pretrain import Files, Shares, step_of
 
-_LOST_PEER = ("gloo", "nccl")
-"""Words in the error of a worker that lost another one: its exchange of gradients failed."""
+_TRIES = 3
+"""Trainings that may be lost one after another without a further checkpoint."""
 
 
 def train_on_ray(job: PretrainJob, experiment: Experiment, resources: Resources, out: Storage, inputs: str) -> Files:
@@ -34,24 +38,56 @@ def train_on_ray(job: PretrainJob, experiment: Experiment, resources: Resources,
     Raises:
         RunError: If training failed on a worker.
     """
+    name, tries, kept = f"run-{inputs}", 0, set[str]()
+    place = out.child("ray", name)
+    while True:
+        try:
+            return _trained(job, experiment, resources, out.child("ray"), name)
+        except (ray.exceptions.RayActorError, ray.train.TrainingFailedError) as error:
+            before, kept = kept, {file.path.split("/")[0] for file in place.files()}
+            tries = tries + 1 if kept == before else 1
+            if tries > _TRIES or not is_loss(error):
+                raise RunError(f"Pretraining failed: {cause_of(error)}") from None
+            if isinstance(error, ray.exceptions.RayActorError):
+                log_line(job.progress, CONTROLLER_LOST)
+                _free_resources()
+
+
+def _free_resources() -> None:
+    """Removes the placement groups of this job, whose resources a dead controller of Train still holds.
+
+    Train's own cleaner asks Ray's dashboard for the state of the controller, and not every Ray has one.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    groups: dict[str, dict[str, Any]] = ray.util.placement_group_table()
+    for name, group in groups.items():
+        if name.endswith(job) and group["state"] != "REMOVED":  # an id of Ray's ends with that of its job
+            ray.util.remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+
+def _trained(job: PretrainJob, experiment: Experiment, resources: Resources, place: Storage, name: str) -> Files:
+    """Trains with Ray Train, which goes on from the last checkpoint of this name."""
+    worker = _worker(experiment, resources)
+    request = " and ".join(f"{amount:g} {kind}s" for kind, amount in worker.items())
+    section = experiment.pretraining
+    workers = section.least_workers or section.workers
+    losses = LostWorkers(job.progress, job.settings.steps, f"{workers} workers with {request} each")
     trainer = TorchTrainer(
         train_on_worker,
         train_loop_config={"job": job},
         datasets=job.ingest.datasets(),
-        scaling_config=_scaling(experiment, resources),
+        scaling_config=_scaling(experiment, worker),
         run_config=RunConfig(
-            name=f"run-{inputs}",
-            storage_path=out.child("ray").path,
-            storage_filesystem=out.filesystem,
+            name=name,
+            storage_path=place.path,
+            storage_filesystem=place.filesystem,
+            callbacks=[losses],  # type: ignore[list-item]  # Train's own kind of callback
             failure_config=FailureConfig(max_failures=2),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    try:
-        with handlers_kept(), health_check_interval(job.settings.steps):
-            result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise RunError(f"Pretraining failed: {_innermost(error)}") from None
+    with handlers_kept(), health_check_interval(job.settings.steps):
+        result = trainer.fit()
     if result.checkpoint is None:
         raise RunError("Pretraining ended without a checkpoint.")
     return _files(result.checkpoint)
@@ -74,13 +110,17 @@ def health_check_interval(steps: int) -> Iterator[None]:
         del os.environ[name]
 
 
-def _scaling(experiment: Experiment, resources: Resources) -> ScalingConfig:
-    section = experiment.pretraining
-    use_gpu = section.gpus_per_worker > 0
+def _worker(experiment: Experiment, resources: Resources) -> dict[str, float]:
+    """CPUs and GPUs of each worker."""
     cpus = cpus_per_worker(experiment, resources) or 1.0  # None was refused by the check of resources
-    worker = {"CPU": cpus, "GPU": section.gpus_per_worker} if use_gpu else {"CPU": cpus}
+    gpus = experiment.pretraining.gpus_per_worker
+    return {"CPU": cpus, "GPU": gpus} if gpus > 0 else {"CPU": cpus}
+
+
+def _scaling(experiment: Experiment, worker: dict[str, float]) -> ScalingConfig:
+    section = experiment.pretraining
     workers = section.workers if section.least_workers is None else (section.least_workers, section.workers)
-    return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=worker)  # type: ignore[arg-type]
+    return ScalingConfig(num_workers=workers, use_gpu="GPU" in worker, resources_per_worker=worker)  # type: ignore[arg-type]
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
@@ -119,18 +159,3 @@ def _report_checkpoint(step: int, loss: float, files: Files | None) -> None:
 def _files(checkpoint: Checkpoint) -> Files:
     with checkpoint.as_directory() as folder:
         return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
-
-
-def _innermost(error: BaseException) -> str:
-    """The line that names the cause of a failed training, rather than one of a worker that lost another one."""
-    failures = getattr(error, "worker_failures", None) or {}
-    lines = [_line(failure) for failure in failures.values()] or [_line(error)]
-    return next((line for line in lines if not any(name in line.lower() for name in _LOST_PEER)), lines[0])
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    if lines[0].startswith("Traceback"):  # Train gives a worker's own exception as its traceback
-        name, _, rest = lines[-1].partition(": ")
-        return f"{name.rpartition('.')[2]}: {rest}"
-    return f"{type(error).__name__}: {lines[0]}"

@@ -46,4 +46,4 @@ class AnalyzeStage(Stage):
 
         failed = partial(run.failures.add, stage=self.noun)
         needs = Needs(search.cpus_per_trial)
-        run_for_all(run.runner, analyze_domain, jobs, done, failed, needs)
+        run_for_all(run.runner, analyze_domain, jobs, done, failed, needs, self.noun)

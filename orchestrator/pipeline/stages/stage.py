@@ -151,7 +151,8 @@ class Stage(ABC):
         for domain in domains:
             with run.failures.leaving_behind(domain, self.noun):
                 jobs[domain] = job_of(domain)
-        run_for_all(run.runner, drive, jobs, done, partial(run.failures.add, stage=self.noun))
+        failed = partial(run.failures.add, stage=self.noun)
+        run_for_all(run.runner, drive, jobs, done, failed, name=f"driver of {self.noun}")
 
     def unfinished(self, run: RunContext) -> list[str]:
         """Domains that it has to run for; logs the finding for each domain, and prepares those."""

@@ -7,20 +7,26 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from ray import exceptions
 from rich.console import Console
 
 from orchestrator.runtime import progress, ray_updates
 from orchestrator.runtime.progress import Display
-from orchestrator.runtime.progress_updates import LocalUpdates, reporter
+from orchestrator.runtime.progress_updates import LocalUpdates, log_line, reporter
 from orchestrator.runtime.ray_updates import RayUpdates
 
 
 class Answers:
-    """Stands in for Ray and its actor: each answer is late, an error, or updates."""
+    """Stands in for Ray and its actor: each answer is late, an error, or updates with lines."""
+
+    exceptions = exceptions
 
     def __init__(self, *answers):
-        self.answers, self.latest = list(answers), SimpleNamespace(remote=self._ask)
+        self.answers, self.answer = list(answers), SimpleNamespace(remote=self._ask)
         self.asked = 0
+
+    def get_actor(self, _):
+        return self
 
     def _ask(self):
         self.asked += 1
@@ -36,7 +42,7 @@ class Answers:
         answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer if isinstance(answer, tuple) else (answer, [])
 
 
 def shown_of(monkeypatch, board, seconds=0.3, terminal=False, display=None):
@@ -45,7 +51,7 @@ def shown_of(monkeypatch, board, seconds=0.3, terminal=False, display=None):
     monkeypatch.setattr(progress, "POLL_SECONDS", 0.005)
     out = io.StringIO()
     display = display or Display(Console(file=out, force_terminal=terminal, width=100))
-    with display.watching(RayUpdates(board)):
+    with display.watching(RayUpdates("progress")):
         time.sleep(seconds)
     return out.getvalue()
 
@@ -70,11 +76,73 @@ def test_a_slow_answer_is_waited_for_and_one_that_is_lost_is_asked_for_again(mon
     assert lost.asked > 2
 
 
-def test_a_reporter_whose_actor_is_gone_disturbs_no_work():
-    def fail(*_):
-        raise RuntimeError("dead")
+def test_lines_are_logged_and_a_lost_actor_is_named_once(monkeypatch):
+    gone = [exceptions.ActorDiedError(), exceptions.ActorUnavailableError("restarts", None)]
+    board = Answers(({}, ["a trial was lost"]), *gone, ({"search a": (2, 9, "x")}, ["it is back"]))
+    said = shown_of(monkeypatch, board).splitlines()
+    assert said == ["a trial was lost", ray_updates.REPLACED, "it is back", "  search a: 2/9 x"]
 
-    reporter(RayUpdates(SimpleNamespace(report=SimpleNamespace(remote=fail))), "task")(1, 2, "note")
+
+class Actor:
+    """An actor that is gone, or takes messages."""
+
+    def __init__(self, gone=False):
+        self.gone, self.got = gone, []
+        self.report = SimpleNamespace(remote=self._take)
+
+    def _take(self, *message):
+        self.got.append(message)
+        return self
+
+
+class Actors:
+    """Stands in for Ray, where an actor of a name is replaced."""
+
+    exceptions = exceptions
+
+    def __init__(self, *actors):
+        self.actors = list(actors)
+
+    def get_actor(self, _):
+        return self.actors.pop(0)
+
+    def wait(self, references, timeout):
+        return references, []
+
+    def get(self, actor):
+        if actor.gone:
+            raise exceptions.ActorDiedError
+
+
+def test_a_task_whose_actor_was_replaced_reports_to_the_new_one(monkeypatch):
+    old, new = Actor(), Actor()
+    monkeypatch.setattr(ray_updates, "ray", Actors(old, new))
+    monkeypatch.setattr(ray_updates, "CHECK_SECONDS", -1.0)
+    updates = RayUpdates("progress")
+    for step in range(2):
+        updates.report("a", step, 4, "")
+    old.gone = True
+    for step in range(2, 4):
+        updates.report("a", step, 4, "")
+    assert ([step for _, step, _, _ in old.got], [step for _, step, _, _ in new.got]) == ([0, 1], [2, 3])
+
+
+def test_a_reporter_whose_actor_is_gone_disturbs_no_work(monkeypatch):
+    monkeypatch.setattr(ray_updates, "ray", Actors())
+    updates = RayUpdates("progress")
+    reporter(updates, "task")(1, 2, "note")
+    log_line(updates, "a line")
+
+
+def test_a_task_that_begins_again_was_lost():
+    updates = LocalUpdates()
+    for submission, name in [("1", "search a"), ("2", "search b"), ("1", "search a")]:
+        updates.begin(submission, name)
+    assert updates.answer() == (
+        {},
+        ["search a was lost with its process or node; it starts again, what had finished is kept"],
+    )
+    assert updates.lines() == []
 
 
 def test_the_latest_update_of_each_task_is_kept():
@@ -85,9 +153,9 @@ def test_the_latest_update_of_each_task_is_kept():
 
 
 def test_a_task_gets_the_actor_and_not_the_answers_that_are_waited_for():
-    updates = RayUpdates("actor")
-    updates._answer = threading.Lock()  # cannot be pickled
-    assert pickle.loads(pickle.dumps(updates))._actor == "actor"
+    updates = RayUpdates("progress")
+    updates._answer = updates._actor = threading.Lock()  # cannot be pickled
+    assert pickle.loads(pickle.dumps(updates))._name == "progress"
 
 
 @pytest.fixture

@@ -73,5 +73,5 @@ def test_a_domain_whose_driver_fails_is_named_and_the_others_are_done(runner):
         return f"result of {job}"
 
     done, failed = {}, {}
-    run_for_all(runner, drive, {"x": "a", "y": "b"}, done.__setitem__, failed.__setitem__)
+    run_for_all(runner, drive, {"x": "a", "y": "b"}, done.__setitem__, failed.__setitem__, name="search")
     assert (done, failed) == ({"y": "result of b"}, {"x": "ValueError: one"})

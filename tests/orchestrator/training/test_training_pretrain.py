@@ -17,7 +17,8 @@ from orchestrator.pipeline.run import run_experiment
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.training import ray_train
-from orchestrator.training.ray_train import _innermost, health_check_interval
+from orchestrator.training.lost_workers import cause_of
+from orchestrator.training.ray_train import health_check_interval
 from trainables.errors import DivergedError
 
 INTERVAL = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
@@ -57,10 +58,10 @@ def test_why_training_failed_is_what_the_failed_worker_said():
     )
     died = ray.exceptions.ActorDiedError()
 
-    assert _innermost(WorkerGroupError("told", {0: lost, 1: diverged})) == "DivergedError: no: 7"
-    assert _innermost(WorkerGroupError("told", {0: lost, 1: died})).startswith("ActorDiedError: The actor died")
-    assert _innermost(WorkerGroupError("told", {0: lost})) == f"RuntimeError: {said}"
-    assert _innermost(RuntimeError("first\nsecond")) == "RuntimeError: first"
+    assert cause_of(WorkerGroupError("told", {0: lost, 1: diverged})) == "DivergedError: no: 7"
+    assert cause_of(WorkerGroupError("told", {0: lost, 1: died})).startswith("ActorDiedError: The actor died")
+    assert cause_of(WorkerGroupError("told", {0: lost})) == f"RuntimeError: {said}"
+    assert cause_of(RuntimeError("first\nsecond")) == "RuntimeError: first"
 
 
 def test_workers_that_ray_data_feeds_take_all_their_steps(ray_session, tmp_path):
