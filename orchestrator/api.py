@@ -178,6 +178,7 @@ def upscale(
     side_by_side: bool = ...,
     scratch: str | None = ...,
     tile: int = ...,
+    slice_axis: int = ...,
     self_ensemble: bool = ...,
     progress: ProgressCallback | None = ...,
 ) -> "InputsSummary": ...
@@ -207,6 +208,7 @@ def upscale(
     side_by_side: bool = False,
     scratch: str | None = None,
     tile: int = 256,
+    slice_axis: int = 2,
     self_ensemble: bool = False,
     progress: ProgressCallback | None = None,
 ) -> "NDArray[Any] | InputsSummary":
@@ -236,6 +238,7 @@ def upscale(
         side_by_side: Whether to work beside another run on ``target``.
         scratch: Folder for work in progress on scenes.
         tile: Largest side of a tile of images and arrays.
+        slice_axis: Axis that slices of NIfTI volumes are cut across.
         self_ensemble: Whether to average eight flips and rotations; not for scenes.
         progress: Called with the number of files done; not for arrays.
 
@@ -270,7 +273,14 @@ def upscale(
     from orchestrator.archive.scene.types import SceneSettings
 
     images = Settings(
-        tile=tile, threads=threads, device=device, precision=precision, overwrite=overwrite, ensemble=self_ensemble
+        tile=tile,
+        threads=threads,
+        device=device,
+        precision=precision,
+        overwrite=overwrite,
+        ensemble=self_ensemble,
+        value_range=normalisation if isinstance(normalisation, tuple) else None,
+        slice_axis=slice_axis,
     )
     scenes = SceneSettings(
         memory_mb=memory_mb,

@@ -135,6 +135,10 @@ def upscale(
         int,
         typer.Option(min=16, help="Largest side of a tile; less takes less memory.", rich_help_panel=_IMAGES),
     ] = 256,
+    slice_axis: Annotated[
+        int,
+        typer.Option(min=0, max=2, help="Axis that slices of NIfTI volumes are cut across.", rich_help_panel=_IMAGES),
+    ] = 2,
     self_ensemble: SelfEnsemble = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -144,6 +148,7 @@ def upscale(
 
     Each scene (.tif, .jp2) becomes a Cloud-Optimised GeoTIFF with a STAC item and a row in OUTPUT/_ledger, on a local
     Ray or a cluster. Plain images become PNG: gray stays gray, transparency is kept, palette and CMYK turn RGB.
+    DICOM slices, NIfTI volumes (slice by slice) and .npy arrays keep their format, data type and units.
 
     Finished outputs are skipped, so the same command continues after an interruption. Exit code: 0 all done, 2 some
     failed, 1 nothing could run.
@@ -156,13 +161,21 @@ def upscale(
     from orchestrator.archive.scene.value_range import read_normalisation
 
     try:
+        chosen_range = read_normalisation(normalisation)
         images = Settings(
-            tile=tile, threads=threads, device=device, precision=precision, overwrite=overwrite, ensemble=self_ensemble
+            tile=tile,
+            threads=threads,
+            device=device,
+            precision=precision,
+            overwrite=overwrite,
+            ensemble=self_ensemble,
+            value_range=chosen_range if isinstance(chosen_range, tuple) else None,
+            slice_axis=slice_axis,
         )
         scenes = SceneSettings(
             memory_mb=memory_mb,
             precision=precision,
-            normalisation=read_normalisation(normalisation),
+            normalisation=chosen_range,
             band_map=read_band_map(band_map),
             compression=compression,
             expand_palette=expand_palette,

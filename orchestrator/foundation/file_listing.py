@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.foundation import summaries
+from orchestrator.foundation.file_types import NIFTI_COMPRESSED
 from orchestrator.foundation.s3 import objects_below
 from trainables.errors import printable, reason_of
 
@@ -234,6 +235,8 @@ class _Choice:
 
 
 def _ending(name: str) -> str:
+    if name.lower().endswith(NIFTI_COMPRESSED):
+        return NIFTI_COMPRESSED
     dot = name.rfind(".")
     return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 

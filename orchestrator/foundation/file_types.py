@@ -26,7 +26,10 @@ RASTERS = frozenset({*TIFF, *JPEG_2000})
 LISTS = frozenset({TEXT_LIST, CSV_LIST})
 """Lists of scenes."""
 
-INPUTS = PICTURES | {DICOM}
+ARRAYS = frozenset({NPY, NIFTI, NIFTI_COMPRESSED})
+"""Arrays and volumes, which are upscaled layer by layer."""
+
+INPUTS = PICTURES | {DICOM} | ARRAYS
 """Endings of inputs that become an image of their own kind."""
 
 ALL_INPUTS = RASTERS | INPUTS
@@ -35,20 +38,20 @@ ALL_INPUTS = RASTERS | INPUTS
 PICTURE_OUTPUTS = frozenset({PNG, *JPEG})
 """Endings of plain images as outputs, where an output is named by its own path."""
 
-FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF}
+FILE_OUTPUTS = PICTURE_OUTPUTS | {DICOM, *TIFF} | ARRAYS
 """Endings by which an output is a file and no folder."""
 
-RASTER_INPUTS = ALL_INPUTS | {NPY, NIFTI, NIFTI_COMPRESSED}
+RASTER_INPUTS = ALL_INPUTS
 """Endings of images that are learned from, in their own depth, bands and units."""
 
 As = Literal["auto", "cog", "png"]
-"""Kind of outputs: scenes from :data:`RASTERS` alone, from all inputs, or from none."""
+"""Kind of outputs: scenes from :data:`RASTERS` alone, from all inputs but :data:`ARRAYS`, or from none."""
 
 RasterFormat = Literal["picture", "scene", "dicom", "nifti", "npy"]
 """Kind of an image that is learned from, by its name: each has a reader of its own (:mod:`orchestrator.rasters`)."""
 
-Kind = Literal["picture", "dicom", "scene", "list", "other"]
-"""Kind of a file: a plain image, a DICOM slice, a scene, a list of scenes, or no input."""
+Kind = Literal["picture", "dicom", "array", "scene", "list", "other"]
+"""Kind of a file: a plain image, a DICOM slice, an array or volume, a scene, a list of scenes, or no input."""
 
 
 def suffix_of(name: str) -> str:
@@ -67,6 +70,8 @@ def kind_of(name: str, as_: As = "auto") -> Kind:
     suffix = suffix_of(name)
     if suffix in LISTS:
         return "list"
+    if suffix in ARRAYS:
+        return "array"
     if suffix in ALL_INPUTS and (as_ == "cog" or (as_ == "auto" and suffix in RASTERS)):
         return "scene"
     if suffix == DICOM:

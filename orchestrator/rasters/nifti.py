@@ -49,7 +49,7 @@ def open_nifti(path: Path, axis: int = 2) -> Iterator[RasterFile]:
         file.seek(0)
         source: BinaryIO = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file))) if packed else file
         header = _header(source)
-        shape, offset = _shape(header), int(header.get_data_offset())
+        shape, offset = shape_of(header), int(header.get_data_offset())
         dtype = _checked_type(header)
         needed, size = offset + prod(shape) * dtype.itemsize, path.stat().st_size
         if packed:
@@ -57,7 +57,7 @@ def open_nifti(path: Path, axis: int = 2) -> Iterator[RasterFile]:
         elif size < needed:
             raise UnreadableImageError(f"the volume is cut short: {size} bytes of {needed}; copy it again")
         values = np.memmap(file, dtype, "r", offset, shape, "F")
-        yield _slices(values, axis, _rescale(header))
+        yield _slices(values, axis, rescale_of(header))
 
 
 def _slices(values: NDArray[Any], axis: int, rescale: Rescale) -> RasterFile:
@@ -89,7 +89,26 @@ def _header(source: BinaryIO) -> Any:
     raise UnreadableImageError("it is no NIfTI file that holds its own values (.nii or .nii.gz)")
 
 
-def _shape(header: Any) -> tuple[int, int, int, int]:
+def read_start(path: Path) -> tuple[Any, bytes]:
+    """The header of a volume, and the bytes between it and the values: extensions.
+
+    Raises:
+        UnreadableImageError: If there is no such header.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    with gzip.open(path) if packed else path.open("rb") as source:
+        header = _header(cast(BinaryIO, source))
+        source.seek(header.sizeof_hdr)
+        return header, source.read(int(header.get_data_offset()) - header.sizeof_hdr)
+
+
+def shape_of(header: Any) -> tuple[int, int, int, int]:
+    """Sides of a volume and number of volumes.
+
+    Raises:
+        UnreadableImageError: If it has further axes.
+    """
     shape = [int(side) for side in header.get_data_shape()]
     while len(shape) > 4 and shape[-1] == 1:
         shape.pop()
@@ -107,7 +126,8 @@ def _checked_type(header: Any) -> np.dtype[Any]:
     return dtype
 
 
-def _rescale(header: Any) -> Rescale:
+def rescale_of(header: Any) -> Rescale:
+    """Slope and intercept from stored values to units."""
     slope, intercept = header.get_slope_inter()
     return (1.0, 0.0) if slope is None else (float(slope), float(intercept or 0))
 

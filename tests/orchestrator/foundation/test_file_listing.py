@@ -70,6 +70,12 @@ def test_files_with_other_endings_and_hidden_ones_are_counted(root):
     assert listing.passed == 8
 
 
+def test_a_compressed_volume_has_an_ending_of_two_parts(root):
+    touch(root, "a.nii.gz", "B.NII.GZ", "c.gz", "d.nii")
+    listing = listed(root, frozenset({".nii.gz"}))
+    assert paths(listing) == ["B.NII.GZ", "a.nii.gz"]
+
+
 def test_many_endings_are_counted_together(root):
     touch(root, *(f"frame.{number:04d}" for number in range(60)))
     listing = listed(root)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_whole_finish import content as with_finish
+from test_whole_finish import record as finish_record
 from tiny_experiment import DOMAINS, settings, write_experiment, write_images
 
 pytestmark = pytest.mark.kill
@@ -89,6 +91,40 @@ def test_killed_in_pretraining_search_and_confirmation(tmp_path: Path) -> None:
     assert "pretrain: finished" in told
     for domain in DOMAINS:
         assert trials(calm, domain) == trials(home, domain)
+
+
+LENGTHS, DECISION, OPENED = (
+    "finish/*/runs-*/*/run.json",
+    "finish/*/runs-*/decision.json",
+    "confirm/*/test-opened/finish-*.json",
+)
+
+
+def test_killed_while_a_model_is_finished(tmp_path: Path) -> None:
+    """After a training, after the decision, and after the test split was opened for the model."""
+    write_images(tmp_path / "images")
+    content = with_finish(tmp_path, least_gain=0)
+    file, home = write_experiment(tmp_path / "tiny.yaml", content), tmp_path / "runs" / "tiny"
+    kept: dict[str, bytes] = {}
+    for pattern in (LENGTHS, DECISION, OPENED):
+        stop_when(file, lambda: bool(found(home, pattern)))  # noqa: B023
+        assert {name: data for name, data in found(home, "finish/**/*.json").items() if name in kept} == kept
+        kept |= found(home, LENGTHS) | found(home, DECISION)
+    opened = found(home, OPENED)
+
+    told = finish(file)
+    assert "confirm satellite: finished" in told
+    assert {name: found(home, "finish/**/*.json")[name] for name in kept} == kept, "finished work was done again"
+    assert found(home, OPENED) == opened, "the test split was opened for another choice"
+
+    # The same experiment without a kill comes to the same decision and scores.
+    calm = tmp_path / "calm" / "tiny"
+    for part in ("shards", "test-locked"):
+        shutil.copytree(home / part, calm / part)
+    finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}))
+    whole, resumed = finish_record(calm), finish_record(home)
+    for part in ("winner", "decision", "seeds", "trained_on", "test", "differences"):
+        assert whole[part] == resumed[part], part
 
 
 def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:

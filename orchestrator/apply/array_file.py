@@ -1,0 +1,144 @@
+"""Upscaling of .npy arrays and NIfTI volumes, layer by layer, in their own data type and units."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.archive.batch.commit import output_mode, publish
+from orchestrator.archive.scene.band_map import name_groups
+from orchestrator.archive.scene.types import ModelFacts
+from orchestrator.foundation.local_copy import local_copy
+from orchestrator.foundation.storage import Storage
+from orchestrator.rasters.errors import one_reason
+from orchestrator.rasters.open_raster_file import open_raster_file
+from orchestrator.rasters.outputs import larger_copy
+from orchestrator.rasters.types import RasterFile
+from trainables.errors import UnreadableImageError
+from trainables.images.hidden_colour import nearest
+from trainables.images.raster import Raster
+from trainables.inference.prepare import Prepared
+from trainables.inference.upscale import TILE, Values, upscale_values
+
+_CONTENT_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayFileSettings:
+    """Settings for upscaling arrays and volumes.
+
+    Attributes:
+        value_range: Values that mean 0 and 1 to the network; None for the range of the model's card for the data type,
+            which for uint8 is 0 to 255 if the card states none.
+        units: Unit of the card's range; "" if it is not known.
+        slice_axis: The axis of a volume that its slices are cut across.
+        tile: Largest side of a tile in LR pixels.
+        ensemble: True to average the eight flips and rotations.
+    """
+
+    value_range: tuple[float, float] | None = None
+    units: str = ""
+    slice_axis: int = 2
+    tile: int = TILE
+    ensemble: bool = False
+
+
+def upscale_array_file(
+    source: Storage,
+    target: Storage,
+    net: Prepared,
+    model: ModelFacts,
+    settings: ArrayFileSettings,
+    lock: AbstractContextManager[object],
+) -> tuple[int, list[str]]:
+    """Upscales each layer of a file; the output appears whole or not at all.
+
+    Args:
+        source: A ``.npy`` or NIfTI file.
+        target: The output, of the same ending.
+        net: The network.
+        model: Facts about it.
+        settings: Settings for upscaling.
+        lock: Held while the network computes.
+
+    Returns:
+        Pixels of the output, and notes for people.
+
+    Raises:
+        UnreadableImageError: If the file cannot be read, or its bands or values do not fit the model.
+    """
+    with local_copy(source) as path, tempfile.TemporaryDirectory(prefix="rayscale-") as folder:
+        made = Path(folder, PurePosixPath(target.path).name)
+        with open_raster_file(path, settings.slice_axis) as file:
+            low, high = _range_of(file, model, settings)
+            upscale = _upscaler(file, net, model, settings, lock)
+            with one_reason(), larger_copy(path, made, net.scale, settings.slice_axis) as output:
+                for layer in range(file.layers):
+                    raster = file.read(layer, 0, 0, file.height, file.width)
+                    output.write(layer, _larger(raster, upscale, net.scale, low, high))
+            pixels = file.layers * file.height * file.width * net.scale**2
+            notes = [*file.notes, *output.notes, *_notes(file, settings)]
+        publish(made, target, _CONTENT_TYPE, mode=output_mode())
+    return pixels, notes
+
+
+def _range_of(file: RasterFile, model: ModelFacts, settings: ArrayFileSettings) -> tuple[float, float]:
+    """Values that mean 0 and 1 to the network, which no file decides by its own values."""
+    stated = settings.value_range or model.value_range.get(file.dtype)
+    if stated is None and file.dtype == "uint8":
+        return 0.0, 255.0
+    if stated is None:
+        raise UnreadableImageError(
+            f"its values are {file.dtype}, and the model's card states no value_range for them: state with "
+            "--normalisation LOW,HIGH which of them mean 0 and 1"
+        )
+    return stated
+
+
+def _notes(file: RasterFile, settings: ArrayFileSettings) -> list[str]:
+    if settings.value_range is not None or not settings.units or file.units:
+        return []
+    unit = settings.units
+    return [f"it states no unit, and its values were taken to be in {unit}, the unit of the model's range"]
+
+
+def _upscaler(
+    file: RasterFile,
+    net: Prepared,
+    model: ModelFacts,
+    settings: ArrayFileSettings,
+    lock: AbstractContextManager[object],
+) -> Callable[[Values], Values]:
+    """From (H, W, C) to (r·H, r·W, C), with the bands together that the model takes together."""
+    with one_reason():
+        groups = [list(group) for group in name_groups(file.bands, model)]
+
+    def upscale(values: Values) -> Values:
+        height, width, count = values.shape
+        larger = np.empty((height * net.scale, width * net.scale, count), np.float32)
+        for group in groups:
+            with lock:
+                bands = np.ascontiguousarray(values[..., group])
+                larger[..., group] = upscale_values(net, bands, settings.tile, settings.ensemble)
+        return larger
+
+    return upscale
+
+
+def _larger(raster: Raster, upscale: Callable[[Values], Values], scale: int, low: float, high: float) -> NDArray[Any]:
+    """Values in units; pixels without a value stay so, and keep their exact footprint."""
+    values, valid = raster.values, raster.valid
+    if valid is not None and not valid.any():
+        return values.repeat(scale, 0).repeat(scale, 1)
+    filled = values if valid is None else nearest(values, ~valid)
+    shares = ((filled.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    larger = upscale(shares).astype(np.float64) * (high - low) + low
+    if valid is not None:
+        hole = ~valid.repeat(scale, 0).repeat(scale, 1)
+        larger[hole] = values.repeat(scale, 0).repeat(scale, 1)[hole]
+    return larger
