@@ -29,11 +29,13 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.image_sets.deep_reading import DeepReading, deep_reading
+from orchestrator.image_sets.image_folder import with_lr
 from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_images, read_image
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
+from trainables.images.raster import PreparedImage
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.upscale import upscale
@@ -56,10 +58,16 @@ class _Set:
     lr: Storage | Degradation
     scenes: bool
     deep: DeepFiles | None
+    files: Sequence[SourceFile]
 
     @property
     def paths(self) -> list[str]:
         return [facts.path for facts in self.listing.files]
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """What makes LR images; None where they are given."""
+        return self.lr if isinstance(self.lr, Degradation) else None
 
     @property
     def plain(self) -> bool:
@@ -94,7 +102,8 @@ def evaluate_model(
         ensemble: Whether to average eight flips and rotations.
         precision: Precision of the convolutions.
         baselines: Whether to score bilinear and Lanczos interpolation too.
-        lr: Folders or prefixes of LR scenes, one for each of ``images``; if empty, LR is made by the degradation.
+        lr: Folders or prefixes of LR images, one for each of ``images``: scenes of the same names, or pairs by name as
+            of experiments (:mod:`orchestrator.image_sets.image_pairs`); if empty, LR is made by the degradation.
         normalisation: Normalisation of scenes, as for archives.
         band_map: Band map of scenes, as for archives.
         lpips: Whether to compare plain images by LPIPS too.
@@ -119,7 +128,7 @@ def evaluate_model(
     if not lr:
         lr_of += [_degradation(found, space)] * len(images)
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
-    asked = bool(lr) or (normalisation, band_map) != ("auto", "auto")
+    asked = (normalisation, band_map) != ("auto", "auto")
     sets = _sets(images, lr_of, asked, deep_reading(found, chip=PART), net.scale)
     _check_bands(found.where, net.channels, sets)
     if lpips and not any(image_set.plain for image_set in sets):
@@ -146,16 +155,17 @@ def evaluate_model(
 
     def evaluate(image_set: _Set) -> PlainSet | SceneSet | DeepSet:
         result: PlainSet | SceneSet | DeepSet
-        if image_set.deep is not None and isinstance(image_set.lr, Degradation):
+        if image_set.deep is not None:
             ours = {**plain, "model": deep_models[image_set.deep.pixel_format.bands]}
-            result = evaluate_deep(image_set.name, image_set.deep, counted, ours, image_set.lr, net.scale)
-        elif image_set.scenes or isinstance(image_set.lr, Storage):
+            result = evaluate_deep(image_set.name, image_set.deep, counted, ours, image_set.degradation, net.scale)
+        elif image_set.scenes:
             result = evaluate_scenes(
                 image_set.name, image_set.place, counted(image_set.paths), image_set.lr, loaded, settings
             )
         else:
+            made_by = image_set.degradation or Degradation()
             result = _evaluate_set(
-                image_set.name, image_set.place, counted(image_set.paths), upscalers, image_set.lr, net.scale, perceived
+                image_set.name, image_set.place, counted(image_set.files), upscalers, made_by, net.scale, perceived
             )
         result["skipped"] += [LeftOutFile(file=skipped.file, reason=skipped.reason) for skipped in image_set.skipped]
         result["passed_over"] = image_set.listing.report()
@@ -201,27 +211,33 @@ def _sets(
     places = [Storage.at(place) for place in images]
     sets = []
     for name, place, lr_of_set in zip(_names(places), places, lr, strict=True):
-        listing = list_images(place, PICTURES if reading is None else RASTER_INPUTS)
+        listing = list_images(place, _endings(reading))
         paths = [facts.path for facts in listing.files]
         if isinstance(lr_of_set, Storage):
             lr_of_set.check_readable()
-        scenes = are_scenes(place, paths, asked)
+        scenes = are_scenes(place, paths, asked or isinstance(lr_of_set, Storage))
         if asked and not scenes:
             raise UsageError(
-                f"--lr, --normalisation and --band-map are for sets of TIFFs alone; '{place.uri}' holds other images."
+                f"--normalisation and --band-map are for sets of TIFFs alone; '{place.uri}' holds other images."
             )
         files = [SourceFile(place, facts, printable(facts.path), False) for facts in listing.files]
+        if isinstance(lr_of_set, Storage) and not scenes:
+            files = with_lr(files, lr_of_set, _endings(reading), scale)
         deep = None if scenes else deep_files(files, reading, scale)
         if deep is not None and isinstance(lr_of_set, Degradation):
             lr_of_set = lr_of_set.for_format(deep.pixel_format)
-        sets.append(_Set(name, place, listing, lr_of_set, scenes, deep))
+        sets.append(_Set(name, place, listing, lr_of_set, scenes, deep, files))
     return sets
+
+
+def _endings(reading: DeepReading | None) -> frozenset[str]:
+    return PICTURES if reading is None else RASTER_INPUTS
 
 
 def _evaluate_set(
     name: str,
     place: Storage,
-    files: Iterable[str],
+    files: Iterable[SourceFile],
     upscalers: dict[str, Upscaler],
     degradation: Degradation,
     scale: int,
@@ -230,7 +246,7 @@ def _evaluate_set(
     skipped: list[Skipped] = []
     scores: dict[str, list[Score]] = {arm: [] for arm in upscalers}
     perceived: dict[str, list[float | None]] = {arm: [] for arm in upscalers}
-    for image in _read(place, files, LEAST_LR_SIDE * scale):
+    for image in _read(files, LEAST_LR_SIDE * scale):
         if isinstance(image, Skipped):
             skipped.append(image)
             continue
@@ -270,10 +286,17 @@ def _as_stored(net: Prepared, ensemble: bool) -> Upscaler:
     return as_stored
 
 
-def _read(place: Storage, files: Iterable[str], least_side: int) -> Iterator[NamedImage | Skipped]:
-    for path in files:
-        read = read_image(place, path, least_side)
-        yield read if isinstance(read, Skipped) else NamedImage(path, path, read[1].pixels)
+def _read(files: Iterable[SourceFile], least_side: int) -> Iterator[NamedImage | Skipped]:
+    for file in files:
+        path = file.facts.path
+        read = read_image(file.place, path, least_side)
+        lr = None if file.lr is None else read_image(file.lr.place, file.lr.facts.path, 1)
+        if isinstance(read, Skipped):
+            yield read
+        elif isinstance(lr, Skipped):
+            yield Skipped(printable(path), f"its LR image '{lr.file}': {lr.reason}")
+        else:
+            yield NamedImage(path, path, read[1].pixels, lr=None if lr is None else PreparedImage(lr[1].pixels))
 
 
 def _names(places: list[Storage]) -> list[str]:

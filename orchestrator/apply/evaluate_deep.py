@@ -24,6 +24,9 @@ from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import upscale_values
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, compare, make_pairs, run
 
+REAL_LR = "images of their own"
+"""Origin of LR images that are not made from HR."""
+
 PART = 1024
 """Side in pixels of the parts into which larger images are cut; up to half as much again is kept whole."""
 
@@ -53,7 +56,7 @@ def deep_files(files: Sequence[SourceFile], reading: DeepReading | None, scale: 
     """
     if reading is None or not holds_deep(files, reading):
         return None
-    pixel_format, notes = format_of_files(files, reading, LEAST_LR_SIDE * scale)
+    pixel_format, notes = format_of_files(files, reading, LEAST_LR_SIDE * scale, scale)
     return None if pixel_format.plain else DeepFiles(files, reading.deep, pixel_format, notes)
 
 
@@ -84,17 +87,17 @@ def evaluate_deep(
     chosen: DeepFiles,
     counted: Callable[[Sequence[SourceFile]], Iterable[SourceFile]],
     upscalers: Mapping[str, Upscaler],
-    degradation: Degradation,
+    degradation: Degradation | None,
     scale: int,
 ) -> DeepSet:
-    """Scores every image of a set, or its parts, degraded in its own format.
+    """Scores every image of a set, or its parts, degraded in its own format, or with its own LR image.
 
     Args:
         name: Name of the set.
         chosen: Its files.
         counted: Passes on the files and counts them.
         upscalers: Upscalers by name; ``bicubic`` and ``model`` among them.
-        degradation: The one that makes LR images, for this format.
+        degradation: The one that makes LR images, for this format; None of files with LR images of their own.
         scale: Scale factor r.
 
     Returns:
@@ -104,9 +107,10 @@ def evaluate_deep(
         ImageSetError: If there is no usable image, or files differ in data type or bands.
     """
     stated, skipped = chosen.pixel_format, list[Skipped]()
+    made_by = degradation or Degradation().for_format(stated)  # which says how outputs are rounded
     scores: dict[str, list[Score]] = {arm: [] for arm in upscalers}
     for file in counted(chosen.files):
-        for read in read_file(file, chosen.deep, LEAST_LR_SIDE * scale):
+        for read in read_file(file, chosen.deep, LEAST_LR_SIDE * scale, scale=scale):
             if isinstance(read, Skipped):
                 skipped.append(read)
                 continue
@@ -118,7 +122,7 @@ def evaluate_deep(
                 )
             image = named_image(file, chip, stated)
             try:
-                for arm, score in _scored(image, upscalers, degradation, scale).items():
+                for arm, score in _scored(image, upscalers, made_by, scale).items():
                     scores[arm].append(score)
             except Exception as error:  # an error of one image must not end the evaluation
                 skipped.append(Skipped(image.name, reason_of(error).rstrip(".")))
@@ -131,7 +135,7 @@ def evaluate_deep(
         "images": len(ours),
         "bands": list(stated.bands),
         "protocol": _protocol(stated, scale),
-        "degradation": degradation.describe(),
+        "degradation": degradation.describe() if degradation else REAL_LR,
         "notes": chosen.notes,
         **{arm: _means(of_arm) for arm, of_arm in scores.items()},
         "gain": asdict(paired_interval(gains, [score.scene for score in ours])),

@@ -34,7 +34,7 @@ def evaluate(
     lr: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder or prefix of LR GeoTIFFs named as the HR ones, for each --images; by default made from HR."
+            help="Folder or prefix of LR images named as the HR ones, for each --images; by default made from HR."
         ),
     ] = None,
     normalisation: Annotated[

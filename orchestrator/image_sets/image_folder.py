@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from orchestrator.experiment.image_settings import DeepImages, ImageSet
@@ -10,10 +10,19 @@ from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS, suffix_of
 from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets.deep_images import Chip, FileShape, common_shape, read_chips
+from orchestrator.image_sets.deep_images import Chip, FileShape, LrFile, common_shape, read_chips
 from orchestrator.image_sets.deep_reading import DeepReading
+from orchestrator.image_sets.image_pairs import pair_by_name
 from orchestrator.image_sets.sampled_images import SAMPLED, read_sample, spread
-from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_files, reason_to_skip
+from orchestrator.image_sets.set_files import (
+    PlacedFile,
+    Skipped,
+    SourceFile,
+    left_out,
+    list_files,
+    list_images,
+    reason_to_skip,
+)
 from orchestrator.image_sets.value_ranges import Sampled
 from orchestrator.rasters.pictures import is_picture
 from trainables.errors import ImageSetError, printable
@@ -60,6 +69,24 @@ def list_folder(images: str, scenes: str, reading: DeepReading | None) -> tuple[
         endings=PICTURES if reading is None else RASTER_INPUTS,
     )
     return files, listings[0]
+
+
+def with_lr(files: Sequence[SourceFile], lr: Storage, endings: frozenset[str], scale: int) -> list[SourceFile]:
+    """The files with their LR images, paired by name.
+
+    Args:
+        files: HR images of one folder.
+        lr: Folder or prefix of the LR images.
+        endings: Of LR images.
+        scale: Scale factor r.
+
+    Raises:
+        StorageError: If the folder or bucket cannot be read.
+        ImageSetError: If it holds no images, or an image has no partner.
+    """
+    found = {facts.path: facts for facts in list_images(lr, endings).files}
+    pairs = dict(pair_by_name([file.facts.path for file in files], list(found), scale))
+    return [replace(file, lr=PlacedFile(lr, found[pairs[file.facts.path]])) for file in files]
 
 
 def holds_deep(files: Sequence[SourceFile], reading: DeepReading | None) -> bool:
@@ -113,7 +140,7 @@ def read_folder(files: Sequence[SourceFile], reading: DeepReading, least_side: i
 
 
 def format_of_files(
-    files: Sequence[SourceFile], reading: DeepReading, least_side: int
+    files: Sequence[SourceFile], reading: DeepReading, least_side: int, scale: int = 1
 ) -> tuple[PixelFormat, list[str]]:
     """The meaning of a folder's values, from a sample of its files.
 
@@ -121,6 +148,7 @@ def format_of_files(
         files: The listed files.
         reading: How they are read.
         least_side: Least height and width in pixels.
+        scale: Scale factor of pairs.
 
     Returns:
         The pixel format, and lines that a user should know.
@@ -129,7 +157,7 @@ def format_of_files(
         ImageSetError: If none can be used, they differ in data type or bands, or do not fit the range.
         OSError: If the storage does not answer.
     """
-    read = [read_sample(file, least_side, reading.deep) for file in spread(files, SAMPLED)]
+    read = [read_sample(file, least_side, reading.deep, scale) for file in spread(files, SAMPLED)]
     found = [image for image in read if not isinstance(image, Skipped)]
     shape = common_shape([(image.name, image.shape) for image in found if image.shape])
     where = files[0].place.uri
@@ -140,7 +168,7 @@ def format_of_files(
 
 
 def read_file(
-    file: SourceFile, deep: DeepImages, least_side: int, most: int | None = None
+    file: SourceFile, deep: DeepImages, least_side: int, most: int | None = None, scale: int = 1
 ) -> Iterator[tuple[FileShape, Chip] | Skipped]:
     """Chips of a file that have values, one after the other, and what of it was left out.
 
@@ -149,13 +177,15 @@ def read_file(
         deep: How it is read.
         least_side: Least height and width in pixels.
         most: Most chips, taken from all over the file; None for all.
+        scale: Scale factor of pairs.
 
     Raises:
         OSError: If the storage does not answer.
     """
     name, empty, seen = printable(file.facts.path), 0, 0
+    lr = None if file.lr is None else LrFile(file.lr.place, file.lr.facts.path, scale)
     try:
-        shape, chips = read_chips(file.place, file.facts.path, deep, least_side)
+        shape, chips = read_chips(file.place, file.facts.path, deep, least_side, lr)
         for chip in islice(chips, 0, None, 1 if most is None else -(-shape.chips // most)):
             seen += 1
             empty += chip.raster.empty
@@ -168,10 +198,11 @@ def read_file(
 
 
 def named_image(file: SourceFile, chip: Chip, pixel_format: PixelFormat) -> NamedImage:
-    """A chip of a file as an image to train on or to score."""
+    """A chip of a file as an image, or a pair, to train on or to score."""
     prepared = pixel_format.prepared(chip.raster)
+    lr = None if chip.lr is None else pixel_format.prepared(chip.lr)
     name = printable(file.facts.path) + (f" ({chip.where})" if chip.where else "")
-    return NamedImage(name, file.scene, prepared.pixels, prepared.valid)
+    return NamedImage(name, file.scene, prepared.pixels, prepared.valid, lr)
 
 
 def _is_deep(file: SourceFile) -> bool:
