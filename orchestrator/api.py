@@ -318,6 +318,8 @@ def evaluate(
     normalisation: "Normalisation" = "auto",
     band_map: "BandMap" = "auto",
     lpips: bool = False,
+    chip: int = 1024,
+    slice_axis: int = 2,
     progress: ProgressCallback | None = None,
 ) -> "Evaluation":
     """Scores a model on folders of HR images beside bicubic, as ``rayscale evaluate`` does.
@@ -330,10 +332,12 @@ def evaluate(
         precision: Precision of the convolutions.
         self_ensemble: Whether to average eight flips and rotations.
         baselines: Whether to score bilinear and Lanczos interpolation too.
-        lr: Folders of LR GeoTIFFs, one for each of ``images``; made from HR by default.
+        lr: Folders of LR images, one for each of ``images``; made from HR by default.
         normalisation: As in :func:`upscale`; for GeoTIFFs.
         band_map: As in :func:`upscale`; for GeoTIFFs.
         lpips: Whether to compare plain images by LPIPS too.
+        chip: Side in pixels of the parts into which larger images of any depth are cut.
+        slice_axis: Axis that slices of NIfTI volumes are cut across.
         progress: Called with the number of images done.
 
     Raises:
@@ -353,6 +357,8 @@ def evaluate(
         band_map,
         lpips,
         _counted("evaluate", progress),
+        chip,
+        slice_axis,
     )
 
 
@@ -369,6 +375,8 @@ def adapt(
     keep: bool = False,
     value_range: "ValueRange | None" = None,
     bands: Sequence[str] = (),
+    chip: int = 256,
+    slice_axis: int = 2,
     progress: ProgressCallback | None = None,
 ) -> "AdaptResult":
     """Adapts a model to LR images without HR counterparts, as ``rayscale adapt`` does.
@@ -386,6 +394,8 @@ def adapt(
         value_range: For images of any depth and bands: the values (low, high) that mean 0 and 1, ``percentile`` to
             measure them or ``window`` as DICOM files state them; by default the range in the model's card.
         bands: Names of the bands to use, in this order; all by default.
+        chip: Side in pixels of the chips into which larger images of any depth are cut.
+        slice_axis: Axis that slices of NIfTI volumes are cut across.
         progress: Called with the number of steps done.
 
     Returns:
@@ -405,6 +415,8 @@ def adapt(
         keep=keep,
         value_range=value_range,
         bands=tuple(bands),
+        chip=chip,
+        slice_axis=slice_axis,
     )
     return adapt_model(
         os.fspath(images), os.fspath(out), _model_name(model), space, settings, _counted("adapt", progress)

@@ -25,7 +25,7 @@ from orchestrator.foundation.model_store import FoundModel, find_model, find_rgb
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.task_progress import CountCallback
-from orchestrator.image_sets.deep_reading import DeepReading, ValueRange, deep_reading
+from orchestrator.image_sets.deep_reading import CHIP, SLICE_AXIS, DeepReading, ValueRange, deep_reading
 from orchestrator.image_sets.image_folder import holds_deep, list_folder, read_folder
 from orchestrator.image_sets.set_files import Skipped, left_out, read_image
 from search_spaces import TransferSpace, find_space
@@ -155,6 +155,8 @@ def analyze_images(
     report_progress: CountCallback,
     value_range: ValueRange | None = None,
     bands: Sequence[str] = (),
+    chip: int = CHIP,
+    slice_axis: int = SLICE_AXIS,
 ) -> Analysis:
     """Analyses one set of images without an experiment.
 
@@ -168,6 +170,8 @@ def analyze_images(
         value_range: Of target images of any depth, the values that mean 0 and 1; None where the model's card states
             them, or for 8-bit gray and RGB.
         bands: Names of the bands to use, in this order; none for all.
+        chip: Side in pixels of the chips into which larger images of any depth are cut.
+        slice_axis: The axis of NIfTI volumes that slices are cut across.
 
     Returns:
         The source, how it was measured, and for each target its distances, spectrum, noise and advice, as plain values.
@@ -177,7 +181,7 @@ def analyze_images(
     """
     found, target = find_rgb_model(model), find_space(space)
     scale = found.net.architecture.scale
-    own = _of_folder(images, scenes, scale, deep_reading(found, value_range, bands))
+    own = _of_folder(images, scenes, scale, deep_reading(found, value_range, bands, chip, slice_axis))
     source = _generated(GENERATED, scale) if source_images is None else _of_folder(source_images, "file", scale)
     return _analyze(found, source, {target.domain: (own, target)}, report_progress, Finetuning())
 

@@ -22,7 +22,14 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.foundation.vocabulary import Verdict
-from orchestrator.image_sets.deep_reading import ValueRange, deep_reading, kept_values_and_bands, network_for
+from orchestrator.image_sets.deep_reading import (
+    CHIP,
+    SLICE_AXIS,
+    ValueRange,
+    deep_reading,
+    kept_values_and_bands,
+    network_for,
+)
 from search_spaces import TransferSpace, find_space
 from trainables.images.raster import PreparedImage
 from trainables.loops.cross_scale import adapt, patch_that_fits
@@ -47,6 +54,8 @@ class Settings:
         value_range: Values that mean 0 and 1, for images of any depth; None where the model's card states them, or for
             8-bit gray and RGB.
         bands: Names of the bands to use, in this order; none for all, or those of the card.
+        chip: Side in pixels of the chips into which larger images of any depth are cut.
+        slice_axis: The axis of NIfTI volumes that slices are cut across.
     """
 
     steps: int
@@ -56,6 +65,8 @@ class Settings:
     keep: bool = False
     value_range: ValueRange | None = None
     bands: tuple[str, ...] = ()
+    chip: int = CHIP
+    slice_axis: int = SLICE_AXIS
 
 
 class HeldOutPsnr(TypedDict):
@@ -127,7 +138,7 @@ def adapt_model(
     place, target = Storage.at(out), find_space(space)
     configuration = TransferConfiguration(learning_rate=settings.learning_rate, lambda_=0.0, frozen_depth=0)
     found = find_model(model)
-    reading = deep_reading(found, settings.value_range, settings.bands)
+    reading = deep_reading(found, settings.value_range, settings.bands, settings.chip, settings.slice_axis)
     if reading is None:
         check_rgb(found)
     check_free(place)

@@ -28,7 +28,7 @@ from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile
 from orchestrator.foundation.task_progress import CountCallback
-from orchestrator.image_sets.deep_reading import DeepReading, deep_reading
+from orchestrator.image_sets.deep_reading import SLICE_AXIS, DeepReading, deep_reading
 from orchestrator.image_sets.image_folder import with_lr
 from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_images, read_image
 from search_spaces import find_space
@@ -92,6 +92,8 @@ def evaluate_model(
     band_map: BandMap = "auto",
     lpips: bool = False,
     report_progress: CountCallback = lambda _, __: None,
+    chip: int = PART,
+    slice_axis: int = SLICE_AXIS,
 ) -> Evaluation:
     """Degrades, upscales and compares every image of every set.
 
@@ -108,6 +110,8 @@ def evaluate_model(
         band_map: Band map of scenes, as for archives.
         lpips: Whether to compare plain images by LPIPS too.
         report_progress: Called with the images done and the images of all sets.
+        chip: Side in pixels of the parts into which larger images of any depth are cut.
+        slice_axis: The axis of NIfTI volumes that slices are cut across.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
@@ -129,7 +133,7 @@ def evaluate_model(
         lr_of += [_degradation(found, space)] * len(images)
     plain: dict[str, Upscaler] = fixed_baselines(net.scale) if baselines else {"bicubic": bicubic(net.scale)}
     asked = (normalisation, band_map) != ("auto", "auto")
-    sets = _sets(images, lr_of, asked, deep_reading(found, chip=PART), net.scale)
+    sets = _sets(images, lr_of, asked, deep_reading(found, chip=chip, slice_axis=slice_axis), net.scale)
     _check_bands(found.where, net.channels, sets)
     if lpips and not any(image_set.plain for image_set in sets):
         raise UsageError("LPIPS is of plain 8-bit images; remove --lpips for sets of others.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import AsJson, BandNames, LogFile, ValueRangeText, Verbose
+from orchestrator.cli.options import AsJson, BandNames, ChipSide, LogFile, SliceAxis, ValueRangeText, Verbose
 from orchestrator.cli.output import counter, print_analysis, print_json, print_plan, print_report
 from trainables.errors import PartlyDoneError, UsageError
 
@@ -168,6 +168,8 @@ def analyze(
     ] = None,
     value_range: ValueRangeText = None,
     bands: BandNames = None,
+    chip: ChipSide = 256,
+    slice_axis: SliceAxis = 2,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
@@ -178,12 +180,13 @@ def analyze(
     Without one, images of any depth and bands are read where a value range is stated.
     """
     from orchestrator.analysis.analyze import analyze_experiment, analyze_images
-    from orchestrator.image_sets.deep_reading import read_bands, read_value_range
+    from orchestrator.image_sets.deep_reading import CHIP, SLICE_AXIS, read_bands, read_value_range
 
     named = {"--model": model, "--images": images, "--space": space}
     given = [name for name, value in named.items() if value is not None]
-    deep = {"--value-range": value_range, "--bands": bands}
-    stated = [name for name, value in deep.items() if value is not None]
+    deep = {"--value-range": (value_range, None), "--bands": (bands, None)}
+    deep |= {"--chip": (chip, CHIP), "--slice-axis": (slice_axis, SLICE_AXIS)}
+    stated = [name for name, (value, default) in deep.items() if value != default]
     if experiment is not None and given + stated:
         raise UsageError(
             f"An experiment names its own model, images and spaces: remove {', '.join(given + stated)}, or the file."
@@ -199,9 +202,9 @@ def analyze(
         if loaded is not None:
             analysis = analyze_experiment(loaded, source_images, report_progress)
         else:
-            range_and_bands = read_value_range(value_range), read_bands(bands)
+            reading = read_value_range(value_range), read_bands(bands), chip, slice_axis
             analysis = analyze_images(
-                model or "", images or "", space or "", scenes, source_images, report_progress, *range_and_bands
+                model or "", images or "", space or "", scenes, source_images, report_progress, *reading
             )
     if as_json:
         print_json(analysis)

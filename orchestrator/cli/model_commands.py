@@ -7,10 +7,12 @@ import typer
 from orchestrator.cli.options import (
     AsJson,
     BandNames,
+    ChipSide,
     LogFile,
     Model,
     PrecisionName,
     SelfEnsemble,
+    SliceAxis,
     ValueRangeText,
     Verbose,
 )
@@ -52,6 +54,8 @@ def evaluate(
         bool,
         typer.Option("--lpips", help="Compare plain images by LPIPS too, with torchvision's AlexNet."),
     ] = False,
+    chip: ChipSide = 1024,
+    slice_axis: SliceAxis = 2,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
@@ -72,7 +76,17 @@ def evaluate(
 
     scene_options = read_normalisation(normalisation), read_band_map(band_map)
     evaluation = evaluate_model(
-        model, images, space, self_ensemble, precision, baselines, lr or (), *scene_options, lpips
+        model,
+        images,
+        space,
+        self_ensemble,
+        precision,
+        baselines,
+        lr or (),
+        *scene_options,
+        lpips,
+        chip=chip,
+        slice_axis=slice_axis,
     )
     if as_json:
         print_json(evaluation)
@@ -94,6 +108,8 @@ def adapt(
     keep: Annotated[bool, typer.Option("--keep", help="Write the model even if it is no better.")] = False,
     value_range: ValueRangeText = None,
     bands: BandNames = None,
+    chip: ChipSide = 256,
+    slice_axis: SliceAxis = 2,
     as_json: AsJson = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
@@ -115,6 +131,8 @@ def adapt(
         keep=keep,
         value_range=read_value_range(value_range),
         bands=read_bands(bands),
+        chip=chip,
+        slice_axis=slice_axis,
     )
     with counter("done", unit="step") as report_progress:
         result = adapt_model(images, out, model, space, settings, report_progress)

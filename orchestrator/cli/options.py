@@ -35,6 +35,11 @@ BandNames = Annotated[
     str | None,
     typer.Option("--bands", metavar="NAME,...", help="Bands to use, in this order; by default all; with a range only."),
 ]
+_CHIP_HELP = "Side in pixels of the parts into which larger images of any depth are cut."
+ChipSide = Annotated[int, typer.Option("--chip", min=32, max=4096, help=_CHIP_HELP)]
+SliceAxis = Annotated[
+    int, typer.Option("--slice-axis", min=0, max=2, help="Axis that slices of NIfTI volumes are cut across.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import AsJson, LogFile, Model, PrecisionName, SelfEnsemble, Verbose
+from orchestrator.cli.options import AsJson, LogFile, Model, PrecisionName, SelfEnsemble, SliceAxis, Verbose
 from orchestrator.cli.output import counter, print_json, print_upscaled
 from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import RunError, UsageError
@@ -135,10 +135,7 @@ def upscale(
         int,
         typer.Option(min=16, help="Largest side of a tile; less takes less memory.", rich_help_panel=_IMAGES),
     ] = 256,
-    slice_axis: Annotated[
-        int,
-        typer.Option(min=0, max=2, help="Axis that slices of NIfTI volumes are cut across.", rich_help_panel=_IMAGES),
-    ] = 2,
+    slice_axis: SliceAxis = 2,
     self_ensemble: SelfEnsemble = False,
     as_json: AsJson = False,
     log_file: LogFile = None,

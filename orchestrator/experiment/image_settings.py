@@ -180,7 +180,7 @@ Source = Annotated[
 ]
 
 
-MOST_CHIP = 4096
+LEAST_CHIP, MOST_CHIP = 32, 4096
 """Largest side of a chip in pixels."""
 
 Range = tuple[float, float]
@@ -272,7 +272,7 @@ class Target(ImageSet):
     bands: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
         None, description="names of the bands to use, in this order; by default all; needs `value_range`"
     )
-    chip: Annotated[int, Field(ge=32, le=MOST_CHIP)] = Field(
+    chip: Annotated[int, Field(ge=LEAST_CHIP, le=MOST_CHIP)] = Field(
         256, description="side in pixels of the chips into which larger images are cut; with `value_range` only"
     )
     slice_axis: Annotated[int, Field(ge=0, le=2)] = Field(

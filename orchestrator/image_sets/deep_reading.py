@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.experiment.image_settings import ANY_TYPE, DICOM_VALUES, DeepImages
+from orchestrator.experiment.image_settings import ANY_TYPE, DICOM_VALUES, LEAST_CHIP, MOST_CHIP, DeepImages
 from orchestrator.foundation.model_store import FoundModel, check_rgb
 from orchestrator.image_sets.deep_images import FileShape
 from orchestrator.image_sets.value_ranges import Sampled, format_of
@@ -16,7 +16,9 @@ from trainables.network.network import SuperResolutionNet
 ValueRange = Literal["window", "percentile"] | tuple[float, float]
 """Values that mean 0 and 1 to a network, or how to find them."""
 
-_CHIP, _SLICE_AXIS = 256, 2
+CHIP, SLICE_AXIS = 256, 2
+"""Side in pixels of chips, and the axis of volumes that slices are cut across, unless a person states others."""
+
 _KEPT = ("value_range", "units")
 _KEPT_BANDS = ("band_map", "band_names")
 
@@ -73,7 +75,11 @@ class DeepReading:
 
 
 def deep_reading(
-    found: FoundModel, value_range: ValueRange | None = None, bands: Sequence[str] = (), chip: int = _CHIP
+    found: FoundModel,
+    value_range: ValueRange | None = None,
+    bands: Sequence[str] = (),
+    chip: int = CHIP,
+    slice_axis: int = SLICE_AXIS,
 ) -> DeepReading | None:
     """The reading of images of any depth for a model; None where neither its card nor a person states a range.
 
@@ -82,10 +88,15 @@ def deep_reading(
         value_range: As a person states it.
         bands: Names of the bands to use, likewise; none for all.
         chip: Side in pixels of the chips into which larger images are cut.
+        slice_axis: The axis of volumes that slices are cut across.
 
     Raises:
-        UsageError: If the card states a range as well, bands have no range, or either makes no sense.
+        UsageError: If the card states a range as well, bands have no range, or any of them makes no sense.
     """
+    if not LEAST_CHIP <= chip <= MOST_CHIP:
+        raise UsageError(f"--chip must lie between {LEAST_CHIP} and {MOST_CHIP} pixels, found {chip}.")
+    if slice_axis not in (0, 1, 2):
+        raise UsageError(f"--slice-axis must be 0, 1 or 2, found {slice_axis}.")
     ranges = found.card.get("value_range") or {}
     if value_range is not None and ranges:
         raise UsageError(f"The card of model '{found.where}' states a value_range already: leave out --value-range.")
@@ -98,18 +109,18 @@ def deep_reading(
     if ranges:
         stated = {str(dtype): (float(low), float(high)) for dtype, (low, high) in ranges.items()}
         return DeepReading(
-            DeepImages(stated, chosen, chip, _SLICE_AXIS), str(found.card.get("units") or ""), found.where
+            DeepImages(stated, chosen, chip, slice_axis), str(found.card.get("units") or ""), found.where
         )
     if value_range is None:
         if bands:
             raise UsageError("--bands needs --value-range, the values that mean 0 and 1 to the network.")
         return None
     if isinstance(value_range, str):
-        return DeepReading(DeepImages(_found_in_files(value_range), chosen, chip, _SLICE_AXIS))
+        return DeepReading(DeepImages(_found_in_files(value_range), chosen, chip, slice_axis))
     low, high = value_range
     if not -1e300 < low < high < 1e300:
         raise UsageError(f"--value-range needs two numbers with low < high, found {low:g},{high:g}.")
-    return DeepReading(DeepImages({ANY_TYPE: (float(low), float(high))}, chosen, chip, _SLICE_AXIS))
+    return DeepReading(DeepImages({ANY_TYPE: (float(low), float(high))}, chosen, chip, slice_axis))
 
 
 def read_value_range(text: str | None) -> ValueRange | None:

@@ -3,6 +3,7 @@
 import json
 
 import dicom_files
+import nibabel
 import noise_images
 import numpy as np
 import pytest
@@ -48,6 +49,24 @@ def test_bands_are_scored_on_the_range_of_the_card(tmp_path):
     assert only["model"]["sam"] > 0
     assert only["lanczos"]["ergas"] > 0
     assert only["protocol"].startswith("uint16, red, green, blue, nir; 0 to 10000 mean 0 to 1; PSNR and SSIM are of")
+
+
+def test_axis_of_slices_and_side_of_parts_are_options(rayscale, tmp_path):
+    """A volume of 40×44×96 voxels: as many images as its axis has slices, or more where they are cut."""
+    (tmp_path / "set").mkdir()
+    values = np.random.default_rng(0).integers(0, 9000, (40, 44, 96)).astype(np.uint16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "set" / "a.nii")
+    args = ("evaluate", "--images", tmp_path / "set", "--model", model(tmp_path / "model", "gray"), "--json")
+    found = []
+    for options in ((), ("--slice-axis", "0"), ("--slice-axis", "1", "--chip", "48")):
+        code, out, err = rayscale(*args, *options)
+        assert code == 0, err
+        found.append(json.loads(out)["sets"][0]["images"])
+    assert found == [96, 40, 2 * 44], "slices of 40×96 are two parts"
+    with pytest.raises(UsageError, match="--chip must lie between 32 and 4096 pixels, found 5"):
+        evaluate_model(str(tmp_path / "model"), [str(tmp_path / "set")], chip=5)
+    with pytest.raises(UsageError, match="--slice-axis must be 0, 1 or 2, found 3"):
+        evaluate_model(str(tmp_path / "model"), [str(tmp_path / "set")], slice_axis=3)
 
 
 def test_the_terminal_says_the_protocol(rayscale, tmp_path):
