@@ -73,17 +73,17 @@ def upscale_array_file(
         UnreadableImageError: If the file cannot be read, or its bands or values do not fit the model.
     """
     with local_copy(source) as path, tempfile.TemporaryDirectory(prefix="rayscale-") as folder:
-        made = Path(folder, PurePosixPath(target.path).name)
+        output_file = Path(folder, PurePosixPath(target.path).name)
         with open_raster_file(path, settings.slice_axis) as file:
             low, high = _range_of(file, model, settings)
             upscale = _upscaler(file, net, model, settings, lock)
-            with one_reason(), larger_copy(path, made, net.scale, settings.slice_axis) as output:
+            with one_reason(), larger_copy(path, output_file, net.scale, settings.slice_axis) as output:
                 for layer in range(file.layers):
                     raster = file.read(layer, 0, 0, file.height, file.width)
                     output.write(layer, _larger(raster, upscale, net.scale, low, high))
             pixels = file.layers * file.height * file.width * net.scale**2
             notes = [*file.notes, *output.notes, *_notes(file, settings)]
-        publish(made, target, _CONTENT_TYPE, mode=output_mode())
+        publish(output_file, target, _CONTENT_TYPE, mode=output_mode())
     return pixels, notes
 
 

@@ -66,7 +66,7 @@ class _Set:
 
     @property
     def degradation(self) -> Degradation | None:
-        """What makes LR images; None where they are given."""
+        """Degradation that makes LR images; None where they are given."""
         return self.lr if isinstance(self.lr, Degradation) else None
 
     @property

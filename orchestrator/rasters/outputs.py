@@ -78,8 +78,8 @@ def larger_copy(original: Path, output: Path, scale: int, axis: int = 2) -> Iter
 def _npy_copy(original: Path, output: Path, scale: int) -> LayerWriter:
     values = np.lib.format.open_memmap(original, mode="r")
     shape = (values.shape[0] * scale, values.shape[1] * scale, *values.shape[2:])
-    made = np.lib.format.open_memmap(output, "w+", values.dtype, shape)
-    return LayerWriter(lambda layer: made.reshape(shape[0], shape[1], -1), (1.0, 0.0))
+    larger = np.lib.format.open_memmap(output, "w+", values.dtype, shape)
+    return LayerWriter(lambda layer: larger.reshape(shape[0], shape[1], -1), (1.0, 0.0))
 
 
 @contextmanager
