@@ -184,9 +184,13 @@ def analyze(
 
     named = {"--model": model, "--images": images, "--space": space}
     given = [name for name, value in named.items() if value is not None]
-    deep = {"--value-range": (value_range, None), "--bands": (bands, None)}
-    deep |= {"--chip": (chip, CHIP), "--slice-axis": (slice_axis, SLICE_AXIS)}
-    stated = [name for name, (value, default) in deep.items() if value != default]
+    deep = {
+        "--value-range": value_range is not None,
+        "--bands": bands is not None,
+        "--chip": chip != CHIP,
+        "--slice-axis": slice_axis != SLICE_AXIS,
+    }
+    stated = [name for name, is_stated in deep.items() if is_stated]
     if experiment is not None and given + stated:
         raise UsageError(
             f"An experiment names its own model, images and spaces: remove {', '.join(given + stated)}, or the file."
