@@ -112,14 +112,13 @@ def test_16_bit_pictures_and_plain_ones_beside_them(tmp_path):
     assert eight_bit == evaluate_model(tiny_models.write(tmp_path / "no", tiny_models.net(2)), [str(plain)])["sets"][0]
 
 
-def test_large_images_are_cut_and_their_files_are_the_scenes(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.apply.evaluate.PART", 64)
+def test_large_images_are_cut_and_their_files_are_the_scenes(tmp_path):
     (tmp_path / "set").mkdir()
     values = np.random.default_rng(0).uniform(0, 1, (100, 130)).astype(np.float32)
     values[:60, :70] = np.nan
     np.save(tmp_path / "set" / "a.npy", values)
     (only,) = evaluate_model(
-        model(tmp_path / "model", "gray", value_range={"float32": [0, 1]}), [str(tmp_path / "set")]
+        model(tmp_path / "model", "gray", value_range={"float32": [0, 1]}), [str(tmp_path / "set")], chip=64
     )["sets"]
     assert (only["images"], only["gain"]["scenes"]) == (3, 1)
     assert [item["reason"] for item in only["skipped"]] == ["1 of 4 chips have no value"]
