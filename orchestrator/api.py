@@ -167,6 +167,7 @@ def upscale(
     precision: "Precision" = ...,
     overwrite: bool = ...,
     address: str | None = ...,
+    gpus: int | None = ...,
     retry_failed: bool = ...,
     normalisation: "Normalisation" = ...,
     band_map: "BandMap" = ...,
@@ -197,6 +198,7 @@ def upscale(
     precision: "Precision" = "auto",
     overwrite: bool = False,
     address: str | None = None,
+    gpus: int | None = None,
     retry_failed: bool = False,
     normalisation: "Normalisation" = "auto",
     band_map: "BandMap" = "auto",
@@ -227,6 +229,7 @@ def upscale(
         precision: Precision of the convolutions.
         overwrite: Whether to write outputs again that exist.
         address: Address of a Ray cluster for scenes.
+        gpus: GPUs that this cluster may grow to.
         retry_failed: Whether to try scenes again that failed before.
         normalisation: Values that mean 0 and 1 to the network: ``auto``, ``dtype``, ``scales`` or (low, high).
         band_map: Bands that the network sees together: ``auto``, ``singly`` or groups such as ((1, 2, 3), (4,)).
@@ -295,6 +298,7 @@ def upscale(
         address=address,
         cpus=threads,
         device=device,
+        gpus=gpus,
         scratch=scratch,
         overwrite=overwrite,
         retry_failed=retry_failed,
