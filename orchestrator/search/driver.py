@@ -59,7 +59,8 @@ def _run_to_its_end(job: StudyJob, runner: TaskRunner) -> list[TrialRecord]:
         log.info("round %d: %d of %d trials are missing", round_number, len(missing), job.trials)
         run_trials = run_on_tune if runner.distributed else run_in_turn
         reason = run_trials(job, records, missing, round_number)
-    raise RunError(f"trial {first} failed {_TRIES} times ({reason}); {len(records)} of {job.trials} trials are kept")
+    kept = f"{len(records)} of {job.trials} trials are kept"
+    raise RunError(f"trial {first} failed {_TRIES} times ({reason.rstrip('.')}); {kept}")
 
 
 def _delete_state(scratch: Storage) -> None:

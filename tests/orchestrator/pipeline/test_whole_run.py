@@ -254,5 +254,5 @@ def test_trials_that_keep_failing_are_said_with_their_reason(first_run: tuple[Ex
     places = {"records": Storage.at(str(tmp_path / "r")), "scratch": Storage.at(str(tmp_path / "s"))}
     job = replace(job, domain=nowhere, trials=1, **places)
     runner = RayRunner(Resources(2, 0, 0))
-    with pytest.raises(RunError, match=r"1 of 1 trials were lost .*There is no model at"):
+    with pytest.raises(RunError, match=r"trial 0 failed 3 times \(There is no model at .*json\); 0 of 1 trials"):
         result_of(runner, runner.submit(drive_study, job, runner))
