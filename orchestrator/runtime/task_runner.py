@@ -274,8 +274,9 @@ class InProcessRunner:
 
 
 @contextmanager
-def in_process(cluster: Cluster) -> Iterator[TaskRunner]:
+def in_process(cluster: Cluster, show: Callable[[str], None] | None = None) -> Iterator[TaskRunner]:
     """Replacement of :func:`orchestrator.runtime.ray_session.connect` that runs everything in this process."""
+    del show
     yield InProcessRunner(Resources(float(cluster.cpus or 2), 0.0, 0.0))
 
 

@@ -55,7 +55,8 @@ def _new_record(config: dict[str, Any], job: StudyJob) -> TrialRecord:
     measure(job.progress, Measurement(run, 0, settings={**configuration.to_dict(), "origin": origin}))
     status, curve, source = _train(job, number, run, configuration, certificates.append)
     kept_source = {"source_loss": source.loss} if source else {}
-    measure(job.progress, Measurement(run, job.domain.budget.steps, kept_source, {"status": status}, ended=True))
+    last = curve[-1][0] if curve else 0
+    measure(job.progress, Measurement(run, last, kept_source, {"status": status}, ended=True))
     kept = f", {source.loss:.2f} dB of the source lost" if source else ""
     log.info("%s in %.1f s, curve %s%s", status, time.monotonic() - start, curve, kept)
     psnr = curve[-1][1] if status == "finished" else None

@@ -182,7 +182,7 @@ def test_options_change_how_not_what(rayscale, photos, option):
         (["photos", "/proc/out"], "Nothing can be written to '/proc/out"),
         (["photos", "out", "--device", "gpu"], "--device must be one of auto, cpu, cuda, found 'gpu'"),
         (["photos", "out", "--tile", "3"], "Invalid value for '--tile'"),
-        (["photos", "gs://bucket"], "must be a folder or s3://bucket/prefix, found 'gs://bucket'"),
+        (["photos", "ftp://bucket"], "must be a folder or s3://bucket/prefix, found 'ftp://bucket'"),
         (["photos"], "Missing argument 'OUTPUT'"),
     ],
 )

@@ -114,7 +114,7 @@ def test_every_command_checks_the_images_first(refused, file, command):
         ("search.cpus_per_trial=9999", "search.cpus_per_trial is 9999, but this cluster has"),
         ("pretraining.gpus_per_worker=99", "Pretraining asks for 2 workers × 99 GPUs"),
         ("targets.source={images: natural, space: art}", "A target cannot be called 'source'"),
-        ("storage=gs://bucket", "must be a folder or s3://bucket/prefix, found 'gs://bucket'"),
+        ("storage=ftp://bucket", "must be a folder or s3://bucket/prefix, found 'ftp://bucket'"),
         ("source.scenes={table: none.csv}", "There is no scene table"),
         ("source.scenes={pattern: '('}", "is no regular expression"),
         ("source.images=natural/0.png", "There is no folder '.*0.png'"),

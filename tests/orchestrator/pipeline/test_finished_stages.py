@@ -58,7 +58,7 @@ def sealed(older):
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RunError("Ray would start.")
 
     monkeypatch.setattr(run_context, "connect", refuse)

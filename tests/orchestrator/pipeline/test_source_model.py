@@ -132,7 +132,7 @@ def test_scale_and_shape_are_the_model_s(scale):
         ({"model": "base-x3"}, "no model 'base-x3'.* Did you mean 'base-x"),
         ({"model": "./nowhere"}, "There is no folder '.*nowhere'"),
         ({"model": "satellite"}, "There is no model at '.*satellite': expected model.safetensors and card.json"),
-        ({"model": "gs://bucket/model"}, "must be a folder or s3://bucket/prefix"),
+        ({"model": "ftp://bucket/model"}, "must be a folder or s3://bucket/prefix"),
     ],
 )
 def test_what_does_not_fit_the_model_is_refused_in_the_preflight(changes, words):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from tensorboardX.proto.event_pb2 import Event
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record, RunRecord
 
 from orchestrator.experiment.settings import Experiment, Tracking
 from orchestrator.runtime.measurements import Measurement
@@ -106,16 +106,26 @@ def logged(data: bytes) -> list[bytes]:
     return records
 
 
+def stored(folder: Path) -> dict[str, tuple[RunRecord, list[str], list[Record]]]:
+    """Complete runs in the folder of Weights & Biases by name: the run, its scores and all records."""
+    named = {}
+    for file in folder.glob("wandb/offline-run-*/run-*.wandb"):
+        records = [Record.FromString(data) for data in logged(file.read_bytes())]
+        points = [{".".join(i.nested_key) or i.key: i.value_json for i in r.history.item} for r in records]
+        scores = [point["validation_psnr"] for point in points if "validation_psnr" in point]
+        runs = [record.run for record in records if record.HasField("run")]
+        if runs and any(record.HasField("exit") for record in records):
+            named[runs[0].display_name] = runs[0], scores, records
+    return named
+
+
 def test_weights_and_biases_has_a_run_per_training_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     assert followed({"wandb": "sr"}) == []
-    named = {}
-    for file in tmp_path.glob("wandb/offline-run-*/run-*.wandb"):
-        records = [Record.FromString(data) for data in logged(file.read_bytes())]
-        (run,) = [record.run for record in records if record.HasField("run")]
-        points = [{".".join(i.nested_key) or i.key: i.value_json for i in r.history.item} for r in records]
-        named[run.display_name] = run, [p["validation_psnr"] for p in points if "validation_psnr" in p], records
+    end = time.monotonic() + 120
+    while len(named := stored(tmp_path)) < 2 and time.monotonic() < end:  # its service writes in a process of its own
+        time.sleep(0.5)
     run, scores, records = named[RUN]
     assert (run.project, run.run_group) == ("sr", "mine")
     assert scores == ["30.5", "31.25"]

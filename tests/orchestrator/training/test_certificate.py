@@ -94,7 +94,7 @@ def fault_in_rate(monkeypatch) -> None:
 
 def fault_in_lambda(monkeypatch) -> None:
     made = loop.TransferObjective
-    monkeypatch.setattr(loop, "TransferObjective", lambda regularizer, weight: made(regularizer, 0.0))
+    monkeypatch.setattr(loop, "TransferObjective", lambda regularizer, weight, half: made(regularizer, 0.0, half))
 
 
 def fault_in_depth(monkeypatch) -> None:

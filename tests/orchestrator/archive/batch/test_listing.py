@@ -178,7 +178,7 @@ def test_one_bad_row_never_stops_the_others(archive):
     os.mkfifo(archive / "pipe.tif")
     (archive / "folder.tif").mkdir()
     rows = [
-        *("scene,output", "a.tif,", "", ",x", "   ,y", "deep/b.TIFF,too,many", "s3:///key.tif,", "gs://b/k.tif,"),
+        *("scene,output", "a.tif,", "", ",x", "   ,y", "deep/b.TIFF,too,many", "s3:///key.tif,", "ftp://b/k.tif,"),
         *("~nobody-at-all/x.tif,", "caf\udce9.tif,", "list.csv,", "pipe.tif,", "folder.tif,", f"{'x' * 300}.tif,"),
         *("../out.tif,", ".hidden.tif,", "deep/c.jp2,c"),
     ]
@@ -189,7 +189,7 @@ def test_one_bad_row_never_stops_the_others(archive):
         "line 5": "the row names no scene",
         "deep/b.TIFF": "line 6 has 3 fields for 2 columns; put quotes around what holds a comma",
         "s3:///key.tif": "An S3 location looks like s3://bucket/prefix, found 's3:///key.tif'",
-        "gs://b/k.tif": "A location must be a folder or s3://bucket/prefix, found 'gs://b/k.tif'",
+        "ftp://b/k.tif": "A location must be a folder or s3://bucket/prefix, found 'ftp://b/k.tif'",
         "~nobody-at-all/x.tif": "RuntimeError: Could not determine home directory.",
         "caf\\xe9.tif": "the row is not UTF-8 text; save the list as that",
         "pipe.tif": "no regular file but a special file, which is never opened",
