@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 # For what reads the environment before any fixture runs: imports, and Ray's workers.
-QUIET = {"AWS_EC2_METADATA_DISABLED": "true", "MPLBACKEND": "Agg"}
+QUIET = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "MPLBACKEND": "Agg",
+    "RAY_agent_register_timeout_ms": "300000",  # a raylet on a busy machine would end itself after 30 s
+}
 MARKER_OF_FIXTURE = {"ray_session": "cluster", "s3_bucket": "s3"}
 
 

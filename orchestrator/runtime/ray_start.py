@@ -45,6 +45,7 @@ def patient_start(show: Callable[[str], None]) -> Iterator[None]:
     seconds = patience()
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(seconds))
     os.environ.setdefault("RAY_worker_register_timeout_seconds", str(seconds))
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(1000 * seconds))  # the raylet ends itself after 30 s
     services: Any = ray._private.services
     ask, until = services.get_node, time.monotonic() + seconds
 
