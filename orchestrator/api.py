@@ -5,6 +5,7 @@ are imported by the functions that need them: an array is upscaled without Ray.
 """
 
 import copy
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.protocols.result import BenchmarkResult
     from orchestrator.report.schema import Report
     from trainables.inference.precision import Precision
+    from trainables.inference.radiometry import BackProject
 
 __all__ = [
     "TaskProgress",
@@ -177,6 +179,8 @@ def upscale(
     memory_mb: int = ...,
     scene_timeout: float | None = ...,
     side_by_side: bool = ...,
+    back_project: "BackProject" = ...,
+    strict: bool = ...,
     scratch: str | None = ...,
     tile: int = ...,
     slice_axis: int = ...,
@@ -208,6 +212,8 @@ def upscale(
     memory_mb: int = 1024,
     scene_timeout: float | None = None,
     side_by_side: bool = False,
+    back_project: "BackProject" = "on",
+    strict: bool = False,
     scratch: str | None = None,
     tile: int = 256,
     slice_axis: int = 2,
@@ -231,7 +237,8 @@ def upscale(
         address: Address of a Ray cluster for scenes.
         gpus: GPUs that this cluster may grow to.
         retry_failed: Whether to try scenes again that failed before.
-        normalisation: Values that mean 0 and 1 to the network: ``auto``, ``dtype``, ``scales`` or (low, high).
+        normalisation: Values that mean 0 and 1 to the network: ``auto``, ``dtype``, ``scales``, ``measured``, (low,
+            high), or {"uint16": (low, high), …} by data type.
         band_map: Bands that the network sees together: ``auto``, ``singly`` or groups such as ((1, 2, 3), (4,)).
         expand_palette: Whether to turn palettes of scenes into colours.
         labels: Treatment of scenes whose values are classes.
@@ -239,6 +246,10 @@ def upscale(
         memory_mb: Memory of the network in MiB, for each worker on scenes.
         scene_timeout: Seconds that a worker may take for a scene.
         side_by_side: Whether to work beside another run on ``target``.
+        back_project: Back-projection of scenes, DICOM and arrays, not of 8-bit pictures: ``on`` makes the mean of
+            the output pixels of each pixel its value, ``model`` corrects by the output downscaled as the model's
+            training images were.
+        strict: Whether scenes and DICOM files with flagged outputs fail.
         scratch: Folder for work in progress on scenes.
         tile: Largest side of a tile of images and arrays.
         slice_axis: Axis that slices of NIfTI volumes are cut across.
@@ -266,6 +277,7 @@ def upscale(
             ensemble=self_ensemble,
             precision=precision,
             device=device,
+            back_project=back_project,
         )
         return upscale_array(source, _loaded(model), settings)
     if target is None:
@@ -282,8 +294,10 @@ def upscale(
         precision=precision,
         overwrite=overwrite,
         ensemble=self_ensemble,
-        value_range=normalisation if isinstance(normalisation, tuple) else None,
+        value_range=None if isinstance(normalisation, str) else normalisation,
         slice_axis=slice_axis,
+        back_project=back_project,
+        strict=strict,
     )
     scenes = SceneSettings(
         memory_mb=memory_mb,
@@ -293,6 +307,7 @@ def upscale(
         compression=compression,
         expand_palette=expand_palette,
         labels=labels,
+        back_project=back_project,
     )
     options = Options(
         address=address,
@@ -304,6 +319,7 @@ def upscale(
         retry_failed=retry_failed,
         scene_timeout=scene_timeout,
         side_by_side=side_by_side,
+        strict=strict,
     )
     display, patterns = _UpscaleProgress(progress or _ignore), Patterns(include, exclude)
     name = _model_name(model)
@@ -530,6 +546,9 @@ class _UpscaleProgress:
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
         report = _counted("upscale scenes", self._report)
         return nullcontext(lambda progress: report(progress.done, progress.scenes))
+
+    def note(self, text: str) -> None:
+        logging.getLogger(__name__).info(text)
 
     def images_done(self, result: "UpscaleSummary") -> None:
         """Does nothing: the summary is returned."""

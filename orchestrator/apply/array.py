@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 
 from orchestrator.apply.device import chosen_device
 from orchestrator.archive.scene.band_map import band_groups
-from orchestrator.archive.scene.rows import apply_network
 from orchestrator.archive.scene.types import BandMap, ModelFacts, Normalisation, SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.archive.scene.value_range import DTYPES, normalisation
+from orchestrator.archive.scene.values.network import apply_network, halo_of, limits_of_values
 from orchestrator.foundation.model_store import FoundModel
 from trainables.errors import RunError, UsageError
 from trainables.images.raster import RGB
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
+from trainables.inference.radiometry import BackProject, downscaling_of
 from trainables.inference.tiling import Grid, cut
 from trainables.inference.upscale import TILE, self_ensemble, upscale
 
@@ -34,6 +35,7 @@ class ArraySettings:
         ensemble: Whether to average eight flips and rotations.
         precision: Precision of the convolutions.
         device: ``auto``, ``cpu`` or ``cuda``.
+        back_project: As in :class:`~orchestrator.archive.scene.types.SceneSettings`; not for 8-bit pictures.
     """
 
     normalisation: Normalisation = "auto"
@@ -42,6 +44,7 @@ class ArraySettings:
     ensemble: bool = False
     precision: Precision = "auto"
     device: str = "auto"
+    back_project: BackProject = "on"
 
 
 def upscale_array(array: Array, model: FoundModel, settings: ArraySettings) -> Array:
@@ -96,12 +99,15 @@ def _in_its_depth(image: Array, net: Prepared, model: ModelFacts, settings: Arra
     groups = band_groups(RGB if bands == 3 else ["undefined"] * bands, model, scene)
     run = replace(net, run=self_ensemble(net)) if settings.ensemble else net
     out = np.empty((bands, height * net.scale, width * net.scale), planes.dtype)
-    grid, halo = Grid.of(height, width, settings.tile, net.radius), net.radius
+    downscaling = downscaling_of(settings.back_project, model.decimation)
+    halo = halo_of(net.radius, downscaling)
+    grid = Grid.of(height, width, settings.tile, halo)
+    limits = limits_of_values(planes.dtype.name)
     for tile in grid.tiles():
         window = cut(planes, tile.row - halo, tile.column - halo, grid.rows + 2 * halo, grid.columns + 2 * halo, height)
         rows = slice(tile.row * net.scale, (tile.row + tile.rows) * net.scale)
         columns = slice(tile.column * net.scale, (tile.column + tile.columns) * net.scale)
         for group in map(list, groups):
             low, span = norm.low[group], (norm.high - norm.low)[group]
-            apply_network(run, window[group], low, span, out[:, rows, columns], group)
+            apply_network(run, window[group], low, span, out[:, rows, columns], group, downscaling, limits)
     return out.transpose(1, 2, 0).astype(image.dtype, copy=False)

@@ -1,7 +1,7 @@
 """Upscaling of .npy arrays and NIfTI volumes, layer by layer, in their own data type and units."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.archive.batch.commit import output_mode, publish
 from orchestrator.archive.scene.band_map import name_groups
-from orchestrator.archive.scene.types import ModelFacts
+from orchestrator.archive.scene.types import ModelFacts, Range
 from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from orchestrator.rasters.errors import one_reason
@@ -23,6 +23,7 @@ from trainables.errors import UnreadableImageError
 from trainables.images.hidden_colour import nearest
 from trainables.images.raster import Raster
 from trainables.inference.prepare import Prepared
+from trainables.inference.radiometry import Downscaling
 from trainables.inference.upscale import TILE, Values, upscale_values
 
 _CONTENT_TYPE = "application/octet-stream"
@@ -33,19 +34,21 @@ class ArrayFileSettings:
     """Settings for upscaling arrays and volumes.
 
     Attributes:
-        value_range: Values that mean 0 and 1 to the network; None for the range of the model's card for the data type,
+        value_range: Values that mean 0 and 1 to the network, for all or by data type; None for the range of the model's card for the data type,
             which for uint8 is 0 to 255 if the card states none.
         units: Unit of the card's range; "" if it is not known.
         slice_axis: The axis of a volume that its slices are cut across.
         tile: Largest side of a tile in LR pixels.
         ensemble: True to average the eight flips and rotations.
+        downscaling: How the output is downscaled for back-projection; None for none.
     """
 
-    value_range: tuple[float, float] | None = None
+    value_range: Range | Mapping[str, Range] | None = None
     units: str = ""
     slice_axis: int = 2
     tile: int = TILE
     ensemble: bool = False
+    downscaling: Downscaling | None = None
 
 
 def upscale_array_file(
@@ -89,7 +92,8 @@ def upscale_array_file(
 
 def _range_of(file: RasterFile, model: ModelFacts, settings: ArrayFileSettings) -> tuple[float, float]:
     """Values that mean 0 and 1 to the network, which no file decides by its own values."""
-    stated = settings.value_range or model.value_range.get(file.dtype)
+    given = settings.value_range
+    stated = (given.get(file.dtype) if isinstance(given, Mapping) else given) or model.value_range.get(file.dtype)
     if stated is None and file.dtype == "uint8":
         return 0.0, 255.0
     if stated is None:
@@ -124,7 +128,7 @@ def _upscaler(
         for group in groups:
             with lock:
                 bands = np.ascontiguousarray(values[..., group])
-                larger[..., group] = upscale_values(net, bands, settings.tile, settings.ensemble)
+                larger[..., group] = upscale_values(net, bands, settings.tile, settings.ensemble, settings.downscaling)
         return larger
 
     return upscale

@@ -123,7 +123,11 @@ def evaluate_model(
         UsageError: If there is no model or no usable image, or if settings do not go together.
     """
     settings = SceneSettings(
-        threads=torch.get_num_threads(), precision=precision, normalisation=normalisation, band_map=band_map
+        threads=torch.get_num_threads(),
+        precision=precision,
+        normalisation=normalisation,
+        band_map=band_map,
+        back_project="on" if lr else "model",  # as LR was made
     )
     _check_lr(images, lr, space)
     found = find_model(model)

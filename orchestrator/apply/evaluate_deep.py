@@ -21,6 +21,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.images.raster import PixelFormat
 from trainables.inference.prepare import Prepared
+from trainables.inference.radiometry import downscaling_of
 from trainables.inference.upscale import upscale_values
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, compare, make_pairs, run
 
@@ -71,12 +72,16 @@ def value_upscaler(net: Prepared, facts: ModelFacts, bands: Sequence[str], ensem
     except SceneError as error:
         raise UsageError(error.reason) from None
 
+    downscaling = downscaling_of("model", facts.decimation)
+
     def upscale(lr: Tensor) -> Tensor:
         values = np.ascontiguousarray(lr[0].permute(1, 2, 0).numpy())
         height, width, count = values.shape
         hr = np.empty((height * net.scale, width * net.scale, count), np.float32)
         for group in map(list, groups):
-            hr[..., group] = upscale_values(net, np.ascontiguousarray(values[..., group]), ensemble=ensemble)
+            hr[..., group] = upscale_values(
+                net, np.ascontiguousarray(values[..., group]), ensemble=ensemble, downscaling=downscaling
+            )
         return torch.from_numpy(hr).permute(2, 0, 1)[None]
 
     return upscale

@@ -117,7 +117,9 @@ def score_scene(
             valid = valid & enlarged(read_whole(source)[1], facts.scale)
             target, own = _normalised(reference, valid, meaning.norm), settle(source, facts, settings).norm
             for arm, model in models.items():
-                pixels = _upscaled(lr_path, source, model, settings, scratch / f"{arm}.tif")
+                # Baselines are interpolation alone.
+                own_settings = settings if arm == "model" else replace(settings, back_project="off")
+                pixels = _upscaled(lr_path, source, model, own_settings, scratch / f"{arm}.tif")
                 scores[arm] = compare(_normalised(pixels, valid, own), target, torch.from_numpy(valid), facts.scale)
     return ScoredScene(name, len(scene.image), scene.facts.dtype, meaning.norm.text, band_text(meaning.groups), scores)
 

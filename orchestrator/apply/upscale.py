@@ -5,7 +5,7 @@ A file that cannot be upscaled is reported with its reason, and the others go on
 """
 
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from orchestrator.apply.device import chosen_device
 from orchestrator.apply.existing_outputs import is_whole
 from orchestrator.apply.images_to_upscale import Work, missing, works_of
 from orchestrator.apply.picture import available_memory, upscale_picture
-from orchestrator.archive.scene.types import ModelFacts
+from orchestrator.archive.scene.types import ModelFacts, Range
 from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.dicom.slice import Normalisation
 from orchestrator.dicom.upscale import DicomSettings, upscale_slice
@@ -35,8 +35,9 @@ from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import UnreadableImageError, reason_of
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
+from trainables.inference.radiometry import BackProject, downscaling_of
 from trainables.inference.upscale import TILE
-from trainables.network.model_card import ModelCard
+from trainables.network.model_card import ModelCard, decimation_of
 
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
@@ -55,10 +56,13 @@ class Settings:
         ensemble: Whether to average eight flips and rotations.
         precision: Precision of the convolutions; ``auto`` is float32 for DICOM, arrays and volumes, which have more
             than 8 bits.
-        value_range: Values of arrays and volumes that mean 0 and 1; None for the range of the model's card.
+        value_range: Values of arrays and volumes that mean 0 and 1, for all or by data type; None for the range of the
+            model's card.
         slice_axis: The axis of a NIfTI volume that its slices are cut across: 0, 1 or 2.
         dicom: Values of a DICOM slice that mean 0 and 1: limits of its stored bits, its window, or two rescaled values;
             None for the range of the model's card, or for the stored bits if it states none.
+        back_project: Back-projection of DICOM, arrays and volumes, see :mod:`trainables.inference.radiometry`.
+        strict: True to make flagged DICOM outputs failures.
     """
 
     tile: int = TILE
@@ -67,9 +71,11 @@ class Settings:
     overwrite: bool = False
     ensemble: bool = False
     precision: Precision = "auto"
-    value_range: tuple[float, float] | None = None
+    value_range: Range | Mapping[str, Range] | None = None
     slice_axis: int = 2
     dicom: Normalisation | None = None
+    back_project: BackProject = "on"
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ def upscale_images(
         units="" if settings.dicom else str(found.card.get("units") or ""),
         tile=settings.tile,
         ensemble=settings.ensemble,
+        downscaling=downscaling_of(settings.back_project, decimation_of(found.card)),
     )
 
     arrays = ArrayFileSettings(
@@ -138,6 +145,7 @@ def upscale_images(
         slice_axis=settings.slice_axis,
         tile=settings.tile,
         ensemble=settings.ensemble,
+        downscaling=how.downscaling,
     )
     facts = facts_of(found, deep) if any(work.kind == "array" for work in to_do) else None
 
@@ -145,7 +153,7 @@ def upscale_images(
         if work.kind == "array" and facts is not None:
             return _upscale_array(deep, facts, arrays, work, lock)
         if work.kind == "dicom":
-            return _upscale_slice(deep, how, work, lock)
+            return _upscale_slice(deep, how, work, lock, settings.strict)
         return _upscale_file(net, work, settings, lock)
 
     report_progress(0, len(to_do))
@@ -202,16 +210,19 @@ def _stoppable(net: Prepared, stopped: Event) -> Prepared:
     return replace(net, run=run)
 
 
-def _upscale_slice(net: Prepared, how: DicomSettings, work: Work, lock: Lock) -> _Outcome:
+def _upscale_slice(net: Prepared, how: DicomSettings, work: Work, lock: Lock, strict: bool) -> _Outcome:
     try:
         source = work.source.read_bytes()
         with lock:
             data, facts = upscale_slice(source, net, how, is_tiff(work.target.uri))
+        flags = facts["consistency"]["flags"]
+        flagged = [f"its output is flagged: {', '.join(flags)}"] if flags else []
+        if flagged and strict:
+            return _Outcome(work.name, failure=flagged[0])
         work.target.write_bytes(data)
     except Exception as error:  # an error of one file must not end the run
         return _failed(work, error)
-    flags = facts["consistency"]["flags"]
-    notes = facts["notes"] + ([f"its output does not match it: {', '.join(flags)}"] if flags else [])
+    notes = facts["notes"] + flagged
     return _Outcome(work.name, note="; ".join(notes) or None, pixels=facts["width"] * facts["height"])
 
 

@@ -49,6 +49,9 @@ class UpscaleDisplay(Protocol):
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
         """Shows the progress of scenes while the block runs."""
 
+    def note(self, text: str) -> None:
+        """Shows what was decided before the work on scenes starts."""
+
     def images_done(self, result: UpscaleSummary) -> None:
         """Shows the summary of images."""
 
@@ -136,7 +139,9 @@ def _upscale_scenes(
     from orchestrator.archive.batch.run import upscale_archive  # which needs Ray
 
     with display.scenes() as show:
-        result = upscale_archive(model, listing.scenes, target, scenes, options, _checked(check, show))
+        result = upscale_archive(
+            model, listing.scenes, target, scenes, options, _checked(check, show), report_note=display.note
+        )
     if not listing.images:  # with images, their summary has the files that were refused or passed over
         refused: list[Failure] = [
             {"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused

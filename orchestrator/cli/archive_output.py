@@ -73,7 +73,7 @@ def print_archive(summary: ArchiveSummary) -> None:
         classes = Counter(failure.get("error", "") for failure in summary["failed"])
         print(f"{scenes(len(summary['failed']))} failed: {_by_class(classes)}")
     for outlier in summary["flagged"][:_NAMED]:
-        print(f"does not match its source: {printable(outlier['file'])}: {', '.join(outlier['flags'])}")
+        print(f"flagged: {printable(outlier['file'])}: {', '.join(outlier['flags'])}")
     print_passed_over(summary.get("passed_over"))
     if summary["odd_ledger_lines"]:
         count = summary["odd_ledger_lines"]

@@ -73,13 +73,15 @@ def upscale(
         typer.Option("--retry-failed", help="Try scenes again that failed before.", rich_help_panel=_SCENES),
     ] = False,
     normalisation: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             help="Values that mean 0 and 1: auto (for 8 bits 0 and 255, otherwise those of the model's card, or else "
-            "the file's scales), dtype, scales, or LOW,HIGH.",
+            "of the file's scales or product), dtype, scales, LOW,HIGH, measured (once, on a sample of the scenes), or "
+            "by data type, such as uint16=0,10000, which may be repeated.",
+            show_default="auto",
             rich_help_panel=_SCENES,
         ),
-    ] = "auto",
+    ] = None,
     band_map: Annotated[
         str,
         typer.Option(
@@ -103,6 +105,23 @@ def upscale(
             rich_help_panel=_SCENES,
         ),
     ] = "auto",
+    back_project: Annotated[
+        Literal["on", "model", "off"],
+        typer.Option(
+            "--back-project",
+            help="Adds the upsampled difference of source and downscaled output, to scenes and DICOM. on: the mean of "
+            "the output pixels of each pixel becomes its value; model: downscaled as the model's training images were.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = "on",
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Scenes and DICOM files whose outputs are flagged (bias, overshoot, values out of range, …) fail.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = False,
     compression: Annotated[
         Literal["zstd", "deflate"],
         typer.Option(help="Compression of outputs; deflate for readers from before 2018.", rich_help_panel=_SCENES),
@@ -158,7 +177,7 @@ def upscale(
     from orchestrator.archive.scene.value_range import read_normalisation
 
     try:
-        chosen_range = read_normalisation(normalisation)
+        chosen_range = read_normalisation(*normalisation or ())
         images = Settings(
             tile=tile,
             threads=threads,
@@ -166,8 +185,10 @@ def upscale(
             precision=precision,
             overwrite=overwrite,
             ensemble=self_ensemble,
-            value_range=chosen_range if isinstance(chosen_range, tuple) else None,
+            value_range=None if isinstance(chosen_range, str) else chosen_range,
             slice_axis=slice_axis,
+            back_project=back_project,
+            strict=strict,
         )
         scenes = SceneSettings(
             memory_mb=memory_mb,
@@ -177,6 +198,7 @@ def upscale(
             compression=compression,
             expand_palette=expand_palette,
             labels=labels,
+            back_project=back_project,
         )
         options = Options(
             address=address,
@@ -188,6 +210,7 @@ def upscale(
             retry_failed=retry_failed,
             scene_timeout=scene_timeout,
             side_by_side=side_by_side,
+            strict=strict,
         )
         patterns = Patterns(include or (), exclude or ())
         display = _Display(quiet=as_json)
@@ -215,6 +238,9 @@ class _Display:
         from orchestrator.cli.archive_output import watching
 
         return watching()
+
+    def note(self, text: str) -> None:
+        typer.echo(text, err=True)
 
     def images_done(self, result: "UpscaleSummary") -> None:
         if not self._quiet:

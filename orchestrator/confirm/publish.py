@@ -15,6 +15,7 @@ from orchestrator.training.finetune import DomainJob
 from trainables.errors import RunError
 from trainables.images.codec import encode_png
 from trainables.images.raster import RGB, PixelFormat
+from trainables.metrics.constant_fields import constant_field_error
 from trainables.metrics.evaluation import Pair, compare, run
 from trainables.network.model_files import CARD, WEIGHTS
 from trainables.network.network import SuperResolutionNet
@@ -69,7 +70,7 @@ def publish_models(
     averaged: Candidate | None,
     share: float,
     arms: dict[str, ArmScores],
-) -> None:
+) -> float:
     """Writes the answer's network, that of the first seed (not of the best one on test), as the domain's model.
 
     Weights averaged with the source's that did better on validation lie in the folder :data:`INTERPOLATED` below it;
@@ -82,9 +83,12 @@ def publish_models(
         averaged: The candidate averaged with the source; None if that gained nothing on validation.
         share: Its share of the tuned weights.
         arms: Scores on the test split.
+
+    Returns:
+        Deviation of the answer's constant fields, see :mod:`trainables.metrics.constant_fields`.
     """
     beside = job.model.child(INTERPOLATED)
-    _publish(job, run_name, job.model, _facts(job, answer, share) | {"metrics": _metrics(arms, "best")})
+    net = _publish(job, run_name, job.model, _facts(job, answer, share) | {"metrics": _metrics(arms, "best")})
     if averaged is not None:
         facts = _facts(job, averaged, share) | {"metrics": _metrics(arms, INTERPOLATED)}
         _publish(job, f"{INTERPOLATED}-seed{job.seeds[0]}", beside, facts)
@@ -93,6 +97,7 @@ def publish_models(
             if beside.child(file).exists():
                 beside.child(file).delete()
     _publish_front(job, arms)
+    return constant_field_error(net.eval())
 
 
 def _facts(job: ConfirmJob, candidate: Candidate, share: float) -> dict[str, object]:
@@ -141,11 +146,12 @@ def origin_of(job: DomainJob, net: SuperResolutionNet) -> dict[str, object]:
     return facts | values_and_bands(job.pixel_format, net.architecture.channels)
 
 
-def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> None:
+def _publish(job: ConfirmJob, run_name: str, place: Storage, facts: dict[str, object]) -> SuperResolutionNet:
     net = net_of(job, run_name)
     if net is None:
         raise RunError(f"The weights of {run_name} are missing at '{job.runs.uri}'.")
     write_model(place, net, facts | origin_of(job.domain, net))
+    return net
 
 
 def _outputs(job: ConfirmJob, runs: dict[str, str], pair: Pair) -> Iterable[tuple[str, torch.Tensor]]:

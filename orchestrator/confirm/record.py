@@ -206,6 +206,8 @@ class ConfirmationRecord(Record):
         candidates: All candidates.
         runs: Path of the folder of its runs below the experiment's.
         choice: How the answer was chosen; None in records of earlier versions, whose answer has the best mean.
+        constant_fields: Deviation of the answer's constant fields as a share of the range, see
+            :mod:`trainables.metrics.constant_fields`; None in records of earlier versions.
     """
 
     winner: str
@@ -222,3 +224,4 @@ class ConfirmationRecord(Record):
     candidates: list[Candidate]
     runs: str
     choice: Choice | None = None
+    constant_fields: float | None = None

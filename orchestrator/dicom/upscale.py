@@ -31,6 +31,7 @@ from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
 from trainables.images.hidden_colour import nearest
 from trainables.inference.prepare import Prepared
+from trainables.inference.radiometry import Downscaling
 from trainables.inference.upscale import TILE, upscale_values
 from trainables.metrics.consistency import ConsistencyMeter, ConsistencyRecord
 from trainables.version import __version__
@@ -51,6 +52,8 @@ class DicomSettings:
         units: Unit of the two values of ``normalisation``; "" if it is not known.
         tile: Largest side of a tile in LR pixels.
         ensemble: True to average the eight flips and rotations.
+        downscaling: How the output is downscaled for back-projection, see :mod:`trainables.inference.radiometry`; None
+            for none.
     """
 
     digest: str
@@ -59,6 +62,7 @@ class DicomSettings:
     units: str = ""
     tile: int = TILE
     ensemble: bool = False
+    downscaling: Downscaling | None = "area"
 
     def __post_init__(self) -> None:
         if isinstance(self.normalisation, tuple) and not self.normalisation[0] < self.normalisation[1]:
@@ -172,10 +176,12 @@ def _upscaled(
     """Stored values (r·H, r·W), padding exactly where the source has it, and how consistent they are."""
     filled = _without_padding(source)
     shown = ((filled.astype(np.float32) - low) / (high - low))[..., None]
+    least, most = ((limit - low) / (high - low) for limit in source.limits)
     if source.inverted:
-        hr = 1 - upscale_values(net, 1 - shown, settings.tile, settings.ensemble)
-    else:
-        hr = upscale_values(net, shown, settings.tile, settings.ensemble)
+        shown, least, most = 1 - shown, 1 - most, 1 - least
+    hr = upscale_values(net, shown, settings.tile, settings.ensemble, settings.downscaling, (least, most))
+    if source.inverted:
+        hr = 1 - hr
     values = (hr[..., 0] * (high - low) + low).round().clip(*source.limits).astype(source.values.dtype)
     meter = ConsistencyMeter(net.scale, 1)
     meter.add(filled[None], values[None], source.valid, low, high)
@@ -271,6 +277,7 @@ def _name(dataset: Dataset, scale: int, settings: DicomSettings, normalised: str
 def _uid(source: str, scale: int, settings: DicomSettings) -> str:
     """An identifier of the UUID kind (PS3.5 B.2), which needs no registration."""
     identity = f"{source} {settings.digest} x{scale} {_rule(settings)} {settings.ensemble}"
+    identity += f" back-projected {settings.downscaling}" if settings.downscaling else ""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, identity).int}"
 
 

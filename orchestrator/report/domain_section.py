@@ -35,6 +35,7 @@ from orchestrator.report.verdicts import flags, optimism, remarks, still_rises, 
 from orchestrator.search.trial_record import TrialRecord
 from trainables.degradation import Degradation
 from trainables.images.raster import PixelFormat
+from trainables.metrics.constant_fields import constant_field_sentence
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "bicubic",
@@ -97,6 +98,7 @@ def domain_report(
         verdict=verdict(winner, differences, arms, smallest),
         flags=[
             *flags(winner, arms, differences, smallest, _validation_scenes(found.choice, counts, experiment)),
+            *filter(None, [constant_field_sentence(found.constant_fields)]),
             *finished.flags,
         ],
         remarks=[

@@ -59,8 +59,6 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
     dtype = getattr(torch, number_format)
     ready = copy.deepcopy(net).eval().requires_grad_(False)
     _fold_norms(ready)
-    # Where 1/r is no binary fraction, torch's weights change with the distance from the image's corner.
-    enlarge = interpolate if scale & (scale - 1) == 0 else interpolate_by_phase
     ready.to(device=place, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
@@ -69,6 +67,12 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
         return enlarge(lr.contiguous(), scale).add_(ready.generator(ready.features(narrow)))
 
     return Prepared(run, place, number_format, scale, net.receptive_radius(), net.architecture.channels)
+
+
+def enlarge(lr: Tensor, scale: int) -> Tensor:
+    """:func:`trainables.network.network.interpolate` with weights that are the same, bit by bit, in every tile."""
+    # Where 1/r is no binary fraction, torch's weights change with the distance from the image's corner.
+    return interpolate(lr, scale) if scale & (scale - 1) == 0 else interpolate_by_phase(lr, scale)
 
 
 def interpolate_by_phase(lr: Tensor, scale: int) -> Tensor:

@@ -9,6 +9,7 @@ Tiles are those of :mod:`trainables.inference.tiling`: the result is that of the
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from trainables.errors import RunError, UsageError
 from trainables.inference.prepare import Prepared
+from trainables.inference.radiometry import MARGINS, Downscaling, Limits, back_projected, upscale_clamped
 from trainables.inference.tiling import Grid, cut
 from trainables.network.bands import by_band
 from trainables.network.network import interpolate
@@ -70,8 +72,15 @@ def upscale_alpha(alpha: Pixels, scale: int, tile: int = TILE) -> Pixels:
 
 
 @torch.inference_mode()
-def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bool = False) -> Values:
-    """Upscales values of any depth without rounding them.
+def upscale_values(
+    net: Prepared,
+    values: Values,
+    tile: int = TILE,
+    ensemble: bool = False,
+    downscaling: Downscaling | None = None,
+    limits: Limits = (-inf, inf),
+) -> Values:
+    """Upscales values of any depth without rounding them, by the rules of :mod:`trainables.inference.radiometry`.
 
     The network sees nothing outside [0, 1], which it was never trained on: what lies beyond is interpolated and added.
 
@@ -80,6 +89,8 @@ def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bo
         values: float32 (H, W, C).
         tile: As for :func:`upscale`.
         ensemble: As for :func:`upscale`.
+        downscaling: How the output is downscaled for back-projection; None for none.
+        limits: Least and greatest value that the result may have, for back-projection.
 
     Returns:
         float32 (r·H, r·W, C), not clipped.
@@ -92,14 +103,14 @@ def upscale_values(net: Prepared, values: Values, tile: int = TILE, ensemble: bo
 
     def convert(window: Values) -> Values:
         lr = torch.from_numpy(np.ascontiguousarray(window)).to(net.device)[None]
-        inside = lr.clamp(0, 1)
-        hr = function(inside)
+        hr = upscale_clamped(function, lr, net.scale)[0]
         _check_finite(hr)
-        hr = hr + interpolate(lr - inside, net.scale)
-        bands: Values = hr[0].permute(1, 2, 0).cpu().numpy()
+        if downscaling is not None:
+            hr = back_projected(hr, lr[0], net.scale, downscaling, limits)
+        bands: Values = hr.permute(1, 2, 0).cpu().numpy()
         return bands
 
-    return _in_tiles(convert, values, net.scale, tile, net.radius)
+    return _in_tiles(convert, values, net.scale, tile, net.radius, 0 if downscaling is None else MARGINS[downscaling])
 
 
 def for_bands(net: Prepared, bands: int, ensemble: bool = False) -> Upscaler:
@@ -158,17 +169,23 @@ def _check_finite(hr: Tensor) -> None:
 
 
 def _in_tiles(
-    convert: Callable[[NDArray[Kind]], NDArray[Kind]], pixels: NDArray[Kind], scale: int, tile: int, halo: int
+    convert: Callable[[NDArray[Kind]], NDArray[Kind]],
+    pixels: NDArray[Kind],
+    scale: int,
+    tile: int,
+    halo: int,
+    margin: int = 0,
 ) -> NDArray[Kind]:
+    """Converts tiles with ``halo`` LR pixels around them, and ``margin`` more that ``convert`` itself takes off."""
     height, width, bands = pixels.shape
     planes = pixels.transpose(2, 0, 1)
     output = np.empty((height * scale, width * scale, bands), pixels.dtype)
-    grid = Grid.of(height, width, tile, halo)
-    shape = grid.rows + 2 * halo, grid.columns + 2 * halo
+    around = halo + margin
+    grid = Grid.of(height, width, tile, around)
+    shape = grid.rows + 2 * around, grid.columns + 2 * around
     for core in grid.tiles():
-        window = convert(cut(planes, core.row - halo, core.column - halo, *shape, height))[
-            halo * scale :, halo * scale :
-        ]
+        window = convert(cut(planes, core.row - around, core.column - around, *shape, height))
+        window = window[halo * scale :, halo * scale :]
         rows, columns = core.rows * scale, core.columns * scale
         output[core.row * scale :, core.column * scale :][:rows, :columns] = window[:rows, :columns]
     return output

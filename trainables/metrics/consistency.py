@@ -1,5 +1,7 @@
 """Consistency of an upscaled scene with its source, measured without HR while the pixels are at hand.
 
+Radiometry is measured beside it, see :mod:`trainables.metrics.radiometry`.
+
 Three measures of opensr-test's consistency (Aybar et al. 2024, https://doi.org/10.1109/LGRS.2024.3401394), between the
 LR scene and the SR output averaged over the r×r pixels of each LR pixel: reflectance, spectral angle and shift.
 
@@ -9,15 +11,18 @@ in which 1 is the reflectance 1 or the top of the stated range.
 
 import heapq
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from trainables.errors import UsageError
+from trainables.metrics.radiometry import Blocks, Radiometry, RadiometryMeter, RadiometryRecord
 from trainables.metrics.registration import phase_shift
 from trainables.metrics.spectral import spectral_angles
 
@@ -38,7 +43,7 @@ Levels = NDArray[Any] | float
 
 
 class ConsistencyRecord(TypedDict):
-    """Plain values of a :class:`Consistency`."""
+    """Plain values of a :class:`Consistency`; ledgers of earlier versions have no radiometry."""
 
     pixels: int
     non_finite: int
@@ -46,6 +51,7 @@ class ConsistencyRecord(TypedDict):
     spectral_angle: float | None
     shift: list[float] | None
     patches: int
+    radiometry: NotRequired[RadiometryRecord]
     flags: list[str]
 
 
@@ -61,6 +67,7 @@ class Consistency:
             all pixels are zero.
         shift: By how many LR pixels (down, right) the output is displaced; None where no patch has contrast.
         patches: Number of patches that the shift is the median of.
+        radiometry: Bias, overshoot, values beyond the range, and shifts of indices.
     """
 
     pixels: int
@@ -69,17 +76,18 @@ class Consistency:
     spectral_angle: float | None
     shift: tuple[float, float] | None
     patches: int
+    radiometry: Radiometry
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Reasons to flag the scene as an outlier: ``non-finite``, ``reflectance``, ``spectral-angle``, ``shift``."""
+        """Reasons to flag the scene: ``non-finite``, ``reflectance``, ``spectral-angle``, ``shift``, of radiometry."""
         beyond = {
             "non-finite": self.non_finite > 0,
             "reflectance": any(band > REFLECTANCE_LIMIT for band in self.reflectance),
             "spectral-angle": self.spectral_angle is not None and self.spectral_angle > ANGLE_LIMIT,
             "shift": self.shift is not None and math.hypot(*self.shift) > SHIFT_LIMIT,
         }
-        return tuple(name for name, is_beyond in beyond.items() if is_beyond)
+        return (*(name for name, is_beyond in beyond.items() if is_beyond), *self.radiometry.flags)
 
     def to_dict(self) -> ConsistencyRecord:
         """Plain values for a ledger; differences and pixels to six digits, degrees to four."""
@@ -90,6 +98,7 @@ class Consistency:
             "spectral_angle": None if self.spectral_angle is None else round(self.spectral_angle, 4),
             "shift": None if self.shift is None else [round(offset, 6) for offset in self.shift],
             "patches": self.patches,
+            "radiometry": self.radiometry.to_dict(),
             "flags": list(self.flags),
         }
 
@@ -118,11 +127,24 @@ class ConsistencyMeter:
     _angles: float = 0.0
     _angle_pixels: int = 0
     _best: list[tuple[float, float, float]] = field(default_factory=list)
+    _radiometry: RadiometryMeter = field(init=False)
 
     def __post_init__(self) -> None:
         self._differences = np.zeros(self.bands)
+        self._radiometry = RadiometryMeter(self.bands)
 
-    def add(self, lr: Values, sr: Values, valid: Values | None = None, low: Levels = 0.0, high: Levels = 1.0) -> None:
+    def add(
+        self,
+        lr: Values,
+        sr: Values,
+        valid: Values | None = None,
+        low: Levels = 0.0,
+        high: Levels = 1.0,
+        around: Values | None = None,
+        around_valid: Values | None = None,
+        named: Mapping[str, int] | None = None,
+        seen: Sequence[int] | None = None,
+    ) -> None:
         """Compares one window; an even sample of a scene's windows is a fair sample of the scene.
 
         Args:
@@ -131,15 +153,21 @@ class ConsistencyMeter:
             valid: (H, W), true where the source has data; None where it has all. Other pixels may hold anything.
             low: Value of ``lr`` and ``sr`` that means 0, or one for each band.
             high: Value that means 1, or one for each band.
+            around: (C, H + 2, W + 2), ``lr`` with one more pixel to each side; by default its border is repeated.
+            around_valid: Of the same shape, true where a single value is valid; by default as ``valid``.
+            named: Positions of the bands red, green and nir, as far as they are known.
+            seen: Positions of the bands that a network saw; by default all.
 
         Raises:
             UsageError: If the shapes do not belong together.
         """
         source, output = torch.as_tensor(lr), torch.as_tensor(sr)
         self._check(source, output)
-        bottom, top = (torch.as_tensor(level, dtype=torch.float32).reshape(-1, 1, 1) for level in (low, high))
-        means = (_block_means(output, self.scale) - bottom) / (top - bottom)
-        values = (source.float().cpu() - bottom) / (top - bottom)
+        ends = bottom, top = tuple(self._levels(level) for level in (low, high))
+        blocks = _blocks(output, self.scale)
+        means = (blocks.means - bottom) / (top - bottom)
+        stored = source.float().cpu()
+        values = (stored - bottom) / (top - bottom)
         good = torch.ones(values.shape[1:], dtype=torch.bool) if valid is None else torch.as_tensor(valid).cpu().bool()
         if good.shape != values.shape[1:]:
             raise UsageError(f"A mask of shape {tuple(values.shape[1:])} was expected, found {tuple(good.shape)}.")
@@ -154,6 +182,15 @@ class ConsistencyMeter:
             self._angles += float(torch.where(defined, angles, 0).sum(dtype=torch.float64))
             self._angle_pixels += int(defined.sum())
         self._add_patches(values, means, good)
+        known = None if around_valid is None else torch.as_tensor(around_valid).cpu()
+        if around is None:
+            known = None if valid is None else _bordered(good.float()[None])[0].bool().expand(self.bands, -1, -1)
+        wider = _bordered(stored) if around is None else torch.as_tensor(around).float().cpu()
+        bands = range(self.bands) if seen is None else seen
+        self._radiometry.add(wider, known, blocks, good, ends, not output.is_floating_point(), named or {}, bands)
+
+    def _levels(self, level: Levels) -> Tensor:
+        return torch.as_tensor(level, dtype=torch.float32).reshape(-1, 1, 1).expand(self.bands, 1, 1)
 
     def merge(self, other: "ConsistencyMeter") -> None:
         """Adds what another meter has seen of the same scene."""
@@ -164,6 +201,7 @@ class ConsistencyMeter:
         self._angle_pixels += other._angle_pixels
         self._best = heapq.nlargest(_PATCHES, self._best + other._best)
         heapq.heapify(self._best)
+        self._radiometry.merge(other._radiometry)
 
     def result(self) -> Consistency:
         """Consistency over all windows so far."""
@@ -175,6 +213,7 @@ class ConsistencyMeter:
             spectral_angle=math.degrees(self._angles / self._angle_pixels) if self._angle_pixels else None,
             shift=None if shift is None else (float(shift[0]), float(shift[1])),
             patches=len(self._best),
+            radiometry=self._radiometry.result(),
         )
 
     def _add_patches(self, values: Tensor, means: Tensor, good: Tensor) -> None:
@@ -207,12 +246,20 @@ class ConsistencyMeter:
             )
 
 
-def _block_means(output: Tensor, scale: int) -> Tensor:
-    """Means of r×r pixels: (C, r·H, r·W) of any type to (C, H, W) float32 on the CPU."""
+def _bordered(image: Tensor) -> Tensor:
+    """Repeats the outermost pixels once: (C, H, W) to (C, H + 2, W + 2)."""
+    return functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
+
+
+def _blocks(output: Tensor, scale: int) -> Blocks:
+    """Means and extremes of r×r pixels: (C, r·H, r·W) of any type to (C, H, W) float32 each on the CPU."""
     bands, height, width = output.shape
-    means = torch.empty(bands, height // scale, width // scale)
+    blocks = Blocks(*(torch.empty(bands, height // scale, width // scale) for _ in range(3)))
     for first in range(0, height // scale, _ROWS):
         rows = output[:, first * scale : (first + _ROWS) * scale].cpu().float()
-        lines = rows.reshape(bands, -1, scale, width).sum(2)
-        means[:, first : first + _ROWS] = torch.stack([lines[..., k::scale] for k in range(scale)]).sum(0)
-    return means / scale**2
+        lines, place = rows.reshape(bands, -1, scale, width), slice(first, first + _ROWS)
+        sums = lines.sum(2)
+        blocks.means[:, place] = torch.stack([sums[..., k::scale] for k in range(scale)]).sum(0) / scale**2
+        blocks.least[:, place] = lines.amin(2).unflatten(-1, (-1, scale)).amin(-1)
+        blocks.most[:, place] = lines.amax(2).unflatten(-1, (-1, scale)).amax(-1)
+    return blocks

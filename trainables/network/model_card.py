@@ -201,3 +201,10 @@ def _numbers(values: Any, count: int) -> bool:
         and len(values) == count
         and all(type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value) for value in values)
     )
+
+
+def decimation_of(card: ModelCard) -> str | None:
+    """Decimation of a model's training images, if its card states one."""
+    degradation = card.get("degradation")
+    stated = degradation.get("decimation") if isinstance(degradation, dict) else None
+    return stated if isinstance(stated, str) else None

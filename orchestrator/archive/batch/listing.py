@@ -19,6 +19,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from orchestrator.archive.batch.ledger import FOLDER
 from orchestrator.archive.batch.scene_list import Row, key_problem, read_list
 from orchestrator.archive.batch.workspace import WORKSPACES
+from orchestrator.archive.scene.band_map import read_band_map
+from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
+from orchestrator.archive.scene.value_range import read_normalisation
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
 from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, TIFF, As, is_tiff, kind_of
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class
@@ -43,6 +46,8 @@ class Scene:
         modified: Time of its last change in seconds since 1970.
         output: The place of its output.
         problem: Class and reason why it cannot even be started; None for all but a few.
+        normalisation: Its own normalisation, which a list states; None for that of the run.
+        band_map: Its own band map, likewise.
     """
 
     name: str
@@ -52,6 +57,16 @@ class Scene:
     modified: float
     output: str
     problem: tuple[str, str] | None = None
+    normalisation: Normalisation | None = None
+    band_map: BandMap | None = None
+
+    def settings(self, settings: SceneSettings) -> SceneSettings:
+        """A run's settings with the scene's own."""
+        own = {"normalisation": self.normalisation, "band_map": self.band_map}
+        stated: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+        if self.normalisation is not None:
+            stated["range_from"] = "given"
+        return replace(settings, source_name=self.source, **stated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +94,8 @@ def list_archive(
 
     Args:
         source: A file, a folder, an ``s3://`` prefix, or a list of scenes (.txt: one a line; .csv: a column ``scene``
-            and, if wanted, a column ``output`` with the key below ``target``). Relative names in a list start from its
-            folder.
+            and, if wanted, columns ``output`` with the key below ``target``, ``normalisation`` and ``band_map``).
+            Relative names in a list start from its folder.
         target: The folder or prefix of the outputs.
         as_: ``auto`` makes scenes of :data:`RASTERS`, ``cog`` of all images, ``png`` of none.
         include: Patterns; if there are any, a name must match one of them. ``*`` matches ``/`` too.
@@ -173,7 +188,7 @@ def _listed(place: Storage, out: Storage) -> Iterator[Scene]:
     with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
         for scene in pool.map(lambda row: _scene_of_row(folder, out, row), rows):
             # However it is spelt, a scene that is listed twice is one scene.
-            same = (posixpath.normpath(scene.source), scene.output)
+            same = (posixpath.normpath(scene.source), scene.output, str((scene.normalisation, scene.band_map)))
             if same not in seen:
                 seen.add(same)
                 yield scene
@@ -203,7 +218,11 @@ def _entry(folder: Storage, out: Storage, row: Row) -> Scene:
         return _refused(out, row, "unsupported", f"no scene by its name ({', '.join(sorted(ALL_INPUTS))})")
     if problem := key_problem(key):
         return _refused(out, row, "unreadable", problem)
-    return _facts_of(row.name, source.uri, out.child(key).uri)
+    return replace(
+        _facts_of(row.name, source.uri, out.child(key).uri),
+        normalisation=read_normalisation(*row.normalisation.split()) if row.normalisation else None,
+        band_map=read_band_map(row.band_map) if row.band_map else None,
+    )
 
 
 def _facts_of(name: str, source: str, output: str) -> Scene:

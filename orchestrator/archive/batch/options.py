@@ -19,6 +19,7 @@ class Options:
         scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
             :func:`orchestrator.archive.batch.scene_pool.time_limit` gives.
         side_by_side: True to work although another run works on the same outputs.
+        strict: True to make scenes with flagged outputs failures.
     """
 
     address: str | None = None
@@ -30,3 +31,4 @@ class Options:
     retry_failed: bool = False
     scene_timeout: float | None = None
     side_by_side: bool = False
+    strict: bool = False

@@ -14,6 +14,9 @@ from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 PASSING = frozenset({"transient", "disk", "denied", "memory", "archived", OUTSIDE, "exists", "collision"})
 """Failures of the environment, which the next run may not meet again; all others are the scene's own."""
 
+FLAGGED = "flagged"
+"""Class of scenes whose output is flagged, where that makes them failures."""
+
 _SUSPECT = 2
 """Unfinished attempts, from which on a scene is started after all others."""
 
@@ -35,7 +38,8 @@ class Recipe:
 
     def key(self, scene: Scene) -> str:
         """Key that identifies a finished scene: its content, the model and the settings."""
-        return digest([scene.source, scene.version, self.model, self.settings])[:16]
+        own = [value for value in (scene.normalisation, scene.band_map) if value is not None]
+        return digest([scene.source, scene.version, self.model, self.settings, *([own] if own else [])])[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def make_plan(
     overwrite: bool = False,
     retry_failed: bool = False,
     out: str | None = None,
+    strict: bool = False,
 ) -> Plan:
     """Sorts scenes by their histories.
 
@@ -100,6 +105,7 @@ def make_plan(
         overwrite: True to upscale finished scenes again, and to replace files that no ledger knows.
         retry_failed: True to try scenes again that failed for a reason of their own.
         out: Place of all outputs, if they are to be held to it.
+        strict: True to make scenes with flagged outputs failures.
     """
     work: list[tuple[bool, Planned]] = []
     settled: list[Event] = []
@@ -108,7 +114,7 @@ def make_plan(
         same = before.key == recipe.key(scene)
         event = None if (problem := _problem(scene, out)) is None else _failed(*problem)
         if event is None and not overwrite:
-            event = _settled(scene, before, existing, recipe, retry_failed)
+            event = _settled(scene, before, existing, recipe, retry_failed, strict)
         if event is not None:
             settled.append(about(scene, recipe) | event)
         else:
@@ -128,7 +134,12 @@ def _problem(scene: Scene, out: str | None) -> tuple[str, str] | None:
 
 
 def _settled(
-    scene: Scene, before: SceneHistory, existing: dict[str, int], recipe: Recipe, retry_failed: bool
+    scene: Scene,
+    before: SceneHistory,
+    existing: dict[str, int],
+    recipe: Recipe,
+    retry_failed: bool,
+    strict: bool,
 ) -> Event | None:
     outcome = before.outcome
     if outcome is None:
@@ -141,8 +152,11 @@ def _settled(
         return None
     if outcome["status"] == "ok":
         complete = outcome["output"] == scene.output and existing.get(scene.output) == outcome["output_bytes"]
+        flags = (outcome.get("consistency") or {}).get("flags", [])
+        if complete and strict and flags:
+            return _failed(FLAGGED, f"its output of run {outcome['run']} is flagged: {', '.join(flags)}")
         return {"status": "skipped", "message": f"finished by run {outcome['run']}"} if complete else None
-    if outcome["error"] in PASSING or retry_failed:
+    if outcome["error"] in PASSING or retry_failed or (outcome["error"] == FLAGGED and not strict):
         return None
     reason = str(outcome["message"]).removesuffix(_NOT_AGAIN)
     return _failed(outcome["error"], f"{reason}{_NOT_AGAIN}")

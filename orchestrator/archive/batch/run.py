@@ -1,5 +1,6 @@
 """A whole run: list, plan, connect, drive, report."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from orchestrator.archive.batch.driver import Driver, Progress
 from orchestrator.archive.batch.heartbeat import others_alive
 from orchestrator.archive.batch.ledger import Ledger, SceneHistory, read_records
 from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.measured_range import with_measured_range
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
@@ -37,7 +39,9 @@ from orchestrator.runtime.ray_session import connect, local_resources, loss_expl
 from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import UsageError, reason_of
 
-_FORMAT = "archive-1"
+log = logging.getLogger(__name__)
+
+_FORMAT = "archive-2"
 """Version of this package's outputs: changes with what their bytes depend on beside model and settings."""
 
 
@@ -67,6 +71,7 @@ def upscale_archive(
     report_progress: Callable[[Progress], None],
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
     start: Callable[[Cluster], AbstractContextManager[TaskRunner]] = connect,
+    report_note: Callable[[str], None] = log.info,
 ) -> ArchiveSummary:
     """Upscales scenes to Cloud-Optimised GeoTIFFs; an interrupted run is continued.
 
@@ -79,6 +84,7 @@ def upscale_archive(
         report_progress: Called with the progress about every second.
         change_worker: Puts another worker in place, for tests of what happens to it.
         start: Starts what runs tasks; Ray by default.
+        report_note: Called with what is decided before work starts, such as a measured range.
 
     Returns:
         Counts by outcome, each failure, and where the ledger is.
@@ -103,6 +109,7 @@ def upscale_archive(
             check_nodes(runner, out, reads=_readable(scenes))
         resources = local_resources(cluster) if runner is None else runner.resources
         settings = replace(settings, device=choose_device(options, resources))
+        settings = with_measured_range(settings, scenes, out, report_note)
         gpus, histories = settings.device == "cuda", records.histories
         demand = None
         if gpus and runner is not None:
@@ -120,9 +127,8 @@ def upscale_archive(
 
         def planned(settings: SceneSettings) -> tuple[Recipe, Plan]:
             recipe = _recipe(found, settings)
-            return recipe, make_plan(
-                scenes, histories, existing, recipe, options.overwrite, options.retry_failed, out.uri
-            )
+            again = options.overwrite, options.retry_failed
+            return recipe, make_plan(scenes, histories, existing, recipe, *again, out.uri, options.strict)
 
         if gpus and runner is not None and settings.precision == "auto" and not gpus_of(runner.nodes()):
             settings = _finished_settings(settings, lambda known: planned(known)[1]) or settings
@@ -146,6 +152,7 @@ def upscale_archive(
             settings=settings,
             only_parts=gpus,
             mode=output_mode(),
+            strict=options.strict,
         )
         facts = load_model(found, replace(settings, device="cpu")).facts
         worker = change_worker(SceneWorker(context, facts, SharedModel(found, settings)))

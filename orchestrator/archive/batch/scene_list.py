@@ -1,7 +1,7 @@
 """Lists of scenes, whose rows are checked one by one: a bad row does not stop the others.
 
-A list is a ``.txt`` with one scene a line, or a ``.csv`` with a column ``scene`` and, if wanted, a column ``output``
-with the key below OUTPUT.
+A list is a ``.txt`` with one scene a line, or a ``.csv`` with a column ``scene`` and, if wanted, columns ``output``
+with the key below OUTPUT, and ``normalisation`` and ``band_map`` as the options of the command, for that scene alone.
 """
 
 import csv
@@ -14,7 +14,7 @@ from orchestrator.foundation.file_types import TEXT_LIST, suffix_of
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, printable, reason_of
 
-SCENE_COLUMN, OUTPUT_COLUMN = "scene", "output"
+SCENE_COLUMN, OUTPUT_COLUMN, NORMALISATION_COLUMN, BAND_MAP_COLUMN = "scene", "output", "normalisation", "band_map"
 _LARGEST_LIST = 64 * 2**20
 _LONGEST_PART = 240
 """Bytes of a file's or folder's name: most file systems take 255, and the name of a STAC item is longer."""
@@ -28,11 +28,20 @@ class Row:
         name: As the list names it.
         key: Key of its output, where the list states one.
         problem: Why the row cannot be used; None for all but a few.
+        normalisation: Its own normalisation as the list states it; "" for that of the run.
+        band_map: Its own band map, likewise.
     """
 
     name: str
     key: str = ""
     problem: str | None = None
+    normalisation: str = ""
+    band_map: str = ""
+
+    @property
+    def text(self) -> str:
+        """All that the list says of the scene."""
+        return self.name + self.key + self.normalisation + self.band_map
 
 
 def read_list(place: Storage, size: int) -> list[Row]:
@@ -79,11 +88,12 @@ def key_problem(key: str) -> str | None:
 
 def _checked(row: Row) -> Row:
     problem = row.problem
-    if problem is None and not is_utf8(row.name + row.key):
+    if problem is None and not is_utf8(row.text):
         problem = "the row is not UTF-8 text; save the list as that"
-    elif problem is None and not (row.name + row.key).isprintable():
+    elif problem is None and not row.text.isprintable():
         problem = "the row has characters that cannot be printed"
-    return Row(printable(row.name), printable(row.key), problem)
+    own = printable(row.normalisation), printable(row.band_map)
+    return Row(printable(row.name), printable(row.key), problem, *own)
 
 
 def _lines(text: str) -> Iterator[Row]:
@@ -96,7 +106,6 @@ def _csv_rows(place: Storage, text: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""))
     columns = _columns(place, reader)
     scene = columns.index(SCENE_COLUMN)
-    output = columns.index(OUTPUT_COLUMN) if OUTPUT_COLUMN in columns else None
     while True:
         try:
             fields = next(reader)
@@ -117,7 +126,13 @@ def _csv_rows(place: Storage, text: str) -> Iterator[Row]:
         elif not name:
             yield Row(where, problem="the row names no scene")
         else:
-            yield Row(name, fields[output].strip() if output is not None and len(fields) > output else "")
+            values = {column: field.strip() for column, field in zip(columns, fields, strict=False)}
+            yield Row(
+                name,
+                values.get(OUTPUT_COLUMN, ""),
+                normalisation=values.get(NORMALISATION_COLUMN, ""),
+                band_map=values.get(BAND_MAP_COLUMN, ""),
+            )
 
 
 def _columns(place: Storage, reader: Iterator[list[str]]) -> list[str]:
@@ -125,7 +140,8 @@ def _columns(place: Storage, reader: Iterator[list[str]]) -> list[str]:
         columns = [column.strip() for column in next(reader, [])]
     except csv.Error as error:
         raise UsageError(f"The list '{place.uri}' is no CSV: {reason_of(error)}.") from None
-    if columns.count(SCENE_COLUMN) != 1 or columns.count(OUTPUT_COLUMN) > 1:
+    optional = (OUTPUT_COLUMN, NORMALISATION_COLUMN, BAND_MAP_COLUMN)
+    if columns.count(SCENE_COLUMN) != 1 or any(columns.count(column) > 1 for column in optional):
         found = printable(", ".join(columns))[:200] or "none"
         raise UsageError(f"The list '{place.uri}' needs a column '{SCENE_COLUMN}', found {found}.")
     return columns

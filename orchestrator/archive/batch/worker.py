@@ -23,6 +23,7 @@ from orchestrator.archive.batch.commit import publish
 from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.listing import SIDECAR, Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
+from orchestrator.archive.batch.plan import FLAGGED
 from orchestrator.archive.batch.workspace import enter_workspace
 from orchestrator.archive.scene.types import (
     LoadedModel,
@@ -73,6 +74,7 @@ class RunContext:
         settings: Settings for upscaling, the precision resolved.
         only_parts: True to split every scene, so that tasks that compute never encode.
         mode: Permissions of outputs: what the umask of the driver lets through.
+        strict: True to make scenes with flagged outputs failures.
     """
 
     run: str
@@ -81,6 +83,7 @@ class RunContext:
     settings: SceneSettings
     only_parts: bool = False
     mode: int = 0o666
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,17 @@ class ConsistencyObserver:
         """Adds one piece of the output."""
         if self.meter is None:
             self.meter = ConsistencyMeter(self.scale, len(view.lr))
-        self.meter.add(view.lr, view.hr, np.all(view.valid, axis=0), view.low, view.high)
+        self.meter.add(
+            view.lr,
+            view.hr,
+            np.all(view.valid, axis=0),
+            view.low,
+            view.high,
+            view.around,
+            view.around_valid,
+            view.named,
+            view.seen,
+        )
 
 
 class Worker(Protocol):
@@ -180,7 +193,7 @@ class SceneWorker:
         """Upscales a scene; one that is too large for one worker, or whose encoding is another's, is divided."""
 
         def work() -> Outcome:
-            settings = self.context.settings
+            settings = scene.settings(self.context.settings)
             reason = misplaced(scene.output, self.context.out)
             if reason is not None:
                 return Failed(OUTSIDE, reason)
@@ -212,7 +225,7 @@ class SceneWorker:
             source, fetched = self._fetch(scene, folder)
             path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
             observer = ConsistencyObserver(self.facts.scale)
-            output = upscale_part(source, rows, path, model, self.context.settings, observer)
+            output = upscale_part(source, rows, path, model, scene.settings(self.context.settings), observer)
             return PartFinished(replace(output, seconds={"fetch": fetched, **output.seconds}), observer.meter)
 
         return _outcome_of(work)
@@ -228,7 +241,7 @@ class SceneWorker:
                 sorted((done.part for done in parts), key=lambda part: part.rows),
                 folder / _name(scene),
                 self.facts,
-                self.context.settings,
+                scene.settings(self.context.settings),
                 self._provenance(scene),
             )
             outcome = self._store(scene, output, fetched, _merged([done.meter for done in parts]))
@@ -284,6 +297,8 @@ class SceneWorker:
 
     def _store(self, scene: Scene, output: SceneOutput, fetched: float, meter: ConsistencyMeter | None) -> Outcome:
         _check_unchanged(scene)
+        if self.context.strict and meter is not None and (flags := meter.result().flags):
+            raise SceneError(FLAGGED, f"its output is flagged: {', '.join(flags)}; without --strict it is kept")
         start, target = time.monotonic(), Storage(scene.output)
         item = output.path.with_name(output.path.name + SIDECAR)
         item.write_text(

@@ -16,6 +16,12 @@ Group = tuple[int, ...]
 _UNNAMED = re.compile(r"(band|layer|channel)?[ _-]?\d*")
 """Names that only number a band."""
 _COLOURS = {colour.name for colour in ColorInterp}
+_INDEX_BANDS = {
+    "red": {"red"},
+    "green": {"green"},
+    "nir": {"nir", "nir08", "near infrared", "near-infrared", "near_infrared"},
+}
+"""Bands of vegetation and water indices, with their usual names."""
 _NO_NAMES = {"undefined", "gray", "palette"}
 """Colour interpretations that do not tell which band it is."""
 
@@ -55,6 +61,26 @@ def name_groups(names: Sequence[str], model: ModelFacts) -> tuple[Group, ...]:
     lowered = [name.lower() for name in names]
     colours = [name if name in RGB else "undefined" for name in lowered]
     return band_groups(colours, model, SceneSettings(), lowered)
+
+
+def named_bands(
+    colours: Sequence[str], descriptions: Sequence[str | None], groups: Sequence[Group], model: ModelFacts
+) -> dict[str, int]:
+    """Positions of red, green and near infrared, as far as the file or the model's card names each once.
+
+    Args:
+        colours: GDAL's colour interpretation of each image band.
+        descriptions: Description of each image band.
+        groups: Bands that the network sees together, in its order.
+        model: Whose card may name its bands.
+    """
+    names = _Bands.of(colours, descriptions).names
+    for group in groups:
+        if len(group) == len(model.band_names) > 1:
+            for band, name in zip(group, model.band_names, strict=True):
+                names[band] = {name.lower()}
+    found = {name: [band for band, known in enumerate(names) if known & also] for name, also in _INDEX_BANDS.items()}
+    return {name: bands[0] for name, bands in found.items() if len(bands) == 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Role of each band of a scene: seen by the network together with others, seen alone, or repeated."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.scene.band_map import Group, band_groups
+from orchestrator.archive.scene.band_map import Group, band_groups, named_bands
 from orchestrator.archive.scene.class_bands import Values, check_refused, generic_name, known_name, stated_by_companions
 from orchestrator.archive.scene.reader import Scene
 from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
 from orchestrator.archive.scene.value_range import Normalisation, check_range, limits_of, normalisation
+from orchestrator.archive.scene.values.hints import advice, known_values
 
 _QUICK, _MOST_QUICK = 7, 40
 """Step between samples: enough to see that a band has more different values than classes have."""
@@ -25,10 +27,12 @@ class Meaning:
     Attributes:
         groups: Positions of the bands that the network sees together.
         norm: The values that mean 0 and 1, for every band.
+        named: Positions of the bands red, green and nir, where the file or the model's card names them.
     """
 
     groups: tuple[Group, ...]
     norm: Normalisation
+    named: Mapping[str, int] = field(default_factory=dict)
 
 
 def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
@@ -54,18 +58,30 @@ def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
         count = len(scene.colours)
         return Meaning((), Normalisation(np.zeros(count), np.ones(count), "none: all bands are repeated"))
     scales, offsets = scene.of_image(scene.dataset.scales), scene.of_image(scene.dataset.offsets)
-    norm = normalisation(scene.facts.dtype, scales, offsets, model, settings)
+    seen = sorted(band for group in groups for band in group)
+    try:
+        path = settings.source_name or str(scene.path)
+        norm = normalisation(scene.facts.dtype, scales, offsets, model, settings, path)
+    except SceneError as error:
+        raise _advised(error, scene, sampled, seen) from None
     if norm.stated and not scene.expanded:
-        seen = sorted(band for group in groups for band in group)
         samples = [(w[seen], None if v is None else v[seen]) for w, v in sampled.windows]
         try:
             check_range(norm.of(seen), samples)
-        except SceneError:
-            if scene.facts.dtype != "uint8":
-                raise
+        except SceneError as error:
+            if scene.facts.dtype != "uint8" or isinstance(settings.normalisation, Mapping):
+                raise _advised(error, scene, sampled, seen) from None
             # In an archive of several types, a range is meant for the deeper ones.
             norm = limits_of("uint8", len(norm.low))
-    return Meaning(groups, norm)
+    return Meaning(groups, norm, named_bands(scene.colours, scene.of_image(scene.dataset.descriptions), groups, model))
+
+
+def _advised(error: SceneError, scene: Scene, sampled: "_Sampled", bands: list[int]) -> SceneError:
+    """The refusal with what the scene's values are and which option fits them."""
+    if scene.expanded:
+        return error
+    values = known_values(sampled.windows, bands)
+    return SceneError(error.kind, f"{error.reason} {advice(scene.facts.dtype, values)}".rstrip())
 
 
 def class_bands(scene: Scene) -> dict[int, str]:

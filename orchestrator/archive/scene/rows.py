@@ -6,7 +6,7 @@ network, all of one shape. Memory holds one strip of LR rows and one cell, indep
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from orchestrator.archive.scene.band_map import Group
+from orchestrator.archive.scene.band_roles import Meaning
 from orchestrator.archive.scene.bigtiff import create_raw, writing
 from orchestrator.archive.scene.nodata import enlarged, enlarged_alpha, filled, nudge
 from orchestrator.archive.scene.reader import Scene, Strip
 from orchestrator.archive.scene.types import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView
 from orchestrator.archive.scene.value_range import Normalisation
-from trainables.inference.prepare import Prepared
+from orchestrator.archive.scene.values.network import apply_network, halo_of, limits_of_values
+from trainables.inference.radiometry import Downscaling, downscaling_of
 from trainables.inference.tiling import Grid, Tile, cut, rows_needed
 from trainables.inference.working_memory import SMALLEST_TILE, tile_within
-
-_ROWS_AT_ONCE = 32
-"""HR rows that are rounded at once on a CPU, few enough for its cache."""
-
 
 _LARGEST_CELL = 2**28
 """Bytes of a cell, in all bands."""
@@ -81,6 +79,8 @@ class Worker:
         norm: The values that mean 0 and 1.
         cells: Cells that the scene is cut into for writing.
         tile: Largest side of a tile.
+        downscaling: How the output is downscaled for back-projection; None for none.
+        named: Positions of bands whose names are known, by name, for measurements.
     """
 
     scene: Scene
@@ -89,15 +89,22 @@ class Worker:
     norm: Normalisation
     cells: Grid
     tile: int
+    downscaling: Downscaling | None
+    named: Mapping[str, int]
 
     def grid(self, rows: int, columns: int) -> Grid:
         """Grid of tiles that a cell is cut into."""
-        return Grid.of(rows, columns, self.tile, self.model.net.radius)
+        return Grid.of(rows, columns, self.tile, self.halo)
+
+    @property
+    def halo(self) -> int:
+        """LR pixels beside a tile that its output depends on."""
+        return halo_of(self.model.net.radius, self.downscaling)
 
     @property
     def margin(self) -> int:
         """LR pixels beside a tile that are read: the halo, and those that are needed to fill it."""
-        return (2 if self.scene.may_lack_values else 1) * self.model.net.radius
+        return (2 if self.scene.may_lack_values else 1) * self.halo
 
     def strip_for(self, row: int) -> tuple[int, Strip]:
         """The rows of the scene that one row of cells needs, and the first one's number."""
@@ -124,9 +131,32 @@ class Worker:
         lr, valid = self._core(cell, first, strip)
         tally.add(out, valid, lr.size, r)
         if observe is not None:
-            shown = np.ones(lr.shape, bool) if valid is None else valid
-            observe(TileView(cell.row, cell.column, lr, out, shown, self.norm.low, self.norm.high))
+            observe(self._view(cell, first, strip, lr, valid, out))
         return out
+
+    def _view(
+        self,
+        cell: Tile,
+        first: int,
+        strip: Strip,
+        lr: NDArray[Any],
+        valid: NDArray[np.bool_] | None,
+        out: NDArray[Any],
+    ) -> TileView:
+        place = cell.row - 1, cell.column - 1, cell.rows + 2, cell.columns + 2, self.scene.facts.height, first
+        return TileView(
+            row=cell.row,
+            column=cell.column,
+            lr=lr,
+            hr=out,
+            valid=np.ones(lr.shape, bool) if valid is None else valid,
+            low=self.norm.low,
+            high=self.norm.high,
+            around=cut(strip.pixels, *place),
+            around_valid=None if strip.valid is None else cut(strip.valid, *place),
+            named=self.named,
+            seen=tuple(band for group in self.groups for band in group),
+        )
 
     def _core(self, cell: Tile, first: int, strip: Strip) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         rows = slice(cell.row - first, cell.row - first + cell.rows)
@@ -137,7 +167,7 @@ class Worker:
     def _tile(
         self, cell: Tile, tile: Tile, grid: Grid, first: int, strip: Strip, out: NDArray[Any], tally: _Tally
     ) -> None:
-        r, halo, margin = self.model.net.scale, self.model.net.radius, self.margin
+        r, halo, margin = self.model.net.scale, self.halo, self.margin
         row, column = cell.row + tile.row, cell.column + tile.column
         rows, columns = min(tile.rows, cell.rows - tile.row), min(tile.columns, cell.columns - tile.column)
         place = slice(tile.row * r, (tile.row + rows) * r), slice(tile.column * r, (tile.column + columns) * r)
@@ -183,64 +213,16 @@ class Worker:
         return lost
 
     def _upscale(self, lr: NDArray[Any], group: Group, out: NDArray[Any]) -> None:
-        """One group of bands, (c, h + 2R, w + 2R) source values, into its bands of ``out``."""
+        """One group of bands, (c, h + 2H, w + 2H) source values with a halo of H, into its bands of ``out``."""
         bands = list(group)
         low, span = self.norm.low[bands], (self.norm.high - self.norm.low)[bands]
+        limits = limits_of_values(out.dtype.name, self.scene.nodata)
         try:
-            apply_network(self.model.net, lr, low, span, out, bands)
+            apply_network(self.model.net, lr, low, span, out, bands, self.downscaling, limits)
         except (RuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
                 raise _OutOfMemoryError from None
             raise
-
-
-@torch.inference_mode()
-def apply_network(
-    net: Prepared,
-    lr: NDArray[Any],
-    low: NDArray[Any],
-    span: NDArray[Any],
-    out: NDArray[Any],
-    bands: list[int],
-) -> None:
-    """Upscales one group of bands and writes it in the data type of the output.
-
-    Args:
-        net: The network.
-        lr: (c, h + 2R, w + 2R) source values with the halo of R pixels, c being 1 or as many as the network takes.
-        low: The value of each band that means 0, (c,).
-        span: From there to the value that means 1, (c,).
-        out: (bands, r·h', r·w') with h' ≤ h and w' ≤ w.
-        bands: Positions of the group in ``out``.
-
-    Raises:
-        SceneError: ``verification``, if the network's output is not finite.
-    """
-
-    def column(values: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(net.device)[:, None, None]
-
-    whole = torch.from_numpy(np.ascontiguousarray(lr)).to(net.device).float()
-    tensor = (whole - column(low)) / column(span)
-    hr = net(tensor.expand(net.channels, -1, -1)[None])[0]
-    edge = net.radius * net.scale
-    hr = hr[:, edge : edge + out.shape[1], edge : edge + out.shape[2]]
-    rows = _ROWS_AT_ONCE if net.device.type == "cpu" else out.shape[1]
-    for first in range(0, out.shape[1], rows):
-        values = hr[:, first : first + rows]
-        if len(lr) < net.channels:
-            values = values.mean(0, keepdim=True)
-        values = torch.addcmul(column(low), values, column(span))
-        if not torch.isfinite(values).all():
-            raise SceneError(
-                "verification",
-                "The model gave values that are not finite where the scene has some: its weights are damaged, or the "
-                "scene's values are too large for it.",
-            )
-        if out.dtype.kind != "f":
-            limits = np.iinfo(out.dtype)
-            values = values.round_().clamp_(limits.min, limits.max).to(getattr(torch, out.dtype.name))
-        out[bands, first : first + rows] = values.cpu().numpy()
 
 
 def _shown_beside(alpha: NDArray[Any], margin: int, rows: int, columns: int) -> NDArray[np.bool_]:
@@ -257,16 +239,16 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def make_worker(
-    scene: Scene, model: LoadedModel, groups: tuple[Group, ...], norm: Normalisation, settings: SceneSettings
-) -> Worker:
+def make_worker(scene: Scene, model: LoadedModel, meaning: Meaning, settings: SceneSettings) -> Worker:
     """Chooses tiles that fit the budget, and cells.
 
     Raises:
         SceneError: ``memory``, if the budget is too small for any.
     """
-    net, facts = model.net, scene.facts
-    tile = tile_within(settings.memory_mb * 2**20, model.bytes_per_pixel, net.radius)
+    net, facts, norm = model.net, scene.facts, meaning.norm
+    downscaling = downscaling_of(settings.back_project, model.facts.decimation)
+    halo = halo_of(net.radius, downscaling)
+    tile = tile_within(settings.memory_mb * 2**20, model.bytes_per_pixel, halo)
     if tile < SMALLEST_TILE:
         raise SceneError(
             "memory",
@@ -275,8 +257,8 @@ def make_worker(
     step = row_step(net.scale, settings.blocksize)
     # A cell is in memory in all bands.
     side = int((_LARGEST_CELL / (len(norm.low) * np.dtype(facts.dtype).itemsize)) ** 0.5) // net.scale
-    cells = Grid.of(facts.height, facts.width, max(min(tile, side), step), net.radius, step)
-    return Worker(scene, model, groups, norm, cells, tile)
+    cells = Grid.of(facts.height, facts.width, max(min(tile, side), step), halo, step)
+    return Worker(scene, model, meaning.groups, norm, cells, tile, downscaling, meaning.named)
 
 
 def row_step(scale: int, blocksize: int) -> int:
@@ -309,7 +291,7 @@ def upscale_rows(
         path=path,
         rows=rows,
         tile=(grid.rows, grid.columns),
-        halo=worker.model.net.radius,
+        halo=worker.halo,
         seconds={phase: round(seconds, 4) for phase, seconds in tally.seconds.items()},
         valid=tally.valid,
         samples=tally.samples,

@@ -4,7 +4,7 @@ LR is the source scene, HR its upscaled output, r the scale factor. Rows and col
 ``(first, last)`` means ``first <= row < last``. Bands count from 1, as in GDAL.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 from trainables.errors import RayScaleError, UsageError
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared
+from trainables.inference.radiometry import BackProject
 
 Rows = tuple[int, int]
-Normalisation = Literal["auto", "dtype", "scales"] | tuple[float, float]
+Range = tuple[float, float]
+Normalisation = Literal["auto", "dtype", "scales", "measured"] | Range | Mapping[str, Range]
 BandMap = Literal["auto", "singly"] | tuple[tuple[int, ...], ...]
 Labels = Literal["auto", "repeat", "refuse", "filter"]
+
+DTYPES = ("uint8", "uint16", "int16", "float32")
+"""Data types that scenes may have."""
 
 KINDS = {
     "unreadable": "there is no such file, it is empty, or it is no raster",
@@ -32,6 +37,7 @@ KINDS = {
     "memory": "even the smallest tile does not fit",
     "disk": "no room for scratch files or for the output",
     "verification": "the output is not what was meant to be written, or the model gave values that are not finite",
+    "flagged": "the output is flagged, and flagged ones are failures (raised by those who store)",
     "error": "anything else, with its name",
     "denied": "the storage refuses access (raised by those who fetch and store)",
     "transient": "the storage failed in a way that may pass (raised by those who fetch and store)",
@@ -67,8 +73,12 @@ class SceneSettings:
         device: Device of the network, as torch names it.
         precision: Number format of convolutions.
         normalisation: Values that mean 0 and 1 to the network. ``auto``: 0 and 255 for uint8; for other types the first
-            of the model's card, the file's scales and offsets, and an error. ``dtype``: the limits of the integer
-            type. ``scales``: 0 and 1 after the file's scales and offsets. Or the two values (low, high).
+            of the model's card, the file's scales and offsets, its product's, and an error. ``dtype``: the limits of
+            the integer type. ``scales``: 0 and 1 after the file's scales and offsets. ``measured``: measured on a
+            sample of an archive before its scenes start. Or the two values (low, high), for all scenes or by data type;
+            types that are not named are as with ``auto``.
+        range_from: Origin of stated values, as output tags name it.
+        source_name: Path or URI whose names tell the product; by default the scene's own path.
         band_map: Bands that the network sees together: groups of band numbers in the network's order. A group of one
             band is replicated and the outputs averaged. ``auto``: the bands that the model's card names, if the file
             names them too; or the groups of the card; or all bands together if the network takes as many; or, if it
@@ -77,6 +87,9 @@ class SceneSettings:
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: True if the output gets reduced-resolution overviews.
         expand_palette: True to turn a palette image into colours; otherwise it is refused.
+        back_project: ``on`` adds, once, the upsampled difference of the source and the output's block means, so that
+            the mean of the r×r output pixels of each source pixel is its value; ``model`` downscales the output as the
+            model's training images were; ``off`` adds nothing. See :mod:`trainables.inference.radiometry`.
         labels: Treatment of bands of classes or flags (see ``class_bands``): ``auto`` repeats each value of recognised
             ones r×r times, ``refuse`` refuses their scene; ``repeat`` repeats all bands of all scenes, ``filter``
             treats all as images.
@@ -87,12 +100,15 @@ class SceneSettings:
     device: str = "cpu"
     precision: Precision = "auto"
     normalisation: Normalisation = "auto"
+    range_from: str = "given"
+    source_name: str = ""
     band_map: BandMap = "auto"
     compression: Literal["zstd", "deflate"] = "zstd"
     blocksize: int = 512
     overviews: bool = True
     expand_palette: bool = False
     labels: Labels = "auto"
+    back_project: BackProject = "on"
 
     def __post_init__(self) -> None:
         if self.memory_mb < 1 or self.threads < 1:
@@ -101,15 +117,26 @@ class SceneSettings:
             )
         if self.blocksize < 128 or self.blocksize % 16:
             raise UsageError(f"blocksize must be a multiple of 16 and at least 128, found {self.blocksize}.")
-        if isinstance(self.normalisation, tuple) and not -inf < self.normalisation[0] < self.normalisation[1] < inf:
-            low, high = self.normalisation
-            raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
+        if isinstance(self.normalisation, tuple):
+            _check_range(self.normalisation)
+        elif isinstance(self.normalisation, Mapping):
+            for dtype, values in self.normalisation.items():
+                if dtype not in DTYPES:
+                    raise UsageError(f"A normalisation by data type is for {', '.join(DTYPES)}, found '{dtype}'.")
+                _check_range(values)
 
     def of_the_result(self) -> dict[str, object]:
         """Settings that determine the output's bytes, for digests; memory and number of threads do not."""
         settings = {name: getattr(self, name) for name in _OF_THE_RESULT}
-        # Added later: left out at its default, so that scenes that were finished before stay finished.
-        return settings if self.labels == "auto" else {**settings, "labels": self.labels}
+        if isinstance(self.normalisation, Mapping):
+            settings["normalisation"] = dict(self.normalisation)
+        # Added later: left out at their defaults.
+        later = {
+            "labels": (self.labels, "auto"),
+            "range_from": (self.range_from, "given"),
+            "back_project": (self.back_project, "on"),
+        }
+        return settings | {name: value for name, (value, default) in later.items() if value != default}
 
     def for_bands(self, bands: int, dtype: str) -> "SceneSettings":
         """The same with smaller internal tiles where a scene has so many bands that they would not fit a cache."""
@@ -117,6 +144,12 @@ class SceneSettings:
         while side > 128 and side % 32 == 0 and bands * np.dtype(dtype).itemsize * side**2 > _LARGEST_BLOCK:
             side //= 2
         return self if side == self.blocksize else replace(self, blocksize=side)
+
+
+def _check_range(values: Range) -> None:
+    low, high = values
+    if not -inf < low < high < inf:
+        raise UsageError(f"normalisation must be two values LOW,HIGH with LOW below HIGH, found {low:g},{high:g}.")
 
 
 _LARGEST_BLOCK = 2**25
@@ -142,6 +175,7 @@ class ModelFacts:
         band_map: Groups by the number of bands of a scene, such as ``{4: ((1, 2, 3), (4,))}``, from the card's
             ``band_map``.
         band_names: Name of each band that the network takes, from the card's ``band_names``; none if it has none.
+        decimation: Decimation of its training images, from the card's ``degradation``; None if it states none.
     """
 
     name: str
@@ -153,6 +187,7 @@ class ModelFacts:
     value_range: dict[str, tuple[float, float]] = field(default_factory=dict)
     band_map: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     band_names: tuple[str, ...] = ()
+    decimation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +254,10 @@ class TileView:
         valid: bool (bands, h, w), False where the source is nodata, NaN or masked.
         low: (bands,) value that means 0 to the network.
         high: (bands,) value that means 1 to the network.
+        around: (bands, h + 2, w + 2), ``lr`` with one more pixel to each side, the scene continued by reflection.
+        around_valid: ``valid`` likewise; None where every sample has a value.
+        named: Positions of the bands red, green and nir, where these are known.
+        seen: Positions of the bands that the network saw; None of all.
     """
 
     row: int
@@ -228,6 +267,10 @@ class TileView:
     valid: NDArray[np.bool_]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    around: NDArray[Any]
+    around_valid: NDArray[np.bool_] | None = None
+    named: Mapping[str, int] = field(default_factory=dict)
+    seen: tuple[int, ...] | None = None
 
 
 Observer = Callable[[TileView], None]

@@ -43,6 +43,7 @@ from trainables.errors import UsageError
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.working_memory import LARGEST_TILE, bytes_per_pixel
+from trainables.network.model_card import decimation_of
 
 
 def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
@@ -84,6 +85,7 @@ def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
         value_range=ranges,
         band_map=maps,
         band_names=tuple(card.get("band_names") or ()),
+        decimation=decimation_of(card),
     )
 
 
@@ -167,7 +169,7 @@ def upscale_part(
         meaning = settle(scene, model.facts, settings)
         settings = settings.for_bands(scene.facts.bands, scene.facts.dtype)
         check_room(part_path.parent, scene.facts.raw_bytes(model.facts.scale, rows[1] - rows[0]))
-        worker = make_worker(scene, model, meaning.groups, meaning.norm, settings)
+        worker = make_worker(scene, model, meaning, settings)
         return upscale_rows(worker, rows, part_path, settings, observe)
 
 

@@ -1,18 +1,18 @@
 """Value range of a scene for a network: a constant of the whole scene, which is stated and never guessed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
+from orchestrator.archive.scene.types import DTYPES, ModelFacts, Range, SceneError, SceneSettings
 from orchestrator.archive.scene.types import Normalisation as NormalisationOption
+from orchestrator.archive.scene.values.products import product_range
 from trainables.errors import UsageError
 
-DTYPES = ("uint8", "uint16", "int16", "float32")
-"""Data types that scenes may have."""
+__all__ = ["DTYPES", "Normalisation", "check_range", "limits_of", "normalisation", "read_normalisation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ def normalisation(
     offsets: Sequence[float],
     model: ModelFacts,
     settings: SceneSettings,
+    path: str = "",
 ) -> Normalisation:
     """Decides which values mean 0 and 1.
 
@@ -51,14 +52,19 @@ def normalisation(
         offsets: GDAL's offset of each image band.
         model: Whose card may say it.
         settings: Settings, which take precedence.
+        path: Path or URI of the scene, whose names may tell its product.
 
     Raises:
         SceneError: ``normalisation``, if nothing says it.
     """
     option = settings.normalisation
+    if isinstance(option, Mapping):
+        if dtype in option:
+            return _within_type(*option[dtype], dtype, len(scales), settings.range_from)
+        option = "auto"
     count, scaled = len(scales), any(s != 1 for s in scales) or any(o != 0 for o in offsets)
     if isinstance(option, tuple):
-        return _given(*option, dtype, count)
+        return _given(*option, dtype, count, settings.range_from)
     if option == "auto":
         if dtype == "uint8":
             return limits_of(dtype, count)
@@ -66,12 +72,15 @@ def normalisation(
             return _constant(*model.value_range[dtype], count, "the model's card", stated=True)
     if option in ("auto", "scales") and scaled:
         return _physical(np.array(scales, float), np.array(offsets, float))
+    if option == "auto" and (known := product_range(path, dtype)) is not None:
+        return _constant(known.low, known.high, count, known.product, stated=True)
     if option == "dtype" and dtype != "float32":
         return limits_of(dtype, count)
     found = {
         "auto": f"its values are {dtype} without scales and offsets, and the model's card has no value_range for them",
         "scales": "the file has no scales and offsets",
         "dtype": f"{dtype} has no limits that mean anything",
+        "measured": "no range was measured, which takes an archive",
     }[option]
     raise SceneError(
         "normalisation",
@@ -86,21 +95,30 @@ def limits_of(dtype: str, count: int) -> Normalisation:
     return _constant(limits.min, limits.max, count, f"limits of {dtype}")
 
 
-def _given(low: float, high: float, dtype: str, count: int) -> Normalisation:
+def _given(low: float, high: float, dtype: str, count: int, why: str) -> Normalisation:
     """The range for a scene, given one for a whole archive: 8-bit scenes keep their own if it does not fit."""
-    if dtype == "float32":
-        return _constant(low, high, count, "given", stated=True)
-    limits = np.iinfo(dtype)
+    limits = np.iinfo("uint8")
     if dtype == "uint8" and not limits.min <= low < high <= limits.max:
         return limits_of(dtype, count)
-    span = int(limits.max) - int(limits.min)
-    if low >= limits.max or high <= limits.min or high - low > 2 * span:
-        raise SceneError(
-            "normalisation",
-            f"The range {low:g} to {high:g} does not fit {dtype}, whose values are {limits.min} to {limits.max}. "
-            "Give a normalisation within them.",
-        )
-    return _constant(low, high, count, "given", stated=True)
+    return _within_type(low, high, dtype, count, why)
+
+
+def _within_type(low: float, high: float, dtype: str, count: int, why: str) -> Normalisation:
+    """A range that was stated.
+
+    Raises:
+        SceneError: ``normalisation``, if it does not fit the data type.
+    """
+    if dtype != "float32":
+        limits = np.iinfo(dtype)
+        span = int(limits.max) - int(limits.min)
+        if low >= limits.max or high <= limits.min or high - low > 2 * span:
+            raise SceneError(
+                "normalisation",
+                f"The range {low:g} to {high:g} does not fit {dtype}, whose values are {limits.min} to {limits.max}. "
+                "Give a normalisation within them.",
+            )
+    return _constant(low, high, count, why, stated=True)
 
 
 def check_range(norm: Normalisation, samples: Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]]) -> None:
@@ -151,17 +169,44 @@ def _physical(scales: NDArray[np.float64], offsets: NDArray[np.float64]) -> Norm
     return Normalisation(low, high, f"{', '.join(ranges)} (0 to 1 after the file's scales and offsets)")
 
 
-def read_normalisation(text: str) -> NormalisationOption:
-    """Parses a normalisation option: ``auto``, ``dtype``, ``scales`` or ``LOW,HIGH``.
+def read_normalisation(*texts: str) -> NormalisationOption:
+    """Parses normalisation options: a word or ``LOW,HIGH``, or any number of ``DTYPE=LOW,HIGH``.
 
     Raises:
-        UsageError: If it is written otherwise.
+        UsageError: If they are written otherwise.
     """
-    match text:
-        case "auto" | "dtype" | "scales":
-            return text
+    if not texts:
+        return "auto"
+    if any("=" in text for text in texts):
+        return _by_type(texts)
+    if len(texts) > 1:
+        raise _misread(" ".join(texts))
+    match texts[0]:
+        case "auto" | "dtype" | "scales" | "measured":
+            return texts[0]
+    return _ends(texts[0], texts[0])
+
+
+def _by_type(texts: Sequence[str]) -> dict[str, Range]:
+    ranges = {}
+    for text in texts:
+        dtype, found, ends = text.partition("=")
+        if not found or dtype not in DTYPES or dtype in ranges:
+            raise _misread(" ".join(texts))
+        ranges[dtype] = _ends(ends, text)
+    return ranges
+
+
+def _ends(ends: str, text: str) -> Range:
     try:
-        low, high = (float(value) for value in text.split(","))
+        low, high = (float(value) for value in ends.split(","))
     except ValueError:
-        raise UsageError(f"--normalisation is auto, dtype, scales or LOW,HIGH, found '{text}'.") from None
+        raise _misread(text) from None
     return low, high
+
+
+def _misread(text: str) -> UsageError:
+    return UsageError(
+        "--normalisation is auto, dtype, scales, measured or LOW,HIGH, or a range for each data type such as "
+        f"uint16=0,10000 ({', '.join(DTYPES)}; each once), found '{text}'."
+    )

@@ -88,7 +88,8 @@ def test_self_ensemble_of_tiles_is_that_of_the_whole_image(net):
 def test_values_are_not_rounded_and_go_in_tiles_too(net, bands):
     values = (PIXELS[..., :bands] / 255).astype(np.float32)
     tiled = upscale_values(net, values, tile=20)
-    np.testing.assert_allclose(tiled, upscale_values(net, values, tile=1000), atol=1e-5)
+    whole = upscale_values(net, values, tile=1000)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
     assert tiled.dtype == np.float32
     stored = np.dstack([upscale(net, PIXELS[..., [band]]) for band in range(bands)])
     if bands == 3:
@@ -120,7 +121,8 @@ def test_as_many_bands_as_the_network_takes_go_together():
     for tile in (16, 100):
         np.testing.assert_allclose(upscale_values(four, values, tile), expected, atol=1e-6)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 4), np.uint8)
-    stored = upscale_values(four, (pixels / 255).astype(np.float32)).clip(0, 1) * 255
+    shown = (pixels / 255).astype(np.float32)
+    stored = upscale_values(four, shown).clip(0, 1) * 255
     np.testing.assert_allclose(upscale(four, pixels), stored, atol=0.51)
 
 

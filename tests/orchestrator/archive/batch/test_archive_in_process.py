@@ -129,3 +129,82 @@ def test_nodes_of_a_cluster_show_that_they_can_read_and_write_before_work(tmp_pa
         )
     assert checked == [(Storage.at(str(tmp_path / "out")), [str(tmp_path / "in" / name) for name in reads])]
     assert not (tmp_path / "out" / "a.tif").exists()
+
+
+class TestValues:
+    """Ranges of an archive, and flagged outputs as failures."""
+
+    @pytest.fixture
+    def archive(self, tmp_path):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        for number in range(3):
+            values = archive_scenes.pixels(1, 40, 36, "uint16", seed=number)
+            archive_scenes.write(folder / f"{number}.tif", values)
+        return folder
+
+    @staticmethod
+    def run(tmp_path, source, normalisation, notes=None, **options):
+        model, out = tmp_path / "model", tmp_path / "out"
+        if not model.exists():
+            tiny_models.write(model, tiny_models.net(2))
+        settings = SceneSettings(precision="float32", blocksize=128, normalisation=normalisation)
+        found = [] if notes is None else notes
+        scenes = list_archive(str(source), str(out), "cog").scenes
+        arguments = (str(model), scenes, str(out), settings, Options(**options), lambda _: None)
+        return upscale_archive(*arguments, start=in_process, report_note=found.append)
+
+    @staticmethod
+    def rows(tmp_path):
+        events = read_events(Storage.at(str(tmp_path / "out")))
+        return {event["name"]: event for event in events if event["event"] == "scene"}
+
+    def test_a_measured_range_is_one_for_the_archive_recorded_and_kept(self, tmp_path, archive):
+        notes = []
+        assert self.run(tmp_path, archive, "measured", notes)["written"] == 3
+        assert len({row["normalisation"] for row in self.rows(tmp_path).values()}) == 1
+        assert self.rows(tmp_path)["0.tif"]["normalisation"].endswith("(measured)")
+        assert "percentiles of 4,320 values of 3 scenes" in notes[0]
+        archive_scenes.write(archive / "brighter.tif", archive_scenes.pixels(1, 40, 36, "uint16") + 9000)
+        again = self.run(tmp_path, archive, "measured", notes)
+        assert (again["written"], again["skipped"]) == (1, 3)
+        assert notes[1].startswith(notes[0].partition(", recorded")[0])
+        record = tmp_path / "out" / "_ledger" / "measured-range.json"
+        record.write_text("{}")
+        with pytest.raises(UsageError, match=r"measured range .* cannot be read: restore it"):
+            self.run(tmp_path, archive, "measured")
+
+    def test_nothing_is_measured_on_scenes_that_cannot_be_read(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        scene_files.write_bad(tmp_path / "in", "empty.tif")
+        with pytest.raises(UsageError, match=r"none of the sampled scenes can be read \(empty.tif: "):
+            self.run(tmp_path, tmp_path / "in", "measured")
+
+    def test_a_list_states_the_range_and_bands_of_single_scenes(self, tmp_path, archive):
+        listed = archive / "list.csv"
+        listed.write_text('scene,normalisation,band_map\n0.tif,"0,20000",\n1.tif,uint16=0,singly\n2.tif,,1\n')
+        done = self.run(tmp_path, listed, (0, 10000))
+        assert [failure["file"] for failure in done["failed"]] == ["1.tif"]
+        assert "or a range for each data type such as uint16=0,10000" in done["failed"][0]["reason"]
+        rows = self.rows(tmp_path)
+        assert rows["0.tif"]["normalisation"] == "0 to 20000 (given)"
+        assert rows["2.tif"]["normalisation"] == "0 to 10000 (given)"
+        listed.write_text('scene,normalisation\n0.tif,"0,30000"\n2.tif,\n')
+        again = self.run(tmp_path, listed, (0, 10000))
+        assert (again["written"], again["skipped"]) == (2, 0)  # the second has no band map of its own any more
+
+    def test_flagged_outputs_fail_where_that_is_asked_for(self, tmp_path, archive):
+        values = archive_scenes.pixels(1, 40, 36, "uint16")
+        values[:, :20] = 13000
+        archive_scenes.write(archive / "cloud.tif", values)
+        done = self.run(tmp_path, archive, (0, 10000))
+        assert done["written"] == 4
+        assert "out-of-range" in next(found["flags"] for found in done["flagged"] if found["file"] == "cloud.tif")
+        strict = self.run(tmp_path, archive, (0, 10000), strict=True)
+        assert "cloud.tif" in {failure["file"] for failure in strict["failed"]}
+        assert strict["errors"].keys() == {"flagged"}
+        assert (tmp_path / "out" / "cloud.tif").exists()
+        other = self.run(tmp_path, archive, (0, 10001), strict=True, overwrite=True)
+        assert "cloud.tif" in {failure["file"] for failure in other["failed"]}
+        relaxed = self.run(tmp_path, archive, (0, 10001))
+        assert relaxed["failed"] == []

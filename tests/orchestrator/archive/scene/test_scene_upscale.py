@@ -17,16 +17,42 @@ from orchestrator.archive.scene import rows as part
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import check_scene, describe_scene, part_rows
 from trainables.errors import UsageError
+from trainables.network.network import interpolate
 
 RANGE = {"uint8": "auto", "uint16": (0.0, 10000.0), "int16": (-1000.0, 9000.0), "float32": (0.0, 1.0)}
 
 
+def blocks(hr, scale):
+    bands, height, width = hr.shape
+    return hr.reshape(bands, height // scale, scale, width // scale, scale)
+
+
 def whole(values, made, low, high):
-    """What the network makes of the whole scene, in the scene's units."""
-    net, edge = made.net, made.net.radius * made.net.scale
-    lr = np.pad((values.astype(np.float32) - low) / (high - low), ((0, 0), *[(net.radius,) * 2] * 2), mode="reflect")
-    hr = net(torch.from_numpy(lr).expand(net.channels, -1, -1)[None])[0, :, edge:-edge, edge:-edge].numpy()
-    return hr * np.float32(high - low) + np.float32(low)
+    """The whole scene through the network, seen as gray if it has one band, back-projected, in the scene's units."""
+    net, r, pad = made.net, made.net.scale, made.net.radius + 2
+    source = np.pad(values.astype(np.float32), ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
+    lr = torch.from_numpy((source - np.float32(low)) / np.float32(high - low))
+    hr = net(lr.expand(net.channels, -1, -1)[None])[0].numpy()
+    hr = (hr if len(values) == len(hr) else hr.mean(0, keepdims=True)) * np.float32(high - low) + np.float32(low)
+    difference = source - blocks(hr, r).mean((2, 4))
+    correction = interpolate(torch.from_numpy(difference)[None], r)[0].numpy()
+    rest = difference - blocks(correction, r).mean((2, 4))
+    means, hr = source[:, :, None, :, None], blocks(hr + correction, r) + rest[:, :, None, :, None]
+    if values.dtype.kind != "f":
+        limits, least, most = np.iinfo(values.dtype), hr.min((2, 4), keepdims=True), hr.max((2, 4), keepdims=True)
+        with np.errstate(all="ignore"):
+            below = np.where(least < limits.min, (means - limits.min) / (means - least), 1)
+            above = np.where(most > limits.max, (limits.max - means) / (most - means), 1)
+        hr = means + (hr - means) * np.minimum(below, above)
+    return hr.reshape(len(values), source.shape[1] * r, -1)[:, pad * r : -pad * r, pad * r : -pad * r]
+
+
+def assert_rounded(found, expected):
+    """Whole numbers are those that are meant, but for ties of sums in another order."""
+    limits = np.iinfo(found.dtype)
+    expected = np.rint(expected).clip(limits.min, limits.max)
+    np.testing.assert_allclose(found, expected, atol=1)
+    assert (found != expected).mean() < 1e-3
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (65, 80)])
@@ -40,8 +66,7 @@ def test_tiles_give_the_whole_scene(tmp_path, height, width):
         assert (out.height, out.width, out.dtype) == (4 * height, 4 * width, "uint8")
         outputs.add(out.sha256)
         assert cog_validate(out.path, strict=True)[0]
-    expected = np.clip(np.rint(whole(values, made, 0, 255)), 0, 255)
-    np.testing.assert_array_equal(scenes.read(out.path), expected)
+    assert_rounded(scenes.read(out.path), whole(values, made, 0, 255))
     assert len(outputs) == 1
     assert hashlib.sha256(out.path.read_bytes()).hexdigest() == out.sha256
     assert scenes.files(tmp_path) == ["in.tif", "out.tif"]
@@ -56,8 +81,7 @@ def test_tiles_and_parts_of_four_bands_seen_together_give_the_whole_scene(tmp_pa
         settings = SceneSettings(memory_mb=memory, blocksize=128)
         out = scenes.run(source, tmp_path, settings, parts=parts, made=made)
         outputs.add(out.sha256)
-    expected = np.clip(np.rint(whole(values, made, 0, 10000)), 0, 65535)
-    np.testing.assert_array_equal(scenes.read(out.path), expected)
+    assert_rounded(scenes.read(out.path), whole(values, made, 0, 10000))
     assert len(outputs) == 1
     assert (out.band_map, out.normalisation) == ("1,2,3,4", "0 to 10000 (the model's card)")
 
@@ -153,9 +177,9 @@ def test_every_type_and_number_of_bands(tmp_path, dtype, bands):
     if bands == 3:
         expected = whole(values, made, low, high)
     else:
-        expected = np.stack([whole(band[None], made, low, high).mean(0) for band in values])
+        expected = np.concatenate([whole(band[None], made, low, high) for band in values])
     if dtype != "float32":
-        expected = np.clip(np.rint(expected), np.iinfo(dtype).min, np.iinfo(dtype).max)
+        expected = np.rint(expected).clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
     # Means of three and 16-bit units in float32 may round to the next value.
     np.testing.assert_allclose(hr, expected, atol=1e-5 if dtype == "float32" else 1)
     assert out.band_map == ("1,2,3" if bands == 3 else ";".join(str(band + 1) for band in range(bands)))
@@ -168,7 +192,8 @@ def test_values_are_not_cut_off_where_the_type_goes_on(tmp_path):
     out = scenes.run(
         scenes.write(tmp_path / "in.tif", values), tmp_path, SceneSettings(blocksize=128, normalisation=(0, 10000))
     )
-    assert 25000 < np.median(scenes.read(out.path)) < 35000
+    means = blocks(scenes.read(out.path).astype(float), 4).mean((2, 4))
+    assert abs(means - 30000).max() <= 0.5
 
 
 def test_colours_are_seen_together_in_the_networks_order(tmp_path):

@@ -1,0 +1,105 @@
+"""The measured range of an archive: taken once from a sample of its scenes, recorded beside its ledgers, and kept."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from orchestrator.archive.batch.ledger import FOLDER
+from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.scene.types import Range, SceneError, SceneSettings
+from orchestrator.archive.scene.values.measured import PERCENTILES, MeasuredRange, measure_ranges, sample_values
+from orchestrator.foundation.s3 import bucket_and_key, client
+from orchestrator.foundation.storage import Storage
+from trainables.errors import UsageError, reason_of
+
+RECORD = "measured-range.json"
+"""Name of the record in the folder of ledgers."""
+MOST_SCENES = 16
+"""Most scenes of a sample."""
+_MEASURED = "measured"
+
+
+def with_measured_range(
+    settings: SceneSettings, scenes: Sequence[Scene], out: Storage, report_note: Callable[[str], None]
+) -> SceneSettings:
+    """Settings with the archive's measured range, if they ask for one; others as they are.
+
+    The range of the first run is recorded and taken by all later ones, so that an archive has one range however often
+    it is resumed or extended.
+
+    Args:
+        settings: Settings of the run.
+        scenes: The archive, sorted by name; every n-th of those that can be opened is sampled.
+        out: Place of the outputs.
+        report_note: Called with the range in words.
+
+    Raises:
+        UsageError: If nothing can be measured, or the record is damaged.
+    """
+    if settings.normalisation != _MEASURED:
+        return settings
+    place = out.child(FOLDER, RECORD)
+    ranges, origin = (_recorded(place), f"recorded in {place.uri}") if place.exists() else (_measured(scenes), "")
+    if not origin:
+        place.write_json({"percentiles": list(PERCENTILES), "ranges": ranges})
+        origin = f"recorded in {place.uri} now"
+    for dtype, found in ranges.items():
+        report_note(
+            f"Range of {dtype}: {found['low']:g} to {found['high']:g}, the {PERCENTILES[0]} and {PERCENTILES[1]} "
+            f"percentiles of {found['values']:,} values of {found['scenes']} scenes, {origin}"
+        )
+    by_type: dict[str, Range] = {dtype: (found["low"], found["high"]) for dtype, found in ranges.items()}
+    return replace(settings, normalisation=by_type or "auto", range_from=_MEASURED)
+
+
+def _recorded(place: Storage) -> dict[str, MeasuredRange]:
+    try:
+        ranges = place.read_json()["ranges"]
+        return {
+            str(dtype): MeasuredRange(
+                low=float(found["low"]), high=float(found["high"]), scenes=int(found["scenes"]), values=found["values"]
+            )
+            for dtype, found in ranges.items()
+        }
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise UsageError(
+            f"The measured range '{place.uri}' cannot be read: restore it, state its range by --normalisation, or "
+            "delete it to measure again, which upscales all scenes again."
+        ) from None
+
+
+def _measured(scenes: Sequence[Scene]) -> dict[str, MeasuredRange]:
+    usable = [scene for scene in scenes if scene.problem is None and scene.normalisation is None]
+    step = max(1, -(-len(usable) // MOST_SCENES))
+    samples, reasons = [], []
+    for scene in usable[::step]:
+        try:
+            with _as_file(scene) as path:
+                samples.append(sample_values(path))
+        except Exception as error:  # a scene that cannot be read fails when its turn comes
+            reasons.append(f"{scene.name}: {reason_of(error)}")
+    if not samples:
+        reason = f" ({reasons[0]})" if reasons else ""
+        raise UsageError(f"No range can be measured, since none of the sampled scenes can be read{reason}.")
+    try:
+        return measure_ranges(samples)
+    except SceneError as error:
+        raise UsageError(error.reason) from None
+
+
+@contextmanager
+def _as_file(scene: Scene) -> Iterator[Path]:
+    """The scene as a local file; from a bucket it is fetched, and removed in the end."""
+    place = Storage(scene.source)
+    if not place.remote:
+        yield Path(place.path)
+        return
+    bucket, key = bucket_and_key(scene.source)
+    with TemporaryDirectory(prefix="rayscale-") as folder:
+        path = Path(folder, PurePosixPath(scene.source).name)
+        with client().get_object(Bucket=bucket, Key=key)["Body"] as body, path.open("wb") as file:
+            shutil.copyfileobj(body, file)
+        yield path

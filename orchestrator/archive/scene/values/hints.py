@@ -1,0 +1,57 @@
+"""Advice for a scene whose value range is not known: its measured percentiles, and the option that fits them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sample = tuple[NDArray[Any], NDArray[np.bool_] | None]
+"""A window (bands, h, w), and which of its samples have a value."""
+
+
+class _Usual(NamedTuple):
+    """A range in use, what it is for, and the values between which the 1st and 99th percentile of such scenes lie."""
+
+    low: float
+    high: float
+    meaning: str
+    least: float
+    most: float
+
+
+_REFLECTANCE = _Usual(0, 10000, "reflectance times 10,000", -1000, 16000)
+_USUAL = {
+    "uint16": (
+        _Usual(7273, 43636, "Landsat Collection 2 surface reflectance", 5000, 60000),
+        _REFLECTANCE,
+        _Usual(0, 65535, "values that fill 16 bits", 0, 65535),
+    ),
+    "int16": (_REFLECTANCE,),
+    "float32": (_Usual(0, 1, "reflectance", -0.2, 1.6), _REFLECTANCE),
+}
+
+
+def known_values(samples: Sequence[Sample], bands: Sequence[int]) -> NDArray[np.float32]:
+    """Valid values of some bands in a sample, in one row."""
+    known = [
+        window[band].ravel() if valid is None else window[band][valid[band]]
+        for window, valid in samples
+        for band in bands
+    ]
+    return np.concatenate([np.empty(0, np.float32), *(values.astype(np.float32) for values in known)])
+
+
+def advice(dtype: str, values: NDArray[np.float32]) -> str:
+    """Sentences with percentiles of the values and the options that fit; none without values."""
+    if not len(values):
+        return ""
+    first, middle, last = (float(value) for value in np.percentile(values, [1, 50, 99]))
+    measured = f"Of its values, 1 % lie below {first:,.6g}, half below {middle:,.6g} and 1 % above {last:,.6g}."
+    fitting = [f"--normalisation {dtype}={u.low:g},{u.high:g} fits {u.meaning}" for u in _fitting(dtype, first, last)]
+    return " ".join([measured, "; ".join([*fitting, "--normalisation measured takes one range from a sample"]) + "."])
+
+
+def _fitting(dtype: str, first: float, last: float) -> list[_Usual]:
+    fits = (usual for usual in _USUAL.get(dtype, ()) if usual.least <= first and last <= usual.most)
+    return [usual for _, usual in zip(range(1), fits, strict=False)]

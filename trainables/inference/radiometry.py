@@ -1,0 +1,189 @@
+"""Values of an upscaled image: interpolated where a network must not see them, and back-projected onto the source.
+
+Shapes: C bands, H×W LR pixels, r the scale factor. Values are on the network's scale, on which its range is 0 to 1.
+
+A network is trained on values from 0 to 1 and may give anything for others. So it sees them clamped, and what lies
+beyond is interpolated bicubically and added.
+
+Back-projection (Irani & Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L), in one step: the difference between
+the source and the downscaled output is upsampled bicubically and added. The output is downscaled in one of two ways:
+
+- ``area``: block means, the means of the r×r output pixels of each LR pixel. What bicubic upsampling leaves of the
+  difference is added to each block as a constant, so that the block means become those of the source, up to rounding.
+- ``bicubic``, antialiased, as the training images of most models were. The mean over any larger area becomes that of
+  the source; the mean of a single block does not.
+
+The one that made the LR image brings an output closer to HR, the other one may not.
+
+All of it has a bounded neighbourhood and one order of operations, so that the result is the same in every tile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.inference.prepare import enlarge
+
+Downscaling = Literal["area", "bicubic"]
+BackProject = Literal["on", "model", "off"]
+"""Option: ``on`` downscales by block means, ``model`` as a model's training images were, ``off`` leaves it out."""
+
+MARGINS: dict[Downscaling, int] = {"area": 2, "bicubic": 4}
+"""LR pixels around a pixel whose output back-projection needs: two for each bicubic interpolation."""
+
+_ROWS = 8
+"""LR rows whose output is averaged at once, few enough for a CPU's cache."""
+
+Limits = tuple[float, float]
+"""Least and greatest value that an output can hold."""
+
+
+def downscaling_of(option: BackProject, decimation: str | None) -> Downscaling | None:
+    """Downscaling for back-projection; None for none.
+
+    Args:
+        option: The option.
+        decimation: Decimation of the model's training images, as its card states it; None if it states none.
+    """
+    if option == "off":
+        return None
+    return "area" if option == "on" or decimation == "area" else "bicubic"
+
+
+def upscale_clamped(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int) -> Tensor:
+    """Upscales values of any range with a network that sees them clamped to [0, 1].
+
+    Args:
+        network: From (N, C, H, W) to (N, C, r·H, r·W).
+        lr: (N, C, H, W).
+        scale: Scale factor r.
+
+    Returns:
+        (N, C, r·H, r·W): the network's output, plus the interpolation of what lies beyond the range.
+    """
+    inside = lr.clamp(0, 1)
+    hr, beyond = network(inside), lr - inside
+    return hr + enlarge(beyond, scale) if bool(beyond.any()) else hr
+
+
+def block_means(hr: Tensor, scale: int) -> Tensor:
+    """Means of r×r pixels: (C, r·H, r·W) to (C, H, W), added up in one order everywhere."""
+    step = _ROWS * scale
+    return torch.cat([_means(hr[:, first : first + step], scale) for first in range(0, hr.shape[1], step)], 1)
+
+
+def _means(hr: Tensor, scale: int) -> Tensor:
+    lines = hr.unflatten(1, (-1, scale))
+    total = lines[:, :, 0]
+    for row in range(1, scale):
+        total = total + lines[:, :, row]
+    sums = total[..., ::scale]
+    for column in range(1, scale):
+        sums = sums + total[..., column::scale]
+    return sums / scale**2
+
+
+@dataclass(frozen=True, slots=True)
+class BackProjection:
+    """Back-projection of an output onto its source, some rows at a time.
+
+    Attributes:
+        lr: (C, H, W) source values.
+        difference: (C, H, W) source values less the output's block means.
+        scale: Scale factor r.
+        downscaling: How the output was downscaled.
+        limits: Least and greatest value that the output's data type holds. With ``area``, a block that would leave them
+            is drawn towards its mean until it does not, since cutting it off would change its mean.
+    """
+
+    lr: Tensor
+    difference: Tensor
+    scale: int
+    downscaling: Downscaling
+    limits: Limits = (-inf, inf)
+
+    def apply(self, hr: Tensor, first: int, last: int) -> Tensor:
+        """Corrects the output of some LR rows.
+
+        Args:
+            hr: (C, r·(last - first), r·W), those rows of the output.
+            first: First LR row, at least M, the one of :data:`MARGINS`.
+            last: LR row after the last one, at most H - M.
+
+        Returns:
+            The corrected rows, (C, r·(last - first), r·(W - 2·M)), without the margin to the left and right.
+        """
+        margin = MARGINS[self.downscaling]
+        edge, columns = margin * self.scale, slice(margin, self.difference.shape[2] - margin)
+        window = self.difference[:, first - margin : last + margin].contiguous()
+        correction = enlarge(window[None], self.scale)[0, :, edge:-edge, edge:-edge]
+        corrected = hr[:, :, edge:-edge] + correction
+        if self.downscaling == "bicubic":
+            return corrected
+        rest = self.difference[:, first:last, columns] - _means(correction, self.scale)
+        corrected = _add_blocks(corrected, rest, self.scale)
+        return self._within_limits(corrected, self.lr[:, first:last, columns])
+
+    def _within_limits(self, hr: Tensor, lr: Tensor) -> Tensor:
+        low, high = self.limits
+        lowest, highest = hr.aminmax()
+        if bool(lowest >= low) and bool(highest <= high):
+            return hr
+        least, most = _extremes(hr, self.scale)
+        one = torch.ones_like(lr)
+        below = torch.where(least < low, (lr - low) / (lr - least), one)
+        above = torch.where(most > high, (high - lr) / (most - lr), one)
+        share = torch.minimum(below, above).clamp(0, 1)
+        means, shares = (_blocks(values, self.scale) for values in (lr, share))
+        return torch.where(shares < 1, means + (hr - means) * shares, hr)
+
+
+def back_projected(
+    hr: Tensor, lr: Tensor, scale: int, downscaling: Downscaling, limits: Limits = (-inf, inf)
+) -> Tensor:
+    """Corrects a whole output.
+
+    Args:
+        hr: (C, r·H, r·W), the output.
+        lr: (C, H, W), its source.
+        scale: Scale factor r.
+        downscaling: How the output is downscaled.
+        limits: As of :class:`BackProjection`.
+
+    Returns:
+        (C, r·(H - 2·M), r·(W - 2·M)), without the margin M of :data:`MARGINS` at each side.
+    """
+    difference = lr - downscaled(hr, scale, downscaling)
+    projection, margin = BackProjection(lr, difference, scale, downscaling, limits), MARGINS[downscaling]
+    last = lr.shape[1] - margin
+    rows = [(first, min(first + _ROWS, last)) for first in range(margin, last, _ROWS)]
+    return torch.cat([projection.apply(hr[:, start * scale : end * scale], start, end) for start, end in rows], 1)
+
+
+def downscaled(hr: Tensor, scale: int, downscaling: Downscaling) -> Tensor:
+    """(C, r·H, r·W) to (C, H, W); right at a margin's distance from the borders."""
+    if downscaling == "area":
+        return block_means(hr, scale)
+    size = [side // scale for side in hr.shape[1:]]
+    with torch.autocast(hr.device.type, enabled=False):
+        return functional.interpolate(hr.contiguous()[None], size, mode="bicubic", antialias=True)[0]
+
+
+def _extremes(hr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    blocks = hr.unflatten(2, (-1, scale)).unflatten(1, (-1, scale))
+    return blocks.amin((2, 4)), blocks.amax((2, 4))
+
+
+def _blocks(lr: Tensor, scale: int) -> Tensor:
+    """Each value as a block of r×r."""
+    return lr.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+def _add_blocks(hr: Tensor, lr: Tensor, scale: int) -> Tensor:
+    lines = lr.repeat_interleave(scale, -1)[:, :, None]
+    return (hr.unflatten(1, (-1, scale)) + lines).flatten(1, 2)
