@@ -78,7 +78,7 @@ def block_means(hr: Tensor, scale: int) -> Tensor:
 
 
 def _means(hr: Tensor, scale: int) -> Tensor:
-    lines = hr.unflatten(1, (-1, scale))
+    lines = hr.reshape(hr.shape[0], -1, scale, hr.shape[2])
     total = lines[:, :, 0]
     for row in range(1, scale):
         total = total + lines[:, :, row]
@@ -135,9 +135,9 @@ class BackProjection:
         if bool(lowest >= low) and bool(highest <= high):
             return hr
         least, most = _extremes(hr, self.scale)
-        one = torch.ones_like(lr)
-        below = torch.where(least < low, (lr - low) / (lr - least), one)
-        above = torch.where(most > high, (high - lr) / (most - lr), one)
+        whole = torch.ones_like(lr)
+        below = torch.where(least < low, (lr - low) / (lr - least), whole)
+        above = torch.where(most > high, (high - lr) / (most - lr), whole)
         share = torch.minimum(below, above).clamp(0, 1)
         means, shares = (_blocks(values, self.scale) for values in (lr, share))
         return torch.where(shares < 1, means + (hr - means) * shares, hr)
@@ -175,7 +175,8 @@ def downscaled(hr: Tensor, scale: int, downscaling: Downscaling) -> Tensor:
 
 
 def _extremes(hr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    blocks = hr.unflatten(2, (-1, scale)).unflatten(1, (-1, scale))
+    bands, height, width = hr.shape
+    blocks = hr.reshape(bands, height // scale, scale, width // scale, scale)
     return blocks.amin((2, 4)), blocks.amax((2, 4))
 
 
@@ -186,4 +187,4 @@ def _blocks(lr: Tensor, scale: int) -> Tensor:
 
 def _add_blocks(hr: Tensor, lr: Tensor, scale: int) -> Tensor:
     lines = lr.repeat_interleave(scale, -1)[:, :, None]
-    return (hr.unflatten(1, (-1, scale)) + lines).flatten(1, 2)
+    return (hr.reshape(hr.shape[0], -1, scale, hr.shape[2]) + lines).flatten(1, 2)

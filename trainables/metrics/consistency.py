@@ -163,7 +163,7 @@ class ConsistencyMeter:
         """
         source, output = torch.as_tensor(lr), torch.as_tensor(sr)
         self._check(source, output)
-        ends = bottom, top = tuple(self._levels(level) for level in (low, high))
+        bottom, top = self._levels(low), self._levels(high)
         blocks = _blocks(output, self.scale)
         means = (blocks.means - bottom) / (top - bottom)
         stored = source.float().cpu()
@@ -187,7 +187,9 @@ class ConsistencyMeter:
             known = None if valid is None else _bordered(good.float()[None])[0].bool().expand(self.bands, -1, -1)
         wider = _bordered(stored) if around is None else torch.as_tensor(around).float().cpu()
         bands = range(self.bands) if seen is None else seen
-        self._radiometry.add(wider, known, blocks, good, ends, not output.is_floating_point(), named or {}, bands)
+        self._radiometry.add(
+            wider, known, blocks, good, (bottom, top), not output.is_floating_point(), named or {}, bands
+        )
 
     def _levels(self, level: Levels) -> Tensor:
         return torch.as_tensor(level, dtype=torch.float32).reshape(-1, 1, 1).expand(self.bands, 1, 1)
@@ -260,6 +262,6 @@ def _blocks(output: Tensor, scale: int) -> Blocks:
         lines, place = rows.reshape(bands, -1, scale, width), slice(first, first + _ROWS)
         sums = lines.sum(2)
         blocks.means[:, place] = torch.stack([sums[..., k::scale] for k in range(scale)]).sum(0) / scale**2
-        blocks.least[:, place] = lines.amin(2).unflatten(-1, (-1, scale)).amin(-1)
-        blocks.most[:, place] = lines.amax(2).unflatten(-1, (-1, scale)).amax(-1)
+        blocks.least[:, place] = lines.amin(2).reshape(bands, -1, width // scale, scale).amin(-1)
+        blocks.most[:, place] = lines.amax(2).reshape(bands, -1, width // scale, scale).amax(-1)
     return blocks

@@ -159,7 +159,8 @@ class RadiometryMeter:
         for index, names in INDICES.items():
             if set(names) <= set(named):
                 places = [named[name] for name in names]
-                self._add_index(index, *(((v - low) / span)[places] for v in (lr, blocks.means)), good)
+                before, after = ((values - low) / span for values in (lr, blocks.means))
+                self._add_index(index, before[places], after[places], good)
 
     def _add_index(self, index: str, before: Tensor, after: Tensor, good: Tensor) -> None:
         defined = good & (before.sum(0) >= LEAST_SUM) & (before >= 0).all(0) & (after.sum(0) > 0)

@@ -152,7 +152,8 @@ def _settled(
         return None
     if outcome["status"] == "ok":
         complete = outcome["output"] == scene.output and existing.get(scene.output) == outcome["output_bytes"]
-        flags = (outcome.get("consistency") or {}).get("flags", [])
+        found = outcome.get("consistency")
+        flags = found["flags"] if found else []
         if complete and strict and flags:
             return _failed(FLAGGED, f"its output of run {outcome['run']} is flagged: {', '.join(flags)}")
         return {"status": "skipped", "message": f"finished by run {outcome['run']}"} if complete else None
