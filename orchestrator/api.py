@@ -338,6 +338,7 @@ def evaluate(
     normalisation: "Normalisation" = "auto",
     band_map: "BandMap" = "auto",
     lpips: bool = False,
+    back_project: "BackProject" = "model",
     chip: int = 1024,
     slice_axis: int = 2,
     progress: ProgressCallback | None = None,
@@ -356,6 +357,7 @@ def evaluate(
         normalisation: As in :func:`upscale`; for GeoTIFFs.
         band_map: As in :func:`upscale`; for GeoTIFFs.
         lpips: Whether to compare plain images by LPIPS too.
+        back_project: As in :func:`upscale`; by default as LR images are made.
         chip: Side in pixels of the parts into which larger images of any depth are cut.
         slice_axis: Axis that slices of NIfTI volumes are cut across.
         progress: Called with the number of images done.
@@ -379,6 +381,7 @@ def evaluate(
         _counted("evaluate", progress),
         chip,
         slice_axis,
+        back_project,
     )
 
 

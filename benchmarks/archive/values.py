@@ -53,7 +53,7 @@ ARMS = ("before", "off", "on", "model")
 DECIMATIONS: tuple[Decimation, ...] = ("bicubic", "area")
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2, 2.0)
 _SIDE = 256
-_TIMED_SIDE = 768
+_TIMED_SIDE = 512
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ class ArrayFileSettings:
     """Settings for upscaling arrays and volumes.
 
     Attributes:
-        value_range: Values that mean 0 and 1 to the network, for all or by data type; None for the range of the model's card for the data type,
-            which for uint8 is 0 to 255 if the card states none.
+        value_range: Values that mean 0 and 1 to the network, for all or by data type; None for the range of the model's
+            card for the data type, which for uint8 is 0 to 255 if the card states none.
         units: Unit of the card's range; "" if it is not known.
         slice_axis: The axis of a volume that its slices are cut across.
         tile: Largest side of a tile in LR pixels.

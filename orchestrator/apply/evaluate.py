@@ -38,6 +38,7 @@ from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.images.raster import PreparedImage
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
+from trainables.inference.radiometry import BackProject
 from trainables.inference.upscale import upscale
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.metrics.lpips import Lpips
@@ -94,6 +95,7 @@ def evaluate_model(
     report_progress: CountCallback = lambda _, __: None,
     chip: int = PART,
     slice_axis: int = SLICE_AXIS,
+    back_project: BackProject = "model",
 ) -> Evaluation:
     """Degrades, upscales and compares every image of every set.
 
@@ -112,6 +114,8 @@ def evaluate_model(
         report_progress: Called with the images done and the images of all sets.
         chip: Side in pixels of the parts into which larger images of any depth are cut.
         slice_axis: The axis of NIfTI volumes that slices are cut across.
+        back_project: Back-projection of images that are not plain, as for archives; by default ``model``, as LR images
+            are made.
 
     Returns:
         For each set: PSNR and SSIM of bicubic and of the model, the paired gain in dB, and the files left out; with
@@ -127,7 +131,7 @@ def evaluate_model(
         precision=precision,
         normalisation=normalisation,
         band_map=band_map,
-        back_project="on" if lr else "model",  # as LR was made
+        back_project=back_project,
     )
     _check_lr(images, lr, space)
     found = find_model(model)
@@ -148,7 +152,7 @@ def evaluate_model(
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
     deep_models = {
         image_set.deep.pixel_format.bands: value_upscaler(
-            net, facts_of(found, net), image_set.deep.pixel_format.bands, ensemble
+            net, facts_of(found, net), image_set.deep.pixel_format.bands, ensemble, back_project
         )
         for image_set in sets
         if image_set.deep

@@ -21,7 +21,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.images.raster import PixelFormat
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import downscaling_of
+from trainables.inference.radiometry import BackProject, downscaling_of
 from trainables.inference.upscale import upscale_values
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, compare, make_pairs, run
 
@@ -61,7 +61,9 @@ def deep_files(files: Sequence[SourceFile], reading: DeepReading | None, scale: 
     return None if pixel_format.plain else DeepFiles(files, reading.deep, pixel_format, notes)
 
 
-def value_upscaler(net: Prepared, facts: ModelFacts, bands: Sequence[str], ensemble: bool) -> Upscaler:
+def value_upscaler(
+    net: Prepared, facts: ModelFacts, bands: Sequence[str], ensemble: bool, back_project: BackProject
+) -> Upscaler:
     """A model as an upscaler of images of some bands, which it sees together as in archives.
 
     Raises:
@@ -72,7 +74,7 @@ def value_upscaler(net: Prepared, facts: ModelFacts, bands: Sequence[str], ensem
     except SceneError as error:
         raise UsageError(error.reason) from None
 
-    downscaling = downscaling_of("model", facts.decimation)
+    downscaling = downscaling_of(back_project, facts.decimation)
 
     def upscale(lr: Tensor) -> Tensor:
         values = np.ascontiguousarray(lr[0].permute(1, 2, 0).numpy())

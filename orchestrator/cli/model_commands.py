@@ -54,6 +54,10 @@ def evaluate(
         bool,
         typer.Option("--lpips", help="Compare plain images by LPIPS too, with torchvision's AlexNet."),
     ] = False,
+    back_project: Annotated[
+        Literal["on", "model", "off"],
+        typer.Option("--back-project", help="As in upscale; by default as LR images are made. Not for plain images."),
+    ] = "model",
     chip: ChipSide = 1024,
     slice_axis: SliceAxis = 2,
     as_json: AsJson = False,
@@ -87,6 +91,7 @@ def evaluate(
         lpips,
         chip=chip,
         slice_axis=slice_axis,
+        back_project=back_project,
     )
     if as_json:
         print_json(evaluation)

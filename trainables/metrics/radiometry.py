@@ -20,8 +20,9 @@ BIAS_LIMIT_OF_DECIMALS = 5e-5
 """The same for decimals, as a share of the range: 0.5 of 10,000."""
 OVERSHOOT_LIMIT = 1.0
 """Distance beyond the local 3×3 range, as a share of that range, above which a scene is flagged."""
-LEAST_RANGE = 0.02
-"""Local ranges below this share of the scene's range count as this: where all is flat, rounding alone overshoots."""
+LEAST_RANGE = 0.5
+"""Local ranges below this share of the scene's range count as this: what is smaller than an LR pixel may well be that
+much brighter than its neighbourhood in LR."""
 OUTSIDE_LIMIT = 0.02
 """Share of source values beyond the range above which a scene is flagged."""
 INDEX_LIMIT = 0.005

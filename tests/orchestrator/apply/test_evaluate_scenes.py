@@ -88,7 +88,7 @@ def test_an_untrained_network_ties_with_bicubic_in_every_measure(tmp_path, hr):
     model = tiny_models.write(tmp_path / "bicubic", SuperResolutionNet(preset("tiny", 2)))
     for name in ("a.tif", "b.tif"):
         archive_scenes.write(hr / name, smooth(4))
-    told = scores(model, hr)
+    told = scores(model, hr, back_project="off")
     assert (told["images"], told["bands"], told["dtype"], told["skipped"]) == (2, 4, ["uint16"], [])
     assert told["normalisation"] == ["0 to 10000 (given)"]
     for measure, value in told["bicubic"].items():
@@ -127,7 +127,7 @@ def test_the_model_is_what_an_archive_would_get(model, hr, tmp_path):
     (tmp_path / "lr").mkdir()
     lr, _ = degraded(values, np.ones(values.shape, bool), PLAIN, 2)
     path = archive_scenes.write(tmp_path / "lr/a.tif", lr, transform=archive_scenes.PLACE * Affine.scale(2))
-    settings = SceneSettings(normalisation=(0, 10000), precision="float32")
+    settings = SceneSettings(normalisation=(0, 10000), precision="float32", back_project="model")
     part = upscale_part(path, (0, SIZE // 2), tmp_path / "part.tif", load_model(find_model(model), settings), settings)
     output, target = (torch.from_numpy(each / 10000.0) for each in (archive_scenes.read(part.path), values))
     expected = compare(output, target, torch.ones(output.shape, dtype=torch.bool), 2)
@@ -328,7 +328,8 @@ def test_the_command_prints_every_measure_of_both(model, hr, monkeypatch, capsys
     assert "left out of hr: b.tif: 1 bands, where the scenes before have 3" in said.out
     code, said = run("0;1")
     assert (code, said.out) == (2, "")
-    assert said.err == "rayscale: --normalisation is auto, dtype, scales or LOW,HIGH, found '0;1'.\n"
+    assert said.err.startswith("rayscale: --normalisation is auto, dtype, scales, measured or LOW,HIGH")
+    assert said.err.endswith("found '0;1'.\n")
     code, said = run("9,1")
     assert code == 2
     assert "LOW below HIGH, found 9,1" in said.err

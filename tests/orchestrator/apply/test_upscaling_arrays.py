@@ -39,7 +39,7 @@ def expected(model, values, low=RANGE[0], high=RANGE[1]):
     """A slice (H, W) as the network makes it, in units."""
     net = prepared(find_model(model).net, "cpu", "float32")
     shares = ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)[..., None]
-    return upscale_values(net, shares)[..., 0].astype(np.float64) * (high - low) + low
+    return upscale_values(net, shares, downscaling="area")[..., 0].astype(np.float64) * (high - low) + low
 
 
 def volume(path, slope=2.0, intercept=-1000.0, shape=(20, 22, 3)):

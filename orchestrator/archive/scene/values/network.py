@@ -63,11 +63,11 @@ def apply_network(
         return net(inside.expand(-1, net.channels, -1, -1))
 
     hr = upscale_clamped(network, ((whole - bottom) / width)[None], r)[0]
-    repeated = len(lr) < net.channels
-    projection = None
+    repeated, projection = len(lr) < net.channels, None
     if downscaling is not None:
+        if repeated:
+            hr, repeated = _mean_of_bands(hr, _ROWS_AT_ONCE * r), False
         means = downscaled(hr, r, downscaling)
-        means = means.mean(0, keepdim=True) if repeated else means
         projection = BackProjection(whole, whole - torch.addcmul(bottom, means, width), r, downscaling, limits)
     rows = out.shape[1] // r
     step = _ROWS_AT_ONCE if net.device.type == "cpu" else rows
@@ -81,6 +81,12 @@ def apply_network(
             values = projection.apply(values, halo + first, halo + last)
         values = values[:, :, left * r : left * r + out.shape[2]]
         out[bands, first * r : last * r] = _in_type(values, out.dtype).cpu().numpy()
+
+
+def _mean_of_bands(hr: torch.Tensor, rows: int) -> torch.Tensor:
+    """(C, H, W) to (1, H, W), some rows at once, which stay in a CPU's cache."""
+    parts = [hr[:, first : first + rows].mean(0, keepdim=True) for first in range(0, hr.shape[1], rows)]
+    return torch.cat(parts, 1)
 
 
 def _in_type(values: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
