@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.archive.scene import make_scene
+from benchmarks.archive import scene_files
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
@@ -190,11 +190,11 @@ def constant_fields(net: Prepared) -> list[Json]:
 
 def seconds(model: str, folder: Path) -> Json:
     """CPU seconds of one scene of four bands, uint16, through the network and written, off and on in turns."""
-    scene = make_scene(folder / "scene.tif", _TIMED_SIDE, "4 bands uint16")
+    scene = scene_files.write(folder / "scene.tif", (_TIMED_SIDE, _TIMED_SIDE), 4, "uint16")
     times: dict[str, list[float]] = {"off": [], "on": [], "model": []}
     for _ in range(5):
         for arm, taken in times.items():
-            settings = SceneSettings(precision="float32", normalisation=(0, 10000), back_project=cast(BackProject, arm))
+            settings = SceneSettings(precision="float32", normalisation=(0, 255), back_project=cast(BackProject, arm))
             loaded, start = load_model(find_model(model), settings), time.process_time()
             upscale_part(scene, (0, _TIMED_SIDE), folder / "part.tif", loaded, settings)
             taken.append(time.process_time() - start)

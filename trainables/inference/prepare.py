@@ -87,7 +87,7 @@ def _along_lines(lr: Tensor, scale: int) -> Tensor:
     phases = []
     for phase in range(scale):
         offset = (phase + 0.5) / scale - 0.5
-        taps = [(place, _cubic(abs(place - 2 - offset))) for place in range(5)]
+        taps = [(place, cubic(abs(place - 2 - offset))) for place in range(5)]
         total, weights = torch.zeros_like(lr), torch.zeros_like(ones[:width])
         for place, weight in taps:
             if weight:
@@ -97,7 +97,7 @@ def _along_lines(lr: Tensor, scale: int) -> Tensor:
     return torch.stack(phases, -1).flatten(-2)
 
 
-def _cubic(x: float) -> float:
+def cubic(x: float) -> float:
     """Keys' kernel with a = -0.5 (IEEE TASSP 1981), as MATLAB's bicubic."""
     if x >= 2:
         return 0.0

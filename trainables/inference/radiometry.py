@@ -10,6 +10,7 @@ the source and the downscaled output is upsampled bicubically and added. The out
 
 - ``area``: block means, the means of the r×r output pixels of each LR pixel. What bicubic upsampling leaves of the
   difference is added to each block as a constant, so that the block means become those of the source, up to rounding.
+  Both together are one filter of 5×5 LR pixels for each of the r×r output pixels.
 - ``bicubic``, antialiased, as the training images of most models were. The mean over any larger area becomes that of
   the source; the mean of a single block does not.
 
@@ -20,6 +21,7 @@ All of it has a bounded neighbourhood and one order of operations, so that the r
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from typing import Literal
 
@@ -27,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.inference.prepare import enlarge
+from trainables.inference.prepare import cubic, enlarge
 
 Downscaling = Literal["area", "bicubic"]
 BackProject = Literal["on", "model", "off"]
@@ -35,6 +37,9 @@ BackProject = Literal["on", "model", "off"]
 
 MARGINS: dict[Downscaling, int] = {"area": 2, "bicubic": 4}
 """LR pixels around a pixel whose output back-projection needs: two for each bicubic interpolation."""
+
+_REACH = 2
+"""Radius of bicubic interpolation in LR pixels."""
 
 _ROWS = 8
 """LR rows whose output is averaged at once, few enough for a CPU's cache."""
@@ -94,7 +99,7 @@ class BackProjection:
 
     Attributes:
         lr: (C, H, W) source values.
-        difference: (C, H, W) source values less the output's block means.
+        correction: (C, r², H - 4, W - 4), what is added to each of the r×r output pixels of an LR pixel.
         scale: Scale factor r.
         downscaling: How the output was downscaled.
         limits: Least and greatest value that the output's data type holds. With ``area``, a block that would leave them
@@ -102,10 +107,20 @@ class BackProjection:
     """
 
     lr: Tensor
-    difference: Tensor
+    correction: Tensor
     scale: int
     downscaling: Downscaling
     limits: Limits = (-inf, inf)
+
+    @classmethod
+    def of(
+        cls, lr: Tensor, difference: Tensor, scale: int, downscaling: Downscaling, limits: Limits = (-inf, inf)
+    ) -> "BackProjection":
+        """Filters the (C, H, W) source values less the downscaled output."""
+        kernels = _kernels(scale, downscaling).to(difference.device)
+        with torch.backends.cudnn.flags(allow_tf32=False):  # type: ignore[no-untyped-call]
+            correction = functional.conv2d(difference[:, None], kernels)
+        return cls(lr, correction, scale, downscaling, limits)
 
     def apply(self, hr: Tensor, first: int, last: int) -> Tensor:
         """Corrects the output of some LR rows.
@@ -118,29 +133,31 @@ class BackProjection:
         Returns:
             The corrected rows, (C, r·(last - first), r·(W - 2·M)), without the margin to the left and right.
         """
-        margin = MARGINS[self.downscaling]
-        edge, columns = margin * self.scale, slice(margin, self.difference.shape[2] - margin)
-        window = self.difference[:, first - margin : last + margin].contiguous()
-        correction = enlarge(window[None], self.scale)[0, :, edge:-edge, edge:-edge]
-        corrected = hr[:, :, edge:-edge] + correction
-        if self.downscaling == "bicubic":
-            return corrected
-        rest = self.difference[:, first:last, columns] - _means(correction, self.scale)
-        corrected = _add_blocks(corrected, rest, self.scale)
-        return self._within_limits(corrected, self.lr[:, first:last, columns])
+        margin, r = MARGINS[self.downscaling], self.scale
+        bands, count, width = len(hr), last - first, self.lr.shape[2] - 2 * margin
+        inner = slice(margin - _REACH, margin - _REACH + width)
+        phases = self.correction[:, :, first - _REACH : last - _REACH, inner].reshape(bands, r, r, count, width)
+        corrected = hr[:, :, margin * r : (margin + width) * r].clone(memory_format=torch.contiguous_format)
+        corrected.view(bands, count, r, width, r).add_(phases.permute(0, 3, 1, 4, 2))
+        if self.downscaling == "area":
+            self._keep_within_limits(corrected, self.lr[:, first:last, margin : margin + width])
+        return corrected
 
-    def _within_limits(self, hr: Tensor, lr: Tensor) -> Tensor:
+    def _keep_within_limits(self, hr: Tensor, lr: Tensor) -> None:
+        """Draws blocks that leave the limits towards their means, in place."""
         low, high = self.limits
         lowest, highest = hr.aminmax()
         if bool(lowest >= low) and bool(highest <= high):
-            return hr
-        least, most = _extremes(hr, self.scale)
-        whole = torch.ones_like(lr)
-        below = torch.where(least < low, (lr - low) / (lr - least), whole)
-        above = torch.where(most > high, (high - lr) / (most - lr), whole)
-        share = torch.minimum(below, above).clamp(0, 1)
-        means, shares = (_blocks(values, self.scale) for values in (lr, share))
-        return torch.where(shares < 1, means + (hr - means) * shares, hr)
+            return
+        bands, height, width = lr.shape
+        blocks = hr.view(bands, height, self.scale, width, self.scale).permute(0, 1, 3, 2, 4)
+        beyond = (blocks < low).any(4).any(3) | (blocks > high).any(4).any(3)
+        values, means = blocks[beyond], lr[beyond][:, None, None]
+        least, most = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+        whole = torch.ones_like(means)
+        below = torch.where(least < low, (means - low) / (means - least), whole)
+        above = torch.where(most > high, (high - means) / (most - means), whole)
+        blocks[beyond] = means + (values - means) * torch.minimum(below, above).clamp(0, 1)
 
 
 def back_projected(
@@ -158,8 +175,8 @@ def back_projected(
     Returns:
         (C, r·(H - 2·M), r·(W - 2·M)), without the margin M of :data:`MARGINS` at each side.
     """
-    difference = lr - downscaled(hr, scale, downscaling)
-    projection, margin = BackProjection(lr, difference, scale, downscaling, limits), MARGINS[downscaling]
+    projection = BackProjection.of(lr, lr - downscaled(hr, scale, downscaling), scale, downscaling, limits)
+    margin = MARGINS[downscaling]
     last = lr.shape[1] - margin
     rows = [(first, min(first + _ROWS, last)) for first in range(margin, last, _ROWS)]
     return torch.cat([projection.apply(hr[:, start * scale : end * scale], start, end) for start, end in rows], 1)
@@ -174,17 +191,14 @@ def downscaled(hr: Tensor, scale: int, downscaling: Downscaling) -> Tensor:
         return functional.interpolate(hr.contiguous()[None], size, mode="bicubic", antialias=True)[0]
 
 
-def _extremes(hr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    bands, height, width = hr.shape
-    blocks = hr.reshape(bands, height // scale, scale, width // scale, scale)
-    return blocks.amin((2, 4)), blocks.amax((2, 4))
-
-
-def _blocks(lr: Tensor, scale: int) -> Tensor:
-    """Each value as a block of r×r."""
-    return lr.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-
-
-def _add_blocks(hr: Tensor, lr: Tensor, scale: int) -> Tensor:
-    lines = lr.repeat_interleave(scale, -1)[:, :, None]
-    return (hr.reshape(hr.shape[0], -1, scale, hr.shape[2]) + lines).flatten(1, 2)
+@cache
+def _kernels(scale: int, downscaling: Downscaling) -> Tensor:
+    """(r², 1, 5, 5): weights of the LR pixels around one for each of its output pixels, row by row."""
+    offsets = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    taps = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
+    line = torch.tensor([[cubic(abs(float(tap - offset))) for tap in taps] for offset in offsets], dtype=torch.float64)
+    kernels = torch.einsum("py,qx->pqyx", line, line).flatten(0, 1)
+    if downscaling == "area":
+        kernels = kernels - kernels.mean(0)
+        kernels[:, _REACH, _REACH] += 1
+    return kernels[:, None].float()

@@ -68,7 +68,7 @@ def apply_network(
         if repeated:
             hr, repeated = _mean_of_bands(hr, _ROWS_AT_ONCE * r), False
         means = downscaled(hr, r, downscaling)
-        projection = BackProjection(whole, whole - torch.addcmul(bottom, means, width), r, downscaling, limits)
+        projection = BackProjection.of(whole, whole - torch.addcmul(bottom, means, width), r, downscaling, limits)
     rows = out.shape[1] // r
     step = _ROWS_AT_ONCE if net.device.type == "cpu" else rows
     for first in range(0, rows, step):

@@ -288,7 +288,7 @@ def test_many_bands_take_smaller_tiles_and_cells():
 
 def test_cost_grows_with_bands_no_faster_than_they_do(tmp_path, monkeypatch):
     """GDAL's cache must hold the tiles of all bands, else each band decodes them all."""
-    monkeypatch.setattr(part, "apply_network", lambda net, lr, low, span, out, bands, limits: out[bands].fill(0))
+    monkeypatch.setattr(part, "apply_network", lambda net, lr, low, span, out, bands, *_: out[bands].fill(0))
     taken = {}
     for bands in (48, 192):
         source = scenes.write(tmp_path / "a.tif", scenes.pixels(bands, 16, 16, "uint16"), photometric="minisblack")
