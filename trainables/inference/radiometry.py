@@ -118,7 +118,7 @@ class BackProjection:
     ) -> "BackProjection":
         """Filters the (C, H, W) source values less the downscaled output."""
         kernels = _kernels(scale, downscaling).to(difference.device)
-        with torch.backends.cudnn.flags(allow_tf32=False):  # type: ignore[no-untyped-call]
+        with torch.backends.cudnn.flags(allow_tf32=False):
             correction = functional.conv2d(difference[:, None], kernels)
         return cls(lr, correction, scale, downscaling, limits)
 
