@@ -1,0 +1,129 @@
+"""Nodes and processes of a cluster that are killed: each is one line, and no loss changes trials or winner."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emulated_cluster import EmulatedCluster, emulated_cluster, kill_process, processes, wait_for
+from tiny_experiment import settings, write_experiment, write_images
+
+pytestmark = pytest.mark.kill
+
+DOMAIN = "medical"
+LIMIT_SECONDS = 240.0
+
+
+class Run:
+    """`rayscale run` on a cluster, as a process of its own whose lines are read while it runs."""
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        self.home, self.lines = Path(content["storage"]) / "tiny", list[str]()
+        command = [sys.executable, "-m", "orchestrator.cli.app", "run"]
+        command.append(str(write_experiment(folder / "tiny.yaml", content)))
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self.lines.extend(line.rstrip() for line in self._process.stdout)
+
+    def has(self, pattern: str, count: int = 1) -> None:
+        """Waits for so many files below the experiment."""
+        self._wait(lambda: len(list(self.home.glob(pattern))) >= count, pattern)
+
+    def says(self, text: str) -> None:
+        """Waits for a line with a text."""
+        self._wait(lambda: any(text in line for line in self.lines), text)
+
+    def _wait(self, reached: Callable[[], bool], what: str) -> None:
+        def checked() -> bool:
+            assert self._process.poll() is None, "\n".join(self.lines)
+            return reached()
+
+        try:
+            wait_for(checked, LIMIT_SECONDS, what)
+        except AssertionError as error:
+            raise AssertionError("\n".join([*self.lines, str(error)])) from None
+
+    def ends(self) -> list[str]:
+        code = self._process.wait(timeout=LIMIT_SECONDS)
+        self._reader.join(timeout=10)
+        assert code == 0, "\n".join(self.lines)
+        return self.lines
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[EmulatedCluster]:
+    with emulated_cluster(nodes=2) as made:
+        yield made
+
+
+def kill_node_of(cluster: EmulatedCluster, title: str) -> None:
+    """Kills the node on which a process runs, and adds another one."""
+    [process] = wait_for(lambda: processes(title)[:1], LIMIT_SECONDS, title)
+    [node] = [node for node in cluster.nodes if process in processes(title, below=cluster.process_of(node))]
+    cluster.kill_node(node)
+    cluster.nodes.remove(node)
+    cluster.nodes.append(cluster.add_node())
+
+
+def trials(home: Path) -> list[dict[str, Any]]:
+    told = [json.loads(path.read_bytes()) for path in sorted(home.glob(f"search/{DOMAIN}/study-*/[0-9]*.json"))]
+    times = ("seconds", "cpu_seconds", "finished_at")
+    return [{key: value for key, value in record.items() if key not in times} for record in told]
+
+
+def confirmed(home: Path) -> dict[str, Any]:
+    result = json.loads((home / "confirm" / DOMAIN / "stage.json").read_bytes())["result"]
+    return {name: result[name] for name in ("winner", "validation", "arms", "differences")}
+
+
+def test_every_loss_is_one_line_and_changes_no_result(cluster: EmulatedCluster, tmp_path: Path) -> None:
+    content = settings(
+        str(write_images(tmp_path / "images")),
+        str(tmp_path / "runs"),
+        cluster={"address": cluster.address},
+        pretraining={"workers": 2, "steps": 400, "checkpoint_every": 40, "report_every": 40, "pool_images": 1},
+        finetuning={"steps": 40},
+        search={"trials": 6},
+    )
+    content["targets"].pop("satellite")
+    run = Run(tmp_path, content)
+
+    run.has("source/ray/run-*/checkpoint_*/state.safetensors")
+    kill_process("ray::TrainController")
+    run.says("Ray Train's controller was lost")
+    run.has("source/ray/run-*/checkpoint_*/state.safetensors", 2)
+    kill_node_of(cluster, "ray::RayTrainWorker")
+
+    run.has("search/*/study-*/0000.json")
+    kill_process(f"ray::driver of search {DOMAIN}")
+    run.says(f"driver of search {DOMAIN} was lost")
+    kill_process("ray::LocalUpdates")
+    run.has("search/*/study-*/0001.json")
+    kill_process("ray::ImplicitFunc")
+    run.has("search/*/study-*/0002.json")
+    kill_node_of(cluster, "ray::ImplicitFunc")
+
+    run.has("confirm/*/runs-*/*/run.json")
+    kill_process(f"ray::driver of confirm {DOMAIN}")
+    run.says(f"driver of confirm {DOMAIN} was lost")
+    kill_process(f"ray::confirm {DOMAIN}: ")
+    run.says(f"confirm {DOMAIN}: ")
+    lines = run.ends()
+
+    calm = {**content, "storage": str(tmp_path / "calm")}
+    for part in ("shards", "test-locked", "source"):
+        shutil.copytree(run.home / part, tmp_path / "calm" / "tiny" / part)
+    Run(tmp_path, calm).ends()
+    assert trials(run.home) == trials(tmp_path / "calm" / "tiny")
+    assert confirmed(run.home) == confirmed(tmp_path / "calm" / "tiny")
+    assert not [line for line in lines if re.search(r"\bray\b|Traceback|raylet", line)]
