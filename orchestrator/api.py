@@ -173,6 +173,7 @@ def upscale(
     retry_failed: bool = ...,
     normalisation: "Normalisation" = ...,
     band_map: "BandMap" = ...,
+    bands: Sequence[str] = ...,
     expand_palette: bool = ...,
     labels: "Labels" = ...,
     compression: Literal["zstd", "deflate"] = ...,
@@ -206,6 +207,7 @@ def upscale(
     retry_failed: bool = False,
     normalisation: "Normalisation" = "auto",
     band_map: "BandMap" = "auto",
+    bands: Sequence[str] = (),
     expand_palette: bool = False,
     labels: "Labels" = "auto",
     compression: Literal["zstd", "deflate"] = "zstd",
@@ -240,6 +242,7 @@ def upscale(
         normalisation: Values that mean 0 and 1 to the network: ``auto``, ``dtype``, ``scales``, ``measured``, (low,
             high), or {"uint16": (low, high), …} by data type.
         band_map: Bands that the network sees together: ``auto``, ``singly`` or groups such as ((1, 2, 3), (4,)).
+        bands: Bands to take of products such as Sentinel-2 SAFE, by name; by default those that suit the model.
         expand_palette: Whether to turn palettes of scenes into colours.
         labels: Treatment of scenes whose values are classes.
         compression: Compression of Cloud-Optimised GeoTIFFs.
@@ -285,6 +288,7 @@ def upscale(
     from orchestrator.apply.upscale import Settings
     from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
     from orchestrator.archive.batch.options import Options
+    from orchestrator.archive.products.choose import read_bands
     from orchestrator.archive.scene.types import SceneSettings
 
     images = Settings(
@@ -305,6 +309,7 @@ def upscale(
         normalisation=normalisation,
         band_map=band_map,
         compression=compression,
+        bands=read_bands(",".join(bands)),
         expand_palette=expand_palette,
         labels=labels,
         back_project=back_project,

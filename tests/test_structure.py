@@ -40,6 +40,7 @@ ROOMS = {
         "image_sets",
         "rasters",
         "dicom",
+        "archive.products",
         "archive.scene",
         "runtime",
         "experiment",

@@ -89,6 +89,14 @@ def upscale(
             rich_help_panel=_SCENES,
         ),
     ] = "auto",
+    bands: Annotated[
+        str,
+        typer.Option(
+            help="Bands to take of products such as Sentinel-2 SAFE or Landsat, such as B04,B03,B02 or red,green,blue; "
+            "by default those that suit the model.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = "",
     expand_palette: Annotated[
         bool,
         typer.Option(
@@ -172,6 +180,7 @@ def upscale(
     from orchestrator.apply.upscale import Settings
     from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
     from orchestrator.archive.batch.options import Options
+    from orchestrator.archive.products.choose import read_bands
     from orchestrator.archive.scene.band_map import read_band_map
     from orchestrator.archive.scene.types import SceneSettings
     from orchestrator.archive.scene.value_range import read_normalisation
@@ -196,6 +205,7 @@ def upscale(
             normalisation=chosen_range,
             band_map=read_band_map(band_map),
             compression=compression,
+            bands=read_bands(bands),
             expand_palette=expand_palette,
             labels=labels,
             back_project=back_project,

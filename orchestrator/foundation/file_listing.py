@@ -7,7 +7,7 @@ accepts names that are not UTF-8, and buckets by boto3.
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -104,6 +104,7 @@ def list_tree(
     include: Collection[str] = (),
     exclude: Collection[str] = (),
     outputs: "Storage | None" = None,
+    also: Callable[[str], bool] | None = None,
 ) -> FileListing:
     """Lists all files below a folder or prefix; none where there is no such place.
 
@@ -113,11 +114,12 @@ def list_tree(
         include: Patterns; if there are any, a path below ``place`` must match one of them. ``*`` matches ``/`` too.
         exclude: Patterns; a path must match none of them.
         outputs: A folder that is never entered, though links may lead there.
+        also: Says of a path whether it is taken whatever its ending and the patterns; see :func:`take_out`.
 
     Raises:
         OSError: If the folder or bucket itself cannot be read.
     """
-    choice = _Choice(endings, include, exclude)
+    choice = _Choice(endings, include, exclude, also)
     if place.remote:
         _list_bucket(place, choice)
     else:
@@ -127,6 +129,29 @@ def list_tree(
     for named in (choice.listing.refused, choice.listing.passed_over):
         named.sort(key=lambda file: file.path)
     return choice.listing
+
+
+def take_out(
+    listing: FileListing,
+    files: Iterable[FileFacts],
+    endings: Collection[str] | None = None,
+    include: Collection[str] = (),
+    exclude: Collection[str] = (),
+) -> FileListing:
+    """The same listing without those of ``files`` that endings and patterns pass over, which it counts.
+
+    Args:
+        listing: From :func:`list_tree`.
+        files: Some of its files.
+        endings: As for :func:`list_tree`.
+        include: Likewise.
+        exclude: Likewise.
+    """
+    choice = _Choice(endings, include, exclude)
+    choice.listing.counts.update(listing.counts)
+    left_out = {facts.path for facts in files if not choice.wanted(facts.path)}
+    kept = [facts for facts in listing.files if facts.path not in left_out]
+    return FileListing(kept, listing.refused, listing.passed_over, choice.listing.counts)
 
 
 def lines_about(place: str, listing: FileListing, most: int = 5) -> list[str]:
@@ -179,8 +204,14 @@ def matches(path: str, include: Collection[str] = (), exclude: Collection[str] =
 class _Choice:
     """Decides about each file by its name and keeps the listing."""
 
-    def __init__(self, endings: Collection[str] | None, include: Collection[str], exclude: Collection[str]) -> None:
-        self._endings, self._include, self._exclude = endings, include, exclude
+    def __init__(
+        self,
+        endings: Collection[str] | None,
+        include: Collection[str],
+        exclude: Collection[str],
+        also: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._endings, self._include, self._exclude, self._also = endings, include, exclude, also
         self.listing = FileListing()
 
     def kind(self, path: str) -> str | None:
@@ -188,6 +219,8 @@ class _Choice:
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return _HIDDEN
+        if self._also is not None and self._also(path):
+            return None
         if self._endings is not None and (ending := _ending(name)) not in self._endings:
             return printable(ending) or _NO_ENDING
         if (self._include or self._exclude) and not matches(path, self._include, self._exclude):

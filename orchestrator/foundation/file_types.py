@@ -23,6 +23,12 @@ PICTURES = EXTENSIONS
 RASTERS = frozenset({*TIFF, *JPEG_2000})
 """Files that are scenes by their name; other images are so only where Cloud-Optimised GeoTIFFs are asked for."""
 
+NITF = frozenset({".ntf", ".nitf", ".nsf"})
+"""Files in the National Imagery Transmission Format."""
+
+STAC = frozenset({".json", ".geojson"})
+"""STAC items and item collections."""
+
 LISTS = frozenset({TEXT_LIST, CSV_LIST})
 """Lists of scenes."""
 

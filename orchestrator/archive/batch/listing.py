@@ -19,14 +19,24 @@ from botocore.exceptions import BotoCoreError, ClientError
 from orchestrator.archive.batch.ledger import FOLDER
 from orchestrator.archive.batch.scene_list import Row, key_problem, read_list
 from orchestrator.archive.batch.workspace import WORKSPACES
+from orchestrator.archive.products.find import (
+    FoundProduct,
+    find_products,
+    may_belong,
+    product_of_file,
+    scene_name,
+)
+from orchestrator.archive.products.identity import identity, joined
+from orchestrator.archive.products.stac_items import as_product, item_key, read_items
+from orchestrator.archive.products.types import Product
 from orchestrator.archive.scene.band_map import read_band_map
-from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
+from orchestrator.archive.scene.types import BandMap, Normalisation, SceneError, SceneSettings
 from orchestrator.archive.scene.value_range import read_normalisation
-from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found
-from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, TIFF, As, is_tiff, kind_of
+from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found, take_out
+from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, STAC, TIFF, As, is_tiff, kind_of, suffix_of
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class
 from orchestrator.foundation.storage import Storage
-from trainables.errors import ImageSetError, UsageError, reason_of
+from trainables.errors import ImageSetError, UsageError, printable, reason_of
 
 SIDECAR = ".json"
 """Ending of a STAC item's name, after the whole name of its output."""
@@ -36,7 +46,7 @@ _HEADS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One file to upscale.
+    """One file or product to upscale.
 
     Attributes:
         name: Its path below the archive, or as a list names it.
@@ -48,6 +58,7 @@ class Scene:
         problem: Class and reason why it cannot even be started; None for all but a few.
         normalisation: Its own normalisation, which a list states; None for that of the run.
         band_map: Its own band map, likewise.
+        product: The product that it is; None for a single raster file.
     """
 
     name: str
@@ -59,6 +70,7 @@ class Scene:
     problem: tuple[str, str] | None = None
     normalisation: Normalisation | None = None
     band_map: BandMap | None = None
+    product: Product | None = None
 
     def settings(self, settings: SceneSettings) -> SceneSettings:
         """A run's settings with the scene's own."""
@@ -93,9 +105,9 @@ def list_archive(
     """Finds every scene and the place of its output.
 
     Args:
-        source: A file, a folder, an ``s3://`` prefix, or a list of scenes (.txt: one a line; .csv: a column ``scene``
-            and, if wanted, columns ``output`` with the key below ``target``, ``normalisation`` and ``band_map``).
-            Relative names in a list start from its folder.
+        source: A file, a folder, an ``s3://`` prefix, a product, a STAC item or item collection, or a list of scenes
+            (.txt: one a line; .csv: a column ``scene`` and, if wanted, columns ``output`` with the key below
+            ``target``, ``normalisation`` and ``band_map``). Relative names in a list start from its folder.
         target: The folder or prefix of the outputs.
         as_: ``auto`` makes scenes of :data:`RASTERS`, ``cog`` of all images, ``png`` of none.
         include: Patterns; if there are any, a name must match one of them. ``*`` matches ``/`` too.
@@ -108,6 +120,8 @@ def list_archive(
     if place.remote:
         place.check_readable()
     listed = kind_of(place.uri) == "list" and _is_file(place)
+    if as_ != "png" and suffix_of(place.uri) in STAC and _is_file(place):
+        return _of_items(place, out, include, exclude)
     if not listed:
         return _of_place(place, out, as_, include, exclude)
     found = [scene for scene in _listed(place, out) if matches(scene.name, include, exclude)]
@@ -116,7 +130,9 @@ def list_archive(
     reason = "a plain image in a list; take --as cog, or name its folder instead of the list"
     plain = ("unsupported", reason)
     scenes = [
-        scene if scene.problem or kind_of(scene.name, as_) == "scene" else replace(scene, problem=plain)
+        scene
+        if scene.problem or scene.product or kind_of(scene.name, as_) == "scene"
+        else replace(scene, problem=plain)
         for scene in found
     ]
     return Listing(_without_collisions(scenes, out), FileListing())
@@ -138,7 +154,13 @@ def _is_file(place: Storage) -> bool:
 
 
 def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], exclude: Collection[str]) -> Listing:
-    """A file, a folder or a prefix."""
+    """A file, a product, a folder or a prefix."""
+    product = product_of_file(PurePosixPath(place.uri).name, place) if as_ != "png" else None
+    if product is not None:
+        place.check_found()
+        _check_apart(place, out)
+        name = scene_name(PurePosixPath(place.uri).name, product)
+        return Listing([_scene_of_product(name, place.uri, product, out.child(output_key(name)).uri)], FileListing())
     if _is_file(place):
         name = PurePosixPath(place.uri).name
         if not _is_image(name):
@@ -149,12 +171,17 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
         return Listing([], FileListing([FileFacts(name, scene.size, scene.modified, scene.version)]))
     place.check_found()
     _check_apart(place, out)
-    found = list_tree(place, ALL_INPUTS, include, exclude, outputs=out)
+    also = may_belong if as_ != "png" else None
+    found = list_tree(place, ALL_INPUTS, include, exclude, outputs=out, also=also)
+    products: list[Scene] = []
+    if also is not None:
+        products, found = _products_in(found, place, out, include, exclude)
     scenes = [_scene_of(facts, place, out) for facts in found.files if kind_of(facts.path, as_) == "scene"]
     for file in found.refused:
         if kind_of(file.path, as_) == "scene":
             output = out.child(output_key(file.path)).uri
             scenes.append(Scene(file.path, place.child(file.path).uri, "", 0, 0.0, output, ("unreadable", file.reason)))
+    scenes += products
     left = {scene.name for scene in scenes}
     plain = replace(
         found,
@@ -164,6 +191,65 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
     if not scenes and not plain.files:
         raise ImageSetError(nothing_found(place, plain, ALL_INPUTS, "images or scenes"))
     return Listing(_without_collisions(scenes, out), plain)
+
+
+def _products_in(
+    listing: FileListing, place: Storage, out: Storage, include: Collection[str], exclude: Collection[str]
+) -> tuple[list[Scene], FileListing]:
+    """Products of a listing, and the listing of the other files.
+
+    A product whose name no pattern of ``include`` names is taken apart: its files are scenes if patterns name them.
+    """
+    products, single = find_products((facts for facts in listing.files if may_belong(facts.path)), place)
+    scenes: list[Scene] = []
+    used: list[FileFacts] = []
+    for found in products:
+        if matches(found.name, include, exclude):
+            scenes.append(_scene_in(found, place, out))
+            used += found.files
+        elif matches(found.name, (), exclude):
+            single += found.files
+        else:  # left out by name, with all its files
+            listing = take_out(listing, found.files, None, (), ("*",))
+    taken = {facts.path for facts in used}
+    listing = replace(listing, files=[facts for facts in listing.files if facts.path not in taken])
+    return scenes, take_out(listing, (f for f in single if f.path not in taken), ALL_INPUTS, include, exclude)
+
+
+def _scene_in(found: FoundProduct, place: Storage, out: Storage) -> Scene:
+    leading = found.product.main or PurePosixPath(found.name).name
+    source = found.product.place if not found.product.main else Storage(found.product.place).child(leading).uri
+    facts = joined(found.files) if place.remote and len(found.files) > 1 else None
+    return _scene_of_product(found.name, source, found.product, out.child(output_key(found.name)).uri, facts)
+
+
+def _scene_of_product(name: str, source: str, product: Product, output: str, facts: FileFacts | None = None) -> Scene:
+    """The scene of a product; one that cannot be looked at has its reason."""
+    try:
+        facts = facts or identity(product)
+    except SceneError as error:
+        return Scene(name, source, "", 0, 0.0, output, (error.kind, error.reason), product=product)
+    except (OSError, BotoCoreError, ClientError) as error:
+        return Scene(name, source, "", 0, 0.0, output, error_class(error), product=product)
+    return Scene(name, source, facts.version, facts.size, facts.modified, output, product=product)
+
+
+def _of_items(place: Storage, out: Storage, include: Collection[str], exclude: Collection[str]) -> Listing:
+    """Items of a STAC file, each a scene; its output is named by the item."""
+    folder = Storage(place.uri.rpartition("/")[0])
+
+    def scene_of(item: dict[str, Any]) -> Scene:
+        name, key = item["id"], output_key(item_key(item["id"]))
+        if problem := key_problem(key):
+            return _refused(out, Row(printable(name)), "unreadable", problem)
+        source = f"{place.uri}#{name}"
+        return _scene_of_product(name, source, as_product(item, folder.uri), out.child(key).uri)
+
+    items = [item for item in read_items(place) if matches(item["id"], include, exclude)]
+    if not items:
+        raise ImageSetError(f"None of the STAC items of '{place.uri}' is left by --include and --exclude.")
+    with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
+        return Listing(_without_collisions(pool.map(scene_of, items), out), FileListing())
 
 
 def _scene_of(facts: FileFacts, place: Storage, out: Storage) -> Scene:
@@ -213,13 +299,17 @@ def _entry(folder: Storage, out: Storage, row: Row) -> Scene:
     source = folder.resolve(row.name)
     # A place of its own for what lies anywhere: bucket and key, or the path from the root.
     below = row.name if "://" not in row.name and not row.name.startswith(("/", "~")) else source.path.lstrip("/")
-    key = output_key(row.key or posixpath.normpath(below))
-    if not _is_image(PurePosixPath(row.name).name):
+    product = product_of_file(PurePosixPath(row.name).name, source)
+    key = output_key(row.key or posixpath.normpath(below if product is None else scene_name(below, product)))
+    if product is None and not _is_image(PurePosixPath(row.name).name):
         return _refused(out, row, "unsupported", f"no scene by its name ({', '.join(sorted(ALL_INPUTS))})")
     if problem := key_problem(key):
         return _refused(out, row, "unreadable", problem)
+    output = out.child(key).uri
     return replace(
-        _facts_of(row.name, source.uri, out.child(key).uri),
+        _scene_of_product(row.name, source.uri, product, output)
+        if product
+        else _facts_of(row.name, source.uri, output),
         normalisation=read_normalisation(*row.normalisation.split()) if row.normalisation else None,
         band_map=read_band_map(row.band_map) if row.band_map else None,
     )

@@ -2,13 +2,16 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from orchestrator.archive.batch.ledger import FOLDER
 from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.products.find import is_packed
+from orchestrator.archive.products.read import assemble_product
+from orchestrator.archive.products.types import ModelBands
 from orchestrator.archive.scene.types import Range, SceneError, SceneSettings
 from orchestrator.archive.scene.values.measured import PERCENTILES, MeasuredRange, measure_ranges, sample_values
 from orchestrator.foundation.s3 import bucket_and_key, client
@@ -20,10 +23,15 @@ RECORD = "measured-range.json"
 MOST_SCENES = 16
 """Most scenes of a sample."""
 _MEASURED = "measured"
+_GRAY = ModelBands(1)
 
 
 def with_measured_range(
-    settings: SceneSettings, scenes: Sequence[Scene], out: Storage, report_note: Callable[[str], None]
+    settings: SceneSettings,
+    scenes: Sequence[Scene],
+    out: Storage,
+    report_note: Callable[[str], None],
+    model: ModelBands = _GRAY,
 ) -> SceneSettings:
     """Settings with the archive's measured range, if they ask for one; others as they are.
 
@@ -35,6 +43,7 @@ def with_measured_range(
         scenes: The archive, sorted by name; every n-th of those that can be opened is sampled.
         out: Place of the outputs.
         report_note: Called with the range in words.
+        model: Bands that the model takes, by which bands of products are chosen.
 
     Raises:
         UsageError: If nothing can be measured, or the record is damaged.
@@ -42,7 +51,11 @@ def with_measured_range(
     if settings.normalisation != _MEASURED:
         return settings
     place = out.child(FOLDER, RECORD)
-    ranges, origin = (_recorded(place), f"recorded in {place.uri}") if place.exists() else (_measured(scenes), "")
+    ranges, origin = (
+        (_recorded(place), f"recorded in {place.uri}")
+        if place.exists()
+        else (_measured(scenes, settings.bands, model), "")
+    )
     if not origin:
         place.write_json({"percentiles": list(PERCENTILES), "ranges": ranges})
         origin = f"recorded in {place.uri} now"
@@ -71,13 +84,13 @@ def _recorded(place: Storage) -> dict[str, MeasuredRange]:
         ) from None
 
 
-def _measured(scenes: Sequence[Scene]) -> dict[str, MeasuredRange]:
+def _measured(scenes: Sequence[Scene], bands: tuple[str, ...], model: ModelBands) -> dict[str, MeasuredRange]:
     usable = [scene for scene in scenes if scene.problem is None and scene.normalisation is None]
     step = max(1, -(-len(usable) // MOST_SCENES))
     samples, reasons = [], []
     for scene in usable[::step]:
         try:
-            with _as_file(scene) as path:
+            with _as_file(scene, bands, model) as path:
                 samples.append(sample_values(path))
         except Exception as error:  # a scene that cannot be read fails when its turn comes
             reasons.append(f"{scene.name}: {reason_of(error)}")
@@ -91,8 +104,20 @@ def _measured(scenes: Sequence[Scene]) -> dict[str, MeasuredRange]:
 
 
 @contextmanager
-def _as_file(scene: Scene) -> Iterator[Path]:
-    """The scene as a local file; from a bucket it is fetched, and removed in the end."""
+def _as_file(scene: Scene, bands: tuple[str, ...], model: ModelBands) -> Iterator[Path]:
+    """The scene as a local file; what is fetched or assembled for it is removed in the end."""
+    if scene.product is None:
+        with _local(scene) as path:
+            yield path
+        return
+    with ExitStack() as held:
+        folder = Path(held.enter_context(TemporaryDirectory(prefix="rayscale-")))
+        local = held.enter_context(_local(scene)) if is_packed(scene.product) else None
+        yield assemble_product(scene.product, local, bands, model, folder, scene.modified).path
+
+
+@contextmanager
+def _local(scene: Scene) -> Iterator[Path]:
     place = Storage(scene.source)
     if not place.remote:
         yield Path(place.path)

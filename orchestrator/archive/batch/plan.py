@@ -38,7 +38,8 @@ class Recipe:
 
     def key(self, scene: Scene) -> str:
         """Key that identifies a finished scene: its content, the model and the settings."""
-        own = [value for value in (scene.normalisation, scene.band_map) if value is not None]
+        kind = None if scene.product is None else scene.product.kind
+        own = [value for value in (scene.normalisation, scene.band_map, kind) if value is not None]
         return digest([scene.source, scene.version, self.model, self.settings, *([own] if own else [])])[:16]
 
 

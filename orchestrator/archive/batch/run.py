@@ -28,6 +28,7 @@ from orchestrator.archive.batch.workspace import (
     leave_workspace,
     sweep_workspaces,
 )
+from orchestrator.archive.products.types import ModelBands
 from orchestrator.archive.scene.types import LoadedModel, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
 from orchestrator.experiment.settings import Cluster
@@ -109,7 +110,8 @@ def upscale_archive(
             check_nodes(runner, out, reads=_readable(scenes))
         resources = local_resources(cluster) if runner is None else runner.resources
         settings = replace(settings, device=choose_device(options, resources))
-        settings = with_measured_range(settings, scenes, out, report_note)
+        bands = ModelBands(found.net.architecture.channels, tuple(found.card.get("band_names") or ()))
+        settings = with_measured_range(settings, scenes, out, report_note, bands)
         gpus, histories = settings.device == "cuda", records.histories
         demand = None
         if gpus and runner is not None:

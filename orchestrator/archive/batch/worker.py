@@ -25,6 +25,10 @@ from orchestrator.archive.batch.listing import SIDECAR, Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 from orchestrator.archive.batch.plan import FLAGGED
 from orchestrator.archive.batch.workspace import enter_workspace
+from orchestrator.archive.products.find import is_packed
+from orchestrator.archive.products.identity import identity
+from orchestrator.archive.products.read import assemble_product, assembled_in
+from orchestrator.archive.products.types import ModelBands, Product
 from orchestrator.archive.scene.types import (
     LoadedModel,
     ModelFacts,
@@ -184,7 +188,7 @@ class SceneWorker:
 
     def samples(self, scene: Scene) -> int | None:
         """Pixels times bands of a scene, from its header; None where it would have to be fetched first."""
-        if Storage(scene.source).remote:
+        if scene.product is not None or Storage(scene.source).remote:
             return None
         facts = describe_scene(scene.source)
         return facts.pixels * facts.bands
@@ -197,7 +201,7 @@ class SceneWorker:
             reason = misplaced(scene.output, self.context.out)
             if reason is not None:
                 return Failed(OUTSIDE, reason)
-            folder = self._folder(scene, own=True)
+            folder, split = self._folder(scene, own=True), False
             try:
                 source, fetched = self._fetch(scene, folder)
                 facts = check_scene(source, self.facts, settings)
@@ -205,6 +209,7 @@ class SceneWorker:
                 if parts > 1 or self.context.only_parts:
                     rows = part_rows(facts, self.facts.scale, settings, parts)
                     if len(rows) > 1 or self.context.only_parts:
+                        split = True
                         return Split(rows)
                 self._check_room(facts.scratch_bytes(self.facts.scale))
                 cog = folder / _name(scene)
@@ -214,6 +219,8 @@ class SceneWorker:
                 return self._store(scene, output, fetched, observer.meter)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+                if scene.product is not None and not split:
+                    shutil.rmtree(self._folder(scene), ignore_errors=True)
 
         return _outcome_of(work)
 
@@ -267,6 +274,21 @@ class SceneWorker:
 
     def _fetch(self, scene: Scene, folder: Path) -> tuple[Path, float]:
         """The scene as a local file, and the seconds that took; what lies in a bucket is fetched once a folder."""
+        if scene.product is not None:
+            return self._assemble(scene, scene.product)
+        return self._fetch_file(scene, folder)
+
+    def _assemble(self, scene: Scene, product: Product) -> tuple[Path, float]:
+        """A product as one raster, which all parts of the scene on this machine share."""
+        start, folder = time.monotonic(), self._folder(scene)
+        if assembled_in(folder) is None:
+            _check_unchanged(scene)
+        local = self._fetch_file(scene, folder)[0] if is_packed(product) else None
+        model, bands = ModelBands(self.facts.channels, self.facts.band_names), self.context.settings.bands
+        assembled = assemble_product(product, local, bands, model, folder, scene.modified)
+        return assembled.path, time.monotonic() - start
+
+    def _fetch_file(self, scene: Scene, folder: Path) -> tuple[Path, float]:
         place = Storage(scene.source)
         if not place.remote:
             return Path(place.path), 0.0
@@ -311,6 +333,8 @@ class SceneWorker:
             publish(output.path, target, _COG_TYPE, out, mode)
         upload = time.monotonic() - start
         seconds = {**output.seconds, "fetch": output.seconds.get("fetch", 0.0) + fetched, "upload": upload}
+        if scene.product is not None and (assembled := assembled_in(self._folder(scene))) is not None:
+            output = replace(output, notes=[*output.notes, *assembled.notes])
         return Finished(_columns(output, seconds) | {"consistency": meter.result().to_dict() if meter else None})
 
 
@@ -335,7 +359,10 @@ def _parts(pixels: int, workers: int) -> int:
 
 def _check_unchanged(scene: Scene) -> None:
     place = Storage(scene.source)
-    if not place.remote:
+    if scene.product is not None:
+        if identity(scene.product).version != scene.version:
+            raise SceneError("transient", "one of its files changed since it was listed")
+    elif not place.remote:
         facts = Path(place.path).stat()
         if f"{facts.st_size}-{facts.st_mtime_ns}" != scene.version:
             raise SceneError("transient", "it changed while it was upscaled")

@@ -83,6 +83,8 @@ class SceneSettings:
             band is replicated and the outputs averaged. ``auto``: the bands that the model's card names, if the file
             names them too; or the groups of the card; or all bands together if the network takes as many; or, if it
             takes 1 or 3, red, green and blue together if the file names them, and all others singly.
+        bands: Names of the bands that are taken of a product, such as ``("B04", "B03", "B02")``; empty for those that
+            suit the model. Single files keep all their bands.
         compression: Lossless compression of the output.
         blocksize: Side of the output's internal tiles in pixels, a multiple of 16 and at least 128.
         overviews: True if the output gets reduced-resolution overviews.
@@ -103,6 +105,7 @@ class SceneSettings:
     range_from: str = "given"
     source_name: str = ""
     band_map: BandMap = "auto"
+    bands: tuple[str, ...] = ()
     compression: Literal["zstd", "deflate"] = "zstd"
     blocksize: int = 512
     overviews: bool = True
@@ -135,6 +138,7 @@ class SceneSettings:
             "labels": (self.labels, "auto"),
             "range_from": (self.range_from, "given"),
             "back_project": (self.back_project, "on"),
+            "bands": (self.bands, ()),
         }
         return settings | {name: value for name, (value, default) in later.items() if value != default}
 

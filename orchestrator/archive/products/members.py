@@ -1,0 +1,193 @@
+"""Files of a product: in a folder, below a prefix of a bucket, or in a ZIP or TAR archive.
+
+Only files that are asked for are fetched or unpacked, under names of our own.
+"""
+
+import glob
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+from xml.etree import ElementTree
+
+from orchestrator.archive.products.types import unreadable
+from orchestrator.foundation.s3 import open_object
+from orchestrator.foundation.storage import Storage
+from trainables.errors import reason_of
+
+_MOST_METADATA = 64 * 2**20
+_AT_ONCE = 8 * 2**20
+
+
+class Members(Protocol):
+    """Files of a product by their names."""
+
+    def names(self) -> list[str]:
+        """Names of all files, sorted, with ``/`` between their parts."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a small file.
+
+        Raises:
+            SceneError: ``unreadable``, if there is no such file, or it is too large for metadata.
+        """
+
+    def local(self, name: str, folder: Path) -> Path:
+        """The file on a local disk; one that is not there yet is written into ``folder``.
+
+        Raises:
+            SceneError: ``unreadable``, if there is no such file.
+        """
+
+
+class FolderMembers:
+    """Files below a folder or prefix.
+
+    Args:
+        place: The folder or prefix.
+        start: If stated, only files directly in it whose names start so are listed.
+        anywhere: True if names may lead out of it, as references of STAC items do.
+    """
+
+    def __init__(self, place: Storage, start: str = "", anywhere: bool = False) -> None:
+        self._place, self._start, self._anywhere = place, start, anywhere
+
+    def names(self) -> list[str]:
+        """Names of all files."""
+        if self._start and not self._place.remote:
+            return sorted(path.name for path in Path(self._place.path).glob(f"{glob.escape(self._start)}*"))
+        return [facts.path for facts in self._place.files() if facts.path.startswith(self._start)]
+
+    def read(self, name: str) -> bytes:
+        """The content of a small file."""
+        place = self._child(name)
+        if not place.remote and _size(Path(place.path)) > _MOST_METADATA:
+            raise unreadable(f"Its file {name} is larger than {_MOST_METADATA >> 20} MB, which no metadata are.")
+        try:
+            return place.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise _missing(name) from None
+
+    def local(self, name: str, folder: Path) -> Path:
+        """The file on a local disk."""
+        place = self._child(name)
+        if not place.remote:
+            if not Path(place.path).is_file():
+                raise _missing(name)
+            return Path(place.path)
+        target = _free_name(name, folder)
+        if not target.exists():
+            try:
+                with open_object(place.uri) as body:
+                    _write(body, target)
+            except FileNotFoundError:
+                raise _missing(name) from None
+        return target
+
+    def _child(self, name: str) -> Storage:
+        path = PurePosixPath(name)
+        outside = ".." in path.parts or path.is_absolute() or "://" in name or name.startswith("~")
+        if outside and not self._anywhere:
+            raise unreadable(f"Its metadata name the file {name}, which lies outside the product.")
+        return self._place.resolve(name)
+
+
+class PackedMembers:
+    """Files in a ZIP or TAR archive on a local disk; names of links and special files are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._opened() as archive:
+            self._sizes = _zip_sizes(archive) if isinstance(archive, zipfile.ZipFile) else _tar_sizes(archive)
+
+    def names(self) -> list[str]:
+        """Names of all files."""
+        return sorted(self._sizes)
+
+    def read(self, name: str) -> bytes:
+        """The content of a small file."""
+        if self._sizes.get(name, 0) > _MOST_METADATA:
+            raise unreadable(f"Its file {name} is larger than {_MOST_METADATA >> 20} MB, which no metadata are.")
+        with self._member(name) as stream:
+            return stream.read()
+
+    def local(self, name: str, folder: Path) -> Path:
+        """The file, unpacked into ``folder``."""
+        target = _free_name(name, folder)
+        if not target.exists():
+            with self._member(name) as stream:
+                _write(stream, target)
+        return target
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
+        zipped = self._path.suffix.lower() == ".zip"
+        try:
+            archive = zipfile.ZipFile(self._path) if zipped else tarfile.open(self._path)  # noqa: SIM115
+        except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+            kind = "ZIP" if zipped else "TAR"
+            raise unreadable(f"It is no {kind} archive that can be opened ({reason_of(error)}).") from None
+        with archive:
+            yield archive
+
+    @contextmanager
+    def _member(self, name: str) -> Iterator[IO[bytes]]:
+        if name not in self._sizes:
+            raise _missing(name)
+        with self._opened() as archive:
+            try:
+                stream = archive.open(name) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(name)
+                if stream is None:
+                    raise _missing(name)
+                with stream:
+                    yield stream
+            except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+                raise unreadable(f"Its file {name} cannot be unpacked ({reason_of(error)}).") from None
+
+
+def parse_xml(data: bytes, name: str) -> ElementTree.Element:
+    """Parses metadata in XML.
+
+    Raises:
+        SceneError: ``unreadable``, where they are no XML.
+    """
+    try:
+        if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+            raise unreadable(f"Its metadata {name} define entities, which no product's do.")
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise unreadable(f"Its metadata {name} are no XML ({reason_of(error)}); download the product again.") from None
+
+
+def _zip_sizes(archive: zipfile.ZipFile) -> Mapping[str, int]:
+    return {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+
+
+def _tar_sizes(archive: tarfile.TarFile) -> Mapping[str, int]:
+    return {info.name: info.size for info in archive.getmembers() if info.isfile()}
+
+
+def _missing(name: str) -> Exception:
+    return unreadable(f"Its file {name} is missing; download the product again, or name other bands by --bands.")
+
+
+def _free_name(name: str, folder: Path) -> Path:
+    """A place in ``folder`` for a member, whatever folders its name has."""
+    return folder / name.strip("/").replace("/", "__").replace(":", "_")[-200:]
+
+
+def _write(stream: IO[bytes], target: Path) -> None:
+    partial = target.with_name(f"{target.name}.partial")
+    with partial.open("wb") as file:
+        shutil.copyfileobj(stream, file, _AT_ONCE)
+    partial.replace(target)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,135 @@
+"""Generated satellite products, small and true to the published layouts: names, metadata fields, resolutions."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+
+from orchestrator.archive.scene.reader import gdal
+
+SAFE = "S2B_MSIL2A_20240814T101559_N0511_R065_T32TQM_20240814T130842.SAFE"
+SAFE_L1C = "S2A_MSIL1C_20190704T101031_N0207_R022_T32TQM_20190704T121104.SAFE"
+LANDSAT = "LC08_L2SP_193026_20200711_20200912_02_T1"
+PLANET = "20240315_101520_12_24a5"
+_RESOLUTIONS = (3.0, 10.0, 15.0, 20.0, 30.0, 60.0)
+_PLACE = {side: Affine(side, 0, 699960, 0, -side, 5000040) for side in _RESOLUTIONS}
+_SIDE = 1200
+"""Side of the products in metres."""
+_OWN = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
+_OWN |= dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 20)
+
+
+def band(name, resolution, low=1000, high=9000):
+    """Values of a band, the same for the same name and resolution; the first rows have no data."""
+    side = int(_SIDE // resolution)
+    seed = [*name.encode(), int(resolution)]
+    values = np.random.default_rng(seed).integers(low, high, (side, side)).astype("uint16")
+    values[: side // 10] = 0
+    return values
+
+
+def classes(resolution):
+    """A scene classification in patches; the first rows and one column have no data."""
+    side = int(_SIDE // resolution)
+    values = np.kron(np.random.default_rng(1).integers(4, 7, (-(-side // 10), -(-side // 10))), np.ones((10, 10)))
+    values = values[:side, :side].astype("uint8")
+    values[: side // 10] = 0
+    values[:, side // 2] = 0
+    return values
+
+
+def write(path: Path, values, resolution, driver="GTiff", crs="EPSG:32632", **facts):
+    """A raster of one band or several."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = values if values.ndim == 3 else values[None]
+    options = {"quality": 100, "reversible": True} if driver == "JP2OpenJPEG" else {}
+    count, height, width = values.shape
+    with (
+        gdal(),
+        rasterio.open(
+            path,
+            "w",
+            driver=driver,
+            count=count,
+            height=height,
+            width=width,
+            dtype=values.dtype.name,
+            crs=crs,
+            transform=_PLACE[float(resolution)],
+            **options,
+            **facts,
+        ) as target,
+    ):
+        target.write(values)
+    return path
+
+
+def sentinel_l2a(folder: Path, bands=("B02", "B03", "B04", "B08"), offset=-1000, baseline="05.11"):
+    """A Level-2A product of processing baseline 05.11, or an older one without offsets."""
+    safe = folder / SAFE
+    granule = "GRANULE/L2A_T32TQM_A038895_20240814T102147"
+    stem = "T32TQM_20240814T101559"
+    images = []
+    for resolution in (10, 20, 60):
+        for name in [*(name for name in bands if _OWN[name] <= resolution), *(("SCL",) if resolution > 10 else ())]:
+            image = f"{granule}/IMG_DATA/R{resolution}m/{stem}_{name}_{resolution}m"
+            images.append(image)
+            values = classes(resolution) if name == "SCL" else band(name, resolution)
+            write(safe / f"{image}.jp2", values, resolution, "JP2OpenJPEG")
+    offsets = "".join(f'<BOA_ADD_OFFSET band_id="{number}">{offset}</BOA_ADD_OFFSET>' for number in range(13))
+    quantification = """<QUANTIFICATION_VALUES_LIST>
+      <BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
+      <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
+      <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>"""
+    if offset is not None:
+        quantification += f"<BOA_ADD_OFFSET_VALUES_LIST>{offsets}</BOA_ADD_OFFSET_VALUES_LIST>"
+    (safe / "MTD_MSIL2A.xml").write_text(_metadata("2A", images, quantification, baseline))
+    write(safe / granule / "QI_DATA" / "MSK_CLDPRB_20m.jp2", classes(20), 20, "JP2OpenJPEG")
+    (safe / "manifest.safe").write_text("<xfdu:XFDU/>")
+    return safe
+
+
+def sentinel_l1c(folder: Path):
+    """A Level-1C product of processing baseline 02.07, which has no offsets."""
+    safe, granule = folder / SAFE_L1C, "GRANULE/L1C_T32TQM_A021051_20190704T101456"
+    images = []
+    for name in ("B02", "B03", "B04", "B11"):
+        images.append(f"{granule}/IMG_DATA/T32TQM_20190704T101031_{name}")
+        write(safe / f"{images[-1]}.jp2", band(name, _OWN[name]), _OWN[name], "JP2OpenJPEG")
+    text = '<QUANTIFICATION_VALUE unit="none">10000</QUANTIFICATION_VALUE>'
+    (safe / "MTD_MSIL1C.xml").write_text(_metadata("1C", images, text, "02.07"))
+    return safe
+
+
+def _metadata(level, images, quantification, baseline):
+    files = "".join(f"<IMAGE_FILE>{image}</IMAGE_FILE>" for image in images)
+    return f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
+<n1:Level-{level}_User_Product xmlns:n1="https://psd-15.sentinel2.eo.esa.int/PSD/User_Product_Level-{level}.xsd">
+  <n1:General_Info>
+    <Product_Info>
+      <PRODUCT_START_TIME>2024-08-14T10:15:59.024Z</PRODUCT_START_TIME>
+      <PRODUCT_URI>{SAFE if level == "2A" else SAFE_L1C}</PRODUCT_URI>
+      <PROCESSING_LEVEL>Level-{level}</PROCESSING_LEVEL>
+      <PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
+      <Datatake><DATATAKE_SENSING_START>2024-08-14T10:15:59.024Z</DATATAKE_SENSING_START></Datatake>
+      <Product_Organisation><Granule_List>
+        <Granule imageFormat="JPEG2000">{files}</Granule>
+      </Granule_List></Product_Organisation>
+    </Product_Info>
+    <Product_Image_Characteristics>
+      <Special_Values><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>
+      <Special_Values><SPECIAL_VALUE_TEXT>SATURATED</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>65535</SPECIAL_VALUE_INDEX></Special_Values>
+      {quantification}
+    </Product_Image_Characteristics>
+  </n1:General_Info>
+</n1:Level-{level}_User_Product>"""
+
+
+def zipped(folder: Path, path: Path):
+    """A product as the Copernicus Data Space delivers it: one ZIP with the folder in it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder.parent))
+    return path
