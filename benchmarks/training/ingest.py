@@ -407,9 +407,11 @@ def one_row(arguments: argparse.Namespace) -> None:
     os._exit(0)  # the workers of some loaders take long to end, and nothing is left to do
 
 
-def run_row(row: Row, place: str, limit: float = 120, **options: Any) -> dict[str, Any]:
-    """A row's figures, or why there are none."""
-    command = [sys.executable, "-m", "benchmarks.training.ingest", "--row", json.dumps(asdict(row)), "--place", place]
+def run_row(
+    row: Row, place: str, limit: float = 120, module: str = "benchmarks.training.ingest", **options: Any
+) -> dict[str, Any]:
+    """A row's figures by a benchmark that measures one row in its own process, or why there are none."""
+    command = [sys.executable, "-m", module, "--row", json.dumps(asdict(row)), "--place", place]
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     # A process group of its own, because os._exit leaves the row's workers behind.

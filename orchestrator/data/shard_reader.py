@@ -84,7 +84,8 @@ def packed_files(place: Storage, split: str) -> list[PackedFile]:
         RunError: If the manifest is damaged.
     """
     manifest = _manifest_with(place, split)
-    return [packed_file(place, manifest, part) for part in parts_of(place, manifest, split)]
+    parts, scenes = parts_of(place, manifest, split), _scenes(manifest, split)
+    return [packed_file(place, manifest, part, scenes) for part in parts]
 
 
 def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
@@ -99,9 +100,8 @@ def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
 
 def read_files(place: Storage, manifest: Manifest, split: str) -> Iterator[NamedImage]:
     """Streams the images of a split that a manifest names; its arguments and errors are those of :func:`read_rows`."""
-    return (
-        named_image(image) for part in parts_of(place, manifest, split) for image in read_rows(place, manifest, part)
-    )
+    parts, scenes = parts_of(place, manifest, split), _scenes(manifest, split)
+    return (named_image(image) for part in parts for image in read_rows(place, manifest, part, scenes))
 
 
 def named_image(image: PackedImage) -> NamedImage:
@@ -110,18 +110,21 @@ def named_image(image: PackedImage) -> NamedImage:
     return NamedImage(image.origin, image.scene, prepared.pixels, prepared.valid, lr)
 
 
-def read_rows(place: Storage, manifest: Manifest, part: PackedPart) -> Iterator[PackedImage]:
+def read_rows(
+    place: Storage, manifest: Manifest, part: PackedPart, scenes: frozenset[str] | None = None
+) -> Iterator[PackedImage]:
     """Streams the rows of one file, whose size and digest are compared with the manifest before.
 
     Args:
         place: Place of the shards.
         manifest: Their manifest.
         part: The manifest's entry of the file.
+        scenes: The scenes of its split; None to take them from the manifest.
 
     Raises:
         RunError: If the file is missing, another than the manifest says, or cannot be read.
     """
-    packed = packed_file(place, manifest, part)
+    packed = packed_file(place, manifest, part, scenes)
     with naming_damage(packed.path):
         data = place.child(part["path"]).read_bytes()
         check_size(packed, len(data))
@@ -140,8 +143,8 @@ def parts_of(place: Storage, manifest: Manifest, split: str) -> list[PackedPart]
         RunError: If the manifest is damaged: an entry lacks something, or they do not add up to the split's images.
     """
     try:
-        parts = [part for part in manifest["files"] if part["split"] == split]
-        found = sum(packed_file(place, manifest, part).rows for part in parts)
+        parts, scenes = [part for part in manifest["files"] if part["split"] == split], _scenes(manifest, split)
+        found = sum(packed_file(place, manifest, part, scenes).rows for part in parts)
         expected = manifest["images"][split]
     except RunError:
         raise
@@ -152,8 +155,16 @@ def parts_of(place: Storage, manifest: Manifest, split: str) -> list[PackedPart]
     return parts
 
 
-def packed_file(place: Storage, manifest: Manifest, part: PackedPart) -> PackedFile:
+def packed_file(
+    place: Storage, manifest: Manifest, part: PackedPart, scenes: frozenset[str] | None = None
+) -> PackedFile:
     """Entry of one file in a manifest.
+
+    Args:
+        place: Place of the shards.
+        manifest: Their manifest.
+        part: The file's entry.
+        scenes: The scenes of its split, which many files share; None to take them from the manifest.
 
     Raises:
         RunError: If it does not say it.
@@ -161,12 +172,20 @@ def packed_file(place: Storage, manifest: Manifest, part: PackedPart) -> PackedF
     try:
         path, size, rows, digest = part["path"], part["bytes"], part["rows"], part["sha256"]
         pixel_format, paired = pixel_format_of(manifest), manifest.get("pairs") is not None
-        scenes = frozenset(manifest["scenes"][part["split"]])
+        scenes = frozenset(manifest["scenes"][part["split"]]) if scenes is None else scenes
     except Exception as error:
         raise _damaged_manifest(place, f"of '{_named(part)}', {error!r:.60} is wrong or missing") from None
     if not (isinstance(path, str) and type(size) is type(rows) is int and isinstance(digest, str)):
         raise _damaged_manifest(place, f"the entry of '{_named(part)}' is {part!r:.80}")
     return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"), pixel_format, paired)
+
+
+def _scenes(manifest: Manifest, split: str) -> frozenset[str] | None:
+    """The scenes of a split; None if the manifest does not say them, which the first file's entry then tells."""
+    try:
+        return frozenset(manifest["scenes"][split])
+    except Exception:
+        return None
 
 
 def _named(part: Any) -> str:

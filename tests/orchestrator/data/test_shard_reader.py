@@ -12,7 +12,7 @@ from PIL import Image
 
 from orchestrator.data import shards
 from orchestrator.data.locked_test import open_test, record_choice
-from orchestrator.data.shard_reader import read_manifest, read_split
+from orchestrator.data.shard_reader import packed_files, read_manifest, read_split
 from orchestrator.data.shards import build_shards
 from orchestrator.data.source_images import held_out_images, replayed_images
 from orchestrator.data.train_stream import Ingest, direct, images_of
@@ -264,3 +264,11 @@ def test_ray_data_reads_no_damaged_image(ray_session, tmp_path):
     place.write_bytes(b"")
     with pytest.raises(RunError, match="it has 0 bytes"):
         Ingest(out, "ray_data").datasets()
+
+
+def test_files_of_a_split_share_its_scenes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "FILE_BYTES", 1)
+    out, _ = build(tmp_path)
+    files = packed_files(out, "train")
+    assert len(files) > 1
+    assert all(file.scenes is files[0].scenes for file in files)  # else their number times that of the scenes
