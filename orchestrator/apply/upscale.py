@@ -10,34 +10,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event, Lock
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from orchestrator.apply.array_file import ArrayFileSettings, upscale_array_file
 from orchestrator.apply.device import chosen_device
 from orchestrator.apply.existing_outputs import is_whole
+from orchestrator.apply.file_outcome import Outcome, failed
 from orchestrator.apply.images_to_upscale import Work, missing, works_of
 from orchestrator.apply.picture import available_memory, upscale_picture
-from orchestrator.archive.scene.types import ModelFacts, Range
-from orchestrator.archive.scene.upscale import facts_of
-from orchestrator.dicom.slice import Normalisation
-from orchestrator.dicom.upscale import DicomSettings, upscale_slice
+from orchestrator.archive.scene.types import Range
 from orchestrator.foundation.file_listing import FileListing
-from orchestrator.foundation.file_types import (
-    is_jpeg,
-    is_tiff,
-)
+from orchestrator.foundation.file_types import is_jpeg
 from orchestrator.foundation.model_store import find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import Failure, UpscaleSummary
 from orchestrator.foundation.task_progress import CountCallback
-from trainables.errors import UnreadableImageError, reason_of
+from trainables.errors import UnreadableImageError
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
-from trainables.inference.radiometry import BackProject, downscaling_of
+from trainables.inference.radiometry import BackProject
 from trainables.inference.upscale import TILE
-from trainables.network.model_card import ModelCard, decimation_of
+
+if TYPE_CHECKING:
+    from orchestrator.dicom.slice import Normalisation
 
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
@@ -73,17 +70,9 @@ class Settings:
     precision: Precision = "auto"
     value_range: Range | Mapping[str, Range] | None = None
     slice_axis: int = 2
-    dicom: Normalisation | None = None
+    dicom: "Normalisation | None" = None
     back_project: BackProject = "on"
     strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    name: str
-    failure: str | None = None
-    note: str | None = None
-    pixels: int = 0
 
 
 def upscale_images(
@@ -126,35 +115,17 @@ def upscale_images(
     stopped = Event()
     net = _stoppable(prepared(found.net, device, settings.precision), stopped)
     start, lock, outcomes = time.monotonic(), Lock(), []
-    deep = net
-    if settings.precision == "auto" and any(work.deep for work in to_do):
-        deep = _stoppable(prepared(found.net, device, "float32"), stopped)
-    how = DicomSettings(
-        digest=found.card["sha256"],
-        model=found.where,
-        normalisation=settings.dicom or _range_of_card(found.card),
-        units="" if settings.dicom else str(found.card.get("units") or ""),
-        tile=settings.tile,
-        ensemble=settings.ensemble,
-        downscaling=downscaling_of(settings.back_project, decimation_of(found.card)),
-    )
+    deep = None
+    if any(work.deep for work in to_do):
+        from orchestrator.apply.deep_files import deep_upscaler
 
-    arrays = ArrayFileSettings(
-        value_range=settings.value_range,
-        units=str(found.card.get("units") or ""),
-        slice_axis=settings.slice_axis,
-        tile=settings.tile,
-        ensemble=settings.ensemble,
-        downscaling=how.downscaling,
-    )
-    facts = facts_of(found, deep) if any(work.kind == "array" for work in to_do) else None
+        precise = net
+        if settings.precision == "auto":
+            precise = _stoppable(prepared(found.net, device, "float32"), stopped)
+        deep = deep_upscaler(found, precise, settings, lock)
 
-    def upscale_file(work: Work) -> _Outcome:
-        if work.kind == "array" and facts is not None:
-            return _upscale_array(deep, facts, arrays, work, lock)
-        if work.kind == "dicom":
-            return _upscale_slice(deep, how, work, lock, settings.strict)
-        return _upscale_file(net, work, settings, lock)
+    def upscale_file(work: Work) -> Outcome:
+        return deep(work) if deep is not None and work.deep else _upscale_picture(net, work, settings, lock)
 
     report_progress(0, len(to_do))
     # Closed at once, because Ctrl-C while progress is reported would otherwise stop the threads much later.
@@ -185,12 +156,7 @@ def upscale_images(
     }
 
 
-def _range_of_card(card: ModelCard) -> Normalisation:
-    stated = (card.get("value_range") or {}).get("dicom")
-    return (float(stated[0]), float(stated[1])) if stated else "stored"
-
-
-def _all(function: Callable[[Work], _Outcome], works: list[Work], stopped: Event) -> Generator[_Outcome, None, None]:
+def _all(function: Callable[[Work], Outcome], works: list[Work], stopped: Event) -> Generator[Outcome, None, None]:
     pool = ThreadPoolExecutor(_FILES_AT_ONCE)
     try:
         yield from pool.map(function, works)
@@ -210,31 +176,7 @@ def _stoppable(net: Prepared, stopped: Event) -> Prepared:
     return replace(net, run=run)
 
 
-def _upscale_slice(net: Prepared, how: DicomSettings, work: Work, lock: Lock, strict: bool) -> _Outcome:
-    try:
-        source = work.source.read_bytes()
-        with lock:
-            data, facts = upscale_slice(source, net, how, is_tiff(work.target.uri))
-        flags = facts["consistency"]["flags"]
-        flagged = [f"its output is flagged: {', '.join(flags)}"] if flags else []
-        if flagged and strict:
-            return _Outcome(work.name, failure=flagged[0])
-        work.target.write_bytes(data)
-    except Exception as error:  # an error of one file must not end the run
-        return _failed(work, error)
-    notes = facts["notes"] + flagged
-    return _Outcome(work.name, note="; ".join(notes) or None, pixels=facts["width"] * facts["height"])
-
-
-def _upscale_array(net: Prepared, model: ModelFacts, settings: ArrayFileSettings, work: Work, lock: Lock) -> _Outcome:
-    try:
-        pixels, notes = upscale_array_file(work.source, work.target, net, model, settings, lock)
-    except Exception as error:
-        return _failed(work, error)
-    return _Outcome(work.name, note="; ".join(notes) or None, pixels=pixels)
-
-
-def _upscale_file(net: Prepared, work: Work, settings: Settings, lock: Lock) -> _Outcome:
+def _upscale_picture(net: Prepared, work: Work, settings: Settings, lock: Lock) -> Outcome:
     try:
         if work.lost is not None:
             raise UnreadableImageError(work.lost)
@@ -242,18 +184,9 @@ def _upscale_file(net: Prepared, work: Work, settings: Settings, lock: Lock) -> 
         jpeg = is_jpeg(work.target.uri)
         picture = upscale_picture(data, net, jpeg, settings.tile, settings.ensemble, lock, available_memory())
         work.target.write_bytes(picture.data)
-    except Exception as error:
-        return _failed(work, error)
-    return _Outcome(work.name, note=picture.note, pixels=picture.pixels)
-
-
-def _failed(work: Work, error: Exception) -> _Outcome:
-    """Outcome of a file that failed with an error."""
-    if isinstance(error, MemoryError):
-        return _Outcome(
-            work.name, failure="too little memory is free for it; cut it into pieces, or save it as GeoTIFF"
-        )
-    return _Outcome(work.name, failure=reason_of(error))
+    except Exception as error:  # an error of one file must not end the run
+        return failed(work, error)
+    return Outcome(work.name, note=picture.note, pixels=picture.pixels)
 
 
 def _kind(work: Work) -> str:

@@ -1,4 +1,4 @@
-"""Upscaling of all files at a place: scenes on Ray; plain images and DICOM slices in this process.
+"""Upscaling of all files at a place: scenes on Ray, if they are few and small in this process, as all others are.
 
 A folder may hold all of them; one summary covers both.
 """

@@ -17,7 +17,6 @@ from threading import Lock
 from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
-from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -150,13 +149,19 @@ def naming(uri: str, action: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ClientError, BotoCoreError, Boto3Error) as error:
+    except (ClientError, BotoCoreError, _boto3_error()) as error:
         kind, reason = error_class(error)
         if kind == "unreadable":
             raise FileNotFoundError(errno.ENOENT, reason, uri) from None
         failure = ObjectError(f"'{uri}' cannot be {action}: {reason}{_ADVICE.get(kind, '')}.")
         failure.kind = kind
         raise failure from None
+
+
+def _boto3_error() -> type[Exception]:
+    from boto3.exceptions import Boto3Error  # only after an error, since boto3 takes a third of a second
+
+    return Boto3Error
 
 
 _ADVICE = {
@@ -382,7 +387,7 @@ def error_class(error: BaseException) -> tuple[str, str]:
     """
     if isinstance(error, ObjectError):
         return error.kind, str(error).rstrip(".")
-    if isinstance(error, Boto3Error) and isinstance(error.__context__, ClientError | BotoCoreError):
+    if isinstance(error.__context__, ClientError | BotoCoreError) and isinstance(error, _boto3_error()):
         error = error.__context__  # what boto3's transfers wrap
     if isinstance(error, ClientError):
         return _class_of_answer(error)

@@ -9,7 +9,6 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
@@ -37,6 +36,8 @@ def new_client(config: Config) -> Any:
         BotoCoreError: If the chain contradicts itself, such as by a profile that does not exist.
         ValueError: If boto3 does not take the endpoint.
     """
+    import boto3  # which takes a third of a second, for buckets alone
+
     check_endpoint()
     session = boto3.Session()
     s3: Any = session.client("s3", region_name=region(session), config=config)
@@ -66,6 +67,8 @@ def for_workers() -> dict[str, str]:
 
     Those that lie in a configuration file are among them, since other machines need not have that file.
     """
+    import boto3
+
     found = {name: os.environ[name] for name in _PLAIN if os.environ.get(name)}
     try:
         check_endpoint()

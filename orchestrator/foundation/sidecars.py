@@ -6,8 +6,6 @@ World files follow ESRI's convention, in the spellings that GDAL looks for; ``.a
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
-from pyarrow import fs
-
 from orchestrator.foundation.file_types import PICTURES, RASTERS
 from orchestrator.foundation.storage import Storage
 
@@ -69,6 +67,8 @@ def files_beside(image: Storage) -> list[str]:
     if not image.remote:
         folder = Path(image.path).parent
         return [str(file) for file in folder.iterdir() if file.suffix.lower() in ENDINGS]
+    from pyarrow import fs
+
     stem = len(str(PurePosixPath(image.path).with_suffix("")))
     candidates = [image.path[:stem] + name[stem:] for name in names_beside(image.path)]
     found = image.filesystem.get_file_info(candidates)

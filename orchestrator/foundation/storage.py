@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
-from pyarrow import fs
 
-from orchestrator.foundation.bucket_filesystem import bucket_filesystem
 from orchestrator.foundation.file_listing import FileFacts, is_utf8, list_tree
 from orchestrator.foundation.s3 import delete_below, delete_object, kind_of, read_object, write_object
 from orchestrator.foundation.s3_settings import check_endpoint, new_client, shown
 from trainables.errors import StorageError, printable, reason_of
+
+if TYPE_CHECKING:
+    from pyarrow import fs
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,18 @@ class Storage:
         return self.uri.removeprefix("s3://")
 
     @property
-    def filesystem(self) -> fs.FileSystem:
+    def filesystem(self) -> "fs.FileSystem":
         """Pyarrow's filesystem for this place, as Ray takes it too.
 
         Raises:
             StorageError: If the endpoint of a bucket is no address of a server, or holds a password.
         """
+        from pyarrow import fs
+
         if not self.remote:
             return fs.LocalFileSystem()
+        from orchestrator.foundation.bucket_filesystem import bucket_filesystem
+
         check_endpoint()
         return bucket_filesystem()
 
@@ -248,6 +252,8 @@ class Storage:
 @cache
 def _check_bucket(bucket: str) -> None:
     """Asks boto3, whose errors distinguish a wrong key from a wrong bucket from a wrong endpoint."""
+    import boto3
+
     patient = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
     try:
         client = new_client(patient)

@@ -13,7 +13,7 @@ from orchestrator.image_sets.set_files import SourceFile, list_files
 from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.remaining_work import remaining
 from orchestrator.pipeline.stages.all_stages import stages_of
-from orchestrator.runtime.ray_session import local_resources
+from orchestrator.runtime.this_machine import local_resources
 from orchestrator.search.starts import searched_domains
 from trainables.errors import ImageSetError, UsageError
 from trainables.version import __version__

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
@@ -56,12 +55,6 @@ _ALONE = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _FORWARDED = (logs.FILE, logs.VERBOSE)
-
-
-def local_resources(cluster: Cluster) -> Resources:
-    """Resources that a Ray of our own will have on this machine, without starting it."""
-    gpus = torch.cuda.device_count()
-    return Resources(cluster.cpus or usable_cpus(), gpus, gpus)
 
 
 def print_line(line: str) -> None:

@@ -21,7 +21,6 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.foundation.storage import Storage
@@ -245,6 +244,8 @@ class _Lease:
 
     def __init__(self, lock: RunLock) -> None:
         self._lock = lock
+        import boto3  # which takes a third of a second, for buckets alone
+
         self._client: Any = boto3.client("s3")
         _, _, rest = lock.place.child(LOCK).uri.partition("s3://")
         self._bucket, _, self._key = rest.partition("/")

@@ -50,6 +50,11 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = 0
         self._sizes: dict[int, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch would import its compiler, which takes two seconds, to leave out what nothing compiles."""
+        return False
+
     def __torch_dispatch__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):

@@ -93,7 +93,8 @@ def _build(architecture: Architecture, weights: Mapping[str, Tensor]) -> SuperRe
     with torch.device("meta"):  # shapes alone: no memory, and no draw from a generator
         net = SuperResolutionNet(architecture)
     _check_weights(net.state_dict(), weights)
-    net.to_empty(device="cpu").load_state_dict(weights)
+    # Assigned, since copying into empty tensors makes torch import SymPy, which takes most of a second.
+    net.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
     net.eval()
     squares = torch.arange(_PROBE**2).reshape(1, 1, _PROBE, _PROBE) % 2
     with torch.inference_mode():

@@ -14,7 +14,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from orchestrator.archive.batch.listing import SIDECAR
@@ -25,8 +24,8 @@ from orchestrator.foundation.storage import Storage
 
 _TEMPORARY = ".rayscale-commit"
 _OUR_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8}" + re.escape(_TEMPORARY))
-# Fixed, so that an object's ETag depends on its bytes alone.
-_UPLOAD = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=64 * 2**20, max_concurrency=4)
+_PART = 64 * 2**20
+"""Bytes of a part of an upload: fixed, so that an object's ETag depends on its bytes alone."""
 
 
 def publish(
@@ -68,9 +67,12 @@ def output_mode() -> int:
 
 
 def _upload(local: Path, uri: str, content_type: str) -> None:
+    from boto3.s3.transfer import TransferConfig
+
     bucket, key = bucket_and_key(uri)
+    config = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
     # What it cannot complete it aborts; what a kill leaves is found by `abort_uploads`.
-    client().upload_file(str(local), bucket, key, ExtraArgs={"ContentType": content_type}, Config=_UPLOAD)
+    client().upload_file(str(local), bucket, key, ExtraArgs={"ContentType": content_type}, Config=config)
     stored, sent = client().head_object(Bucket=bucket, Key=key)["ContentLength"], local.stat().st_size
     if stored != sent:
         raise ClientError({"Error": {"Code": f"{stored} bytes of {sent}"}}, "PutObject")

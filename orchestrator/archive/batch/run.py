@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device, choose_precision
 from orchestrator.archive.batch.driver import Driver, Progress
@@ -18,6 +20,7 @@ from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.measured_range import with_measured_range
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
+from orchestrator.archive.batch.place_of_work import in_this_process, note_of, on_ray
 from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
 from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
@@ -35,9 +38,8 @@ from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.gpu_demand import GpuDemand, gpus_of
-from orchestrator.runtime.node_check import check_nodes
-from orchestrator.runtime.ray_session import connect, local_resources, loss_explained
-from orchestrator.runtime.task_runner import TaskRunner
+from orchestrator.runtime.task_runner import InProcessRunner, TaskRunner
+from orchestrator.runtime.this_machine import local_resources
 from trainables.errors import UsageError, reason_of
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def upscale_archive(
     options: Options,
     report_progress: Callable[[Progress], None],
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
-    start: Callable[[Cluster], AbstractContextManager[TaskRunner]] = connect,
+    start: Callable[[Cluster], AbstractContextManager[TaskRunner]] | None = None,
     report_note: Callable[[str], None] = log.info,
 ) -> ArchiveSummary:
     """Upscales scenes to Cloud-Optimised GeoTIFFs; an interrupted run is continued.
@@ -84,7 +86,7 @@ def upscale_archive(
         options: Options of the run.
         report_progress: Called with the progress about every second.
         change_worker: Puts another worker in place, for tests of what happens to it.
-        start: Starts what runs tasks; Ray by default.
+        start: Starts what runs tasks; by default this process does for a few small scenes, and Ray for all others.
         report_note: Called with what is decided before work starts, such as a measured range.
 
     Returns:
@@ -97,15 +99,17 @@ def upscale_archive(
     found, out = find_model(model), Storage.at(target)
     out.check_writable()
     cluster = Cluster(address=options.address, cpus=options.cpus, gpus=options.gpus)
-    with ExitStack() as held, loss_explained():
+    with ExitStack() as held:
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         records = read_records(out)
         ledger = Ledger.new(out, records.next_order)
         heartbeat = held.enter_context(alive(ledger, out, options.side_by_side))
         # A Ray of our own is started only if there is something to do.
         own = options.address is None
-        runner = None if own else held.enter_context(start(cluster))
+        runner = None if own else held.enter_context((start or on_ray)(cluster))
         if runner is not None and runner.distributed:
+            from orchestrator.runtime.node_check import check_nodes  # which needs Ray
+
             # GPUs are looked at with the precision, by the nodes that compute.
             check_nodes(runner, out, reads=_readable(scenes))
         resources = local_resources(cluster) if runner is None else runner.resources
@@ -144,8 +148,15 @@ def upscale_archive(
         if not plan.work:
             ledger.write(plan.settled)
             return run.of(plan.settled)
-        if runner is None:
-            runner = held.enter_context(start(cluster))
+        local = start is None and in_this_process(plan, histories, options, settings.device)
+        if local:
+            report_note(note_of(plan))
+            # The one scene in work gets all cores; its bytes do not depend on their number.
+            settings = replace(settings, threads=int(resources.cpus))
+            held.callback(torch.set_num_threads, torch.get_num_threads())
+            runner = InProcessRunner(resources)
+        elif runner is None:
+            runner = held.enter_context((start or on_ray)(cluster))
         scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
         context = RunContext(
             run=ledger.run,
@@ -156,8 +167,10 @@ def upscale_archive(
             mode=output_mode(),
             strict=options.strict,
         )
-        facts = load_model(found, replace(settings, device="cpu")).facts
-        worker = change_worker(SceneWorker(context, facts, SharedModel(found, settings)))
+        shared_model = SharedModel(found, settings)
+        # Only where it stays in this process is the model prepared once for all.
+        ready = shared_model.loaded if local else load_model(found, replace(settings, device="cpu"))
+        worker = change_worker(SceneWorker(context, ready.facts, shared_model))
         held.enter_context(_tidy(runner, out, ledger, scratch, histories))
         pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
         # A cluster of one node may grow.

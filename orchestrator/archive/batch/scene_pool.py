@@ -247,7 +247,12 @@ def time_limit(samples: int | None, size: int) -> float:
         samples: Pixels times bands of the scene; None if not known.
         size: Bytes of its file, from which they are then guessed.
     """
-    return _FLOOR_SECONDS + _SECONDS_PER_SAMPLE * (size * _SAMPLES_PER_BYTE if samples is None else samples)
+    return _FLOOR_SECONDS + _SECONDS_PER_SAMPLE * (guessed_samples(size) if samples is None else samples)
+
+
+def guessed_samples(size: int) -> int:
+    """Pixels times bands that a file of so many bytes may hold; few hold more."""
+    return size * _SAMPLES_PER_BYTE
 
 
 def on_every_node(

@@ -188,10 +188,7 @@ class SceneWorker:
 
     def samples(self, scene: Scene) -> int | None:
         """Pixels times bands of a scene, from its header; None where it would have to be fetched first."""
-        if scene.product is not None or Storage(scene.source).remote:
-            return None
-        facts = describe_scene(scene.source)
-        return facts.pixels * facts.bands
+        return samples_of(scene)
 
     def begin(self, scene: Scene, workers: int) -> Outcome:
         """Upscales a scene; one that is too large for one worker, or whose encoding is another's, is divided."""
@@ -336,6 +333,18 @@ class SceneWorker:
         if scene.product is not None and (assembled := assembled_in(self._folder(scene))) is not None:
             output = replace(output, notes=[*output.notes, *assembled.notes])
         return Finished(_columns(output, seconds) | {"consistency": meter.result().to_dict() if meter else None})
+
+
+def samples_of(scene: Scene) -> int | None:
+    """Pixels times bands of a scene, from its header; None where it would have to be fetched first.
+
+    Raises:
+        SceneError: If it cannot be opened.
+    """
+    if scene.product is not None or Storage(scene.source).remote:
+        return None
+    facts = describe_scene(scene.source)
+    return facts.pixels * facts.bands
 
 
 class _UnfitError(Exception):

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from rasterio.enums import ColorInterp
+from functools import cache
 
 from orchestrator.archive.scene.types import BandMap, ModelFacts, SceneError, SceneSettings
 from trainables.errors import UsageError
@@ -15,7 +14,6 @@ Group = tuple[int, ...]
 
 _UNNAMED = re.compile(r"(band|layer|channel)?[ _-]?\d*")
 """Names that only number a band."""
-_COLOURS = {colour.name for colour in ColorInterp}
 _INDEX_BANDS = {
     "red": {"red"},
     "green": {"green"},
@@ -96,7 +94,7 @@ class _Bands:
         names = []
         for text, colour in zip(described, colours, strict=True):
             # A false-colour image shows other bands as red, green and blue, and may describe them.
-            named_so = colour not in _NO_NAMES and text not in _COLOURS and colour not in described
+            named_so = colour not in _NO_NAMES and text not in _colours() and colour not in described
             names.append(({text} if not _UNNAMED.fullmatch(text) else set()) | ({colour} if named_so else set()))
         return cls(list(colours), names)
 
@@ -219,3 +217,10 @@ def read_band_map(text: str) -> BandMap:
         return parse_band_map(text)
     except ValueError:
         raise UsageError(f"--band-map is auto, singly or groups such as 1,2,3;4, found '{text}'.") from None
+
+
+@cache
+def _colours() -> frozenset[str]:
+    from rasterio.enums import ColorInterp  # which plain images do without
+
+    return frozenset(colour.name for colour in ColorInterp)

@@ -6,10 +6,10 @@ import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from orchestrator.foundation import storage
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError
 
@@ -268,7 +268,7 @@ def test_a_server_that_refuses_a_bucket_says_why(monkeypatch, code, words):
     client = SimpleNamespace(head_bucket=refuse)
     client.meta = SimpleNamespace(endpoint_url="https://localhost:1")
     session = SimpleNamespace(get_credentials=lambda: "some", client=lambda *_, **__: client, region_name="here")
-    monkeypatch.setattr(storage.boto3, "Session", lambda: session)
+    monkeypatch.setattr(boto3, "Session", lambda: session)
     with pytest.raises(StorageError, match=words):
         Storage.at(f"s3://{code.lower()}-b/x").check_readable()
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -130,7 +131,7 @@ class Bucket:
 @pytest.fixture(params=[True, False])
 def bucket(request, monkeypatch):
     made = Bucket(conditions=request.param)
-    monkeypatch.setattr(run_lock.boto3, "client", lambda _: made)
+    monkeypatch.setattr(boto3, "client", lambda _: made)
     return made
 
 
@@ -179,7 +180,7 @@ def test_a_dead_process_of_this_machine_blocks_nobody_at_once(bucket):
 
 def test_of_two_that_start_together_one_is_refused(monkeypatch):
     bucket = Bucket()
-    monkeypatch.setattr(run_lock.boto3, "client", lambda _: bucket)
+    monkeypatch.setattr(boto3, "client", lambda _: bucket)
     read = bucket.get_object
     first = iter([True])
 

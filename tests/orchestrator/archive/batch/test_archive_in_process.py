@@ -19,6 +19,7 @@ from orchestrator.archive.batch.run import Options, upscale_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.storage import Storage
+from orchestrator.runtime import node_check
 from orchestrator.runtime.task_runner import HERE, InProcessRunner, in_process
 from trainables.errors import RunError, UsageError
 
@@ -119,7 +120,7 @@ def test_nodes_of_a_cluster_show_that_they_can_read_and_write_before_work(tmp_pa
         checked.append((place, reads))
         raise UsageError("Node 10.0.0.2 cannot write.")
 
-    monkeypatch.setattr(run, "check_nodes", check)
+    monkeypatch.setattr(node_check, "check_nodes", check)
     runner = InProcessRunner(Resources(2, 0, 0))
     runner.distributed = True
     start = lambda cluster: nullcontext(runner)  # noqa: E731

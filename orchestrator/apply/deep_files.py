@@ -1,0 +1,90 @@
+"""Upscaling of files that keep their kind and depth: DICOM slices, NIfTI volumes and .npy arrays.
+
+Imported for such files alone: pydicom, nibabel and rasterio take more time than a small picture.
+"""
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from orchestrator.apply.array_file import ArrayFileSettings, upscale_array_file
+from orchestrator.apply.file_outcome import Outcome, failed
+from orchestrator.apply.images_to_upscale import Work
+from orchestrator.archive.scene.types import ModelFacts
+from orchestrator.archive.scene.upscale import facts_of
+from orchestrator.dicom.slice import Normalisation
+from orchestrator.dicom.upscale import DicomSettings, upscale_slice
+from orchestrator.foundation.file_types import is_tiff
+from orchestrator.foundation.model_store import FoundModel
+from trainables.inference.prepare import Prepared
+from trainables.inference.radiometry import downscaling_of
+from trainables.network.model_card import ModelCard, decimation_of
+
+if TYPE_CHECKING:
+    from orchestrator.apply.upscale import Settings
+
+
+def deep_upscaler(found: FoundModel, net: Prepared, settings: "Settings", lock: Lock) -> Callable[[Work], Outcome]:
+    """A function that upscales one file of more than 8 bits.
+
+    Args:
+        found: The model.
+        net: Its network, ready to compute.
+        settings: Settings for upscaling.
+        lock: Held while the network computes.
+    """
+    units, downscaling = (
+        str(found.card.get("units") or ""),
+        downscaling_of(settings.back_project, decimation_of(found.card)),
+    )
+    slices = DicomSettings(
+        digest=found.card["sha256"],
+        model=found.where,
+        normalisation=settings.dicom or _range_of_card(found.card),
+        units="" if settings.dicom else units,
+        tile=settings.tile,
+        ensemble=settings.ensemble,
+        downscaling=downscaling,
+    )
+    arrays = ArrayFileSettings(
+        value_range=settings.value_range,
+        units=units,
+        slice_axis=settings.slice_axis,
+        tile=settings.tile,
+        ensemble=settings.ensemble,
+        downscaling=downscaling,
+    )
+    facts = facts_of(found, net)
+
+    def upscale_file(work: Work) -> Outcome:
+        try:
+            if work.kind == "array":
+                return _upscale_array(net, facts, arrays, work, lock)
+            return _upscale_slice(net, slices, work, lock, settings.strict)
+        except Exception as error:  # an error of one file must not end the run
+            return failed(work, error)
+
+    return upscale_file
+
+
+def _range_of_card(card: ModelCard) -> Normalisation:
+    stated = (card.get("value_range") or {}).get("dicom")
+    return (float(stated[0]), float(stated[1])) if stated else "stored"
+
+
+def _upscale_slice(net: Prepared, settings: DicomSettings, work: Work, lock: Lock, strict: bool) -> Outcome:
+    source = work.source.read_bytes()
+    with lock:
+        data, facts = upscale_slice(source, net, settings, is_tiff(work.target.uri))
+    flags = facts["consistency"]["flags"]
+    flagged = [f"its output is flagged: {', '.join(flags)}"] if flags else []
+    if flagged and strict:
+        return Outcome(work.name, failure=flagged[0])
+    work.target.write_bytes(data)
+    notes = facts["notes"] + flagged
+    return Outcome(work.name, note="; ".join(notes) or None, pixels=facts["width"] * facts["height"])
+
+
+def _upscale_array(net: Prepared, model: ModelFacts, settings: ArrayFileSettings, work: Work, lock: Lock) -> Outcome:
+    pixels, notes = upscale_array_file(work.source, work.target, net, model, settings, lock)
+    return Outcome(work.name, note="; ".join(notes) or None, pixels=pixels)
