@@ -171,7 +171,8 @@ def upscale(
     """Upscales images or whole archives with a model; files that cannot be upscaled are named, and the others go on.
 
     Each scene (.tif, .jp2) becomes a Cloud-Optimised GeoTIFF with a STAC item and a row in OUTPUT/_ledger, in this
-    process if they are few and small, or on a local Ray or a cluster. Plain images become PNG: gray stays gray, transparency is kept, palette and CMYK turn RGB.
+    process if they are few and small, or on a local Ray or a cluster. Plain images become PNG: gray stays gray,
+    transparency is kept, palette and CMYK turn RGB.
     DICOM slices, NIfTI volumes (slice by slice) and .npy arrays keep their format, data type and units.
 
     Finished outputs are skipped, so the same command continues after an interruption. Exit code: 0 all done, 2 some

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.scene.open_raster import read_pam
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.sidecars import AUX
 
@@ -140,6 +139,8 @@ def stated_by_companions(path: Path) -> str | None:
     pam = path.with_name(path.name + AUX)
     if not pam.is_file():
         return None
+    from orchestrator.archive.scene.open_raster import read_pam  # rasterio, which a listing does without
+
     root = read_pam(pam)
     if any((name.text or "").strip() for name in root.iter("Category")):
         return "category names"
