@@ -124,7 +124,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     commands = {
         "run": ["run", file],
         "report": ["report", file],
-        "upscale": ["upscale", folder / "scenes", folder / "scenes-out", "--model", model],
+        # A limit of time is kept by Ray alone.
+        "upscale": ["upscale", folder / "scenes", folder / "scenes-out", "--model", model, "--scene-timeout", "3600"],
         "images": ["upscale", images / "natural", folder / "images-out", "--model", model],
         "wrong": ["run", file, "--set", "storage=s3://a-bucket"],
         "keys": ["run", file, "--set", f"storage=s3://key:{CANARY}@a-bucket"],

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import ray
 import tiny_models
+import torch
 from archive_without_gpu import on_cpu
 
 from benchmarks.archive import scene_files
@@ -16,6 +17,7 @@ from orchestrator.archive.batch import run
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
+from orchestrator.archive.batch.worker import SceneWorker
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.storage import Storage
@@ -49,6 +51,60 @@ def test_scenes_are_upscaled_a_bad_one_is_named_and_none_is_done_again(tmp_path)
     assert (kinds.count("attempt"), kinds.count("scene")) == (3, 3)
     again = upscale()
     assert (again["written"], again["skipped"]) == (0, 2)
+
+
+def test_a_few_small_scenes_need_no_ray_are_resumed_and_do_not_set_this_process_back(tmp_path):
+    """Ctrl-C in the second of three scenes; then the same again."""
+    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
+    source, out, begun, said = tmp_path / "in", tmp_path / "out", [], []
+    for number in range(3):
+        scene_files.write(source / f"{number}.tif", (40, 36))
+
+    class Interrupted(SceneWorker):
+        def begin(self, scene, workers):
+            begun.append((scene.name, workers))
+            if len(begun) == 2:
+                raise KeyboardInterrupt
+            return super().begin(scene, workers)
+
+    def upscale():
+        scenes = list_archive(str(source), str(out), "cog").scenes
+        return upscale_archive(
+            model,
+            scenes,
+            str(out),
+            SceneSettings(precision="float32", blocksize=128),
+            Options(cpus=3),
+            lambda _: None,
+            lambda worker: Interrupted(worker.context, worker.facts, worker.model),
+            report_note=said.append,
+        )
+
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        upscale()
+    assert said == ["3 small scenes: upscaled in this process, without starting Ray."]
+    assert not (out / "_parts").exists()
+    told = upscale()
+    assert (told["written"], told["skipped"], told["failed"]) == (2, 1, [])
+    assert torch.get_num_threads() == threads
+    assert {workers for _, workers in begun} == {0}, "no scene is divided"
+    rows = [event["name"] for event in read_events(Storage.at(str(out))) if event.get("status") == "ok"]
+    assert sorted(rows) == ["0.tif", "1.tif", "2.tif"]
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path):
+    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
+    scene_files.write(tmp_path / "a.tif", (300, 200))
+    made = []
+    for threads in (1, 4):
+        out = tmp_path / str(threads)
+        scenes = list_archive(str(tmp_path / "a.tif"), str(out), "cog").scenes
+        settings = SceneSettings(precision="float32")
+        told = upscale_archive(model, scenes, str(out), settings, Options(cpus=threads), lambda _: None)
+        assert told["written"] == 1
+        made.append((out / "a.tif").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_four_bands_of_16_bits_need_no_word_beyond_the_models_card(tmp_path):
