@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.apply.adapt import AdaptResult
     from orchestrator.apply.evaluation_record import Evaluation
+    from orchestrator.apply.export import ExportResult
     from orchestrator.apply.upscale_inputs import InputsSummary
     from orchestrator.archive.batch.driver import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
@@ -41,6 +42,7 @@ __all__ = [
     "adapt",
     "benchmark",
     "evaluate",
+    "export",
     "finetune",
     "load_experiment",
     "load_model",
@@ -494,6 +496,33 @@ def finetune(
         seed=seed,
     )
     return finetune_images(os.fspath(best), os.fspath(images), os.fspath(out), settings, _counted("finetune", progress))
+
+
+def export(
+    model: "Place | FoundModel",
+    *,
+    to: Literal["onnx"] = "onnx",
+    out: Place | None = None,
+    overwrite: bool = False,
+) -> "ExportResult":
+    """Writes a model as an ONNX file for other programs, as ``rayscale export`` does.
+
+    Args:
+        model: A packaged name, a place, or a model of :func:`load_model`.
+        to: Format of the file.
+        out: The .onnx file, local or at ``s3://``; by default one of the model's name in the current folder.
+        overwrite: Whether to replace a file that exists.
+
+    Returns:
+        Where the file is, its largest difference from torch, and the latency of both.
+
+    Raises:
+        UsageError: If there is no model, a library is not installed, or the file exists or cannot be written.
+        RunError: If its output differs from torch's by more than 0.001; nothing is written.
+    """
+    from orchestrator.apply.export import export_model
+
+    return export_model(_loaded(model), None if out is None else os.fspath(out), to, overwrite)
 
 
 def benchmark(

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("orchestrator", "trainables", "search_spaces")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-OPTIONAL = {"torchmetrics": "lpips", "h5py": "fastmri", "mlflow": "mlflow", "wandb": "wandb"}
+OPTIONAL = {"torchmetrics": "lpips", "h5py": "fastmri", "mlflow": "mlflow", "wandb": "wandb"} | dict.fromkeys(
+    ("onnx", "onnxruntime", "onnxscript"), "onnx"
+)
 """What is imported where it is needed alone, and the extra that brings it."""
 
 DISTRIBUTIONS = {"mlflow": "mlflow-skinny"}

@@ -14,7 +14,7 @@ from orchestrator.cli.cluster_commands import cluster_app, logs, status, stop, s
 from orchestrator.cli.data_commands import data_app
 from orchestrator.cli.experiment_commands import analyze, confirm, demo, finish, plan, pretrain, report, run, search
 from orchestrator.cli.init_command import init
-from orchestrator.cli.model_commands import adapt, evaluate, finetune
+from orchestrator.cli.model_commands import adapt, evaluate, export, finetune
 from orchestrator.cli.shards_commands import shards_app
 from orchestrator.cli.upscale_command import upscale
 from orchestrator.cli.verify_command import verify
@@ -51,6 +51,7 @@ for _command, _example in (
     (benchmark, "rayscale benchmark set5 --data Set5 --model base-x4"),
     (adapt, "rayscale adapt camera-frames models/camera --model base-x4 --space surveillance"),
     (finetune, "rayscale finetune runs/four-domains/report/best.yaml tiles models/tiles --domain satellite"),
+    (export, "rayscale export base-x4 --to onnx"),
     (verify, "rayscale verify runs/four-domains"),
     (init, "rayscale init"),
     (analyze, "rayscale analyze --model base-x4 --images tiles --space satellite-v2"),

@@ -1,4 +1,4 @@
-"""`rayscale evaluate`, `adapt` and `finetune`: commands on one model and images, without an experiment."""
+"""`rayscale evaluate`, `adapt`, `finetune` and `export`: commands on one model, without an experiment."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,14 @@ from orchestrator.cli.options import (
     ValueRangeText,
     Verbose,
 )
-from orchestrator.cli.output import counter, print_adaptation, print_evaluation, print_finetuning, print_json
+from orchestrator.cli.output import (
+    counter,
+    print_adaptation,
+    print_evaluation,
+    print_export,
+    print_finetuning,
+    print_json,
+)
 
 
 def evaluate(
@@ -179,3 +186,31 @@ def finetune(
         print_json(result)
     else:
         print_finetuning(result, images)
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix; see `upscale`.")
+    ],
+    to: Annotated[Literal["onnx"], typer.Option(help="Format of the file.")] = "onnx",
+    out: Annotated[
+        str | None, typer.Option(help="The .onnx file; by default one of the model's name in the current folder.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+) -> None:
+    """Writes a model as an ONNX file for other programs, once its output is found to be that of torch.
+
+    The file takes any batch, height and width. Its metadata hold the model's card, the halo that tiles need, the
+    largest difference from torch, and the latency with ONNX Runtime and torch on this machine.
+    """
+    from orchestrator.apply.export import export_model
+    from orchestrator.foundation.model_store import find_model
+
+    result = export_model(find_model(model), out, to, overwrite)
+    if as_json:
+        print_json(result)
+    else:
+        print_export(result)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.analysis.record import Analysis, SignalRecord
     from orchestrator.analysis.search_worth import SearchWorth
     from orchestrator.apply.adapt import AdaptResult
+    from orchestrator.apply.export import ExportResult
     from orchestrator.data.manifest import Manifest
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
@@ -214,6 +215,22 @@ def print_finetuning(result: "FinetuneResult", images: str) -> None:
         print(f"left out: {printable(entry['file'])}: {entry['reason']}")
     print(f"Model: {result['output']}")
     print(f"Next:\n  rayscale upscale {images} upscaled --model {result['output']}")
+
+
+def print_export(result: "ExportResult") -> None:
+    """Prints where the file is, how far it is from torch, and how long both take."""
+    bands = "1 band" if result["bands"] == 1 else f"{result['bands']} bands"
+    latency = result["latency"]
+    print(
+        f"{result['model']}, x{result['scale']}, {bands}: {result['output']} ({result['bytes'] / 1e6:.1f} MB, opset "
+        f"{result['opset']})"
+    )
+    print(f"Halo of tiles: {result['halo']} LR pixels")
+    print(f"Largest difference from torch: {result['largest_difference']:.1g}, where black to white is 1")
+    print(
+        f"{latency['height']}×{latency['width']} LR pixels on one thread: {latency['onnxruntime_ms']:.0f} ms with ONNX "
+        f"Runtime, {latency['torch_ms']:.0f} ms with torch ({latency['processor']})"
+    )
 
 
 def print_analysis(analysis: "Analysis") -> None:

@@ -73,7 +73,7 @@ class TestImport:
             orchestrator.upscael  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["upscale", "evaluate", "adapt", "finetune", "benchmark"])
+@pytest.mark.parametrize("name", ["upscale", "evaluate", "adapt", "finetune", "export", "benchmark"])
 def test_options_are_those_of_the_command(name: str) -> None:
     command: Any = typer.main.get_command(app)
     options = {each.name: each.default for each in command.commands[name].params}

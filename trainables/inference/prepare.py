@@ -58,7 +58,7 @@ def prepared(net: SuperResolutionNet, device: torch.device | str = "cpu", precis
     number_format = resolve(precision, place)
     dtype = getattr(torch, number_format)
     ready = copy.deepcopy(net).eval().requires_grad_(False)
-    _fold_norms(ready)
+    fold_norms(ready)
     ready.to(device=place, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
@@ -104,12 +104,12 @@ def cubic(x: float) -> float:
     return 1.5 * x**3 - 2.5 * x**2 + 1 if x < 1 else -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
 
 
-def _fold_norms(module: nn.Module) -> None:
+def fold_norms(module: nn.Module) -> None:
     """Multiplies each batch normalisation into the convolution right before it."""
     before: tuple[str, nn.Module] = ("", module)
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
             setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
             setattr(module, name, nn.Identity())
-        _fold_norms(child)
+        fold_norms(child)
         before = name, child
