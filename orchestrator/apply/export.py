@@ -68,7 +68,7 @@ class Latency(TypedDict):
 
 
 class ExportResult(TypedDict):
-    """What was written.
+    """Facts about the file that was written.
 
     Attributes:
         model: The model, as it was named.
