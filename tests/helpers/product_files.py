@@ -1,11 +1,13 @@
 """Generated satellite products, small and true to the published layouts: names, metadata fields, resolutions."""
 
+import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.enums import ColorInterp
 
 from orchestrator.archive.scene.reader import gdal
 
@@ -63,6 +65,17 @@ def write(path: Path, values, resolution, driver="GTiff", crs="EPSG:32632", **fa
         ) as target,
     ):
         target.write(values)
+    return path
+
+
+def plain(path, bands, resolution, names, *, scale=1 / 10000, offset=-0.1, tags=(), **facts):
+    """The same pixels as an ordinary GeoTIFF."""
+    write(path, np.stack(bands), resolution, nodata=0, photometric="rgb", **facts)
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+        target.descriptions = names
+        target.scales, target.offsets = [scale] * len(bands), [offset] * len(bands)
+        target.update_tags(**dict(tags))
     return path
 
 
@@ -133,3 +146,111 @@ def zipped(folder: Path, path: Path):
         for file in sorted(folder.rglob("*")):
             archive.write(file, file.relative_to(folder.parent))
     return path
+
+
+def landsat(folder: Path, metadata=("txt",)):
+    """A Level-2 product of Landsat 8, its pixels placed by their centres as the published files do."""
+    bands = {f"SR_B{number}": band(f"SR_B{number}", 30, 7300, 43000) for number in range(2, 6)}
+    bands["ST_B10"] = band("ST_B10", 30, 30000, 50000)
+    quality = np.full(bands["SR_B2"].shape, 21824, "uint16")
+    quality[:, 7] = 1
+    bands["QA_PIXEL"] = quality
+    for name, values in bands.items():
+        path = write(folder / f"{LANDSAT}_{name}.TIF", values, 30, nodata=1 if name == "QA_PIXEL" else 0)
+        with rasterio.open(path, "r+") as target:
+            target.update_tags(AREA_OR_POINT="Point")
+    groups = {
+        "PRODUCT_CONTENTS": {
+            "LANDSAT_PRODUCT_ID": LANDSAT,
+            "PROCESSING_LEVEL": "L2SP",
+            **{f"FILE_NAME_BAND_{number}": f"{LANDSAT}_SR_B{number}.TIF" for number in range(2, 6)},
+            "FILE_NAME_BAND_ST_B10": f"{LANDSAT}_ST_B10.TIF",
+            "FILE_NAME_QUALITY_L1_PIXEL": f"{LANDSAT}_QA_PIXEL.TIF",
+            "FILE_NAME_METADATA_ODL": f"{LANDSAT}_MTL.txt",
+        },
+        "IMAGE_ATTRIBUTES": {
+            "SPACECRAFT_ID": "LANDSAT_8",
+            "SENSOR_ID": "OLI_TIRS",
+            "DATE_ACQUIRED": "2020-07-11",
+            "SCENE_CENTER_TIME": "10:10:24.4937980Z",
+        },
+        "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS": {
+            f"REFLECTANCE_{kind}_BAND_{number}": value
+            for number in range(2, 6)
+            for kind, value in (("MULT", "2.75e-05"), ("ADD", "-0.2"))
+        },
+        "LEVEL2_SURFACE_TEMPERATURE_PARAMETERS": {
+            "TEMPERATURE_MULT_BAND_ST_B10": "0.00341802",
+            "TEMPERATURE_ADD_BAND_ST_B10": "149.0",
+        },
+        "LEVEL1_RADIOMETRIC_RESCALING": {
+            f"REFLECTANCE_{kind}_BAND_{number}": value
+            for number in range(2, 6)
+            for kind, value in (("MULT", "2.0000E-05"), ("ADD", "-0.100000"))
+        },
+    }
+    texts = {"txt": _odl(groups), "json": json.dumps({"LANDSAT_METADATA_FILE": groups}), "xml": _xml(groups)}
+    for form in metadata:
+        (folder / f"{LANDSAT}_MTL.{form}").write_text(texts[form])
+    return bands
+
+
+def _odl(groups):
+    lines = ["GROUP = LANDSAT_METADATA_FILE"]
+    for group, values in groups.items():
+        quoted = {key: value if value[:1] in "-0123456789" else f'"{value}"' for key, value in values.items()}
+        inner = [f"    {key} = {value}" for key, value in quoted.items()]
+        lines += [f"  GROUP = {group}", *inner, f"  END_GROUP = {group}"]
+    return "\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END", ""])
+
+
+def _xml(groups):
+    inner = "".join(
+        f"<{group}>{''.join(f'<{key}>{value}</{key}>' for key, value in values.items())}</{group}>"
+        for group, values in groups.items()
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?><LANDSAT_METADATA_FILE>{inner}</LANDSAT_METADATA_FILE>'
+
+
+def planet(folder: Path, product="AnalyticMS_SR", mask="udm2"):
+    """A PlanetScope scene of four bands (blue, green, red, near infrared), with its usable data mask."""
+    values = np.stack([band(f"planet-{number}", 10, 100, 6000) for number in range(4)])
+    write(folder / f"{PLANET}_3B_{product}.tif", values, 3, nodata=0)
+    unusable = np.zeros(values[0].shape, "uint8")
+    unusable[:, 5] = 1
+    unusable[:, 6] = 2  # cloud, which has values
+    if mask == "udm2":
+        write(folder / f"{PLANET}_3B_udm2.tif", np.stack([unusable * 0] * 7 + [unusable]), 3)
+    elif mask == "udm":
+        write(folder / f"{PLANET}_3B_AnalyticMS_DN_udm.tif", unusable, 3)
+    if product == "AnalyticMS":
+        bands = "".join(
+            f"<ps:bandSpecificMetadata><ps:bandNumber>{number}</ps:bandNumber>"
+            f"<ps:reflectanceCoefficient>{2e-5 * number:g}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
+            for number in range(1, 5)
+        )
+        (folder / f"{PLANET}_3B_AnalyticMS_metadata.xml").write_text(
+            f'<ps:EarthObservation xmlns:ps="http://schemas.planet.com/ps/v1/planet_product_metadata_geocorrected_level">'
+            f"{bands}</ps:EarthObservation>"
+        )
+    return values
+
+
+def naip(folder: Path):
+    """An aerial photograph of four bands, the last of which GDAL takes for transparency."""
+    values = np.random.default_rng(4).integers(20, 230, (4, 40, 40)).astype("uint8")
+    write(folder / "m_3807708_ne_18_060_20210619.tif", values, 10, photometric="rgb", alpha="yes")
+    return values
+
+
+def item(name, assets, **properties):
+    """A STAC item."""
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": name,
+        "geometry": None,
+        "properties": {"datetime": "2024-08-14T10:15:59Z", **properties},
+        "links": [],
+        "assets": assets,
+    }

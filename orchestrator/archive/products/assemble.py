@@ -34,6 +34,7 @@ _COLOURS = {
     "pan": "pan",
 }
 """GDAL's colour interpretation by STAC's common names."""
+_RGB = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 _ALIGNED = 1e-3
 """Largest distance of two grids in pixels."""
 
@@ -227,7 +228,8 @@ def _created(
     nodata: float | None,
 ) -> "rasterio.io.DatasetWriter":
     colours = [ColorInterp[_COLOURS.get(layer.common, "undefined")] for layer in chosen]
-    rgb = colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    # An RGB TIFF keeps no interpretation of further bands.
+    rgb = colours[:3] == _RGB and set(colours[3:]) <= {ColorInterp.undefined}
     target = rasterio.open(
         path,
         "w",

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from orchestrator.archive.products.members import Members, parse_xml
 from orchestrator.archive.products.types import Layer, Layers, Mask, unreadable
 
-ANALYTIC = re.compile(r"(?:^|/)(\d{8}_\d{6}_(?:\d\d_)?\w{4})_([13]B)_AnalyticMS(\w*)\.tif$")
+ANALYTIC = re.compile(r"(?:^|/)(\d{8}_\d{6}_(?:\d\d_)?\w{4})_([13]B)_AnalyticMS((?:_(?!DN_)\w+)?)\.tif$")
 """Name of an image; the groups are the scene, the level of processing, and what it was made into."""
 UDM = re.compile(r"(?:^|/)(\d{8}_\d{6}_(?:\d\d_)?\w{4})_[13]B_(?:udm2|AnalyticMS_DN_udm)(?:_clip)?\.tif$")
 """Name of a usable data mask; the group is the scene."""

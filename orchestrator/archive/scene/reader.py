@@ -70,7 +70,8 @@ class Scene:
         if len(dtypes) > 1 or not dtypes <= set(DTYPES):
             raise SceneError(
                 "unsupported",
-                f"Its data type is {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} for all bands.",
+                f"Its data type is {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} for all bands. "
+                "Convert it, for instance by gdal_translate -ot Float32.",
             )
         dtype = dataset.dtypes[0]
         structure = dataset.tags(ns="IMAGE_STRUCTURE")

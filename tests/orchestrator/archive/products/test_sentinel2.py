@@ -9,47 +9,11 @@ import product_files
 import pytest
 import rasterio
 import tiny_models
-from rasterio.enums import ColorInterp
 
-from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
 from orchestrator.archive.scene.types import SceneSettings
-from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import in_process
-
-
-@pytest.fixture
-def source(tmp_path):
-    return tmp_path / "in"
-
-
-@pytest.fixture
-def upscale(tmp_path):
-    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
-
-    def run(source, out="out", **settings):
-        scenes = list_archive(str(source), str(tmp_path / out)).scenes
-        chosen = SceneSettings(precision="float32", blocksize=128, **settings)
-        summary = upscale_archive(
-            model, scenes, str(tmp_path / out), chosen, Options(), lambda _: None, start=in_process
-        )
-        events = {e["name"]: e for e in read_events(Storage.at(str(tmp_path / out))) if e["event"] == "scene"}
-        return summary, events
-
-    return run
-
-
-def plain(path, bands, resolution, names, *, offset=-0.1, colours=("red", "green", "blue"), tags=()):
-    """The same pixels as an ordinary GeoTIFF."""
-    product_files.write(path, np.stack(bands), resolution, nodata=0, photometric="rgb")
-    with rasterio.open(path, "r+") as target:
-        target.colorinterp = [ColorInterp[colour] for colour in colours]
-        target.descriptions = names
-        target.scales, target.offsets = [1 / 10000] * len(bands), [offset] * len(bands)
-        target.update_tags(**dict(tags))
-    return path
-
 
 TAGS = {
     "PRODUCT": product_files.SAFE,
@@ -69,7 +33,7 @@ def test_a_level_2a_product_has_the_bytes_of_a_geotiff(tmp_path, source, upscale
     assert (summary["written"], summary["failed"]) == (1, [])
     gone = np.kron(product_files.classes(20) == 0, np.ones((2, 2), bool))
     bands = [np.where(gone, 0, product_files.band(name, 10)) for name in ("B04", "B03", "B02")]
-    same = plain(tmp_path / "plain" / "same.tif", bands, 10, ("B04", "B03", "B02"), tags=TAGS)
+    same = product_files.plain(tmp_path / "plain" / "same.tif", bands, 10, ("B04", "B03", "B02"), tags=TAGS)
     upscale(same.parent, "other")
     product, geotiff = tmp_path / "out" / f"{name}.tif", tmp_path / "other" / "same.tif"
     assert product.read_bytes() == geotiff.read_bytes()
@@ -109,6 +73,20 @@ def test_a_level_1c_product_without_offsets_is_averaged_where_it_has_no_raster_o
     means = np.where((fine == 0).any((1, 3)), 0, (fine.sum((1, 3), dtype=int) + 2) // 4)
     low = archive_scenes.read(tmp_path / "out" / f"{product_files.SAFE_L1C}.tif")[0].reshape(60, 2, 60, 2)
     assert np.abs(low.mean((1, 3)) - means).max() <= 1
+
+
+def test_a_model_of_named_bands_gets_its_bands_in_its_order(tmp_path, source):
+    """Their names are in the model's card alone."""
+    names = ("nir", "red", "green", "blue")
+    model = tiny_models.write(tmp_path / "model", tiny_models.of_bands(*names, scale=2), band_names=names)
+    product_files.sentinel_l2a(source)
+    scenes = list_archive(str(source), str(tmp_path / "out")).scenes
+    settings = SceneSettings(precision="float32", blocksize=128)
+    arguments = (model, scenes, str(tmp_path / "out"), settings, Options(), lambda _: None)
+    assert upscale_archive(*arguments, start=in_process)["failed"] == []
+    with rasterio.open(tmp_path / "out" / f"{product_files.SAFE}.tif") as output:
+        assert output.descriptions == ("B08", "B04", "B03", "B02")
+        assert output.tags()["RAYSCALE_BANDS"] == "1,2,3,4"
 
 
 def test_a_product_is_resumed_and_done_again_if_one_of_its_files_changes(source, upscale):
