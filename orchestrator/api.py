@@ -184,6 +184,7 @@ def upscale(
     side_by_side: bool = ...,
     back_project: "BackProject" = ...,
     strict: bool = ...,
+    price_per_hour: float | None = ...,
     scratch: str | None = ...,
     tile: int = ...,
     slice_axis: int = ...,
@@ -218,6 +219,7 @@ def upscale(
     side_by_side: bool = False,
     back_project: "BackProject" = "on",
     strict: bool = False,
+    price_per_hour: float | None = None,
     scratch: str | None = None,
     tile: int = 256,
     slice_axis: int = 2,
@@ -255,6 +257,7 @@ def upscale(
             the output pixels of each pixel its value, ``model`` corrects by the output downscaled as the model's
             training images were.
         strict: Whether scenes and DICOM files with flagged outputs fail.
+        price_per_hour: Price of all machines per hour, in any currency, for the report on scenes.
         scratch: Folder for work in progress on scenes.
         tile: Largest side of a tile of images and arrays.
         slice_axis: Axis that slices of NIfTI volumes are cut across.
@@ -327,6 +330,7 @@ def upscale(
         scene_timeout=scene_timeout,
         side_by_side=side_by_side,
         strict=strict,
+        price_per_hour=price_per_hour,
     )
     display, patterns = _UpscaleProgress(progress or _ignore), Patterns(include, exclude)
     name = _model_name(model)

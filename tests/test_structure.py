@@ -34,6 +34,7 @@ ROOMS = {
         "training",
         "protocols",
         "apply",
+        "archive.report",
         "archive.batch",
         "public_sets",
         "data",

@@ -137,11 +137,14 @@ def _upscale_scenes(
     check: Callable[[], None],
 ) -> "ArchiveSummary":
     from orchestrator.archive.batch.run import upscale_archive  # which needs Ray
+    from orchestrator.archive.report.write import write_overview
 
     with display.scenes() as show:
         result = upscale_archive(
             model, listing.scenes, target, scenes, options, _checked(check, show), report_note=display.note
         )
+    if (problem := write_overview(Storage.at(target), result, options.price_per_hour)) is not None:
+        display.note(problem)
     if not listing.images:  # with images, their summary has the files that were refused or passed over
         refused: list[Failure] = [
             {"file": o.path, "error": "unreadable", "reason": o.reason} for o in listing.plain.refused

@@ -130,6 +130,15 @@ def upscale(
             rich_help_panel=_SCENES,
         ),
     ] = False,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            "--price-per-hour",
+            min=0,
+            help="Price of all machines per hour, in any currency; the report states the cost.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = None,
     compression: Annotated[
         Literal["zstd", "deflate"],
         typer.Option(help="Compression of outputs; deflate for readers from before 2018.", rich_help_panel=_SCENES),
@@ -222,6 +231,7 @@ def upscale(
             scene_timeout=scene_timeout,
             side_by_side=side_by_side,
             strict=strict,
+            price_per_hour=price_per_hour,
         )
         patterns = Patterns(include or (), exclude or ())
         display = _Display(quiet=as_json)

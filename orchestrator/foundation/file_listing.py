@@ -21,8 +21,8 @@ from trainables.errors import printable, reason_of
 if TYPE_CHECKING:
     from orchestrator.foundation.storage import Storage
 
-OWN_FOLDERS = frozenset({"_parts", "_ledger"})
-"""Folders that an archive's outputs come with: work in progress and the ledger."""
+OWN_FOLDERS = frozenset({"_parts", "_ledger", "_stac", "_report"})
+"""Folders that an archive's outputs come with: work in progress, the ledger, the STAC collection and the report."""
 
 _HIDDEN, _NO_ENDING, _BY_PATTERN, _OTHER = "hidden", "without an ending", "left out by patterns", "with other endings"
 _ENDINGS_COUNTED = 50

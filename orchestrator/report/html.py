@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import get_args
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.confirm.record import Difference
+from orchestrator.foundation.page import page_environment
 from orchestrator.foundation.vocabulary import STEPS, ArmName
 from orchestrator.report import plots
 from orchestrator.report.forgetting_plot import forgetting_plot
@@ -45,13 +45,7 @@ def render_html(report: Report, pictures: Path) -> str:
     Returns:
         The page's HTML.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent / "templates")
     environment.filters.update(
         psnr=psnr,
         ssim="{:.4f}".format,

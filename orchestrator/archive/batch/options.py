@@ -20,6 +20,7 @@ class Options:
             :func:`orchestrator.archive.batch.scene_pool.time_limit` gives.
         side_by_side: True to work although another run works on the same outputs.
         strict: True to make scenes with flagged outputs failures.
+        price_per_hour: Price of all machines per hour, in any currency, for the report; None if it is not known.
     """
 
     address: str | None = None
@@ -32,3 +33,4 @@ class Options:
     scene_timeout: float | None = None
     side_by_side: bool = False
     strict: bool = False
+    price_per_hour: float | None = None

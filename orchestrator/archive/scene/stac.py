@@ -8,6 +8,7 @@ import pystac
 import rasterio
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
+from rasterio.enums import WktVersion
 from rasterio.errors import CRSError
 
 from orchestrator.archive.scene.acquired import taken
@@ -65,8 +66,6 @@ def make_item(
         )
         bands = [_band(dataset, band) for band in dataset.indexes]
         asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields={"bands": bands})
-        asset.extra_fields["gsd"] = None
-        asset.extra_fields.pop("gsd")
         item.add_asset("data", asset)
         _project(item, dataset)
         file = FileExtension.ext(asset, add_if_missing=True)
@@ -91,7 +90,7 @@ def _project(item: pystac.Item, dataset: "rasterio.io.DatasetReader") -> None:
     crs = dataset.crs or dataset.gcps[1]
     try:
         epsg = None if crs is None else crs.to_epsg()
-        wkt2 = crs.to_wkt("WKT2_2019") if crs is not None and epsg is None else None
+        wkt2 = crs.to_wkt(version=WktVersion.WKT2_2019) if crs is not None and epsg is None else None
     except CRSError:
         epsg = wkt2 = None
     placed = not dataset.transform.is_identity and np.isfinite(dataset.transform[:6]).all()

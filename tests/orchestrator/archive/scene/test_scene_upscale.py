@@ -323,6 +323,15 @@ def test_the_item_is_valid_stac(tmp_path, crs):
         assert "bbox" not in item
 
 
+def test_a_coordinate_system_without_a_code_is_stated_in_the_text_format_of_2019(tmp_path):
+    system = "+proj=laea +lat_0=51 +lon_0=8.5 +ellps=GRS80 +units=m +no_defs"
+    source = scenes.write(tmp_path / "in.tif", scenes.pixels(1, 20, 30), crs=system)
+    properties = scenes.run(source, tmp_path).item["properties"]
+    assert properties.get("proj:code") is None
+    assert properties["proj:wkt2"].startswith('PROJCRS["')
+    assert rasterio.CRS.from_wkt(properties["proj:wkt2"]) == rasterio.CRS.from_string(system)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"memory_mb": 0}, {"blocksize": 100}, {"normalisation": (5.0, 5.0)}, {"threads": 0}], ids=str
 )
