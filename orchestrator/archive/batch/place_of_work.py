@@ -21,10 +21,16 @@ _SUSPECT = 2
 """Attempts of a scene without an end, from which on it gets a process of its own, which it may end."""
 
 
-def in_this_process(plan: Plan, histories: Mapping[str, SceneHistory], options: Options, device: str) -> bool:
-    """True if the work is so small that starting Ray takes longer than sharing it among processes saves.
+_PER_THREAD = 2**20
+"""Samples from which on another thread pays; on a busy machine, threads that wait for each other cost much."""
 
-    False if anything needs Ray: a cluster, a GPU, a limit of time, or a scene that may have ended its process before.
+
+def threads_here(
+    plan: Plan, histories: Mapping[str, SceneHistory], options: Options, device: str, cpus: int
+) -> int | None:
+    """Threads of this process, if the work is so small that starting Ray takes longer than sharing it would save.
+
+    None if anything needs Ray: a cluster, a GPU, a limit of time, or a scene that may have ended its process before.
     A Ray that runs already is used.
 
     Args:
@@ -32,15 +38,17 @@ def in_this_process(plan: Plan, histories: Mapping[str, SceneHistory], options: 
         histories: Scene histories from former runs, by output.
         options: Options of the run.
         device: ``cpu`` or ``cuda``.
+        cpus: CPUs to work on.
     """
     if options.address is not None or options.scene_timeout is not None or device != "cpu" or ray_is_started():
-        return False
+        return None
     if len(plan.work) > _FEW or any(planned.deaths for planned in plan.work):
-        return False
+        return None
     scenes = [planned.scene for planned in plan.work]
     if any(histories[scene.output].interrupted >= _SUSPECT for scene in scenes if scene.output in histories):
-        return False
-    return sum(map(_samples, scenes)) <= _SMALL
+        return None
+    samples = sum(map(_samples, scenes))
+    return None if samples > _SMALL else min(cpus, 1 + samples // _PER_THREAD)
 
 
 def note_of(plan: Plan) -> str:

@@ -20,7 +20,7 @@ from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.measured_range import with_measured_range
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
-from orchestrator.archive.batch.place_of_work import in_this_process, note_of, on_ray
+from orchestrator.archive.batch.place_of_work import note_of, on_ray, threads_here
 from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
 from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
@@ -34,6 +34,7 @@ from orchestrator.archive.batch.workspace import (
 from orchestrator.archive.products.types import ModelBands
 from orchestrator.archive.scene.types import LoadedModel, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
+from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
@@ -148,13 +149,14 @@ def upscale_archive(
         if not plan.work:
             ledger.write(plan.settled)
             return run.of(plan.settled)
-        local = start is None and in_this_process(plan, histories, options, settings.device)
-        if local:
+        threads = (
+            threads_here(plan, histories, options, settings.device, int(resources.cpus)) if start is None else None
+        )
+        if threads is not None:
             report_note(note_of(plan))
-            # The one scene in work gets all cores; its bytes do not depend on their number.
-            settings = replace(settings, threads=int(resources.cpus))
+            settings = replace(settings, threads=threads)
             held.callback(torch.set_num_threads, torch.get_num_threads())
-            runner = InProcessRunner(resources)
+            runner = InProcessRunner(Resources(threads, 0, 0))  # one scene at a time
         elif runner is None:
             runner = held.enter_context((start or on_ray)(cluster))
         scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
@@ -169,7 +171,7 @@ def upscale_archive(
         )
         shared_model = SharedModel(found, settings)
         # Only where it stays in this process is the model prepared once for all.
-        ready = shared_model.loaded if local else load_model(found, replace(settings, device="cpu"))
+        ready = load_model(found, replace(settings, device="cpu")) if threads is None else shared_model.loaded
         worker = change_worker(SceneWorker(context, ready.facts, shared_model))
         held.enter_context(_tidy(runner, out, ledger, scratch, histories))
         pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)

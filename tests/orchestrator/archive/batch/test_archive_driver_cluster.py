@@ -14,6 +14,7 @@ import ray
 import tiny_models
 
 from benchmarks.archive import scene_files
+from orchestrator.archive.batch import run as running
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
@@ -125,6 +126,29 @@ def test_a_shared_scene_has_the_bytes_that_one_worker_alone_makes(model: str, tm
     told = upscale(model, archive, out, overwrite=True)
     assert rows(out, told["run"])["wide.tif"]["status"] == "ok"
     assert outputs(out) == alone
+
+
+def test_this_process_makes_the_bytes_and_rows_that_ray_makes(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, made, told = tmp_path / "archive", {}, {}
+    scene_files.write_many(archive, 3)
+    scene_files.write(archive / "large.tif", (300, 200))
+    scene_files.write_bad(archive, "cut.tif")
+    for place in ("here", "ray"):
+        out = tmp_path / place
+        monkeypatch.setattr(running, "threads_here", lambda *_, threads=2 if place == "here" else None: threads)
+        run = upscale(model, archive, out, worker=lambda worker: worker)["run"]
+        made[place], told[place] = outputs(out), rows(out, run)
+    assert len(made["here"]) == 8
+    assert made["here"] == made["ray"]
+    assert {row["node"] for row in told["here"].values() if row["status"] == "ok"} == {"here"}
+    free = {"run", "number", "order", "at", "node", "seconds", "output"}
+    kept = {
+        place: {name: {key: row[key] for key in row.keys() - free} for name, row in of.items()}
+        for place, of in told.items()
+    }
+    assert kept["here"] == kept["ray"]
 
 
 def test_work_in_progress_may_lie_on_another_disk(model: str, tmp_path: Path) -> None:

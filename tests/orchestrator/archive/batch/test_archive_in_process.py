@@ -93,15 +93,16 @@ def test_a_few_small_scenes_need_no_ray_are_resumed_and_do_not_set_this_process_
     assert sorted(rows) == ["0.tif", "1.tif", "2.tif"]
 
 
-def test_the_number_of_threads_changes_no_byte(tmp_path):
+def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
     model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
     scene_files.write(tmp_path / "a.tif", (300, 200))
     made = []
     for threads in (1, 4):
         out = tmp_path / str(threads)
+        monkeypatch.setattr(run, "threads_here", lambda *_, threads=threads: threads)
         scenes = list_archive(str(tmp_path / "a.tif"), str(out), "cog").scenes
         settings = SceneSettings(precision="float32")
-        told = upscale_archive(model, scenes, str(out), settings, Options(cpus=threads), lambda _: None)
+        told = upscale_archive(model, scenes, str(out), settings, Options(), lambda _: None)
         assert told["written"] == 1
         made.append((out / "a.tif").read_bytes())
     assert made[0] == made[1]

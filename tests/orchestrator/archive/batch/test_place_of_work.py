@@ -10,7 +10,7 @@ from orchestrator.archive.batch import place_of_work
 from orchestrator.archive.batch.ledger import SceneHistory
 from orchestrator.archive.batch.listing import Scene, list_archive
 from orchestrator.archive.batch.options import Options
-from orchestrator.archive.batch.place_of_work import in_this_process, note_of
+from orchestrator.archive.batch.place_of_work import note_of, threads_here
 from orchestrator.archive.batch.plan import Plan, Planned
 
 
@@ -23,6 +23,10 @@ def no_ray(monkeypatch):
 def scene(tmp_path):
     scene_files.write(tmp_path / "in" / "a.tif", (40, 36))
     return list_archive(str(tmp_path / "in"), str(tmp_path / "out"), "cog").scenes[0]
+
+
+def in_this_process(plan, histories, options, device):
+    return threads_here(plan, histories, options, device, 4) is not None
 
 
 def plan_of(*scenes, deaths=0):
@@ -76,3 +80,10 @@ def test_a_scene_that_may_end_its_process_gets_one_of_its_own(scene):
     assert in_this_process(plan_of(scene), {scene.output: once}, Options(), "cpu")
     assert not in_this_process(plan_of(scene), {scene.output: twice}, Options(), "cpu")
     assert not in_this_process(plan_of(scene, deaths=1), {}, Options(), "cpu")
+
+
+def test_another_thread_is_for_another_million_values(scene, monkeypatch):
+    assert threads_here(plan_of(scene), {}, Options(), "cpu", 4) == 1
+    monkeypatch.setattr(place_of_work, "_PER_THREAD", 3 * 40 * 36)
+    assert threads_here(plan_of(scene, scene), {}, Options(), "cpu", 4) == 3
+    assert threads_here(plan_of(scene, scene), {}, Options(), "cpu", 2) == 2
