@@ -1,6 +1,5 @@
 """Nodes and processes of a cluster that are killed: each is one line, and no loss changes trials or winner."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -12,7 +11,10 @@ from typing import Any
 
 import pytest
 from emulated_cluster import EmulatedCluster, emulated_cluster, kill_process, processes, wait_for
+from run_results import confirmed, trials
 from tiny_experiment import settings, write_experiment, write_images
+
+from orchestrator.foundation.storage import Storage
 
 pytestmark = pytest.mark.kill
 
@@ -75,17 +77,6 @@ def kill_node_of(cluster: EmulatedCluster, title: str) -> None:
     cluster.nodes.append(cluster.add_node())
 
 
-def trials(home: Path) -> list[dict[str, Any]]:
-    told = [json.loads(path.read_bytes()) for path in sorted(home.glob(f"search/{DOMAIN}/study-*/[0-9]*.json"))]
-    times = ("seconds", "cpu_seconds", "finished_at")
-    return [{key: value for key, value in record.items() if key not in times} for record in told]
-
-
-def confirmed(home: Path) -> dict[str, Any]:
-    result = json.loads((home / "confirm" / DOMAIN / "stage.json").read_bytes())["result"]
-    return {name: result[name] for name in ("winner", "validation", "arms", "differences")}
-
-
 def test_every_loss_is_one_line_and_changes_no_result(cluster: EmulatedCluster, tmp_path: Path) -> None:
     content = settings(
         str(write_images(tmp_path / "images")),
@@ -124,6 +115,7 @@ def test_every_loss_is_one_line_and_changes_no_result(cluster: EmulatedCluster, 
     for part in ("shards", "test-locked", "source"):
         shutil.copytree(run.home / part, tmp_path / "calm" / "tiny" / part)
     Run(tmp_path, calm).ends()
-    assert trials(run.home) == trials(tmp_path / "calm" / "tiny")
-    assert confirmed(run.home) == confirmed(tmp_path / "calm" / "tiny")
+    lost, undisturbed = (Storage.at(str(home)) for home in (run.home, tmp_path / "calm" / "tiny"))
+    assert trials(lost, DOMAIN) == trials(undisturbed, DOMAIN)
+    assert confirmed(lost, DOMAIN) == confirmed(undisturbed, DOMAIN)
     assert not [line for line in lines if re.search(r"\bray\b|Traceback|raylet", line)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from tiny_experiment import settings, write_experiment, write_images
+from emulated_cluster import emulated_cluster
+from run_results import confirmed, trials
+from tiny_experiment import DOMAINS, settings, write_experiment, write_images
 
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.experiment.load import make_experiment
@@ -14,12 +16,15 @@ from orchestrator.report.build import read_report
 pytestmark = pytest.mark.s3
 
 
-def test_everything_on_s3_with_one_endpoint_setting(s3_bucket: str, tmp_path: Path) -> None:
-    client, bucket = boto3.client("s3"), s3_bucket.removeprefix("s3://")
-    images = write_images(tmp_path / "images")
+def upload_images(bucket: str, folder: Path) -> str:
+    client, images = boto3.client("s3"), write_images(folder / "images")
     for file in images.rglob("*.png"):
-        client.upload_file(str(file), bucket, f"images/{file.relative_to(images)}")
-    content = settings(f"{s3_bucket}/images", f"{s3_bucket}/runs", search={"trials": 2})
+        client.upload_file(str(file), bucket.removeprefix("s3://"), f"images/{file.relative_to(images)}")
+    return f"{bucket}/images"
+
+
+def test_everything_on_s3_with_one_endpoint_setting(s3_bucket: str, tmp_path: Path) -> None:
+    content = settings(upload_images(s3_bucket, tmp_path), f"{s3_bucket}/runs", search={"trials": 2})
     file = write_experiment(tmp_path / "tiny.yaml", content)
 
     # The command sees the endpoint and the keys, and no local folder that it could fall back to.
@@ -39,3 +44,23 @@ def test_everything_on_s3_with_one_endpoint_setting(s3_bucket: str, tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert "search satellite: finished" in again.stdout
     assert "running" not in again.stdout
+
+
+def test_one_two_and_three_nodes_with_nothing_but_s3_give_equal_trials_and_winners(
+    s3_bucket: str, tmp_path: Path
+) -> None:
+    images, homes = upload_images(s3_bucket, tmp_path), []
+    with emulated_cluster(nodes=1) as cluster:
+        for nodes in (1, 2, 3):
+            storage = f"{s3_bucket}/{nodes}-nodes"
+            content = settings(images, storage, cluster={"address": cluster.address})
+            file = write_experiment(tmp_path / f"{nodes}.yaml", content)
+            command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(file)]
+            run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+            assert run.returncode == 0, run.stdout + run.stderr
+            assert f"{nodes + 1} nodes" in run.stdout
+            homes.append(make_experiment(content, "tiny").home)
+            cluster.add_node()
+    for domain in DOMAINS:
+        one, two, three = ((trials(home, domain), confirmed(home, domain)) for home in homes)
+        assert one == two == three
