@@ -12,8 +12,10 @@ tiles of 512.
   network's own CPU time is taken off.
 - share: base-x4, and large, untrained, with nine times its operations; the share of CPU time inside them.
 - memory: peak resident memory by scene size, with the repeating network.
-- loop: the same weights in a plain PyTorch loop over tiles (whole scene in memory, zero-padded tiles that overlap by
-  10 pixels, one uncompressed GeoTIFF without overviews), and in OpenCV's cv2.dnn where onnx can export them.
+- loop: base-x4 beside the same weights in a plain loop over tiles (:mod:`benchmarks.archive.tile_loop`) of 128, 256 and
+  512 pixels, in both precisions, and in OpenCV's cv2.dnn where onnx can export them. Without COG is raw tiles alone: no
+  overviews, compression, verification or comparison with the source. With COG is, for the loop of the fastest tile
+  size, GDAL's COG driver and reading the file back.
 """
 
 import argparse
@@ -27,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +38,21 @@ import rasterio
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
+from benchmarks.archive import tile_loop
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
 from orchestrator.archive.batch.worker import ConsistencyObserver
 from orchestrator.archive.scene.reader import gdal
 from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSettings
-from orchestrator.archive.scene.upscale import load_model, upscale_scene
+from orchestrator.archive.scene.upscale import load_model, upscale_part, upscale_scene
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage
-from trainables.network import packaged as pretrained
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import write_samples
 
-SCALE, TILE, OVERLAP = 4, 512, 10
+SCALE = 4
 KINDS = {"RGB uint8": ("uint8", 3, (0.0, 255.0)), "4 bands uint16": ("uint16", 4, (0.0, 10000.0))}
 Json = dict[str, Any]
 
@@ -99,6 +101,8 @@ def ours(scene: Path, folder: Path, options: Json) -> Json:
         return hr
 
     model = LoadedModel(model.facts, replace(model.net, run=timed), model.bytes_per_pixel)
+    if not options.get("cog", True):
+        return raw_tiles(scene, folder, model, settings)
     before, cpu, wall = resident(), time.process_time(), time.perf_counter()
     observer, source = ConsistencyObserver(SCALE), Provenance(item_id="x", source="x")
     out = upscale_scene(scene, folder / "out.tif", folder, model, settings, source, observer)
@@ -115,6 +119,18 @@ def ours(scene: Path, folder: Path, options: Json) -> Json:
     }
 
 
+def raw_tiles(scene: Path, folder: Path, model: LoadedModel, settings: SceneSettings) -> Json:
+    """The path up to raw tiles."""
+    with rasterio.open(scene) as source:
+        width, height = source.width * SCALE, source.height * SCALE
+    before, cpu, wall = resident(), time.process_time(), time.perf_counter()
+    upscale_part(scene, (0, height // SCALE), folder / "part.tif", model, settings)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    size = (folder / "part.tif").stat().st_size / 1e6
+    figures = {"cpu_s": cpu, "wall_s": wall, "before_mb": before, "megapixels": width * height / 1e6}
+    return figures | {"output_mb": size}
+
+
 def untrained(folder: Path) -> FoundModel:
     """The preset `large` as it is before training, but for a head that is not zero."""
     torch.manual_seed(0)
@@ -125,53 +141,6 @@ def untrained(folder: Path) -> FoundModel:
     return find_model(str(folder))
 
 
-def plain_loop(scene: Path, folder: Path, options: Json) -> Json:
-    """What one writes in ten minutes."""
-    net, _ = pretrained.load("base-x4")
-    upscale: Callable[[np.ndarray], np.ndarray] = lambda lr: net(torch.from_numpy(lr)).numpy()  # noqa: E731
-    if options["network"] == "cv2":
-        import cv2  # of the extra `bench`
-
-        cv2.setNumThreads(1)
-        file = folder / "net.onnx"
-        side = TILE + 2 * OVERLAP
-        # Antialiased bicubic is no operator of ONNX: the residual stays with torch, which does it in a moment.
-        detail = torch.nn.Sequential(net.features, net.generator)
-        torch.onnx.export(detail, (torch.zeros(1, 3, side, side),), str(file), dynamo=False)
-        run = cv2.dnn.readNetFromONNX(str(file))
-
-        def upscale(lr: np.ndarray) -> np.ndarray:
-            run.setInput(lr)
-            tensor = torch.from_numpy(lr)
-            base = functional.interpolate(tensor, scale_factor=SCALE, mode="bicubic", antialias=True)
-            found: np.ndarray = run.forward() + base.numpy()
-            return found
-
-    before, cpu, wall = resident(), time.process_time(), time.perf_counter()
-    with rasterio.open(scene) as source:
-        lr = source.read().astype(np.float32) / 255
-        profile = source.profile
-    bands, height, width = lr.shape
-    out = np.zeros((bands, height * SCALE, width * SCALE), np.uint8)
-    padded = np.pad(lr, ((0, 0), (OVERLAP, OVERLAP + TILE), (OVERLAP, OVERLAP + TILE)))
-    with torch.inference_mode():
-        for row in range(0, height, TILE):
-            for column in range(0, width, TILE):
-                window = padded[:, row : row + TILE + 2 * OVERLAP, column : column + TILE + 2 * OVERLAP]
-                hr = upscale(np.ascontiguousarray(window)[None])[0]
-                hr = hr[:, OVERLAP * SCALE : -OVERLAP * SCALE, OVERLAP * SCALE : -OVERLAP * SCALE]
-                place = out[:, row * SCALE : (row + TILE) * SCALE, column * SCALE : (column + TILE) * SCALE]
-                place[:] = (hr.clip(0, 1) * 255).round()[:, : place.shape[1], : place.shape[2]]
-    transform = profile["transform"] * rasterio.Affine.scale(1 / SCALE)
-    profile |= {"width": width * SCALE, "height": height * SCALE, "transform": transform, "compress": None}
-    profile.pop("predictor", None)
-    with rasterio.open(folder / "out.tif", "w", **profile) as target:
-        target.write(out)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    size = (folder / "out.tif").stat().st_size / 1e6
-    return {"cpu_s": cpu, "wall_s": wall, "before_mb": before, "megapixels": out[0].size / 1e6, "output_mb": size}
-
-
 def resident() -> float:
     """Resident memory now, in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
@@ -179,11 +148,12 @@ def resident() -> float:
 
 def measured_here(options: Json) -> Json:
     torch.set_num_threads(1)
-    function = plain_loop if options["network"] in ("plain", "cv2") else ours
+    rival = options["network"] in ("loop", "cv2")
     with tempfile.TemporaryDirectory(dir=options["scratch"]) as folder:
-        told = function(Path(options["scene"]), Path(folder), options)
+        before = resident()
+        told = (tile_loop.run if rival else ours)(Path(options["scene"]), Path(folder), options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return options | told | {"peak_mb": peak}
+    return options | {"before_mb": before} | told | {"peak_mb": peak}
 
 
 def measured(options: Json) -> Json:
@@ -212,8 +182,22 @@ def rows_of(part: str, scenes: dict[tuple[str, int], Path], sizes: list[int], sc
     if part == "share":
         ways = itertools.product(("base-x4", "large"), ("float32", "bfloat16"))
         return [row(rgb, sizes[0], network, precision=precision) for network, precision in ways]
-    arms = ["plain", *(["cv2"] if _opencv() else [])]
-    return [row(rgb, sizes[0], "base-x4"), *(row(rgb, sizes[0], arm) for arm in arms)]
+    return [
+        told
+        for precision in ("float32", "bfloat16")
+        for told in beside_the_loop(partial(row, rgb, sizes[0], precision=precision), precision)
+    ]
+
+
+def beside_the_loop(row: Callable[..., Json], precision: str) -> list[Json]:
+    """Rows of base-x4 and of the loop, without and with COG; the loop's with COG is that of its fastest tile size."""
+    arms = ["loop", *(["cv2"] if precision == "float32" and _opencv() else [])]
+    told = [row("base-x4", cog=cog) for cog in (False, True)]
+    for arm in arms:
+        loops = [row(arm, cog=False, tile=tile) for tile in tile_loop.TILES]
+        fastest = min(loops, key=lambda loop: float(loop["cpu_s"]))
+        told += [*loops, row(arm, cog=True, tile=fastest["tile"])]
+    return told
 
 
 def _opencv() -> bool:
@@ -232,7 +216,9 @@ def table(part: str, rows: list[Json]) -> list[str]:
         inside = row.get("network_cpu_s")
         share = "" if inside is None else f"{100 * inside / row['cpu_s']:.1f} %"
         beside = "" if inside is None else f"{row['megapixels'] / (row['cpu_s'] - inside):.1f}"
-        network = f"{row['network']} {row.get('precision', '')}".strip()
+        tile = f"tile {row['tile']}" if "cog" in row and row["network"] in ("loop", "cv2") else ""
+        cog = {True: "with COG", False: "without COG"}.get(row.get("cog", ""), "")
+        network = " ".join(text for text in (row["network"], row.get("precision", ""), tile, cog) if text)
         lines.append(
             f"| {row['kind']} | {row['side']} | {network} | {row['cpu_s']:.1f} | {share} | "
             f"{row['megapixels'] / row['cpu_s']:.2f} | {beside} | {row['before_mb']:.0f}, {row['peak_mb']:.0f} | "
