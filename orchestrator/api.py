@@ -252,7 +252,7 @@ def upscale(
         compression: Compression of Cloud-Optimised GeoTIFFs.
         memory_mb: Memory of the network in MiB, for each worker on scenes.
         scene_timeout: Seconds that a worker may take for a scene.
-        side_by_side: Whether to work beside another run on ``target``.
+        side_by_side: Whether to share the scenes with other runs on ``target``, all of which have this option.
         back_project: Back-projection of scenes, DICOM and arrays, not of 8-bit pictures: ``on`` makes the mean of
             the output pixels of each pixel its value, ``model`` corrects by the output downscaled as the model's
             training images were.

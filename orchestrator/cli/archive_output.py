@@ -44,8 +44,10 @@ def progress_line(progress: Progress) -> str:
     rate = progress.megapixels / max(progress.seconds, 1e-9)
     parts = [f"{progress.done} of {scenes(progress.scenes)} done", f"{rate:.1f} MP/s"]
     parts.append(f"{progress.scenes - progress.done} left")
-    if progress.seconds_left is not None:
-        parts.append(f"about {duration(progress.seconds_left)}")
+    if progress.elsewhere:
+        parts.append(f"{progress.elsewhere} by other runs")
+    left = progress.seconds_left
+    parts.append("time unknown" if left is None else f"about {duration(left)}")
     if progress.joined is not None and progress.joined.missing:
         parts.append(f"waiting for {progress.joined.missing} of {progress.joined.wanted} GPUs")
     parts.append(f"failed {_by_class(progress.failed)}" if progress.failed else "none failed")
@@ -64,7 +66,7 @@ def print_archive(summary: ArchiveSummary) -> None:
         )
     )
     if summary["skipped"]:
-        print(f"{scenes(summary['skipped'])} skipped: finished before (--overwrite makes them again)")
+        print(f"{scenes(summary['skipped'])} skipped: finished by other runs (--overwrite makes them again)")
     for failure in summary["failed"][:_NAMED]:
         print(f"failed: {printable(failure['file'])}: {failure.get('error', '')}: {printable(failure['reason'])}")
     if len(summary["failed"]) > _NAMED:

@@ -158,7 +158,7 @@ def upscale(
     ] = None,
     side_by_side: Annotated[
         bool,
-        typer.Option("--side-by-side", help="Work beside another run on OUTPUT, for other scenes."),
+        typer.Option("--side-by-side", help="Share the scenes with other runs on OUTPUT that have this option too."),
     ] = False,
     scratch: Annotated[
         str | None,

@@ -220,6 +220,27 @@ def write_object(uri: str, data: bytes) -> None:
             client().upload_fileobj(io.BytesIO(data), bucket, key)
 
 
+def create_object(uri: str, data: bytes) -> bool:
+    """Creates an object by a conditional PUT; False if there is one already, which stays as it is.
+
+    Raises:
+        ObjectError: If it cannot be written.
+        NotImplementedError: If the server has no conditional writes.
+    """
+    bucket, key = bucket_and_key(uri)
+    with naming(uri, "written"):
+        try:
+            client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status in (409, 412):
+                return False
+            if status in (400, 501):
+                raise NotImplementedError("conditional PUT") from None
+            raise
+    return True
+
+
 def upload_object(uri: str, file: IO[bytes]) -> None:
     """Writes an object from a file, a large one in parts side by side; an upload that fails is aborted.
 

@@ -31,8 +31,10 @@ class FakeS3:
         if errors and (error := errors.pop(0)) is not None:
             raise error
 
-    def put_object(self, Bucket, Key, Body):
+    def put_object(self, Bucket, Key, Body, IfNoneMatch=None):
         self._asked("put_object", Key)
+        if IfNoneMatch == "*" and (Bucket, Key) in self.objects:
+            raise refused("PreconditionFailed", 412, "PutObject")
         self.objects[Bucket, Key] = bytes(Body)
         self.modified[Bucket, Key] = self.now
 

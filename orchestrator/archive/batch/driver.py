@@ -12,11 +12,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orchestrator.archive.batch.claims import LOOK_SECONDS, Claim, Claims
 from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.ledger_event import Event
+from orchestrator.archive.batch.ledger_event import Event, columns_of
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
 from orchestrator.archive.batch.scene_pool import Ended, Pool, Slots, Task
+from orchestrator.archive.batch.scene_sizes import SceneSizes
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.archive.scene.types import Rows
 from orchestrator.runtime.gpu_demand import Joined
@@ -39,6 +41,11 @@ _SYSTEMIC_AFTER = 10
 
 _SPLIT_AT_ONCE = 2
 
+_CLAIMING_SECONDS = 1.0
+"""Time in which scenes are claimed before the driver attends to those at work again."""
+
+_SUMMARY = ("event", "name", "status", "error", "message", "attempts", "notes")
+
 
 @dataclass(slots=True)
 class Progress:
@@ -46,23 +53,26 @@ class Progress:
 
     Attributes:
         scenes: Scenes to upscale.
-        size: Their bytes.
-        done: Scenes that have ended, and their bytes.
+        done: Scenes that have ended.
+        samples_done: Pixels times bands that are finished, those of parts of scenes included.
+        samples_left: The same of what is left.
         ok: Scenes that came out.
         megapixels: HR megapixels of those.
         failed: Failed scenes by class.
         started: Start of the run in seconds of the monotonic clock.
+        elsewhere: Scenes of those that have ended that a run beside this one has finished.
         joined: GPUs that are there and that are asked for; None where none are asked for.
         notes: Sentences for the user, which hold for the whole run.
     """
 
     scenes: int
-    size: int
     done: int = 0
-    done_size: int = 0
+    samples_done: float = 0.0
+    samples_left: float = 0.0
     ok: int = 0
     megapixels: float = 0.0
     failed: Counter[str] = field(default_factory=Counter)
+    elsewhere: int = 0
     started: float = field(default_factory=time.monotonic)
     joined: Joined | None = None
     notes: list[str] = field(default_factory=list)
@@ -74,8 +84,8 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the bytes that are left; None before the first scene has ended."""
-        return self.seconds * (self.size - self.done_size) / self.done_size if self.done_size else None
+        """Estimate from the pixels of all bands that are left; None before any is finished."""
+        return self.seconds * self.samples_left / self.samples_done if self.samples_done > 0 else None
 
 
 @dataclass(slots=True)
@@ -90,8 +100,14 @@ class _Open:
     round: int = 0
     not_before: float = 0.0
     node: str | None = None
+    claimed: bool = False
     rows: list[Rows] = field(default_factory=list)
     parts: list[PartFinished] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Share of its rows that are computed."""
+        return len(self.parts) / len(self.rows) if self.rows else 0.0
 
     @property
     def computed(self) -> bool:
@@ -111,6 +127,8 @@ class Driver:
         only_parts: True to split every scene into tasks that compute and one that joins and stores. Where workspaces
             are not shared, each scene then begins on a node that can compute, the one with the fewest scenes.
         report_progress: Called with the progress, about every second.
+        scale: Scale factor r of the model.
+        claims: Claims by which runs side by side share the scenes; None where this run is alone.
     """
 
     def __init__(
@@ -121,7 +139,10 @@ class Driver:
         shared: bool = True,
         only_parts: bool = False,
         report_progress: Callable[[Progress], None] = lambda progress: None,
+        scale: int = 1,
+        claims: Claims | None = None,
     ) -> None:
+        self._scale, self._claims = scale, claims
         self._pool, self._ledger, self._recipe, self._report_progress = pool, ledger, recipe, report_progress
         self._shared, self._only_parts = shared, only_parts
         self._bound = only_parts and not shared
@@ -140,13 +161,19 @@ class Driver:
     def run(self, plan: Plan) -> Progress:
         """Upscales everything; returns when each scene has ended, or the environment fails for all.
 
-        Afterwards, ``ended`` holds the events of all scenes, those included that needed no work, and ``stopped`` the
-        reason why the run gave up, if it did.
+        Afterwards, ``ended`` holds what a summary needs of the outcomes of all scenes but those finished before, and
+        ``stopped`` the reason why the run gave up, if it did.
         """
-        self.ended += plan.settled
-        self._ledger.write(plan.settled)
+        self.ended += plan.failed
+        self._ledger.write(plan.rows)
         self._waiting.extend(_Open(planned.scene, planned.deaths) for planned in plan.work)
-        self._progress = Progress(len(plan.work), sum(planned.scene.size for planned in plan.work))
+        self._progress = Progress(len(plan.work))
+        self._sizes = SceneSizes([planned.scene for planned in plan.work])
+        with self._sizes:
+            self._work_through()
+        return self._progress
+
+    def _work_through(self) -> None:
         while (self._waiting or self._open) and self.stopped is None:
             self._fill()
             before = time.monotonic()
@@ -154,10 +181,16 @@ class Driver:
             for end in ended:
                 self._take(end)
             self._write()
+            self._measure()
             self._report_progress(self._progress)
             if not ended and time.monotonic() - before < 0.5 and self._waiting:
                 time.sleep(0.5)  # all that is left has to wait a little
-        return self._progress
+
+    def _measure(self) -> None:
+        """Takes the samples that are done and left into the progress; a part counts as soon as it is computed."""
+        done, left = self._sizes.done_and_left()
+        parts = sum(self._sizes.of(state.scene) * state.share for state in self._open.values() if state.parts)
+        self._progress.samples_done, self._progress.samples_left = done + parts, max(left - parts, 0.0)
 
     def _fill(self) -> None:
         """Submits what there is room for; attempts are on record before any of it starts."""
@@ -168,7 +201,10 @@ class Driver:
         for step in ("finish", "part"):
             while (task := self._with_room(step, slots)) is not None:
                 chosen.append(self._start(task))
-        while self._may_begin(slots) and (state := self._next()) is not None:
+        until = time.monotonic() + _CLAIMING_SECONDS
+        while self._may_begin(slots) and time.monotonic() < until and (state := self._next()) is not None:
+            if not self._is_ours(state):
+                continue
             state.node = self._emptiest(slots) if self._bound else None
             state.attempts += 1
             state.round += 1
@@ -183,6 +219,32 @@ class Driver:
                 self._pool.submit(task)
             except Exception as error:  # no fault of the scene, whatever it is
                 self._take(Ended(task, lost=reason_of(error)))
+
+    def _is_ours(self, state: _Open) -> bool:
+        """Returns True if this run works on a scene; otherwise it waits, or has ended in another run."""
+        if self._claims is None or state.claimed:
+            return True
+        claim = self._claims.take(state.scene.output, self._recipe.key(state.scene))
+        if claim.state == "ours":
+            state.claimed = True
+            return True
+        if claim.state == "held":
+            state.not_before = time.monotonic() + LOOK_SECONDS
+            self._waiting.append(state)
+            return False
+        self._end_elsewhere(state, claim)
+        return False
+
+    def _end_elsewhere(self, state: _Open, claim: Claim) -> None:
+        """Counts a scene whose row is in the ledger of a run beside this one."""
+        self._progress.done += 1
+        self._sizes.end(state.scene, finished=False)
+        if claim.state == "ok":
+            self._progress.elsewhere += 1
+        else:
+            self._progress.failed[claim.error] += 1
+            failure: Event = {"status": "failed", "error": claim.error, "message": claim.message}
+            self.ended.append(_brief(about(state.scene, self._recipe) | failure))
 
     def _under_way(self, slots: Slots) -> int:
         """Most scenes whose parts may lie on disk."""
@@ -276,6 +338,8 @@ class Driver:
             self._systemic = 0
             columns = ended.outcome.columns
             self._progress.ok += 1
+            samples = columns.get("width", 0) * columns.get("height", 0) * columns.get("bands", 0)
+            self._sizes.learn(state.scene, samples // self._scale**2)
             self._progress.megapixels += columns.get("width", 0) * columns.get("height", 0) / 1e6
             self._end(state, columns | {"status": "ok", "node": ended.node})
 
@@ -325,7 +389,7 @@ class Driver:
     def _end(self, state: _Open, columns: Event) -> None:
         self._close(state)
         self._progress.done += 1
-        self._progress.done_size += state.scene.size
+        self._sizes.end(state.scene, columns["status"] == "ok")
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         about_it = about(state.scene, self._recipe) | {"attempts": state.attempts, "at": moment}
         self._events.append(about_it | columns)
@@ -340,8 +404,21 @@ class Driver:
 
     def _write(self) -> None:
         self._ledger.write(self._events)
-        self.ended += [event for event in self._events if event["event"] == "scene"]
+        if self._claims is not None:
+            for event in self._events:
+                if event["event"] == "scene":
+                    self._claims.end(event)
+        self.ended += [_brief(event) for event in self._events if event["event"] == "scene"]
         self._events = []
+
+
+def _brief(event: Event) -> Event:
+    """The columns that a summary needs; an archive's whole rows would not fit into memory."""
+    brief = columns_of(event, _SUMMARY)
+    found = event.get("consistency")
+    if found and found["flags"]:
+        brief["consistency"] = found
+    return brief
 
 
 def _ahead(slots: int) -> int:

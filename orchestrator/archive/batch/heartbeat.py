@@ -1,25 +1,33 @@
-"""Heartbeats of runs on a bucket: every run writes an object of its own every minute.
+"""Heartbeats of runs: every run writes a small file or object of its own every 20 s while it works.
 
-Folders need no heartbeats: there, the locks of a process show whether it is alive.
+They are the leases of runs that work side by side: a run whose heartbeat does not change any more has lost its claims.
+Whether it changes is seen by the observer's own clock; clocks of two machines are never compared.
 """
 
 import json
 import os
 import socket
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.foundation.s3 import delete_object, objects_below, open_object, write_object
+from orchestrator.foundation.s3 import delete_object, objects_below, open_object
+from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.process_identity import kernel, start_of
 
 _NAME = "alive"
-_EVERY_SECONDS = 60.0
+_EVERY_SECONDS = 20.0
 _AGAIN_SECONDS = 10.0
-_DEAD_AFTER_SECONDS = 600.0
+_DEAD_AFTER_SECONDS = 180.0
 _LONGEST = 2**16
+
+LEASE_SECONDS = 90.0
+"""Time without a heartbeat after which a run's scenes are taken over."""
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +53,30 @@ class OtherRun:
 
 
 class Heartbeat:
-    """Heartbeat of a run; does nothing where its ledger is in a folder."""
+    """Heartbeat of a run.
+
+    Args:
+        ledger: The run's ledger, beside which it is written.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
-        self._object = ledger.place.child(ledger.run, _NAME).uri if ledger.place.remote else None
+        self._place = ledger.place.child(ledger.run, _NAME)
         self._next, self._beats = 0.0, 0
         self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Beats from a thread, since the run itself may compute for minutes."""
+
+        def beat() -> None:
+            while not self._ended.wait(_AGAIN_SECONDS / 2):
+                self.beat()
+
+        threading.Thread(target=beat, daemon=True, name="rayscale-heartbeat").start()
 
     def beat(self) -> None:
         """Writes a heartbeat if it is due; a server that does not answer is asked again a little later."""
-        if self._object is None or time.monotonic() < self._next:
+        if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _AGAIN_SECONDS
         record = {
@@ -64,15 +86,85 @@ class Heartbeat:
             "beats": self._beats + 1,
         }
         with suppress(OSError):
-            write_object(self._object, json.dumps(record).encode())
+            self._place.write_bytes(json.dumps(record).encode())
             self._beats += 1
             self._next = time.monotonic() + _EVERY_SECONDS
 
     def stop(self) -> None:
         """Ends the heartbeat."""
-        if self._object is not None:
-            with suppress(OSError):
-                delete_object(self._object)
+        self._ended.set()
+        _remove(self._place)
+
+
+class Watch:
+    """Tells which other runs are alive by watching their heartbeats.
+
+    Attributes:
+        died: Runs that ended without removing their heartbeats.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._place = ledger.place
+        self._seen: dict[str, tuple[object, float]] = {}
+        self._answers: dict[str, tuple[float, OtherRun | None]] = {}
+        self.died: set[str] = set()
+
+    def alive(self, run: str) -> OtherRun | None:
+        """The run, if it is alive as far as can be seen; None if it has ended or died."""
+        asked, answer = self._answers.get(run, (float("-inf"), None))
+        if time.monotonic() - asked >= _LOOK_SECONDS:
+            answer = self._look(run)
+            self._answers[run] = time.monotonic(), answer
+        return answer
+
+    def _look(self, run: str) -> OtherRun | None:
+        try:
+            record = _parsed(self._place.child(run, _NAME).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError:  # a server that does not answer says nothing about the run
+            record = {}
+        beats, since = self._seen.get(run, (None, 0.0))
+        if record.get("beats") != beats or run not in self._seen:
+            since = time.monotonic()
+            self._seen[run] = record.get("beats"), since
+        if _gone(record) or time.monotonic() - since >= LEASE_SECONDS:
+            self.died.add(run)
+            return None
+        return _other(run, record)
+
+
+def others_present(ledger: Ledger) -> bool:
+    """Returns True if another run may be alive: it has a heartbeat, and is no process of this machine that has ended.
+
+    What such processes have left is removed.
+    """
+    present = False
+    for run in _heartbeats(ledger.place) - {ledger.run}:
+        place = ledger.place.child(run, _NAME)
+        record = _record(place)
+        if _gone(record):
+            _remove(place)
+        else:
+            present = True
+    return present
+
+
+def _heartbeats(place: Storage) -> set[str]:
+    """Names of the runs that have a heartbeat."""
+    if place.remote:
+        return {run for facts in objects_below(place.uri) if (run := _run_of(facts.path)) is not None}
+    return {path.parent.name for path in Path(place.path).glob(f"*/{_NAME}")}
+
+
+def _remove(heartbeat: Storage) -> None:
+    """Removes a heartbeat, and the folders that it alone was in."""
+    with suppress(OSError):
+        heartbeat.delete()
+    if not heartbeat.remote:
+        with suppress(OSError):
+            for folder in list(Path(heartbeat.path).parents)[:2]:
+                folder.rmdir()
 
 
 def others_alive(ledger: Ledger) -> list[OtherRun]:
@@ -86,7 +178,7 @@ def others_alive(ledger: Ledger) -> list[OtherRun]:
     now = found.pop(ledger.run, time.time())
     alive = []
     for run, modified in sorted(found.items()):
-        record = _record(ledger.place.child(run, _NAME).uri)
+        record = _record(ledger.place.child(run, _NAME))
         if now - modified < _DEAD_AFTER_SECONDS and not _gone(record):
             alive.append(_other(run, record))
         elif record:
@@ -100,13 +192,23 @@ def _run_of(path: str) -> str | None:
     return run if name == _NAME and run else None
 
 
-def _record(uri: str) -> dict[str, object]:
-    """Heartbeat of a run as read from its object; None if it is none of ours."""
-    with suppress(OSError, ValueError, RecursionError), open_object(uri) as stream:
-        record = json.loads(stream.read(_LONGEST))
+def _record(place: Storage) -> dict[str, object]:
+    """Heartbeat of a run as read from its file or object; empty if it is none of ours."""
+    with suppress(OSError), _opened(place) as stream:
+        return _parsed(stream.read(_LONGEST))
+    return {}
+
+
+def _parsed(data: bytes) -> dict[str, object]:
+    with suppress(ValueError, RecursionError):
+        record = json.loads(data)
         if isinstance(record, dict) and {"machine", "process", "started"} <= record.keys():
             return record
     return {}
+
+
+def _opened(place: Storage) -> Any:
+    return open_object(place.uri) if place.remote else Path(place.path).open("rb")
 
 
 def _other(run: str, record: dict[str, object]) -> OtherRun:

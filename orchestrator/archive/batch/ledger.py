@@ -4,30 +4,32 @@ A run writes one file, ``_ledger/RUN.jsonl``, and forces each addition to the di
 extended, it writes a small object for each addition, and merges them when they become many. A kill loses no event: an
 attempt is written before its scene starts, and a row before the next scene starts.
 
-Events of a line: ``attempt`` (a scene is about to start), ``death`` (its worker died), ``scene`` (its outcome). Runs
-are ordered by ``order``, one more than the greatest number that a run finds, and not by clocks. Runs of versions
-without it come first, by name.
+Events of a line: ``attempt`` (a scene is about to start), ``death`` (its worker died), ``scene`` (its outcome),
+``run`` (how many scenes a run found settled). Runs are ordered by ``order``, one more than the greatest number that a
+run finds, and not by clocks. Runs of versions without it come first, by name.
 """
 
-import json
-import math
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from orchestrator.archive.batch.ledger_event import Event
-from orchestrator.archive.batch.ledger_lines import LAST_ORDER, OddLines, read_lines
+from orchestrator.archive.batch.ledger_event import Event, columns_of, encoded, mark
+from orchestrator.archive.batch.ledger_lines import LAST_ORDER, FileLines, OddLines, read_lines
+from orchestrator.archive.batch.ledger_segments import compacted, merge
 from orchestrator.foundation.s3 import delete_object, error_class, objects_below, write_object
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RunError, StorageError, reason_of
 
 FOLDER = "_ledger"
 MERGED_EVERY = 200
+
+_PLANNING = ("event", "run", "number", "order", "output", "key", "status", "error", "message", "output_bytes")
+"""Columns that planning needs; a large archive's others would not fit into memory."""
 
 
 @dataclass(slots=True)
@@ -116,13 +118,13 @@ class Ledger:
         path = Path(self.uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as stream:
-            stream.write(_encoded(events))
+            stream.write(encoded(events))
             stream.flush()
             os.fsync(stream.fileno())
 
     def _put(self, events: list[Event]) -> None:
         name = self.place.child(self.run, f"{self._number:08}.jsonl").uri
-        write_object(name, _encoded(events))
+        write_object(name, encoded(events))
         self._unmerged += events
         self._objects.append(name)
         if len(self._objects) >= MERGED_EVERY:
@@ -137,7 +139,7 @@ class Ledger:
             return
         *small, last = self._objects
         with suppress(OSError):
-            write_object(last, _encoded(self._unmerged))
+            write_object(last, encoded(self._unmerged))
             self._unmerged, self._objects = [], []
             for name in small:
                 delete_object(name)
@@ -145,24 +147,31 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """All that ledgers hold.
+    """Events of all ledgers, as planning needs them.
 
     Attributes:
-        events: Every event of every run, in order.
-        odd: Lines and files that are no part of a ledger, or are damaged; they are passed over.
+        events: Events of every run, in order, with the columns that planning needs; what later ones make superfluous
+            is left out.
+        files: The ledgers as they were read.
     """
 
     events: list[Event]
-    odd: list[OddLines]
+    files: list[FileLines]
+
+    @property
+    def odd(self) -> list[OddLines]:
+        """Lines and files that are no part of a ledger, or are damaged; they are passed over."""
+        return [file.odd for file in self.files if file.odd is not None]
 
     @property
     def histories(self) -> dict[str, SceneHistory]:
         """History of each scene, by the output's place."""
         histories: dict[str, SceneHistory] = {}
         for event in self.events:
-            # As lists were once taken by the letter: ./a.tif is a.tif.
-            place = event["output"].replace("/./", "/")
-            histories.setdefault(place, SceneHistory()).add(event)
+            if event["event"] != "run":
+                # As lists were once taken by the letter: ./a.tif is a.tif.
+                place = event["output"].replace("/./", "/")
+                histories.setdefault(place, SceneHistory()).add(event)
         return histories
 
     @property
@@ -172,21 +181,13 @@ class Records:
 
 
 def read_records(out: Storage) -> Records:
-    """Reads the ledgers of all runs.
+    """Reads of the ledgers of all runs what planning needs: some hundred bytes for each scene.
 
     Raises:
         StorageError: If a bucket does not answer; what cannot be read for another reason is odd.
     """
-    place = out.child(FOLDER)
-    try:
-        names = [facts.path for facts in (objects_below(place.uri) if place.remote else place.files())]
-    except OSError as error:
-        _, reason = error_class(error)
-        raise StorageError(f"The ledgers in '{place.uri}' cannot be listed ({reason}); see to it first.") from None
-    events, odd = read_lines([place.child(name) for name in names if name.endswith(".jsonl")])
-    # A merge that was killed leaves events in two objects.
-    once = {(event["order"], event["run"], event["number"]): event for event in events}
-    return Records([once[mark] for mark in sorted(once)], odd)
+    files = list(read_lines(_ledgers(out), lambda events: compacted(map(_planning_columns, events))))
+    return Records(_in_order(files), files)
 
 
 def read_histories(out: Storage) -> dict[str, SceneHistory]:
@@ -198,28 +199,38 @@ def read_histories(out: Storage) -> dict[str, SceneHistory]:
 
 
 def read_events(out: Storage) -> list[Event]:
-    """Every event of every run, in order."""
-    return read_records(out).events
+    """Every event that the ledgers hold, whole and in order."""
+    return _in_order(list(read_lines(_ledgers(out))))
 
 
-def _encoded(events: list[Event]) -> bytes:
-    return b"".join(_line(event) for event in events)
+def merge_ledgers(out: Storage, records: Records) -> None:
+    """Merges the ledgers of former runs where they are many; no other run may work on the same outputs."""
+    merge(out.child(FOLDER), records.files, records.events, records.next_order)
 
 
-def _line(event: Event) -> bytes:
+def _ledgers(out: Storage) -> list[Storage]:
+    place = out.child(FOLDER)
     try:
-        text = json.dumps(event, ensure_ascii=False, allow_nan=False)
-    except ValueError:  # JSON has neither NaN nor infinities
-        text = json.dumps(_finite(event), ensure_ascii=False)
-    try:
-        return f"{text}\n".encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8; escaped, it comes back as it was
-        return f"{json.dumps(json.loads(text))}\n".encode()
+        names = [facts.path for facts in (objects_below(place.uri) if place.remote else place.files())]
+    except OSError as error:
+        _, reason = error_class(error)
+        raise StorageError(f"The ledgers in '{place.uri}' cannot be listed ({reason}); see to it first.") from None
+    return [place.child(name) for name in names if name.endswith(".jsonl")]
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _in_order(files: list[FileLines]) -> list[Event]:
+    # A merge that was killed leaves events in two files.
+    once = {mark(event): event for file in files for event in file.events}
+    return [once[place] for place in sorted(once)]
+
+
+def _planning_columns(event: Event) -> Event:
+    brief = columns_of(event, _PLANNING)
+    brief["run"] = sys.intern(event["run"])
+    if event["event"] != "run":
+        brief["output"] = sys.intern(event["output"])
+        brief["key"] = sys.intern(event["key"])
+    found = event.get("consistency")
+    if isinstance(found, dict) and found.get("flags"):
+        brief["consistency"] = {"flags": found["flags"]}  # type: ignore[typeddict-item]
+    return brief

@@ -4,7 +4,7 @@ People and programs can write to the folder of a ledger, so that no content of a
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ LONGEST = 8 * 2**20
 """Bytes of a line, above which it is odd: a scene of 60,000 bands needs half of that."""
 
 _TEXT = ("event", "output", "key", "run")
-_EVENTS = frozenset({"attempt", "death", "scene"})
+_OF_A_RUN = ("event", "run")
+_EVENTS = frozenset({"attempt", "death", "scene", "run"})
 _SURROUNDINGS = frozenset({"transient", "error"})
 
 
@@ -49,58 +50,93 @@ class OddLines:
         return f"{where}: {self.reason}{more}"
 
 
-def read_lines(files: Iterable[Storage]) -> tuple[list[Event], list[OddLines]]:
-    """Reads ledgers, several at once.
+@dataclass(frozen=True, slots=True)
+class FileLines:
+    """Content of one ledger.
 
-    Returns:
-        All events in the order of files and lines, and what was odd. The last line of a file is not odd if it is cut
-        short, as a kill or a full disk leaves it: it is passed over.
+    Attributes:
+        file: Its place.
+        events: Those of its events that were kept, in the order of its lines.
+        lines: Number of its events.
+        size: Bytes of its lines.
+        odd: Lines that are skipped; None if there are none.
+    """
+
+    file: Storage
+    events: list[Event]
+    lines: int
+    size: int
+    odd: OddLines | None
+
+
+def read_lines(files: Iterable[Storage], keep: Callable[[Iterable[Event]], list[Event]] = list) -> Iterator[FileLines]:
+    """Reads ledgers, several at once, in their order.
+
+    The last line of a file is not odd if it is cut short, as a kill or a full disk leaves it: it is passed over.
+
+    Args:
+        files: Places of the ledgers.
+        keep: Takes the events of one file as they are read, and gives what is to stay in memory; all by default.
 
     Raises:
         StorageError: If a bucket does not answer.
     """
-    events: list[Event] = []
-    odd: list[OddLines] = []
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        for found, wrong in pool.map(_read_file, files):
-            events += found
-            odd += [] if wrong is None else [wrong]
-    return events, odd
+        yield from pool.map(lambda file: _FileReader(file).read(keep), files)
 
 
-def _read_file(file: Storage) -> tuple[list[Event], OddLines | None]:
-    events: list[Event] = []
-    first, count = None, 0
-    try:
-        with open_object(file.uri) if file.remote else Path(file.path).open("rb") as stream:
-            for number, line, complete in _split(stream):
-                reason = None
-                try:
-                    events.append(parse_line(line))
-                except _CutShortError as error:
-                    reason = str(error) if complete else None
-                except (RecursionError, MemoryError):
-                    reason = "it is nested too deeply"
-                except ValueError as error:
-                    reason = str(error)
-                if reason is not None:
-                    count += 1
-                    first = first or (number, reason)
-    except Exception as error:
-        kind, reason = error_class(error)
-        reason = reason.removeprefix(f"'{file.uri}' cannot be read: ")
-        if file.remote and kind in _SURROUNDINGS:
-            raise StorageError(f"The ledger '{file.uri}' cannot be read ({reason}); try again.") from None
-        if not (file.remote and kind == "unreadable"):  # merged since it was listed
-            first, count = first or (0, f"it cannot be read ({reason if file.remote else reason_of(error)})"), count + 1
-    return events, None if first is None else OddLines(file.uri, *first, count)
+class _FileReader:
+    """Reads one ledger line by line."""
+
+    def __init__(self, file: Storage) -> None:
+        self._file = file
+        self._lines = self._size = self._count = 0
+        self._first: tuple[int, str] | None = None
+
+    def read(self, keep: Callable[[Iterable[Event]], list[Event]]) -> FileLines:
+        kept = keep(self._events())
+        odd = None if self._first is None else OddLines(self._file.uri, *self._first, self._count)
+        return FileLines(self._file, kept, self._lines, self._size, odd)
+
+    def _pass_over(self, number: int, reason: str) -> None:
+        self._count += 1
+        self._first = self._first or (number, reason)
+
+    def _events(self) -> Iterator[Event]:
+        file = self._file
+        try:
+            with open_object(file.uri) if file.remote else Path(file.path).open("rb") as stream:
+                for number, line, complete in split_lines(stream):
+                    event = self._event(number, line, complete)
+                    if event is not None:
+                        self._lines, self._size = self._lines + 1, self._size + len(line) + 1
+                        yield event
+        except Exception as error:
+            kind, reason = error_class(error)
+            reason = reason.removeprefix(f"'{file.uri}' cannot be read: ")
+            if file.remote and kind in _SURROUNDINGS:
+                raise StorageError(f"The ledger '{file.uri}' cannot be read ({reason}); try again.") from None
+            if not (file.remote and kind == "unreadable"):  # merged since it was listed
+                self._pass_over(0, f"it cannot be read ({reason if file.remote else reason_of(error)})")
+
+    def _event(self, number: int, line: bytes, complete: bool) -> Event | None:
+        try:
+            return parse_line(line)
+        except _CutShortError as error:
+            if complete:
+                self._pass_over(number, str(error))
+        except (RecursionError, MemoryError):
+            self._pass_over(number, "it is nested too deeply")
+        except ValueError as error:
+            self._pass_over(number, str(error))
+        return None
 
 
 class _CutShortError(ValueError):
     """A line is no JSON, which it may be because its end is missing."""
 
 
-def _split(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+def split_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
     """Number and bytes of each line, and whether it ends; of a line that is too long, only the start."""
     number, rest = 0, b""
     while data := stream.read(2**20):
@@ -134,11 +170,11 @@ def parse_line(line: bytes) -> Event:
         raise ValueError("it holds a number of too many digits") from None
     if not isinstance(event, dict):
         raise ValueError("it is no JSON object")
-    for column in _TEXT:
+    for column in _OF_A_RUN if event.get("event") == "run" else _TEXT:
         if not isinstance(event.get(column), str):
             _refuse(event, column, "text")
     if event["event"] not in _EVENTS:
-        raise ValueError("its 'event' is none of attempt, death and scene")
+        raise ValueError("its 'event' is none of attempt, death, scene and run")
     _check_number(event, "number", 1)
     event.setdefault("order", 0)
     _check_number(event, "order", 0)

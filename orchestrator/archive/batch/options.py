@@ -18,7 +18,7 @@ class Options:
         retry_failed: True to try scenes again that failed for a reason of their own.
         scene_timeout: Seconds that one worker may take for a scene or a part of it; None for what
             :func:`orchestrator.archive.batch.scene_pool.time_limit` gives.
-        side_by_side: True to work although another run works on the same outputs.
+        side_by_side: True to share the scenes with other runs on the same outputs, all of which have this option.
         strict: True to make scenes with flagged outputs failures.
         price_per_hour: Price of all machines per hour, in any currency, for the report; None if it is not known.
     """

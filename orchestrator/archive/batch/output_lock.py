@@ -1,7 +1,7 @@
-"""Lock of the outputs: a second run on them is refused, unless it is meant to work beside the first.
+"""Lock of the outputs: a second run on them is refused, unless both are meant to work side by side.
 
-Beside each other they harm nothing, since each has its own ledger and workspace and outputs appear whole; but what both
-were given is done twice.
+Side by side they share the scenes, by :mod:`orchestrator.archive.batch.claims`. Each has its own ledger and workspace.
+A run that was started without ``--side-by-side`` claims nothing, and therefore works alone.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
 from orchestrator.archive.batch.ledger import FOLDER, Ledger
 from orchestrator.foundation.s3 import error_class
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime.run_lock import LOCK, Holder, locked
+from orchestrator.runtime.run_lock import LOCK, Holder, lock_state, locked
 from trainables.errors import StorageError, UsageError
 
 
@@ -27,9 +27,10 @@ def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
     Gives a function that raises where another run has taken over, because this one was cut off for minutes.
 
     Raises:
-        UsageError: If nothing can be written there, or another run works on them and ``side_by_side`` is not given.
+        UsageError: If nothing can be written there, or another run works on them and not both are side by side.
     """
     if side_by_side:
+        _refuse_alone(out)
         yield lambda: None
         return
     out.check_writable()
@@ -38,11 +39,26 @@ def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
         yield check
 
 
+def _refuse_alone(out: Storage) -> None:
+    """Refuses to work beside a run that claims no scenes."""
+    try:
+        state = lock_state(out)
+    except (OSError, BotoCoreError, ClientError) as error:
+        _, reason = error_class(error)
+        raise StorageError(f"The lock of '{out.uri}' cannot be read ({reason}); try again.") from None
+    if state is not None and state.alive:
+        raise UsageError(
+            f"OUTPUT '{out.uri}' is being worked on by {state.holder or 'another process'}, which was started without "
+            "--side-by-side: wait until that run ends, or stop it and start both with --side-by-side, by which they "
+            "share the scenes; what has finished is kept."
+        )
+
+
 def _lock(held: ExitStack, out: Storage) -> Callable[[], None]:
     try:
         return held.enter_context(locked(out, f"OUTPUT '{out.uri}'")).check
     except UsageError as error:
-        raise UsageError(f"{error} For other scenes, --side-by-side works beside it.") from None
+        raise UsageError(f"{error} Runs that are all started with --side-by-side share the scenes.") from None
     except (OSError, BotoCoreError, ClientError) as error:
         _, reason = error_class(error)
         raise StorageError(f"Nothing can be written to '{out.uri}' ({reason}); choose another.") from None
@@ -57,9 +73,12 @@ def alive(ledger: Ledger, out: Storage, side_by_side: bool) -> Iterator[Heartbea
     """
     heartbeat = Heartbeat(ledger)
     heartbeat.beat()
+    heartbeat.start()
     own = out.child(FOLDER, ledger.run)
     try:
-        if not side_by_side:
+        if side_by_side:
+            _refuse_alone(out)  # again: of two that begin together, at least one sees the other
+        else:
             _refuse_others(ledger, out)
         # Its driver alone holds this: workers may outlive a killed driver for a moment, and must block nobody.
         with locked(own, f"run '{ledger.run}'") if side_by_side and not out.remote else nullcontext():
@@ -76,8 +95,8 @@ def _refuse_others(ledger: Ledger, out: Storage) -> None:
         others = [name for path in sorted(Path(out.path, FOLDER).glob(f"*/{LOCK}")) if (name := _holder(path))]
     if others:
         raise UsageError(
-            f"OUTPUT '{out.uri}' is being worked on by {others[0]}: wait until that run ends, or give --side-by-side, "
-            "which is for runs with other scenes."
+            f"OUTPUT '{out.uri}' is being worked on by {others[0]}: wait until that run ends, or give --side-by-side "
+            "too, by which runs share the scenes."
         )
 
 

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.archive.batch.ledger import SceneHistory
-from orchestrator.archive.batch.ledger_event import Event
+from orchestrator.archive.batch.ledger_event import AGAIN, Event
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 
@@ -57,11 +57,23 @@ class Plan:
 
     Attributes:
         work: Scenes to upscale: the largest first, so that none is left over at the end; suspects last.
-        settled: Events of scenes that need no work: finished before, failed before, or impossible to start.
+        failed: Outcomes of scenes that are not tried: failed before, or impossible to start.
+        new: Those of them that no ledger holds yet.
+        skipped: Number of scenes that were finished before.
     """
 
     work: list[Planned]
-    settled: list[Event]
+    failed: list[Event]
+    new: list[Event] = field(default_factory=list)
+    skipped: int = 0
+
+    @property
+    def rows(self) -> list[Event]:
+        """Events for the ledger: new failures, and how many scenes need no row, since an earlier one tells it all."""
+        known = len(self.failed) - len(self.new)
+        if not self.skipped and not known:
+            return self.new
+        return [*self.new, {"event": "run", "skipped": self.skipped, "failed_before": known}]
 
 
 def digest(value: Any) -> str:
@@ -109,21 +121,35 @@ def make_plan(
         strict: True to make scenes with flagged outputs failures.
     """
     work: list[tuple[bool, Planned]] = []
-    settled: list[Event] = []
+    failed: list[Event] = []
+    new: list[Event] = []
+    skipped = 0
     for scene in scenes:
         before = histories.get(scene.output, SceneHistory())
         same = before.key == recipe.key(scene)
         event = None if (problem := _problem(scene, out)) is None else _failed(*problem)
         if event is None and not overwrite:
             event = _settled(scene, before, existing, recipe, retry_failed, strict)
-        if event is not None:
-            settled.append(about(scene, recipe) | event)
+        if event is not None and event["status"] == "skipped":
+            skipped += 1
+        elif event is not None:
+            failed.append(about(scene, recipe) | event)
+            if not _known(before.outcome, failed[-1]):
+                new.append(failed[-1])
         else:
             known = same and not (overwrite or retry_failed)
             suspect = same and before.interrupted >= _SUSPECT
             work.append((suspect, Planned(scene, before.deaths if known else 0)))
     work.sort(key=lambda item: (item[0], -item[1].scene.size, item[1].scene.name))
-    return Plan([planned for _, planned in work], settled)
+    return Plan([planned for _, planned in work], failed, new, skipped)
+
+
+def _known(outcome: Event | None, failure: Event) -> bool:
+    """Returns True if a failure is the scene's last outcome, as the ledger has it, or follows from that alone."""
+    if outcome is None or outcome["status"] != "failed":
+        return failure["error"] == FLAGGED
+    same = (outcome["key"], outcome["error"]) == (failure["key"], failure["error"])
+    return same and outcome["message"].removesuffix(AGAIN) == failure["message"].removesuffix(AGAIN)
 
 
 def _problem(scene: Scene, out: str | None) -> tuple[str, str] | None:
@@ -143,9 +169,11 @@ def _settled(
     strict: bool,
 ) -> Event | None:
     outcome = before.outcome
+    # Once it was found, it stays foreign until an attempt of ours may have replaced it.
+    found = outcome is not None and outcome.get("error") == "exists" and not before.interrupted
+    if scene.output in existing and (found or not before.key):
+        return _failed("exists", "there is a file that no ledger here knows; move it, or replace it by --overwrite")
     if outcome is None:
-        if scene.output in existing and not before.key:
-            return _failed("exists", "there is a file that no ledger here knows; move it, or replace it by --overwrite")
         if before.key == recipe.key(scene) and before.deaths >= DEATHS and not retry_failed:
             return _failed("crashed", f"{before.deaths} workers died of it; --retry-failed tries again")
         return None
@@ -153,18 +181,14 @@ def _settled(
         return None
     if outcome["status"] == "ok":
         complete = outcome["output"] == scene.output and existing.get(scene.output) == outcome["output_bytes"]
-        found = outcome.get("consistency")
-        flags = found["flags"] if found else []
+        compared = outcome.get("consistency")
+        flags = compared["flags"] if compared else []
         if complete and strict and flags:
             return _failed(FLAGGED, f"its output of run {outcome['run']} is flagged: {', '.join(flags)}")
-        return {"status": "skipped", "message": f"finished by run {outcome['run']}"} if complete else None
+        return {"status": "skipped"} if complete else None
     if outcome["error"] in PASSING or retry_failed or (outcome["error"] == FLAGGED and not strict):
         return None
-    reason = str(outcome["message"]).removesuffix(_NOT_AGAIN)
-    return _failed(outcome["error"], f"{reason}{_NOT_AGAIN}")
-
-
-_NOT_AGAIN = " (as before; --retry-failed tries again)"
+    return _failed(outcome["error"], f"{outcome['message'].removesuffix(AGAIN)}{AGAIN}")
 
 
 def _failed(error: str, message: str) -> Event:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.archive.batch.claims import Claims, remove_claims
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device, choose_precision
 from orchestrator.archive.batch.driver import Driver, Progress
 from orchestrator.archive.batch.heartbeat import others_alive
-from orchestrator.archive.batch.ledger import Ledger, SceneHistory, read_records
+from orchestrator.archive.batch.ledger import Ledger, SceneHistory, merge_ledgers, read_records
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.measured_range import with_measured_range
 from orchestrator.archive.batch.options import Options
@@ -102,9 +103,16 @@ def upscale_archive(
     cluster = Cluster(address=options.address, cpus=options.cpus, gpus=options.gpus)
     with ExitStack() as held:
         check_lock = held.enter_context(only_run(out, options.side_by_side))
-        records = read_records(out)
-        ledger = Ledger.new(out, records.next_order)
+        ledger = Ledger.new(out)
         heartbeat = held.enter_context(alive(ledger, out, options.side_by_side))
+        claims = held.enter_context(closing(Claims(ledger))) if options.side_by_side else None
+        existing = _existing(scenes, out)
+        # Read after the claims and the outputs: what a run beside this one has ended by then has a row.
+        records = read_records(out)
+        ledger.order, histories = records.next_order, records.histories
+        if claims is None:
+            remove_claims(ledger)
+            merge_ledgers(out, records)
         # A Ray of our own is started only if there is something to do.
         own = options.address is None
         runner = None if own else held.enter_context((start or on_ray)(cluster))
@@ -117,17 +125,16 @@ def upscale_archive(
         settings = replace(settings, device=choose_device(options, resources))
         bands = ModelBands(found.net.architecture.channels, tuple(found.card.get("band_names") or ()))
         settings = with_measured_range(settings, scenes, out, report_note, bands)
-        gpus, histories = settings.device == "cuda", records.histories
+        gpus = settings.device == "cuda"
         demand = None
         if gpus and runner is not None:
             demand = held.enter_context(closing(GpuDemand(runner, int(resources.gpus), settings.threads)))
         notes = [] if own or gpus or options.device == "cpu" else [ON_CPUS]
-        existing = {out.child(file.path).uri: file.size for file in out.files()}
 
         def report(progress: Progress) -> None:
             check_lock()
             heartbeat.beat()
-            progress.notes = notes
+            progress.notes = notes if claims is None else [*notes, *claims.notes]
             if demand is not None:
                 progress.joined = demand.ask(progress.scenes - progress.done)
             report_progress(progress)
@@ -139,7 +146,7 @@ def upscale_archive(
 
         if gpus and runner is not None and settings.precision == "auto" and not gpus_of(runner.nodes()):
             settings = _finished_settings(settings, lambda known: planned(known)[1]) or settings
-            waiting = Progress(len(scenes), sum(scene.size for scene in scenes))
+            waiting = Progress(len(scenes))
             while settings.precision == "auto" and not gpus_of(runner.nodes()):
                 report(waiting)
                 time.sleep(1.0)
@@ -147,8 +154,8 @@ def upscale_archive(
         recipe, plan = planned(settings)
         run = Summary(found, out, ledger, settings, records.odd)
         if not plan.work:
-            ledger.write(plan.settled)
-            return run.of(plan.settled)
+            ledger.write(plan.rows)
+            return run.of(plan.failed, plan.skipped)
         threads = (
             threads_here(plan, histories, options, settings.device, int(resources.cpus)) if start is None else None
         )
@@ -177,13 +184,19 @@ def upscale_archive(
         pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
         # A cluster of one node may grow.
         shared = own or (not out.remote and options.scratch is None)
-        driver = Driver(pool, ledger, recipe, shared, gpus, report)
+        driver = Driver(pool, ledger, recipe, shared, gpus, report, ready.facts.scale, claims)
         try:
             progress = driver.run(plan)
         finally:
             pool.cancel()
             ledger.close()
-    return run.of(driver.ended, progress, driver.stopped)
+    return run.of(driver.ended, plan.skipped, progress, driver.stopped)
+
+
+def _existing(scenes: list[Scene], out: Storage) -> dict[str, int]:
+    """Bytes of the outputs that exist, by their places."""
+    wanted = {scene.output for scene in scenes}
+    return {uri: file.size for file in out.files() if (uri := out.child(file.path).uri) in wanted}
 
 
 def _finished_settings(settings: SceneSettings, planned: Callable[[SceneSettings], Plan]) -> SceneSettings | None:

@@ -59,8 +59,10 @@ class Summary:
     settings: SceneSettings
     odd: list[OddLines]
 
-    def of(self, ended: list[Event], progress: Progress | None = None, stopped: str | None = None) -> ArchiveSummary:
-        """The summary of all scenes that have ended, and of a run that gave up if it says why."""
+    def of(
+        self, ended: list[Event], skipped: int, progress: Progress | None = None, stopped: str | None = None
+    ) -> ArchiveSummary:
+        """The summary of all scenes that have ended or were finished before, and why a run gave up, if it did."""
         by_status = Counter(event["status"] for event in ended)
         failed = sorted((event for event in ended if event["status"] == "failed"), key=lambda event: str(event["name"]))
         return {
@@ -70,7 +72,7 @@ class Summary:
             "ledger": self.ledger.uri,
             "run": self.ledger.run,
             "written": by_status["ok"],
-            "skipped": by_status["skipped"],
+            "skipped": skipped + (progress.elsewhere if progress else 0),
             "failed": [{"file": e["name"], "error": e["error"], "reason": e["message"]} for e in failed],
             "errors": dict(sorted(Counter(event["error"] for event in failed).items())),
             "flagged": [

@@ -6,7 +6,7 @@ from orchestrator.runtime.gpu_demand import Joined
 
 
 def test_notes_and_gpus_that_join_are_said_once(capsys):
-    progress = Progress(scenes=9, size=9, notes=["There is no GPU."])
+    progress = Progress(scenes=9, notes=["There is no GPU."])
     with watching() as show:
         for joined in (None, Joined(0, 2), Joined(0, 2), Joined(1, 2), Joined(2, 2), Joined(2, 2)):
             progress.joined = joined
@@ -20,7 +20,7 @@ def test_notes_and_gpus_that_join_are_said_once(capsys):
 
 
 def test_gpus_that_are_waited_for_are_in_the_line():
-    progress = Progress(scenes=9, size=9, joined=Joined(3, 8))
-    assert "9 left, waiting for 5 of 8 GPUs, none failed" in progress_line(progress)
+    progress = Progress(scenes=9, joined=Joined(3, 8))
+    assert "9 left, time unknown, waiting for 5 of 8 GPUs, none failed" in progress_line(progress)
     progress.joined = Joined(8, 8)
     assert "GPU" not in progress_line(progress)

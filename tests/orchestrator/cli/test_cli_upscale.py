@@ -79,7 +79,8 @@ def test_plain_images_wait_for_another_run_too(command, tmp_path):
         assert (code, [name for name in made if not name.startswith(".")]) == (1, [])
         assert f"process {process.pid} on" in err
         assert "Traceback" not in err
-        assert command("--side-by-side")[0] == 0
+        code, err, _ = command("--side-by-side")
+        assert (code, "started without --side-by-side" in err) == (1, True)
     finally:
         process.kill()
         process.communicate()

@@ -357,28 +357,41 @@ def test_who_shares_a_scene(drive, workers, size, shares):
     assert [task.workers for task in pool.tasks] == shares
 
 
-def test_the_time_left_follows_the_bytes_that_are_done(monkeypatch):
-    progress = driving.Progress(scenes=4, size=400, started=0.0)
+def test_the_time_left_follows_the_pixels_that_are_done(monkeypatch):
+    progress = driving.Progress(scenes=4, started=0.0)
     monkeypatch.setattr(driving.time, "monotonic", lambda: 30.0)
     assert progress.seconds_left is None
-    progress.done, progress.done_size = 1, 100
+    assert "4 left, time unknown, none failed" in progress_line(progress)
+    progress.done, progress.samples_done, progress.samples_left = 1, 100.0, 300.0
     assert progress.seconds_left == 90.0
     assert "3 left, about" in progress_line(progress)
 
 
-def test_the_bytes_that_are_done_add_up(drive):
-    _, _, progress = drive([scene("a.tif", 5), scene("b.tif", 7), scene("c.tif", 2)])
-    assert (progress.size, progress.done_size) == (14, 14)
+def test_pixels_that_are_done_add_up_part_by_part(drive):
+    """Headers cannot be read here, so that bytes stand for them: 100 of a shared scene and 20 of a corrupt one."""
+    scenes = [scene("big.tif", 100), scene("corrupt.tif", 20), scene("a.tif", 5)]
+    script = {"big.tif": divided([(i, i + 1) for i in range(4)]), "corrupt.tif": [Failed("corrupt", "why")]}
+    seen = []
+    drive(
+        scenes,
+        script,
+        Slots(1, 1),
+        report_progress=lambda progress: seen.append((progress.samples_done, progress.samples_left)),
+    )
+    assert seen[0] == (0, 125)
+    assert {done + left for done, left in seen} == {125, 105}
+    assert {done % 100 for done, _ in seen} >= {25, 50, 75}
+    assert seen[-1] == (105, 0), "a corrupt scene says nothing about speed"
 
 
 def test_a_plan_is_as_it_was_after_its_run(tmp_path):
     out = Storage.at(str(tmp_path))
     ledger = Ledger.new(out)
     plan = make_plan([scene("a.tif"), scene("b.tif")], {}, {"/out/b.tif": 1}, RECIPE)
-    settled = list(plan.settled)
+    failed = list(plan.failed)
     driver = Driver(ScriptedPool(ledger, None, TWO), ledger, RECIPE)
     driver.run(plan)
-    assert plan.settled == settled
+    assert plan.failed == failed
     assert len(driver.ended) == 2
 
 

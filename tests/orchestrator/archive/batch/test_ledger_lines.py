@@ -35,7 +35,7 @@ ODD = {
     "key a number": (ROW | {"key": 3}, "'key'"),
     "run null": (ROW | {"run": None}, "'run' must be text, found NoneType"),
     "run an object": (ROW | {"run": {}}, "'run'"),
-    "another event": (ROW | {"event": "party"}, "none of attempt, death and scene"),
+    "another event": (ROW | {"event": "party"}, "none of attempt, death, scene and run"),
     "number a text": (ROW | {"number": "2"}, "'number' must be a whole number from 1, found str"),
     "number a fraction": (ROW | {"number": 1.5}, "'number'"),
     "number true": (ROW | {"number": True}, "'number'"),

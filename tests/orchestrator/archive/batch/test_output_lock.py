@@ -8,7 +8,7 @@ import pytest
 from fake_s3 import install
 
 from orchestrator.archive.batch import heartbeat as liveness
-from orchestrator.archive.batch import workspace
+from orchestrator.archive.batch import output_lock, workspace
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
 from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.output_lock import alive, only_run
@@ -36,11 +36,18 @@ def test_a_second_run_on_a_folder_is_refused_and_a_dead_one_blocks_nobody(tmp_pa
         assert f"process {process.pid} on " in str(refused.value)
         assert ", since 20" in str(refused.value)
         assert "--side-by-side" in str(refused.value)
-        with only_run(out, True) as check:
-            check()
+        with (
+            pytest.raises(UsageError, match=rf"process {process.pid} on .* started without --side-by-side: wait"),
+            only_run(out, True),
+        ):
+            pass
+        with pytest.raises(UsageError, match="started without"), alive(Ledger.new(out), out, True):
+            pass
     finally:
         process.kill()
         process.communicate()
+    with only_run(out, True) as check:
+        check()
     with only_run(out, False) as check:
         check()
     assert not (tmp_path / LOCK).exists()
@@ -115,6 +122,7 @@ class TestInABucket:
     def server(self, monkeypatch):
         server = install(monkeypatch)
         monkeypatch.setattr(liveness, "kernel", lambda: "here")
+        monkeypatch.setattr(output_lock, "lock_state", lambda place: None)  # test_run_lock.py has locks in buckets
         return server
 
     @pytest.fixture
@@ -138,7 +146,7 @@ class TestInABucket:
         """The server's clock of these tests is years from this machine's."""
         mine, other = Ledger.new(out), Ledger.new(out)
         Heartbeat(other).beat()
-        server.pass_time(seconds=599)
+        server.pass_time(seconds=179)
         Heartbeat(mine).beat()
         assert [one.run for one in others_alive(mine)] == [other.run]
         server.pass_time(seconds=2)
@@ -212,7 +220,7 @@ class TestInABucket:
 
         server.fail["put_object"] = [refused("SlowDown", 503)]
         beat = Heartbeat(Ledger.new(out))
-        for seconds, written in ((0.0, 0), (5.0, 0), (11.0, 1), (60.0, 1), (72.0, 2)):
+        for seconds, written in ((0.0, 0), (5.0, 0), (11.0, 1), (30.0, 1), (32.0, 2)):
             now[0] = seconds
             beat.beat()
             assert sum(operation == "put_object" for operation, _ in server.calls) - 1 == written, seconds

@@ -71,6 +71,6 @@ def test_such_a_scene_fails_before_any_work_and_is_checked_anew(out, tmp_path):
     (out / "away").symlink_to(tmp_path / "elsewhere")
     scene = Scene("a.tif", "/in/a.tif", "1-2", 10, 0.0, f"{out}/away/a.tif")
     plan = make_plan([scene], {}, {}, Recipe("model", "settings"), out=str(out))
-    assert (plan.work, plan.settled[0]["status"], plan.settled[0]["error"]) == ([], "failed", "outside")
+    assert (plan.work, plan.failed[0]["status"], plan.failed[0]["error"]) == ([], "failed", "outside")
     (out / "away").unlink()
     assert [one.scene for one in make_plan([scene], {}, {}, Recipe("model", "settings"), out=str(out)).work] == [scene]
