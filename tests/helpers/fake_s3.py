@@ -73,6 +73,11 @@ class FakeS3:
         self._asked("abort_multipart_upload", Key)
         self.uploads = [one for one in self.uploads if (one["Key"], one["UploadId"]) != (Key, UploadId)]
 
+    def list_objects_v2(self, Bucket, Prefix, MaxKeys):
+        self._asked("list_objects_v2", Prefix)
+        found = [{"Key": key} for bucket, key in sorted(self.objects) if bucket == Bucket and key.startswith(Prefix)]
+        return {"Contents": found[:MaxKeys]}
+
     def get_paginator(self, operation):
         return _Pages(self, operation)
 

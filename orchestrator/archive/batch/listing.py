@@ -22,6 +22,7 @@ from orchestrator.archive.batch.workspace import WORKSPACES
 from orchestrator.archive.products.find import (
     FoundProduct,
     find_products,
+    is_packed,
     may_belong,
     product_of_file,
     scene_name,
@@ -164,7 +165,10 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
     if _is_file(place):
         name = PurePosixPath(place.uri).name
         if not _is_image(name):
-            raise ImageSetError(f"'{place.uri}' is no image or scene ({', '.join(sorted(ALL_INPUTS | LISTS))}).")
+            raise ImageSetError(
+                f"'{place.uri}' is no image or scene ({', '.join(sorted(ALL_INPUTS | LISTS))}) and by its name no "
+                "product (S2?_MSIL2A_….SAFE or .zip, L???_…_MTL.txt or .tar, .vrt, .ntf, STAC .json)."
+            )
         scene = _facts_of(name, place.uri, out.child(output_key(name)).uri)
         if scene.problem or kind_of(name, as_) == "scene":
             return Listing([scene], FileListing())
@@ -219,7 +223,10 @@ def _products_in(
 def _scene_in(found: FoundProduct, place: Storage, out: Storage) -> Scene:
     leading = found.product.main or PurePosixPath(found.name).name
     source = found.product.place if not found.product.main else Storage(found.product.place).child(leading).uri
-    facts = joined(found.files) if place.remote and len(found.files) > 1 else None
+    facts = None
+    if place.remote and not is_packed(found.product):  # on a disk, looking again is cheap
+        below = found.product.place.removeprefix(place.uri).lstrip("/")
+        facts = joined(replace(file, path=file.path.removeprefix(below).lstrip("/")) for file in found.files)
     return _scene_of_product(found.name, source, found.product, out.child(output_key(found.name)).uri, facts)
 
 

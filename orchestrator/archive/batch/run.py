@@ -98,6 +98,7 @@ def upscale_archive(
         UsageError: If nothing can be started, or another run works on the same outputs.
         RunError: If no cluster answers, it is lost, or the ledger cannot be written.
     """
+    _check_bands(scenes, settings, report_note)
     found, out = find_model(model), Storage.at(target)
     out.check_writable()
     cluster = Cluster(address=options.address, cpus=options.cpus, gpus=options.gpus)
@@ -203,6 +204,22 @@ def _finished_settings(settings: SceneSettings, planned: Callable[[SceneSettings
     """Settings with the precision in which all scenes are finished: then no GPU is needed to tell its precision."""
     either = (replace(settings, precision="bfloat16"), replace(settings, precision="float32"))
     return next((known for known in either if not planned(known).work), None)
+
+
+def _check_bands(scenes: list[Scene], settings: SceneSettings, report_note: Callable[[str], None]) -> None:
+    """Says which scenes chosen bands do not concern.
+
+    Raises:
+        UsageError: If they concern none.
+    """
+    single = sum(scene.product is None for scene in scenes)
+    if settings.bands and single == len(scenes):
+        raise UsageError(
+            "--bands chooses bands of products, such as a Sentinel-2 .SAFE, and INPUT has none. Single files keep all "
+            "their bands; --band-map states which of them the model sees together."
+        )
+    if settings.bands and single:
+        report_note(f"--bands is for products: single files keep all their bands, here {single}.")
 
 
 def _readable(scenes: list[Scene]) -> list[str]:

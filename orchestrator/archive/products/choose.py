@@ -88,9 +88,13 @@ def _named(layers: Layers, name: str, asked: bool) -> list[Layer]:
     common = [layer for layer in layers.layers if layer.common and layer.common == name.lower()]
     if found := own or common:
         return found
-    names = dict.fromkeys(f"{layer.name} ({layer.common})" if layer.common else layer.name for layer in layers.layers)
+    names = dict.fromkeys(map(_shown, layers.layers))
     advice = "name some of these by --bands" if asked else "name bands that suit the model by --bands"
     raise SceneError("model_mismatch", f"The product has no band '{name}'; it has {', '.join(names)}: {advice}.")
+
+
+def _shown(layer: Layer) -> str:
+    return f"{layer.name} ({layer.common})" if layer.common not in ("", layer.name) else layer.name
 
 
 def _of_resolution(candidates: Sequence[Layer], coarsest: float) -> Layer:

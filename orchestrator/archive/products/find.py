@@ -108,6 +108,14 @@ def scene_start(product: Product) -> str:
     return ""
 
 
+def is_part(product: Product, path: str) -> bool:
+    """Returns True if a file is part of a product, by its path below the product's place."""
+    if not product.main:
+        return True
+    other = product.kind == "planet" and path != product.main and bool(ANALYTIC.search(path))
+    return path.startswith(scene_start(product)) and "/" not in path and may_belong(path) and not other
+
+
 _LED: tuple[tuple[re.Pattern[str], ProductKind], ...] = ((MTL, "landsat"), (ANALYTIC, "planet"), (NAIP, "naip"))
 """Products that are known by one of their files."""
 

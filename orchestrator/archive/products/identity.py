@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive.products.find import is_packed, scene_start
+from orchestrator.archive.products.find import is_packed, is_part, scene_start
 from orchestrator.archive.products.members import parse_xml
 from orchestrator.archive.products.stac_items import is_raster
 from orchestrator.archive.products.types import Product, unreadable
@@ -33,7 +33,8 @@ def identity(product: Product) -> FileFacts:
     if start and not place.remote:
         found = [_facts(Storage(str(path))) for path in sorted(Path(place.path).glob(f"{start}*")) if path.is_file()]
     else:
-        found = [facts for facts in place.files() if facts.path.startswith(start)]
+        found = list(place.files())
+    found = [facts for facts in found if is_part(product, facts.path)]
     if not found:
         raise unreadable("There is no such product, or its folder is empty.")
     return joined(found)

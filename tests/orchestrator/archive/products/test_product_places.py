@@ -1,0 +1,114 @@
+"""Products in buckets and lists, and what they share with other scenes of an archive."""
+
+from dataclasses import replace
+
+import archive_scenes
+import product_files
+import pytest
+import rasterio
+from fake_s3 import install
+
+from orchestrator.archive.batch import workspace
+from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker
+from orchestrator.archive.scene.types import SceneSettings
+from orchestrator.foundation.storage import Storage
+from trainables.errors import UsageError
+
+
+@pytest.fixture
+def worker(tmp_path):
+    workspace.enter_workspace.cache_clear()
+    settings = SceneSettings(precision="float32", blocksize=128)
+    context = RunContext(run="run", out=str(tmp_path / "out"), scratch=str(tmp_path / "scratch"), settings=settings)
+    model = archive_scenes.model(2)
+    return SceneWorker(context, model.facts, lambda: model)
+
+
+def left(tmp_path):
+    files = (tmp_path / "scratch" / "rayscale-run").rglob("*")
+    return [path.name for path in files if path.is_file() and path.name != workspace.MARKER]
+
+
+LANDSAT = f"north/{product_files.LANDSAT}"
+NAMES = [product_files.SAFE, f"{product_files.SAFE}.zip", LANDSAT, f"{product_files.PLANET}_3B_AnalyticMS_SR.tif"]
+
+
+class TestBucket:
+    @pytest.fixture
+    def server(self, monkeypatch, source):
+        server = install(monkeypatch)
+        monkeypatch.setattr(Storage, "check_readable", lambda self: None)  # which asks a real server
+        product_files.zipped(product_files.sentinel_l2a(source), source / f"{product_files.SAFE}.zip")
+        product_files.landsat(source / "north", ("json",))
+        product_files.planet(source)
+        product_files.planet(source, "AnalyticMS", mask=None)
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            server.put_object("bucket", f"in/{file.relative_to(source)}", file.read_bytes())
+        return server
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_product_has_the_bytes_of_one_on_disk_and_only_its_bands_are_fetched(
+        self, server, worker, source, tmp_path, name
+    ):
+        scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
+        (local,) = [s for s in list_archive(str(source), str(tmp_path / "local")).scenes if s.name == name]
+        here = worker.begin(scenes[name], 0)
+        assert isinstance(here, Finished), here
+        assert left(tmp_path) == []
+        fetched = {key for operation, key in server.calls if operation == "get_object"}
+        assert not any("B08" in key or "QI_DATA" in key or "SR_B5" in key for key in fetched)
+        with rasterio.open(scenes[name].output) as output:
+            pixels = output.read()
+        assert isinstance(worker.begin(replace(local, output=scenes[name].output), 0), Finished)
+        with rasterio.open(scenes[name].output) as output:
+            assert (output.read() == pixels).all()
+
+    def test_a_product_that_changed_since_it_was_listed_is_not_taken(self, server, worker, tmp_path):
+        scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
+        assert {*NAMES} <= {*scenes}
+        server.put_object("bucket", f"in/{LANDSAT}_SR_B4.TIF", b"other")
+        outcome = worker.begin(scenes[LANDSAT], 0)
+        assert outcome == Failed("transient", "one of its files changed since it was listed")
+
+
+def test_parts_of_a_product_share_one_raster(worker, source, tmp_path, monkeypatch):
+    product_files.sentinel_l2a(source)
+    (scene,) = list_archive(str(source), str(tmp_path / "out")).scenes
+    assert worker.samples(scene) is None
+    whole = worker.begin(scene, 0)
+    done = [worker.part(scene, rows) for rows in ((0, 64), (64, 120))]
+    assert left(tmp_path).count("product.tif") == 1
+    joined = worker.finish(scene, done)
+    assert joined.columns["sha256"] == whole.columns["sha256"]
+    assert joined.columns["notes"] == whole.columns["notes"]
+    assert left(tmp_path) == []
+
+
+def test_rows_of_a_list_name_products(source, tmp_path):
+    product_files.sentinel_l2a(source / "a")
+    product_files.landsat(source / "b")
+    landsat = f"b/{product_files.LANDSAT}_MTL.txt"
+    rows = [f"a/{product_files.SAFE},,", f'{landsat},north/one,"uint16=7273,43636"', "a/gone.SAFE,,"]
+    (source / "list.csv").write_text("\n".join(["scene,output,normalisation", *rows]))
+    scenes = {scene.name: scene for scene in list_archive(str(source / "list.csv"), str(tmp_path / "out")).scenes}
+    assert scenes[f"a/{product_files.SAFE}"].output == str(tmp_path / "out" / "a" / f"{product_files.SAFE}.tif")
+    assert scenes[landsat].output == str(tmp_path / "out" / "north" / "one.tif")
+    assert scenes[landsat].normalisation == {"uint16": (7273.0, 43636.0)}
+    assert scenes["a/gone.SAFE"].problem[0] == "unreadable"
+
+
+def test_a_range_is_measured_on_the_bands_that_are_taken(source, upscale):
+    product_files.sentinel_l2a(source)
+    _, events = upscale(source, normalisation="measured")
+    (event,) = events.values()
+    low, high = (float(value) for value in event["normalisation"].split(" (")[0].split(" to "))
+    assert 1000 <= low < 1100
+    assert 8900 < high < 9000
+
+
+def test_chosen_bands_that_concern_no_scene_are_an_error(source, upscale):
+    source.mkdir()
+    archive_scenes.write(source / "a.tif", archive_scenes.pixels(3, 20, 20))
+    with pytest.raises(UsageError, match=r"--bands chooses bands of products.* and INPUT has none"):
+        upscale(source, bands=("B04",))
