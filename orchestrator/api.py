@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.apply.upscale_inputs import InputsSummary
     from orchestrator.archive.batch.driver import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
+    from orchestrator.archive.estimate.plan_archive import ArchiveEstimate
     from orchestrator.archive.scene.types import BandMap, Labels, Normalisation
     from orchestrator.estimate.plan import Plan
     from orchestrator.experiment.settings import Experiment
@@ -185,12 +186,52 @@ def upscale(
     back_project: "BackProject" = ...,
     strict: bool = ...,
     price_per_hour: float | None = ...,
+    plan: Literal[False] = ...,
+    max_cost: float | None = ...,
     scratch: str | None = ...,
     tile: int = ...,
     slice_axis: int = ...,
     self_ensemble: bool = ...,
     progress: ProgressCallback | None = ...,
 ) -> "InputsSummary": ...
+
+
+@overload
+def upscale(
+    source: Place,
+    target: Place,
+    *,
+    model: "Place | FoundModel",
+    as_: "As" = ...,
+    include: Sequence[str] = ...,
+    exclude: Sequence[str] = ...,
+    threads: int | None = ...,
+    device: str = ...,
+    precision: "Precision" = ...,
+    overwrite: bool = ...,
+    address: str | None = ...,
+    gpus: int | None = ...,
+    retry_failed: bool = ...,
+    normalisation: "Normalisation" = ...,
+    band_map: "BandMap" = ...,
+    bands: Sequence[str] = ...,
+    expand_palette: bool = ...,
+    labels: "Labels" = ...,
+    compression: Literal["zstd", "deflate"] = ...,
+    memory_mb: int = ...,
+    scene_timeout: float | None = ...,
+    side_by_side: bool = ...,
+    back_project: "BackProject" = ...,
+    strict: bool = ...,
+    price_per_hour: float | None = ...,
+    plan: Literal[True],
+    max_cost: float | None = ...,
+    scratch: str | None = ...,
+    tile: int = ...,
+    slice_axis: int = ...,
+    self_ensemble: bool = ...,
+    progress: ProgressCallback | None = ...,
+) -> "ArchiveEstimate": ...
 
 
 def upscale(
@@ -220,12 +261,14 @@ def upscale(
     back_project: "BackProject" = "on",
     strict: bool = False,
     price_per_hour: float | None = None,
+    plan: bool = False,
+    max_cost: float | None = None,
     scratch: str | None = None,
     tile: int = 256,
     slice_axis: int = 2,
     self_ensemble: bool = False,
     progress: ProgressCallback | None = None,
-) -> "NDArray[Any] | InputsSummary":
+) -> "NDArray[Any] | InputsSummary | ArchiveEstimate":
     """Upscales an array in memory, or the files of a place as ``rayscale upscale`` does.
 
     Args:
@@ -257,7 +300,9 @@ def upscale(
             the output pixels of each pixel its value, ``model`` corrects by the output downscaled as the model's
             training images were.
         strict: Whether scenes and DICOM files with flagged outputs fail.
-        price_per_hour: Price of all machines per hour, in any currency, for the report on scenes.
+        price_per_hour: Price of all machines per hour, in any currency, for the report on scenes and ``plan``.
+        plan: Whether to estimate the work on scenes only, from some that are upscaled in part.
+        max_cost: Most that the work on scenes may be estimated to cost; it is refused otherwise.
         scratch: Folder for work in progress on scenes.
         tile: Largest side of a tile of images and arrays.
         slice_axis: Axis that slices of NIfTI volumes are cut across.
@@ -266,7 +311,7 @@ def upscale(
 
     Returns:
         For an array, an array of r·H×r·W pixels in the shape and data type of ``source``. For files, the summary that
-        ``rayscale upscale --json`` prints.
+        ``rayscale upscale --json`` prints; with ``plan``, the estimate of the work.
 
     Raises:
         UsageError: If the work cannot start. A file that cannot be upscaled is in the summary; the others go on.
@@ -291,7 +336,7 @@ def upscale(
     if target is None:
         raise UsageError("Files are upscaled to files: name the target.")
     from orchestrator.apply.upscale import Settings
-    from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
+    from orchestrator.apply.upscale_inputs import Patterns, plan_inputs, upscale_inputs
     from orchestrator.archive.batch.options import Options
     from orchestrator.archive.products.choose import read_bands
     from orchestrator.archive.scene.types import SceneSettings
@@ -331,9 +376,12 @@ def upscale(
         side_by_side=side_by_side,
         strict=strict,
         price_per_hour=price_per_hour,
+        max_cost=max_cost,
     )
     display, patterns = _UpscaleProgress(progress or _ignore), Patterns(include, exclude)
     name = _model_name(model)
+    if plan:
+        return plan_inputs(name, os.fspath(source), os.fspath(target), as_, scenes, options, display, patterns)
     return upscale_inputs(name, os.fspath(source), os.fspath(target), as_, images, scenes, options, display, patterns)
 
 

@@ -34,6 +34,7 @@ ROOMS = {
         "training",
         "protocols",
         "apply",
+        "archive.estimate",
         "archive.report",
         "archive.batch",
         "public_sets",

@@ -22,6 +22,7 @@ from trainables.errors import UsageError
 if TYPE_CHECKING:
     from orchestrator.archive.batch.driver import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary, Flagged
+    from orchestrator.archive.estimate.plan_archive import ArchiveEstimate
 
 P = ParamSpec("P")
 
@@ -121,6 +122,8 @@ def upscale_inputs(
         if listing is not None and listing.scenes:
             if images.ensemble:
                 raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
+            if options.max_cost is not None:
+                _check_cost(model, listing, target, scenes, options, display, check)
             result = _upscale_scenes(model, listing, target, scenes, options, display, check)
             display.scenes_done(result)
             results.append(result)
@@ -152,6 +155,54 @@ def _upscale_scenes(
         result["failed"] = [*refused, *result["failed"]]
         result["passed_over"] = listing.plain.report()
     return result
+
+
+def plan_inputs(
+    model: str,
+    source: str,
+    target: str,
+    as_: As,
+    scenes: SceneSettings,
+    options: Options,
+    display: UpscaleDisplay,
+    patterns: Patterns = Patterns(),
+) -> "ArchiveEstimate":
+    """Estimates the work on all scenes of a place; plain images are left out.
+
+    The arguments are those of :func:`upscale_inputs`.
+
+    Raises:
+        UsageError: If there are no scenes, the work cannot start, or it would cost more than ``options.max_cost``.
+    """
+    from orchestrator.archive.estimate.plan_archive import check_cost, plan_archive
+
+    listing = list_archive(source, target, as_, patterns.include, patterns.exclude)
+    if not listing.scenes:
+        raise UsageError(
+            f"--plan is for scenes (GeoTIFF, JPEG 2000), and '{source}' has none; --as cog takes all files."
+        )
+    with display.scenes() as show:
+        estimate = plan_archive(model, listing.scenes, target, scenes, options, show, display.note)
+    if options.max_cost is not None:
+        check_cost(estimate, options.max_cost)
+    return estimate
+
+
+def _check_cost(
+    model: str,
+    listing: Listing,
+    target: str,
+    scenes: SceneSettings,
+    options: Options,
+    display: UpscaleDisplay,
+    check: Callable[[], None],
+) -> None:
+    from orchestrator.archive.estimate.plan_archive import check_cost, plan_archive
+
+    with display.scenes() as show:
+        estimate = plan_archive(model, listing.scenes, target, scenes, options, _checked(check, show), display.note)
+    check_cost(estimate, options.max_cost or 0.0)
+    display.note(f"Estimated to cost {estimate['price']:.2f} in {estimate['hours']:.2f} hours.")
 
 
 def _checked(check: Callable[[], None], show: Callable[P, None]) -> Callable[P, None]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -12,6 +13,9 @@ from orchestrator.cli.output import print_passed_over
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
+
+if TYPE_CHECKING:
+    from orchestrator.archive.estimate.plan_archive import ArchiveEstimate
 
 _NAMED = 20
 """Most failures and outliers that are listed; the ledger has them all."""
@@ -89,6 +93,34 @@ def print_archive(summary: ArchiveSummary) -> None:
     if summary["stopped"]:
         print(f"Given up with {scenes(summary['not_tried'])} left: {summary['stopped']}")
     print(f"Ledger: {summary['ledger']}")
+
+
+def print_estimate(estimate: "ArchiveEstimate") -> None:
+    """Prints the estimate of a run, with the sample that it rests on."""
+    failed = sum(estimate["sampled_failed"].values())
+    print(
+        f"{scenes(estimate['scenes'])} to upscale, {estimate['finished']} finished; {estimate['sampled']} sampled, "
+        f"{100 * estimate['sampled_share']:.2g} % of the pixels upscaled"
+        + (f", {failed} of them failed ({_by_class(estimate['sampled_failed'])})" if failed else "")
+    )
+    print(
+        f"Time: {duration(3600 * estimate['hours'])} with {estimate['workers']} workers, "
+        f"{estimate['core_hours']:.3g} core-hours for {estimate['megapixels']:,.0f} MP"
+    )
+    print(f"Bytes: {gigabytes(estimate['output_bytes'])} of outputs, {gigabytes(estimate['scratch_bytes'])} of scratch")
+    area = estimate["area_km2"]
+    if estimate["price"] is None:
+        print("Price: give --price-per-hour for an estimate.")
+    else:
+        per_area = estimate["price_per_1000_km2"]
+        print(f"Price: {estimate['price']:.2f}" + (f", {per_area:.2f} per 1,000 km²" if per_area is not None else ""))
+    if area:
+        print(f"Area: {area:,.0f} km², {1000 * estimate['core_hours'] / area:.3g} core-hours per 1,000 km²")
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in GB, or in MB below one."""
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 def scenes(count: int) -> str:

@@ -135,7 +135,24 @@ def upscale(
         typer.Option(
             "--price-per-hour",
             min=0,
-            help="Price of all machines per hour, in any currency; the report states the cost.",
+            help="Price of all machines per hour, in any currency; the report and --plan state the cost.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Only estimate hours, price and bytes, from some scenes that are upscaled in part; nothing is kept.",
+            rich_help_panel=_SCENES,
+        ),
+    ] = False,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost",
+            min=0,
+            help="Estimate first, and refuse to begin if the estimated price is higher; needs --price-per-hour.",
             rich_help_panel=_SCENES,
         ),
     ] = None,
@@ -188,12 +205,13 @@ def upscale(
     failed, 1 nothing could run.
     """
     from orchestrator.apply.upscale import Settings
-    from orchestrator.apply.upscale_inputs import Patterns, upscale_inputs
+    from orchestrator.apply.upscale_inputs import Patterns, plan_inputs, upscale_inputs
     from orchestrator.archive.batch.options import Options
     from orchestrator.archive.products.choose import read_bands
     from orchestrator.archive.scene.band_map import read_band_map
     from orchestrator.archive.scene.types import SceneSettings
     from orchestrator.archive.scene.value_range import read_normalisation
+    from orchestrator.cli.archive_output import print_estimate
 
     try:
         chosen_range = read_normalisation(*normalisation or ())
@@ -232,9 +250,14 @@ def upscale(
             side_by_side=side_by_side,
             strict=strict,
             price_per_hour=price_per_hour,
+            max_cost=max_cost,
         )
         patterns = Patterns(include or (), exclude or ())
         display = _Display(quiet=as_json)
+        if plan:
+            estimate = plan_inputs(model, source, target, as_, scenes, options, display, patterns)
+            print_json(estimate) if as_json else print_estimate(estimate)
+            return
         summary = upscale_inputs(model, source, target, as_, images, scenes, options, display, patterns)
     except UsageError as error:
         raise RunError(str(error)) from None  # with exit code 1, because 2 means that some failed

@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,6 +201,20 @@ def read_histories(out: Storage) -> dict[str, SceneHistory]:
 def read_events(out: Storage) -> list[Event]:
     """Every event that the ledgers hold, whole and in order."""
     return _in_order(list(read_lines(_ledgers(out))))
+
+
+def read_outcomes(out: Storage, brief: Callable[[Event], Event]) -> list[Event]:
+    """Outcomes of scenes that were worked on, in order.
+
+    Args:
+        out: Place of the outputs.
+        brief: Gives what is kept of an event; ``order``, ``run`` and ``number`` must be.
+    """
+
+    def keep(events: Iterable[Event]) -> list[Event]:
+        return [brief(event) for event in events if event["event"] == "scene" and event["status"] != "skipped"]
+
+    return _in_order(list(read_lines(_ledgers(out), keep)))
 
 
 def merge_ledgers(out: Storage, records: Records) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trainables.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -20,7 +22,8 @@ class Options:
             :func:`orchestrator.archive.batch.scene_pool.time_limit` gives.
         side_by_side: True to share the scenes with other runs on the same outputs, all of which have this option.
         strict: True to make scenes with flagged outputs failures.
-        price_per_hour: Price of all machines per hour, in any currency, for the report; None if it is not known.
+        price_per_hour: Price of all machines per hour, in any currency, for reports; None if it is not known.
+        max_cost: Most that the work on scenes may be estimated to cost; None for any.
     """
 
     address: str | None = None
@@ -34,3 +37,11 @@ class Options:
     side_by_side: bool = False
     strict: bool = False
     price_per_hour: float | None = None
+    max_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None and self.price_per_hour is None:
+            raise UsageError(
+                f"A limit on the cost, found {self.max_cost:g}, needs the price of all machines per hour: give "
+                "--price-per-hour."
+            )

@@ -219,7 +219,7 @@ class SceneWorker:
                 if scene.product is not None and not split:
                     shutil.rmtree(self._folder(scene), ignore_errors=True)
 
-        return _outcome_of(work)
+        return outcome_of(work)
 
     def part(self, scene: Scene, rows: Rows) -> Outcome:
         """Upscales some rows of a scene."""
@@ -232,7 +232,7 @@ class SceneWorker:
             output = upscale_part(source, rows, path, model, scene.settings(self.context.settings), observer)
             return PartFinished(replace(output, seconds={"fetch": fetched, **output.seconds}), observer.meter)
 
-        return _outcome_of(work)
+        return outcome_of(work)
 
     def finish(self, scene: Scene, parts: list[PartFinished]) -> Outcome:
         """Joins all parts of a scene and stores the output; the network is not needed."""
@@ -252,7 +252,7 @@ class SceneWorker:
             shutil.rmtree(folder, ignore_errors=True)
             return outcome
 
-        return _outcome_of(work)
+        return outcome_of(work)
 
     def _ready_model(self) -> LoadedModel:
         try:
@@ -408,7 +408,8 @@ def _columns(output: SceneOutput, seconds: dict[str, float]) -> Event:
     }
 
 
-def _outcome_of(work: Callable[[], Outcome]) -> Outcome:
+def outcome_of(work: Callable[[], Outcome]) -> Outcome:
+    """The outcome of some work on a scene, whatever it raises."""
     try:
         return work()
     except _UnfitError as error:

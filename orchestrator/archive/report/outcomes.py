@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from orchestrator.archive.batch.ledger_event import Event
+from orchestrator.archive.batch.ledger import read_outcomes
+from orchestrator.archive.batch.ledger_event import Event, columns_of
+from orchestrator.foundation.storage import Storage
+from trainables.metrics.consistency import ConsistencyRecord
 
 Status = Literal["ok", "failed"]
 
@@ -26,6 +29,7 @@ class SceneOutcome:
         worker_seconds: Seconds that workers spent on it, over all phases.
         sha256: Digest of its output; empty if it failed.
         output_bytes: Bytes of its output.
+        version: Version of the source's content.
     """
 
     name: str
@@ -40,6 +44,30 @@ class SceneOutcome:
     worker_seconds: float = 0.0
     sha256: str = ""
     output_bytes: int = 0
+    version: str = ""
+
+
+_COLUMNS = (
+    *("event", "run", "number", "order", "name", "source", "output", "status", "error", "message"),
+    *("width", "height", "sha256", "output_bytes", "version"),
+)
+
+
+def read_latest_outcomes(out: Storage) -> dict[str, SceneOutcome]:
+    """Latest outcome of each scene in the ledgers, by the place of its output; a few hundred bytes each.
+
+    Raises:
+        StorageError: If a bucket does not answer.
+    """
+    return latest_outcomes(read_outcomes(out, _brief))
+
+
+def _brief(event: Event) -> Event:
+    brief = columns_of(event, _COLUMNS)
+    brief["seconds"] = {"all": _outcome(event).worker_seconds}
+    if flags := _flags(event.get("consistency")):
+        brief["consistency"] = cast(ConsistencyRecord, {"flags": list(flags)})
+    return brief
 
 
 def latest_outcomes(events: Iterable[Event]) -> dict[str, SceneOutcome]:
@@ -73,6 +101,7 @@ def _outcome(event: Event) -> SceneOutcome:
         worker_seconds=sum(_number(value) for value in phases),
         sha256=str(event.get("sha256", "")) if ok else "",
         output_bytes=int(_number(event.get("output_bytes"))) if ok else 0,
+        version=str(event.get("version", "")),
     )
 
 

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 
-from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.summary import ArchiveSummary
 from orchestrator.archive.report.collection import write_collection
 from orchestrator.archive.report.footprints import FootprintMap
 from orchestrator.archive.report.item_table import Row
-from orchestrator.archive.report.outcomes import SceneOutcome, latest_outcomes
+from orchestrator.archive.report.outcomes import SceneOutcome, read_latest_outcomes
 from orchestrator.archive.report.page import FailureClass, Shown, render_page
 from orchestrator.archive.report.record import ArchiveReport, RunFigures
 from orchestrator.archive.report.thumbnails import thumbnails_of
@@ -39,7 +38,7 @@ def write_overview(out: Storage, summary: ArchiveSummary, price_per_hour: float 
         The reason why they could not be written; None if all is well. The outputs are whole in either case.
     """
     try:
-        outcomes = latest_outcomes(read_events(out))
+        outcomes = read_latest_outcomes(out)
         footprints, placed_seconds = FootprintMap(), 0.0
 
         def observe(output: str, row: Row) -> None:

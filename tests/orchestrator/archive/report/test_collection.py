@@ -11,14 +11,13 @@ from affine import Affine
 from pyarrow import parquet as pq
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.run import upscale_archive
 from orchestrator.archive.report import collection
 from orchestrator.archive.report.collection import write_collection
 from orchestrator.archive.report.item_table import item_of, rows_of
-from orchestrator.archive.report.outcomes import latest_outcomes
+from orchestrator.archive.report.outcomes import read_latest_outcomes
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import in_process
@@ -56,7 +55,7 @@ def scenes(source):
 
 def written(out):
     place = Storage.at(str(out))
-    write_collection(place, latest_outcomes(read_events(place)))
+    write_collection(place, read_latest_outcomes(place))
     return json.loads((out / "_stac" / "collection.json").read_text()), out / "_stac" / "items.parquet"
 
 
