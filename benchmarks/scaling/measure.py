@@ -55,7 +55,7 @@ from trainables.network.network import SuperResolutionNet, preset
 TRIALS = (24, 50, 100, 200, 400)
 """Finished trials of a study whose next suggestion is timed."""
 
-SCENES = 20_000
+SCENES = 10_000
 GPUS = 256
 
 
