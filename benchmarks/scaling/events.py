@@ -14,6 +14,8 @@ from orchestrator.archive.batch.ledger import MERGED_EVERY
 from orchestrator.data.shards import GROUP_BYTES
 
 POOL_IMAGES, PATCHES_PER_IMAGE = 2000, 64
+REMOVED_AT_ONCE = 16
+"""Requests at once of `orchestrator.foundation.s3.delete_objects`."""
 
 
 @dataclass
@@ -151,7 +153,7 @@ class Head:
         if self.puts % MERGED_EVERY == 0:
             self.now += self.scenario.request_s + self.unmerged / self.scenario.connection_bytes
             for _ in range(MERGED_EVERY - 1):
-                self.now += self.delete_s
+                self.now += self.delete_s / REMOVED_AT_ONCE
                 self.rates.add("writes", self.now)
             self.unmerged = 0.0
 
@@ -197,7 +199,7 @@ def archive(
         "ledger_puts_per_scene": head.puts / scenes,
         "ledger_writes_per_s_peak": head.rates.peak("writes"),
         "merges": head.puts // MERGED_EVERY,
-        "merge_s": (MERGED_EVERY - 1) * head.delete_s,
+        "merge_s": (MERGED_EVERY - 1) * head.delete_s / REMOVED_AT_ONCE,
     }
 
 

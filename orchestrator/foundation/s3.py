@@ -7,7 +7,7 @@ All whole reads and writes are retried after temporary failures (500, 502, 503, 
 import errno
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -275,6 +275,17 @@ def delete_object(uri: str) -> None:
         client().delete_object(Bucket=bucket, Key=key)
 
 
+def delete_objects(uris: Sequence[str]) -> None:
+    """Removes objects, several at once; none is as good.
+
+    Raises:
+        ObjectError: If one cannot be removed; the others are.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(delete_object, uris):
+            pass
+
+
 def delete_below(uri: str) -> None:
     """Removes all objects below a prefix.
 
@@ -286,13 +297,7 @@ def delete_below(uri: str) -> None:
     if not prefix.strip("/"):
         raise ValueError(f"'{uri}' is a whole bucket, which is never emptied")
 
-    def delete(found: ObjectFacts) -> None:
-        with naming(f"{uri}/{found.path}", "removed"):
-            client().delete_object(Bucket=bucket, Key=f"{prefix}/{found.path}")
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(delete, list(objects_below(uri))):
-            pass
+    delete_objects([f"s3://{bucket}/{prefix}/{found.path}" for found in objects_below(uri)])
 
 
 def end_uploads(uri: str, ours: Callable[[str], bool] = lambda key: True, of_any_age: bool = False) -> int:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from fake_s3 import install, refused
@@ -393,10 +394,18 @@ class TestInABucket:
         ledger = Ledger.new(self.OUT, 1)
         server.fail["delete_object"] = [None] * deleted + [refused("SlowDown", 503)]
         self.write(ledger, 4)
-        assert len(server.keys()) == 4 - deleted
+        assert len(server.keys()) == 2  # the merged one, and the one whose removal failed
         assert self.names() == ["0", "1", "2", "3"]
         self.write(ledger, 4)
         assert self.names() == ["0", "1", "2", "3", *"0123"]
+
+    def test_a_merge_removes_several_objects_at_once(self, server, monkeypatch):
+        both = Barrier(2, timeout=20)
+        monkeypatch.setattr(server, "delete_object", lambda **_: both.wait())
+        monkeypatch.setattr(ledger_module, "MERGED_EVERY", 3)
+        self.write(Ledger.new(self.OUT, 1), 3)  # would end in a broken barrier
+        assert both.n_waiting == 0
+        assert not both.broken
 
     def test_a_merge_that_is_refused_is_tried_with_the_next_and_ends_nothing(self, server):
         ledger = Ledger.new(self.OUT, 1)
