@@ -148,9 +148,10 @@ class Claims:
         """Lists all claims and ends."""
         began = time.monotonic()
         for name in _names(self._folder):
-            scene, number, *end = name.split(".")
-            if not number.isdigit():
+            parts = name.split(".")
+            if len(parts) < 2 or not parts[1].isdigit():  # another run's probe, or a foreign file
                 continue
+            scene, number, *end = parts
             if int(number) >= self._last.get(scene, 0):
                 self._last[scene] = int(number)
             if len(end) == 2 and int(number) >= getattr(self._ended.get(scene), "number", 0):

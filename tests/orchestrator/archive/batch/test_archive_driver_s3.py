@@ -10,6 +10,7 @@ import pytest
 import tiny_models
 
 from benchmarks.archive import scene_files
+from orchestrator.archive.batch.claims import Claims
 from orchestrator.archive.batch.commit import abort_uploads
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
 from orchestrator.archive.batch.ledger import Ledger, read_events
@@ -104,3 +105,21 @@ def test_a_bucket_is_listed_with_its_etags(s3_bucket: str) -> None:
     (after,) = list_archive(f"{place.uri}/in", f"{place.uri}/out").scenes
     assert (before.source, before.size) == (f"{place.uri}/in/a.tif", 3)
     assert before.version != after.version
+
+
+def test_a_scene_is_claimed_once_and_taken_over_from_a_run_that_has_ended(s3_bucket: str) -> None:
+    """The server's own conditional PUT."""
+    out = Storage.at(f"{s3_bucket}/claims-test")
+    ledgers = [Ledger.new(out) for _ in range(2)]
+    hearts = [Heartbeat(ledger) for ledger in ledgers]
+    for heart in hearts:
+        heart.beat()
+    first, second = (Claims(ledger) for ledger in ledgers)
+    assert [claims.take("/out/a.tif", "key").state for claims in (first, second)] == ["ours", "held"]
+    hearts[0].stop()
+    second._watch._answers.clear()
+    assert second.take("/out/a.tif", "key").state == "ours"
+    second.end({"output": "/out/a.tif", "key": "key", "status": "ok"})
+    second.close()
+    hearts[1].stop()
+    assert list(out.files()) == []

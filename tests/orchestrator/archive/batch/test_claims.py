@@ -192,6 +192,13 @@ def test_the_last_run_removes_all_claims(out, runs):
     remove_claims(second.ledger)
 
 
+@pytest.mark.parametrize("name", ["probe-another-run", "notes.txt", "a.b.c.d.e", "x.1.y"])
+def test_foreign_files_among_claims_are_passed_over(out, runs, name):
+    out.child(FOLDER, claiming.CLAIMS, name).write_bytes(b"x")
+    (run,) = runs(1)
+    assert run.claims.take("/o/a", KEY) == OURS
+
+
 def test_claims_are_no_ledgers(out, runs):
     (run,) = runs(1)
     run.claims.take("/o/a", KEY)
