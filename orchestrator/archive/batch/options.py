@@ -10,8 +10,8 @@ class Options:
     """Options of a run on an archive; none of them changes an output.
 
     Attributes:
-        address: Address of a Ray cluster; None to start a local Ray.
-        cpus: CPUs of our own Ray; None for all.
+        address: Address of a Ray cluster; None to work on this machine, on a Ray of our own unless the work is small.
+        cpus: CPUs of this machine to work on, where ``address`` is None; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
         gpus: GPUs that the cluster may grow to and that are asked for; None for those that it has.
         scratch: Folder for work in progress on each node; None for one below the outputs, or, where these go to a

@@ -275,7 +275,7 @@ def test_any_error_of_one_slice_leaves_the_others(tmp_path, monkeypatch):
     (folder / "b.dcm").write_bytes(dicom_files.ct())
     (folder / "c.dcm").write_bytes(dicom_files.ct(30))
     monkeypatch.setattr(
-        "orchestrator.apply.upscale.upscale_slice",
+        "orchestrator.apply.deep_files.upscale_slice",
         failing(when=lambda data: len(data) < 4000),
     )
     result = upscale_images("base-x2", str(folder), str(tmp_path / "out"), Settings(threads=1), lambda *_: None)
