@@ -19,8 +19,14 @@ _HEADS = {
     "reflectance": "reflec-\ntance",
     "spectral": "spec-\ntral °",
     "spatial": "spatial",
+    "synthesis": "syn-\nthesis",
+    "hallucination": "halluci-\nnation",
+    "omission": "omis-\nsion",
+    "improvement": "improve-\nment",
 }
-_FORMS = {"psnr": "{:.2f}", "sam": "{:.3f}", "ergas": "{:.3f}", "spectral": "{:.2f}"}
+_FORMS = {"psnr": "{:.2f}", "sam": "{:.3f}", "ergas": "{:.3f}", "spectral": "{:.2f}"} | dict.fromkeys(
+    ("hallucination", "omission", "improvement"), "{:.3f}"
+)
 _NAMED = 5
 
 

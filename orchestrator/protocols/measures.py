@@ -4,6 +4,7 @@ Shapes: N images (slices of a volume, otherwise one) of H×W HR pixels and C ban
 """
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional
 from orchestrator.protocols.protocol import Protocol
 from trainables.errors import UnreadableImageError
 from trainables.metrics.consistency import ConsistencyMeter
+from trainables.metrics.correctness import correctness
 from trainables.metrics.psnr_ssim import comparable, psnr, ssim
 from trainables.metrics.spectral import ergas, sam
 
@@ -80,6 +82,8 @@ def _bands(protocol: Protocol, output: Tensor, hr: Tensor, lr: Tensor, scale: in
         values["reflectance"] = sum(result.reflectance) / len(result.reflectance) if result.reflectance else None
         values["spectral"] = result.spectral_angle
         values["spatial"] = None if result.shift is None else math.hypot(*result.shift)
+    if "synthesis" in protocol.measures:
+        values |= asdict(correctness(output, hr, lr, border))
     return values
 
 
