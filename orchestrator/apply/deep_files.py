@@ -1,4 +1,4 @@
-"""Upscaling of files that keep their kind and depth: DICOM slices, NIfTI volumes and .npy arrays.
+"""Upscaling of files that keep their kind and depth: DICOM, NIfTI volumes and .npy arrays.
 
 Imported for such files alone: pydicom, nibabel and rasterio take more time than a small picture.
 """
@@ -8,13 +8,13 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from orchestrator.apply.array_file import ArrayFileSettings, upscale_array_file
+from orchestrator.apply.dicom_file import flagged, upscale_dicom_file
 from orchestrator.apply.file_outcome import Outcome, failed
 from orchestrator.apply.images_to_upscale import Work
 from orchestrator.archive.scene.types import ModelFacts
 from orchestrator.archive.scene.upscale import facts_of
+from orchestrator.dicom.settings import DicomSettings
 from orchestrator.dicom.slice import Normalisation
-from orchestrator.dicom.upscale import DicomSettings, upscale_slice
-from orchestrator.foundation.file_types import is_tiff
 from orchestrator.foundation.model_store import FoundModel
 from trainables.inference.prepare import Prepared
 from trainables.inference.radiometry import downscaling_of
@@ -37,7 +37,7 @@ def deep_upscaler(found: FoundModel, net: Prepared, settings: "Settings", lock: 
         str(found.card.get("units") or ""),
         downscaling_of(settings.back_project, decimation_of(found.card)),
     )
-    slices = DicomSettings(
+    dicom = DicomSettings(
         digest=found.card["sha256"],
         model=found.where,
         normalisation=settings.dicom or _range_of_card(found.card),
@@ -60,7 +60,7 @@ def deep_upscaler(found: FoundModel, net: Prepared, settings: "Settings", lock: 
         try:
             if work.kind == "array":
                 return _upscale_array(net, facts, arrays, work, lock)
-            return _upscale_slice(net, slices, work, lock, settings.strict)
+            return _upscale_dicom(net, dicom, work, lock, settings.strict)
         except Exception as error:  # an error of one file must not end the run
             return failed(work, error)
 
@@ -72,17 +72,12 @@ def _range_of_card(card: ModelCard) -> Normalisation:
     return (float(stated[0]), float(stated[1])) if stated else "stored"
 
 
-def _upscale_slice(net: Prepared, settings: DicomSettings, work: Work, lock: Lock, strict: bool) -> Outcome:
-    source = work.source.read_bytes()
-    with lock:
-        data, facts = upscale_slice(source, net, settings, is_tiff(work.target.uri))
+def _upscale_dicom(net: Prepared, settings: DicomSettings, work: Work, lock: Lock, strict: bool) -> Outcome:
+    facts = upscale_dicom_file(work.source, work.target, net, settings, lock, strict)
     flags = facts["consistency"]["flags"]
-    flagged = [f"its output is flagged: {', '.join(flags)}"] if flags else []
-    if flagged and strict:
-        return Outcome(work.name, failure=flagged[0])
-    work.target.write_bytes(data)
-    notes = facts["notes"] + flagged
-    return Outcome(work.name, note="; ".join(notes) or None, pixels=facts["width"] * facts["height"])
+    notes = facts["notes"] + ([flagged(flags)] if flags else [])
+    pixels = facts["frames"] * facts["width"] * facts["height"]
+    return Outcome(work.name, note="; ".join(notes) or None, pixels=pixels)
 
 
 def _upscale_array(net: Prepared, model: ModelFacts, settings: ArrayFileSettings, work: Work, lock: Lock) -> Outcome:

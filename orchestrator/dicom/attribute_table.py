@@ -96,10 +96,9 @@ _REFUSE = {
         CornealPointLocation ALinePixelSpacing FirstALineLocation SeamLineLocation SeamLineIndex
         CompoundGraphicSequence RotationPoint DiameterOfVisibility ThreatROIBase ThreatROIExtents BoundingPolygon
         CenterOfMass CenterOfPTO""",
-    "makes it an image of several frames or of numbers that are no whole ones": """
+    "makes it an image of numbers that are no whole ones": """
         FloatPixelData DoubleFloatPixelData FloatPixelPaddingValue DoubleFloatPixelPaddingValue
-        FloatPixelPaddingRangeLimit DoubleFloatPixelPaddingRangeLimit SharedFunctionalGroupsSequence
-        PerFrameFunctionalGroupsSequence""",
+        FloatPixelPaddingRangeLimit DoubleFloatPixelPaddingRangeLimit""",
 }
 _KEEP = {
     "of the acquisition or the detector, in its own units or elements": """

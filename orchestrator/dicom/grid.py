@@ -34,6 +34,12 @@ _POSITIONS = {
 }
 """Attributes of the first pixel's centre, with those of the directions of its row and column, and their spacing."""
 
+FRAME_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+"""Functional groups of an enhanced multi-frame image: those of all frames, and an item for each (C.7.6.16)."""
+
+_GEOMETRY_GROUPS = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlaneOrientationVolumeSequence")
+"""Groups of the spacings and orientations by which a frame's position moves."""
+
 _RT_ORIENTATION = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 """Default orientation of an RT Image: rows run along x and columns down y of the receptor (PS3.3 C.8.8.2)."""
 
@@ -86,15 +92,40 @@ def _some(names: dict[str, None]) -> str:
 
 def _fit(dataset: Dataset, scale: int, notes: _Notes, inherited: dict[str, Any]) -> None:
     """Fits one item; ``inherited`` are spacings and orientations of the items around it."""
-    known = inherited | {
-        name: dataset[name].value for pair in _POSITIONS.values() for name in pair if has_value(dataset, name)
-    }
+    known = inherited | _geometry(dataset)
     _move(dataset, scale, notes, known)
+    _fit_frames(dataset, scale, notes, known)
     for tag in sorted(dataset.keys()):
         if tag.is_private:
             _judge_private(dataset, tag, notes)
-        else:
+        elif keyword_for_tag(tag) not in FRAME_GROUPS:
             _fit_element(dataset, tag, scale, notes, known)
+
+
+def _geometry(dataset: Dataset) -> dict[str, Any]:
+    """The spacings and orientations that an item states."""
+    return {name: dataset[name].value for pair in _POSITIONS.values() for name in pair if has_value(dataset, name)}
+
+
+def _fit_frames(dataset: Dataset, scale: int, notes: _Notes, known: dict[str, Any]) -> None:
+    """Fits functional groups: a frame's position by its own spacing and orientation, or by those of all frames."""
+    shared, own = (list(dataset.get(name) or []) for name in FRAME_GROUPS)
+    for groups in shared:
+        known = known | _geometry_of_groups(groups)
+    of_frames = [known | _geometry_of_groups(groups) for groups in own]
+    alike = bool(of_frames) and all(geometry == of_frames[0] for geometry in of_frames)
+    for groups in shared:
+        _fit(groups, scale, notes, of_frames[0] if alike else known)
+    for groups, geometry in zip(own, of_frames, strict=True):
+        _fit(groups, scale, notes, geometry)
+
+
+def _geometry_of_groups(groups: Dataset) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _GEOMETRY_GROUPS:
+        for item in groups.get(name) or []:
+            found |= _geometry(item)
+    return found
 
 
 def _fit_element(dataset: Dataset, tag: BaseTag, scale: int, notes: _Notes, known: dict[str, Any]) -> None:

@@ -174,7 +174,11 @@ def _check(dataset: Dataset) -> None:
         raise DicomError("unsupported", f"it holds no image of whole numbers ({what}){cut}")
     frames = number_of_frames(dataset)
     if frames > 1 or "SharedFunctionalGroupsSequence" in dataset:
-        raise DicomError("unsupported", f"it is a multi-frame object ({frames} frames); one slice a file is expected")
+        raise DicomError(
+            "unsupported",
+            f"it is a multi-frame object ({frames} frames) whose frames cannot be read one by one; store it without "
+            "deflated elements",
+        )
     check_description(dataset)
     _check_bytes(dataset)
 

@@ -86,7 +86,7 @@ def test_a_series_without_an_identifier_gets_one_from_its_study(plain):
     assert pydicom.dcmread(io.BytesIO(data)).SeriesInstanceUID.is_valid
 
 
-@pytest.mark.parametrize("where", ["pydicom.Dataset.save_as", "orchestrator.dicom.upscale.fit_to_grid"])
+@pytest.mark.parametrize("where", ["pydicom.Dataset.save_as", "orchestrator.dicom.derived.fit_to_grid"])
 def test_any_error_in_carrying_elements_over_is_named(plain, monkeypatch, where):
     def fail(*_, **__):
         raise KeyError("of no kind that anyone expects\nwith a second line")
@@ -275,7 +275,7 @@ def test_any_error_of_one_slice_leaves_the_others(tmp_path, monkeypatch):
     (folder / "b.dcm").write_bytes(dicom_files.ct())
     (folder / "c.dcm").write_bytes(dicom_files.ct(30))
     monkeypatch.setattr(
-        "orchestrator.apply.deep_files.upscale_slice",
+        "orchestrator.apply.dicom_file.upscale_slice",
         failing(when=lambda data: len(data) < 4000),
     )
     result = upscale_images("base-x2", str(folder), str(tmp_path / "out"), Settings(threads=1), lambda *_: None)

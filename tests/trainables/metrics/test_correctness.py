@@ -54,7 +54,9 @@ def test_radiometry_and_place_do_not_count():
     # Two interpolations, and up to three columns of 64 that are not in both.
     assert changed.improvement == pytest.approx(right.improvement, abs=0.12)
     far = torch.from_numpy(np.roll(hr.numpy(), 20, 2))
-    np.testing.assert_array_equal(harmonise(far, hr), [match_histogram(*pair) for pair in zip(far.numpy(), hr.numpy(), strict=True)])
+    np.testing.assert_array_equal(
+        harmonise(far, hr), [match_histogram(*pair) for pair in zip(far.numpy(), hr.numpy(), strict=True)]
+    )
 
 
 def test_histograms_are_matched_as_scikit_image_does():
