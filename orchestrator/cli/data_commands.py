@@ -54,7 +54,7 @@ def data_get(
     """
     from orchestrator.public_sets.catalogue import find_set
     from orchestrator.public_sets.get import fetch, plan_download
-    from orchestrator.public_sets.pack import SHARDS, check_packable, pack
+    from orchestrator.public_sets.pack import check_packable, pack
 
     public_set = find_set(name)
     if shards:
@@ -67,7 +67,8 @@ def data_get(
         fetch(plan, print, lambda done, of: report_progress(done // _MEGABYTE, of // _MEGABYTE))
     print(f"{public_set.name} is in {out}")
     if shards:
-        print_shards(f"{out}/{SHARDS}", pack(public_set, plan.folder), None)
+        for place, manifest in pack(public_set, plan.folder).items():
+            print_shards(f"{out}/{place}", manifest, None)
     for benchmark in public_set.benchmarks:
         print(f"Next: rayscale benchmark {benchmark} --data {out}")
 

@@ -26,6 +26,21 @@ class RemoteFile:
     unpacked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HRFolder:
+    """A folder of HR images of a data set, which can be packed into shards.
+
+    Attributes:
+        path: Its path below the folder of the set.
+        name: Folder of its shards below that of all; "" where the set has one such folder.
+        volumes: Whether it holds volumes (NIfTI), whose slices are packed in their own depth.
+    """
+
+    path: str
+    name: str = ""
+    volumes: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicSet:
     """A public data set.
@@ -39,7 +54,7 @@ class PublicSet:
         benchmarks: Benchmarks that read it.
         files: Files to download; empty where its home has no direct address.
         manual: Way to get it by hand, in a sentence; "" where ``files`` are given.
-        hr: Folder of HR images below the set's, which can be packed into shards; "" for none.
+        hr: Folders of HR images, each of which can be packed into shards of its own.
     """
 
     name: str
@@ -50,7 +65,7 @@ class PublicSet:
     benchmarks: tuple[str, ...] = ()
     files: tuple[RemoteFile, ...] = ()
     manual: str = ""
-    hr: str = ""
+    hr: tuple[HRFolder, ...] = ()
 
 
 _DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
@@ -106,7 +121,7 @@ SETS: dict[str, PublicSet] = {
             licence=_DIV2K_TERMS,
             home=_DIV2K,
             files=(_div2k_file("DIV2K_train_HR.zip"),),
-            hr="DIV2K_train_HR",
+            hr=(HRFolder("DIV2K_train_HR"),),
         ),
         PublicSet(
             name="div2k",
@@ -119,7 +134,7 @@ SETS: dict[str, PublicSet] = {
                 _div2k_file(f"DIV2K_valid_{kind}.zip")
                 for kind in ("HR", "LR_bicubic_X2", "LR_bicubic_X3", "LR_bicubic_X4")
             ),
-            hr="DIV2K_valid_HR",
+            hr=(HRFolder("DIV2K_valid_HR"),),
         ),
         PublicSet(
             name="classic",
@@ -129,6 +144,7 @@ SETS: dict[str, PublicSet] = {
             home="https://github.com/sanghyun-son/EDSR-PyTorch",
             benchmarks=("set5", "set14", "bsd100", "urban100"),
             files=(RemoteFile("https://cv.snu.ac.kr/research/EDSR/benchmark.tar", "benchmark.tar", unpacked=True),),
+            hr=tuple(HRFolder(f"benchmark/{name}/HR", name) for name in ("Set5", "Set14", "B100", "Urban100")),
         ),
         PublicSet(
             name="bsds500",
@@ -144,7 +160,7 @@ SETS: dict[str, PublicSet] = {
                     unpacked=True,
                 ),
             ),
-            hr="BSR/BSDS500/data/images/train",
+            hr=(HRFolder("BSR/BSDS500/data/images/train"),),
         ),
         PublicSet(
             name="ixi",
@@ -157,6 +173,7 @@ SETS: dict[str, PublicSet] = {
                 RemoteFile(f"{_IXI}IXI-{kind}.tar", f"IXI-{kind}/IXI-{kind}.tar", unpacked=True)
                 for kind in ("T1", "T2", "PD")
             ),
+            hr=tuple(HRFolder(f"IXI-{kind}", f"IXI-{kind}", volumes=True) for kind in ("T1", "T2", "PD")),
         ),
         PublicSet(
             name="opensr-test",

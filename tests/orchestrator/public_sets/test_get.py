@@ -4,16 +4,21 @@ import hashlib
 import io
 import json
 import re
+import tarfile
 import zipfile
+from dataclasses import replace
 
 import noise_images
+import numpy as np
 import pytest
 import range_server
 
 from orchestrator.protocols.all_protocols import PROTOCOLS
 from orchestrator.public_sets import catalogue, download
-from orchestrator.public_sets.catalogue import SETS, PublicSet, RemoteFile
+from orchestrator.public_sets.catalogue import SETS, HRFolder, PublicSet, RemoteFile
 from orchestrator.public_sets.get import RECORD
+from orchestrator.public_sets.pack import pack
+from trainables.errors import UsageError
 
 
 def archive_of(names, size=(200, 200)):
@@ -42,7 +47,7 @@ def home(monkeypatch):
                 RemoteFile(server.url("hr.zip"), "hr.zip", unpacked=True),
                 RemoteFile(server.url("notes.bin"), "more/notes.bin", f"sha256:{digest}"),
             ),
-            hr="hr",
+            hr=(HRFolder("hr"),),
         )
         monkeypatch.setitem(catalogue.SETS, "tiny", public_set)
         yield server
@@ -180,6 +185,51 @@ def test_straight_into_shards(rayscale, home, tmp_path):
     assert "12 images in good order" in out
 
 
+def volumes_of(names):
+    """A TAR of volumes of three slices."""
+    import nibabel
+
+    buffer, rng = io.BytesIO(), np.random.default_rng(0)
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in names:
+            volume = rng.integers(0, 800, (200, 192, 3)).astype(np.int16)
+            data = nibabel.Nifti1Image(volume, np.eye(4)).to_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_volumes_and_several_folders_have_shards_of_their_own(rayscale, home, tmp_path, monkeypatch):
+    for kind in ("T1", "T2"):
+        home.files[f"{kind}.tar"] = volumes_of([f"IXI00{number}-Guys-{kind}.nii" for number in range(3)])
+    parts = [
+        HRFolder("hr", "pictures"),
+        *(HRFolder(f"IXI-{kind}", f"IXI-{kind}", volumes=True) for kind in ("T1", "T2")),
+    ]
+    files = [RemoteFile(home.url(f"{kind}.tar"), f"IXI-{kind}/{kind}.tar", unpacked=True) for kind in ("T1", "T2")]
+    several = replace(SETS["tiny"], name="several", files=(SETS["tiny"].files[0], *files), hr=tuple(parts))
+    monkeypatch.setitem(catalogue.SETS, "several", several)
+    code, _, _ = rayscale("data", "get", "several", tmp_path, "--only", "hr.zip", "--only", "T2*", "--yes", "--shards")
+    assert code == 0
+    assert {place.name for place in (tmp_path / "shards").iterdir()} == {"pictures", "IXI-T2"}
+    manifest = json.loads((tmp_path / "shards/IXI-T2/manifest.json").read_text())
+    assert manifest["images"] == {"train": 6, "validation": 3}
+    assert manifest["pixel_format"]["dtype"] == "int16"
+    low, high = manifest["pixel_format"]["low"], manifest["pixel_format"]["high"]
+    assert 0 <= low < high <= 800
+
+
+def test_nothing_to_pack_is_said(home, tmp_path):
+    with pytest.raises(UsageError, match="has no folder of HR images to pack; expected IXI-T1, IXI-T2, IXI-PD"):
+        pack(SETS["ixi"], tmp_path)
+
+
+def test_every_folder_of_hr_images_has_a_place_of_its_own():
+    for public_set in SETS.values():
+        assert len({folder.name for folder in public_set.hr}) == len(public_set.hr)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -188,7 +238,7 @@ def test_straight_into_shards(rayscale, home, tmp_path):
             r"'fastmri' cannot be fetched by a command: fill in the form .* https://fastmri.med.nyu.edu/",
         ),
         (["realsr", "OUT"], "cannot be fetched by a command: open the link 'Version 3'"),
-        (["ixi", "OUT", "--shards"], "'ixi' has no folder of HR images to pack"),
+        (["sen2venus", "OUT", "--shards"], "'sen2venus' has no folder of HR images to pack"),
         (["div2", "OUT"], r"There is no data set 'div2'; known are .* Did you mean 'div2k'\?"),
         (["tiny", "s3://bucket/set"], "OUT must be a folder, found 's3://bucket/set'"),
         (["tiny", "FILE"], "OUT must be a folder, and '.*' is a file"),
