@@ -60,10 +60,12 @@ def submit(
     The experiment and this version's code travel with the job. The exit code is that of the run.
     """
     from orchestrator.cluster_jobs.client import ClusterJobs
+    from orchestrator.cluster_jobs.submit import check_submission
     from orchestrator.cluster_jobs.submit import submit as submitted
 
+    checked = check_submission(experiment, overrides or [], environment or [], trim)
     jobs = ClusterJobs(address)
-    job = submitted(jobs, experiment, overrides or [], environment or [], trim)
+    job = submitted(jobs, checked)
     if no_wait:
         print(job.id)
         return

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import orchestrator
@@ -28,13 +29,45 @@ _PACKAGES = (orchestrator, search_spaces, trainables)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def submit(
-    jobs: ClusterJobs,
-    file: Path,
-    overrides: Sequence[str] = (),
-    environment: Sequence[str] = (),
-    trim: bool = False,
-) -> Job:
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An experiment that has been checked for a cluster.
+
+    Attributes:
+        file: The experiment file.
+        experiment: Its experiment.
+        overrides: Settings that replace the file's, as ``key=value``.
+        environment: Variables of the job and its workers.
+        trim: Whether trials are lowered to fit the budget.
+    """
+
+    file: Path
+    experiment: Experiment
+    overrides: tuple[str, ...]
+    environment: Mapping[str, str]
+    trim: bool
+
+
+def check_submission(
+    file: Path, overrides: Sequence[str] = (), environment: Sequence[str] = (), trim: bool = False
+) -> Submission:
+    """Checks all that can be checked before a cluster is asked.
+
+    Args:
+        file: The experiment file.
+        overrides: Settings that replace the file's, as ``key=value``.
+        environment: Variables of the job and its workers, as ``NAME=VALUE``, or as ``NAME`` with this shell's value.
+        trim: Whether trials are lowered to fit the budget.
+
+    Raises:
+        UsageError: If a setting or a variable is wrong, or a place is one of this machine alone.
+    """
+    experiment = load_experiment(file, overrides)
+    check_shared(experiment)
+    return Submission(file, experiment, tuple(overrides), job_environment(environment), trim)
+
+
+def submit(jobs: ClusterJobs, submission: Submission) -> Job:
     """Submits an experiment, to be run as `rayscale run` does.
 
     Nodes need Ray and the packages that RayScale depends on, and no RayScale of their own: the packages of this version
@@ -42,32 +75,26 @@ def submit(
 
     Args:
         jobs: The cluster.
-        file: The experiment file.
-        overrides: Settings that replace the file's, as ``key=value``.
-        environment: Variables of the job and its workers, as ``NAME=VALUE``, or as ``NAME`` with this shell's value.
-        trim: Whether trials are lowered to fit the budget.
+        submission: From :func:`check_submission`.
 
     Raises:
-        UsageError: If a setting is wrong, a place is one of this machine alone, or a job runs this experiment already.
+        UsageError: If a job runs this experiment already.
     """
-    experiment = load_experiment(file, overrides)
-    check_shared(experiment)
-    env = job_environment(environment)
+    experiment = submission.experiment
     for job in jobs.all():
         if job.home == experiment.home.uri and not job.ended:
             raise UsageError(
                 f"Job '{job.id}' runs experiment '{experiment.name}' already: `rayscale logs {job.id} --follow` shows "
                 f"its progress, and `rayscale stop {job.id}` ends it."
             )
-    name = file.name
-    command = ["python", "-m", "orchestrator.cli.app", "run", name]
-    for override in (*overrides, "cluster.address=auto"):
+    command = ["python", "-m", "orchestrator.cli.app", "run", submission.file.name]
+    for override in (*submission.overrides, "cluster.address=auto"):
         command += ["--set", override]
-    command += ["--trim"] if trim else []
+    command += ["--trim"] if submission.trim else []
     job_id = f"{experiment.name}-{secrets.token_hex(3)}"
     metadata = {EXPERIMENT: experiment.name, HOME: experiment.home.uri, VERSION: __version__}
-    with packed(file) as folder:
-        return jobs.submit(job_id, shlex.join(command), folder, env, metadata)
+    with packed(submission.file) as folder:
+        return jobs.submit(job_id, shlex.join(command), folder, submission.environment, metadata)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Submission of an experiment: what travels with the job, and what is refused before it."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 from tiny_experiment import settings, write_experiment
 
 from orchestrator.cluster_jobs.client import EXPERIMENT, HOME, VERSION, Job
-from orchestrator.cluster_jobs.submit import check_shared, job_environment, packed, submit
+from orchestrator.cluster_jobs.submit import check_shared, check_submission, job_environment, packed, submit
 from orchestrator.experiment.load import make_experiment
 from trainables.errors import UsageError
 from trainables.version import __version__
@@ -35,7 +36,7 @@ def file(tmp_path):
 
 def test_the_experiment_and_the_code_travel_with_the_job(file):
     jobs = Recorded()
-    job_id = submit(jobs, file, ["search.trials=5"], ["KEY=a b"], trim=True)
+    job_id = submit(jobs, check_submission(file, ["search.trials=5"], ["KEY=a b"], trim=True))
     command, env, metadata, files = jobs.given
     assert job_id.startswith("tiny-")
     run = ["python", "-m", "orchestrator.cli.app", "run"]
@@ -73,8 +74,23 @@ def test_an_experiment_that_runs_already_is_not_submitted_again(file):
     with pytest.raises(
         UsageError, match=r"Job 'tiny-1' runs experiment 'tiny' already: `rayscale logs tiny-1 --follow`"
     ):
-        submit(Recorded(job("RUNNING")), file)
-    assert submit(Recorded(job("STOPPED")), file)
+        submit(Recorded(job("RUNNING")), check_submission(file))
+    assert submit(Recorded(job("STOPPED")), check_submission(file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "search.trails=5"], "'search.trails' .* did you mean `?trials"),
+        (["--set", "storage=runs"], "cannot find storage 'runs' of this machine"),
+        (["--env", "1A=b"], "1A"),
+    ],
+)
+def test_the_experiment_is_checked_before_the_cluster_is_asked(rayscale, file, monkeypatch, arguments, words):
+    monkeypatch.setattr("orchestrator.cluster_jobs.client.open_job_api", lambda _: pytest.fail("the cluster was asked"))
+    code, _, said = rayscale("submit", file, "--address", "http://127.0.0.1:9", *arguments)
+    assert code == 2
+    assert re.search(words, said, re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
