@@ -61,3 +61,35 @@ class RayGauges:
                 steps, seconds = measurement.step - self._before[0], now - self._before[1]
                 self._patches.set(steps * self._patches_per_step / seconds)
             self._before = measurement.step, now
+
+
+class ArchiveGauges:
+    """Gauges of an archive; Ray exports them with the prefix ``ray_``.
+
+    - ``rayscale_archive_megapixels_per_second``: HR megapixels of finished scenes over the time since the start;
+    - ``rayscale_archive_scenes_left``;
+    - ``rayscale_archive_scenes_failed``.
+
+    Args:
+        output: Place of the outputs, a tag of each.
+    """
+
+    def __init__(self, output: str) -> None:
+        self._rate = Gauge("rayscale_archive_megapixels_per_second", "HR megapixels per second of the run", ("output",))
+        self._left = Gauge("rayscale_archive_scenes_left", "Scenes that have not ended", ("output",))
+        self._failed = Gauge("rayscale_archive_scenes_failed", "Scenes that have failed in this run", ("output",))
+        for gauge in (self._rate, self._left, self._failed):
+            gauge.set_default_tags({"output": output})
+
+    def set(self, megapixels: float, seconds: float, left: int, failed: int) -> None:
+        """Sets all gauges.
+
+        Args:
+            megapixels: HR megapixels of finished scenes.
+            seconds: Seconds since the start.
+            left: Scenes that have not ended.
+            failed: Scenes that have failed.
+        """
+        self._rate.set(megapixels / max(seconds, 1e-9))
+        self._left.set(left)
+        self._failed.set(failed)

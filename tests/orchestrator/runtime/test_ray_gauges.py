@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from orchestrator.runtime.measurements import Measurement
-from orchestrator.runtime.ray_gauges import RayGauges
+from orchestrator.runtime.ray_gauges import ArchiveGauges, RayGauges
 
 
 @pytest.mark.cluster
@@ -20,10 +20,11 @@ def test_gauges_are_among_the_metrics_of_ray(ray_session: None) -> None:
     for number, psnr in enumerate((30.5, 31.25, 29.0)):
         gauges.take(Measurement(f"search/art/trial-{number:04d}", 8, {"validation_psnr": psnr}))
         gauges.take(Measurement(f"search/art/trial-{number:04d}", 8, ended=True))
+    ArchiveGauges("s3://bucket/out").set(megapixels=30, seconds=15, left=7, failed=1)
     (node,) = ray.nodes()  # type: ignore[no-untyped-call]
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     end, found = time.monotonic() + 60, dict[str, float]()
-    while len(found) < 4 and time.monotonic() < end:
+    while len(found) < 7 and time.monotonic() < end:
         time.sleep(1)
         lines = urllib.request.urlopen(url, timeout=10).read().decode().splitlines()
         lines = [line for line in lines if line.startswith("ray_rayscale_")]
@@ -31,4 +32,5 @@ def test_gauges_are_among_the_metrics_of_ray(ray_session: None) -> None:
     assert found["pretraining_loss"] == 0.125
     assert found["trainings_finished"] == 3
     assert found["best_validation_psnr"] == 31.25
+    assert [found[f"archive_{name}"] for name in ("megapixels_per_second", "scenes_left", "scenes_failed")] == [2, 7, 1]
     assert 0 < found["patches_per_second"] < 16 * 50 / 0.1
