@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 
 from orchestrator.experiment.cluster_defaults import filling_the_cluster
 from orchestrator.experiment.image_settings import Rate, Section, Source, SourceModel, Target, kind_of_source
+from orchestrator.experiment.placement import Placement
 from orchestrator.foundation.model_store import FoundModel, find_rgb_model
 from orchestrator.foundation.storage import Storage
 from search_spaces import PORTFOLIO, TransferSpace, find_space
@@ -56,6 +57,9 @@ Trials = Annotated[
 
 Cpus = Annotated[float, Field(ge=_LEAST_SHARE, le=10_000)]
 Gpus = Annotated[float, Field(ge=0, le=1024), AfterValidator(_whole_above_one)]
+AcceleratorType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
+LabelName = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=253)]
+LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=63)]
 
 
 class Pretraining(Section):
@@ -227,7 +231,7 @@ class Search(Section):
         "`cluster.gpus`, if that and `gpus_per_trial` are set, else 1",
     )
     cpus_per_trial: Cpus = Field(1, description="CPUs per trial")
-    gpus_per_trial: Gpus = Field(0, description="GPUs per trial; fractions are allowed")
+    gpus_per_trial: Gpus = Field(0, description="GPUs per trial, of which it trains on one; fractions are allowed")
     validation_images: Positive = Field(16, description="validation images that are scored, spread over the scenes")
     validation_crop: Annotated[int, Field(ge=32, le=10**9)] = Field(
         256, description="side, in HR pixels, of the central crop that is scored"
@@ -310,6 +314,13 @@ class Cluster(Section):
     gpus: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         None, description="GPUs of an autoscaled cluster at its largest; by default those it has now"
     )
+    accelerator_type: AcceleratorType | None = Field(
+        None,
+        description="type of the GPUs that workers and trials run on, by Ray's names such as `A100`",
+    )
+    labels: dict[LabelName, LabelValue] = Field(
+        {}, description="labels that a node must have for this work, {pool: spot}, as `ray start --labels` sets them"
+    )
     price_per_hour: Annotated[float, Field(ge=0)] | None = Field(
         None, description="price of the whole cluster per hour, in any currency"
     )
@@ -329,6 +340,11 @@ class Cluster(Section):
         if self.budget_cost is not None and not self.price_per_hour:
             raise ValueError(f"has a budget_cost of {self.budget_cost:g}, which needs a price_per_hour above 0")
         return self
+
+    @property
+    def placement(self) -> Placement:
+        """Kind of node that the work runs on."""
+        return Placement(self.accelerator_type or "", self.labels)
 
 
 class Tracking(Section):
@@ -372,6 +388,16 @@ class Experiment(Section):
             return content
         given = {key: value for key, value in content.items() if value is not None or key not in _DEFAULTS}
         return _DEFAULTS | given
+
+    @model_validator(mode="after")
+    def _check_accelerator(self) -> "Experiment":
+        named = self.cluster.accelerator_type
+        if named and not (self.pretraining.gpus_per_worker or self.search.gpus_per_trial):
+            raise ValueError(
+                f"names the accelerator type {named} (`cluster.accelerator_type`), but nothing runs on GPUs: set "
+                "`pretraining.gpus_per_worker` or `search.gpus_per_trial`, or leave it out"
+            )
+        return self
 
     @field_validator("source", mode="before")
     @classmethod

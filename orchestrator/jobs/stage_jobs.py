@@ -260,7 +260,9 @@ class Jobs:
     def speeds_place(self) -> Storage:
         """The file with the speeds of this network's shortened versions on a trial's CPUs and GPUs."""
         search, shape = self.experiment.search, self.experiment.architecture.to_dict()
-        inputs = fingerprint("speeds-1", shape, search.kept_blocks, search.cpus_per_trial, search.gpus_per_trial)
+        named = self.experiment.cluster.accelerator_type
+        device = [search.cpus_per_trial, search.gpus_per_trial, *([named] if named else [])]
+        inputs = fingerprint("speeds-1", shape, search.kept_blocks, *device)
         return self.place("search", f"speeds-{inputs}.json")
 
     def speeds(self) -> SpeedJob:
@@ -313,6 +315,7 @@ class Jobs:
             journal=self.place("search", domain, OPTUNA_LOG),
             siblings=tuple(other for other in experiment.targets if other != domain) if feeds else (),
             ends_early=experiment.search.trials == "auto" and read_end(self.records_place(domain)) is None,
+            placement=experiment.cluster.placement,
         )
 
     def confirmation(self, domain: str, progress: ProgressUpdates = NO_PROGRESS) -> ConfirmJob:

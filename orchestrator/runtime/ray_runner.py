@@ -11,6 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.placement import Placement
 from orchestrator.foundation.logs import start_from_environment
 from orchestrator.foundation.s3 import first_line
 from orchestrator.runtime.head_node import on_head
@@ -27,12 +28,13 @@ class RayRunner:
 
     Args:
         resources: The cluster's resources at the time of connecting.
+        placement: Kind of node that tasks with resources run on, but for those of a node of their own.
     """
 
     distributed = True
 
-    def __init__(self, resources: Resources) -> None:
-        self.resources = resources
+    def __init__(self, resources: Resources, placement: Placement = Placement()) -> None:  # noqa: B008 - immutable
+        self.resources, self._placement = resources, placement
         self._updates: ProgressUpdates = NO_PROGRESS
 
     def submit(
@@ -49,6 +51,8 @@ class RayRunner:
             options |= on_head()
         if name:
             options["name"] = name.encode(errors="replace").decode()
+        if needs.node is None and not needs.head and (needs.cpus or needs.gpus):
+            options |= self._placement.task_options(needs.gpus)
         if needs.node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(needs.node, soft=False)
         named = _Submission(uuid.uuid4().hex, name, self._updates) if name and retries else None

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from orchestrator.experiment.feasibility import Resources
+from orchestrator.experiment.placement import types_of
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation import logs, s3_settings
 from orchestrator.foundation.s3 import first_line
@@ -27,7 +28,7 @@ from orchestrator.runtime.ray_join import (
     standard_error_held,
 )
 from orchestrator.runtime.ray_lines import ray_lines_logged
-from orchestrator.runtime.ray_runner import RayRunner, alive_nodes
+from orchestrator.runtime.ray_runner import RayRunner
 from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start
 from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.runtime.task_runner import TaskRunner
@@ -82,7 +83,7 @@ def connect(cluster: Cluster, show: Callable[[str], None] = print_line) -> Itera
     with kept_private() if own else nullcontext(), ray_lines_logged():
         session = None if joined else _start(cluster, show)
         try:
-            yield RayRunner(_measured(cluster))
+            yield RayRunner(_measured(cluster), cluster.placement)
         finally:
             if not joined:
                 ray.shutdown()
@@ -200,9 +201,29 @@ def _absolute_path_of_modules(folder: Path) -> dict[str, str]:
 
 
 def _measured(cluster: Cluster) -> Resources:
-    nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive_nodes().values())
+    nodes = _usable_nodes(cluster)
     cpus, gpus = sum(node[0] for node in nodes), sum(node[1] for node in nodes)
     best = max((node[1] for node in nodes), default=0.0)
     if cluster.gpus is not None:
         return Resources(max(cpus, 1.0), max(cluster.gpus, gpus), max(best, cluster.gpus), nodes, grows=True)
     return Resources(cpus, gpus, best, () if cluster.address is None else nodes)
+
+
+def _usable_nodes(cluster: Cluster) -> tuple[tuple[float, float], ...]:
+    """CPUs and GPUs that the experiment can use, node by node.
+
+    Raises:
+        UsageError: If no node is of the kind that the experiment asks for, and none will be added.
+    """
+    alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    placement = cluster.placement
+    usable = [placement.usable(node["Resources"], node.get("Labels") or {}) for node in alive]
+    found = tuple(amounts for amounts in usable if amounts is not None)
+    lacks_type = placement.accelerator_type and not any(gpus for _, gpus in found)
+    if cluster.gpus is None and str(placement) and (not found or lacks_type):
+        raise UsageError(
+            f"No node of this cluster has the {placement} (cluster.accelerator_type, cluster.labels); accelerator "
+            f"types of its nodes: {types_of([node['Resources'] for node in alive])}. Correct the setting, or set "
+            "cluster.gpus to the GPUs that the cluster can grow to."
+        )
+    return found

@@ -8,6 +8,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from orchestrator.experiment.placement import Placement
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import ProgressUpdates
@@ -46,6 +47,7 @@ class StudyJob:
         home: Folder of the experiment.
         siblings: Domains whose best configurations are tried as soon as their searches have finished.
         journal: File for optuna-dashboard, written as trials end; None for none.
+        placement: Kind of node that trials run on.
         ends_early: Whether the study ends before ``trials`` if the next one is expected to gain too little.
     """
 
@@ -67,6 +69,7 @@ class StudyJob:
     siblings: tuple[str, ...] = ()
     journal: Storage | None = None
     ends_early: bool = False
+    placement: Placement = field(default_factory=Placement)
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ def run_on_tune(job: StudyJob, records: list[TrialRecord], missing: list[int], r
     keep_keys_to_ourselves()
     # Tune has one registry of trainables for the whole cluster: names must differ between domains.
     name = f"finetune-{job.domain.domain}-{job.records.uri.rpartition('-')[2]}"
-    resources = {"cpu": job.settings.cpus_per_trial, "gpu": job.settings.gpus_per_trial}
-    tune.register_trainable(name, tune.with_resources(tune.with_parameters(_run_and_report, job=job), resources))
+    trainable = tune.with_resources(tune.with_parameters(_run_and_report, job=job), resources_of(job))
+    tune.register_trainable(name, trainable)
     search = searcher(job, records, missing)
     tuner = tune.Tuner(
         name,
@@ -56,6 +56,14 @@ def run_on_tune(job: StudyJob, records: list[TrialRecord], missing: list[int], r
     reasons = [str(ended[FAILED]) for ended in metrics if FAILED in ended]
     reasons += [str(error).strip().splitlines()[-1] for error in found.errors]
     return reasons[-1] if reasons else "no error was reported"
+
+
+def resources_of(job: StudyJob) -> tune.PlacementGroupFactory:
+    """Resources of each trial, on the kind of node that the experiment asks for."""
+    placement, settings = job.placement, job.settings
+    bundle = placement.bundle(settings.cpus_per_trial, settings.gpus_per_trial)
+    selectors = {"bundle_label_selector": [dict(placement.labels)]} if placement.labels else {}
+    return tune.PlacementGroupFactory([bundle], **selectors)
 
 
 class _LostTrials(tune.Callback):

@@ -120,7 +120,14 @@ def _worker(experiment: Experiment, resources: Resources) -> dict[str, float]:
 def _scaling(experiment: Experiment, worker: dict[str, float]) -> ScalingConfig:
     section = experiment.pretraining
     workers = section.workers if section.least_workers is None else (section.least_workers, section.workers)
-    return ScalingConfig(num_workers=workers, use_gpu="GPU" in worker, resources_per_worker=worker)  # type: ignore[arg-type]
+    placement, on_gpu = experiment.cluster.placement, "GPU" in worker
+    return ScalingConfig(
+        num_workers=workers,  # type: ignore[arg-type]
+        use_gpu=on_gpu,
+        resources_per_worker=worker,
+        accelerator_type=(placement.accelerator_type or None) if on_gpu else None,
+        label_selector=dict(placement.labels) or None,
+    )
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
