@@ -81,5 +81,5 @@ def _check_flags(facts: DicomFacts, strict: bool) -> None:
 
 
 def flagged(flags: Sequence[str]) -> str:
-    """Says in a few words that an output does not match its source."""
+    """A remark on an output that does not match its source."""
     return f"its output is flagged: {', '.join(flags)}"

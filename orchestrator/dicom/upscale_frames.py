@@ -30,7 +30,7 @@ _NAMED = 5
 
 @dataclass(slots=True)
 class _Total:
-    """What all frames add up to: consistency, extremes, valid pixels, ranges, flags by frame and notes."""
+    """Sums over all frames: consistency, extremes, valid pixels, ranges, flags by frame and notes."""
 
     meter: ConsistencyMeter
     extremes: list[int] = field(default_factory=list)

@@ -62,7 +62,7 @@ def resources_of(job: StudyJob) -> tune.PlacementGroupFactory:
     """Resources of each trial, on the kind of node that the experiment asks for."""
     placement, settings = job.placement, job.settings
     bundle = placement.bundle(settings.cpus_per_trial, settings.gpus_per_trial)
-    selectors = {"bundle_label_selector": [dict(placement.labels)]} if placement.labels else {}
+    selectors: dict[str, Any] = {"bundle_label_selector": [dict(placement.labels)]} if placement.labels else {}
     return tune.PlacementGroupFactory([bundle], **selectors)
 
 

@@ -121,7 +121,7 @@ def _scaling(experiment: Experiment, worker: dict[str, float]) -> ScalingConfig:
     section = experiment.pretraining
     workers = section.workers if section.least_workers is None else (section.least_workers, section.workers)
     placement, on_gpu = experiment.cluster.placement, "GPU" in worker
-    return ScalingConfig(
+    return ScalingConfig(  # type: ignore[call-arg]  # mypy sees the class of Train's first version
         num_workers=workers,  # type: ignore[arg-type]
         use_gpu=on_gpu,
         resources_per_worker=worker,

@@ -33,7 +33,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Correctness:
-    """What an output adds to its LR, and how much of it is in HR.
+    """Detail that an output adds to its LR, and the share of it that HR has.
 
     Attributes:
         synthesis: Mean absolute difference between the output and LR enlarged bilinearly; higher is more detail.

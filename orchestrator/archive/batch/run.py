@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.archive.batch.claims import Claims, remove_claims
+from orchestrator.archive.batch.cluster_watch import watching_cluster
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device, choose_precision
 from orchestrator.archive.batch.driver import Driver, Progress
@@ -131,6 +132,7 @@ def upscale_archive(
         if gpus and runner is not None:
             demand = held.enter_context(closing(GpuDemand(runner, int(resources.gpus), settings.threads)))
         notes = [] if own or gpus or options.device == "cpu" else [ON_CPUS]
+        shown = [report_progress]
 
         def report(progress: Progress) -> None:
             check_lock()
@@ -138,7 +140,8 @@ def upscale_archive(
             progress.notes = notes if claims is None else [*notes, *claims.notes]
             if demand is not None:
                 progress.joined = demand.ask(progress.scenes - progress.done)
-            report_progress(progress)
+            for show in shown:
+                show(progress)
 
         def planned(settings: SceneSettings) -> tuple[Recipe, Plan]:
             recipe = _recipe(found, settings)
@@ -182,6 +185,7 @@ def upscale_archive(
         ready = load_model(found, replace(settings, device="cpu")) if threads is None else shared_model.loaded
         worker = change_worker(SceneWorker(context, ready.facts, shared_model))
         held.enter_context(_tidy(runner, out, ledger, scratch, histories))
+        shown.append(held.enter_context(watching_cluster(runner, out.uri, not own, notes.append)))
         pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
         # A cluster of one node may grow.
         shared = own or (not out.remote and options.scratch is None)
