@@ -45,7 +45,7 @@ def gauges(monkeypatch):
 def test_the_gauges_and_a_lost_node(gauges):
     lines = []
     with watching_cluster(Runner(), "s3://b/out", True, lines.append) as show:
-        progress = Progress(10, 1000, done=4, megapixels=30.0, failed=Counter(corrupt=1))
+        progress = Progress(10, done=4, megapixels=30.0, failed=Counter(corrupt=1))
         progress.started -= 15
         show(progress)
         until = time.monotonic() + 5
@@ -62,11 +62,11 @@ def test_the_gauges_and_a_lost_node(gauges):
 def test_nodes_of_a_ray_of_our_own_are_not_watched(gauges):
     runner, lines = Runner(), []
     with watching_cluster(runner, "out", False, lines.append) as show:
-        show(Progress(1, 1))
+        show(Progress(1))
     assert (runner.looks, lines, gauges["rayscale_archive_scenes_left"]) == (0, [], 1)
 
 
 def test_without_ray_there_are_none(gauges):
     with watching_cluster(Runner(distributed=False), "out", True, print) as show:
-        show(Progress(1, 1))
+        show(Progress(1))
     assert gauges == {}
