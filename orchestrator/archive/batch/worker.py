@@ -27,7 +27,7 @@ from orchestrator.archive.batch.plan import FLAGGED
 from orchestrator.archive.batch.workspace import enter_workspace
 from orchestrator.archive.products.find import is_packed
 from orchestrator.archive.products.identity import identity
-from orchestrator.archive.products.read import assemble_product, assembled_in
+from orchestrator.archive.products.read import assemble_product, assembled_in, range_note
 from orchestrator.archive.products.types import ModelBands, Product
 from orchestrator.archive.scene.types import (
     LoadedModel,
@@ -331,7 +331,9 @@ class SceneWorker:
         upload = time.monotonic() - start
         seconds = {**output.seconds, "fetch": output.seconds.get("fetch", 0.0) + fetched, "upload": upload}
         if scene.product is not None and (assembled := assembled_in(self._folder(scene))) is not None:
-            output = replace(output, notes=[*output.notes, *assembled.notes])
+            differing = range_note(assembled.path, self.facts, scene.settings(self.context.settings))
+            own = [*assembled.notes, *([differing] if differing else [])]
+            output = replace(output, notes=[*output.notes, *own])
         return Finished(_columns(output, seconds) | {"consistency": meter.result().to_dict() if meter else None})
 
 

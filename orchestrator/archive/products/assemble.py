@@ -83,7 +83,11 @@ def assemble(layers: Layers, chosen: Sequence[Layer], locate: Opener, path: Path
 
         def open_file(file: str) -> Dataset:
             if file not in opened:
-                opened[file] = stack.enter_context(open_raster(locate(file)))
+                try:
+                    opened[file] = stack.enter_context(open_raster(locate(file)))
+                except SceneError as error:
+                    named = error.reason if file in error.reason else f"Its file {file}: {error.reason}"
+                    raise SceneError(error.kind, named) from None
             return opened[file]
 
         sources = [_Source.of(layer.name, open_file(layer.file), layer.band, layer.classes) for layer in chosen]

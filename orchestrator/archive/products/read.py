@@ -20,7 +20,7 @@ from orchestrator.archive.products.stac_items import check_reference, read_item
 from orchestrator.archive.products.types import Assembled, Layers, ModelBands, Product, unreadable
 from orchestrator.archive.scene.bigtiff import check_room
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
-from orchestrator.archive.scene.types import SceneError
+from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
 from orchestrator.foundation.storage import Storage
 
 _ADVICE = {
@@ -72,6 +72,30 @@ def assembled_in(folder: Path) -> Assembled | None:
     if not path.exists() or not record.exists():
         return None
     return Assembled(path, tuple(json.loads(record.read_text(encoding="utf-8"))))
+
+
+def range_note(path: Path, model: ModelFacts, settings: SceneSettings) -> str | None:
+    """A note if the model's card states another range than the product's metadata; the card is followed.
+
+    Args:
+        path: The raster of the product.
+        model: The model.
+        settings: Settings of the scene.
+    """
+    if settings.normalisation != "auto":
+        return None
+    with gdal(), open_raster(path) as dataset:
+        stated = model.value_range.get(dataset.dtypes[0])
+        scale, offset = dataset.scales[0], dataset.offsets[0]
+    if stated is None or (scale, offset) == (1.0, 0.0):
+        return None
+    low, high = -offset / scale, (1 - offset) / scale
+    if max(abs(low - stated[0]), abs(high - stated[1])) < 0.5:
+        return None
+    return (
+        f"the model's card means {stated[0]:g} to {stated[1]:g}, and the product's metadata {low:g} to {high:g} for "
+        "reflectance 0 to 1; --normalisation scales follows the metadata"
+    )
 
 
 def _assemble(

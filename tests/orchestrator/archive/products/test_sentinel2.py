@@ -76,14 +76,17 @@ def test_a_level_1c_product_without_offsets_is_averaged_where_it_has_no_raster_o
 
 
 def test_a_model_of_named_bands_gets_its_bands_in_its_order(tmp_path, source):
-    """Their names are in the model's card alone."""
+    """Their names and range are in the model's card."""
     names = ("nir", "red", "green", "blue")
-    model = tiny_models.write(tmp_path / "model", tiny_models.of_bands(*names, scale=2), band_names=names)
+    card = {"band_names": names, "value_range": {"uint16": [0, 10000]}}
+    model = tiny_models.write(tmp_path / "model", tiny_models.of_bands(*names, scale=2), **card)
     product_files.sentinel_l2a(source)
     scenes = list_archive(str(source), str(tmp_path / "out")).scenes
     settings = SceneSettings(precision="float32", blocksize=128)
     arguments = (model, scenes, str(tmp_path / "out"), settings, Options(), lambda _: None)
-    assert upscale_archive(*arguments, start=in_process)["failed"] == []
+    summary = upscale_archive(*arguments, start=in_process)
+    assert summary["failed"] == []
+    assert "the model's card means 0 to 10000, and the product's metadata 1000 to 11000" in str(summary["notes"])
     with rasterio.open(tmp_path / "out" / f"{product_files.SAFE}.tif") as output:
         assert output.descriptions == ("B08", "B04", "B03", "B02")
         assert output.tags()["RAYSCALE_BANDS"] == "1,2,3,4"
@@ -98,6 +101,10 @@ def test_a_product_is_resumed_and_done_again_if_one_of_its_files_changes(source,
     assert upscale(source)[0]["written"] == 1
 
 
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
 class TestWrongInput:
     """Each product that cannot be read has one sentence that says what to do."""
 
@@ -106,6 +113,12 @@ class TestWrongInput:
         [
             (lambda safe: next(safe.rglob("*_B03_10m.jp2")).unlink(), {}, "unreadable", r"B03_10m\.jp2 is missing"),
             (lambda safe: None, {"bands": ("B99",)}, "model_mismatch", r"no band 'B99'; it has B02 \(blue\), B03"),
+            (
+                lambda safe: _cut(next(safe.rglob("*_B03_10m.jp2"))),
+                {},
+                "unreadable",
+                r"Its file .*B03_10m\.jp2: ",
+            ),
             (lambda safe: (safe / "MTD_MSIL2A.xml").unlink(), {}, "unreadable", "MTD_MSIL1C.xml or MTD_MSIL2A.xml"),
             (lambda safe: (safe / "MTD_MSIL2A.xml").write_text("<x"), {}, "unreadable", "no XML"),
             (
@@ -128,6 +141,12 @@ class TestWrongInput:
         product_files.sentinel_l2a(source, offset=None)
         (failure,) = upscale(source)[0]["failed"]
         assert "no BOA_ADD_OFFSET, which processing baseline 05.11 has" in failure["reason"]
+
+    def test_a_damaged_archive_is_said(self, source, upscale):
+        source.mkdir()
+        (source / f"{product_files.SAFE}.zip").write_bytes(b"PK")
+        (failure,) = upscale(source)[0]["failed"]
+        assert failure["reason"].startswith("It is no ZIP archive that can be opened")
 
     def test_other_safe_products_are_refused(self, source, upscale):
         folder = source / "S1A_IW_GRDH_1SDV_20240814T052627.SAFE"
