@@ -39,7 +39,12 @@ def tile_within(memory: int, per_pixel: float, radius: int) -> int:
     Returns:
         :data:`LARGEST_TILE` at most; below :data:`SMALLEST_TILE`, even below 1, where the budget is too small.
     """
-    return min(LARGEST_TILE, int((memory / (_BESIDE * per_pixel)) ** 0.5) - 2 * radius)
+    return min(LARGEST_TILE, int(pixels_within(memory, per_pixel) ** 0.5) - 2 * radius)
+
+
+def pixels_within(memory: int, per_pixel: float) -> int:
+    """LR pixels that fit a budget, those of all images of a batch and of their halos together."""
+    return int(memory / (_BESIDE * per_pixel))
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -190,6 +190,19 @@ def _checked(groups: tuple[Group, ...], count: int, channels: int, who: str) -> 
     return tuple(tuple(band - 1 for band in group) for group in groups)
 
 
+def batches(groups: Sequence[Group], most: int) -> list[tuple[list[int], bool]]:
+    """Bands of each call of the network, and whether it sees each of them by itself.
+
+    Args:
+        groups: Bands that the network sees together.
+        most: Most bands of a call in which it sees each by itself; one for less than 1.
+    """
+    size = max(1, most)
+    alone = [group[0] for group in groups if len(group) == 1]
+    singly = [(alone[first : first + size], True) for first in range(0, len(alone), size)]
+    return [*((list(group), False) for group in groups if len(group) > 1), *singly]
+
+
 def band_text(groups: tuple[Group, ...]) -> str:
     """Groups as a user writes them: ``1,2,3;4``."""
     return ";".join(",".join(str(band + 1) for band in group) for group in groups)

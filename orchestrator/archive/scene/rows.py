@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from orchestrator.archive.scene.band_map import Group
+from orchestrator.archive.scene.band_map import Group, batches
 from orchestrator.archive.scene.band_roles import Meaning
 from orchestrator.archive.scene.bigtiff import create_raw, writing
 from orchestrator.archive.scene.nodata import enlarged, enlarged_alpha, filled, nudge
@@ -28,7 +28,7 @@ from orchestrator.archive.scene.value_range import Normalisation
 from orchestrator.archive.scene.values.network import apply_network, halo_of, limits_of_values
 from trainables.inference.radiometry import Downscaling, downscaling_of
 from trainables.inference.tiling import Grid, Tile, cut, rows_needed
-from trainables.inference.working_memory import SMALLEST_TILE, tile_within
+from trainables.inference.working_memory import SMALLEST_TILE, pixels_within, tile_within
 
 _LARGEST_CELL = 2**28
 """Bytes of a cell, in all bands."""
@@ -81,6 +81,7 @@ class Worker:
         tile: Largest side of a tile.
         downscaling: How the output is downscaled for back-projection; None for none.
         named: Positions of bands whose names are known, by name, for measurements.
+        pixels_at_once: LR pixels, in all bands of a batch, that the network may see at once.
     """
 
     scene: Scene
@@ -91,6 +92,7 @@ class Worker:
     tile: int
     downscaling: Downscaling | None
     named: Mapping[str, int]
+    pixels_at_once: int
 
     def grid(self, rows: int, columns: int) -> Grid:
         """Grid of tiles that a cell is cut into."""
@@ -187,8 +189,8 @@ class Worker:
             inner = slice(margin - halo, margin + grid.rows + halo), slice(margin - halo, margin + grid.columns + halo)
             lr = (filled(lr, valid, halo) if not valid.all() else lr)[:, *inner]
         with tally.timed("model"):
-            for group in self.groups:
-                self._upscale(lr[list(group)], group, out[:, *place])
+            for bands, singly in batches(self.groups, self.pixels_at_once // (lr.shape[1] * lr.shape[2])):
+                self._upscale(lr[bands], bands, out[:, *place], singly)
         for band in self.scene.repeated:
             out[band, *place] = enlarged(source[band], r)
         if lost is not None:
@@ -212,13 +214,12 @@ class Worker:
             lost &= ~_shown_beside(window(strip.alpha), margin, rows, columns)
         return lost
 
-    def _upscale(self, lr: NDArray[Any], group: Group, out: NDArray[Any]) -> None:
-        """One group of bands, (c, h + 2H, w + 2H) source values with a halo of H, into its bands of ``out``."""
-        bands = list(group)
+    def _upscale(self, lr: NDArray[Any], bands: list[int], out: NDArray[Any], singly: bool) -> None:
+        """Some bands, (c, h + 2H, w + 2H) source values with a halo of H, into those of ``out``."""
         low, span = self.norm.low[bands], (self.norm.high - self.norm.low)[bands]
         limits = limits_of_values(out.dtype.name, self.scene.nodata)
         try:
-            apply_network(self.model.net, lr, low, span, out, bands, self.downscaling, limits)
+            apply_network(self.model.net, lr, low, span, out, bands, self.downscaling, limits, singly)
         except (RuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
                 raise _OutOfMemoryError from None
@@ -258,7 +259,13 @@ def make_worker(scene: Scene, model: LoadedModel, meaning: Meaning, settings: Sc
     # A cell is in memory in all bands.
     side = int((_LARGEST_CELL / (len(norm.low) * np.dtype(facts.dtype).itemsize)) ** 0.5) // net.scale
     cells = Grid.of(facts.height, facts.width, max(min(tile, side), step), halo, step)
-    return Worker(scene, model, meaning.groups, norm, cells, tile, downscaling, meaning.named)
+    pixels = _pixels_at_once(model, settings)
+    return Worker(scene, model, meaning.groups, norm, cells, tile, downscaling, meaning.named, pixels)
+
+
+def _pixels_at_once(model: LoadedModel, settings: SceneSettings) -> int:
+    """As many as memory allows on a GPU; on CPUs those of one band, where a batch takes as long, and more memory."""
+    return pixels_within(settings.memory_mb * 2**20, model.bytes_per_pixel) if model.net.device.type == "cuda" else 0
 
 
 def row_step(scale: int, blocksize: int) -> int:

@@ -38,19 +38,21 @@ def apply_network(
     bands: list[int],
     downscaling: Downscaling | None = None,
     limits: Limits = (-inf, inf),
+    singly: bool = False,
 ) -> None:
-    """Upscales one group of bands and writes it in the data type of the output.
+    """Upscales bands and writes them in the data type of the output.
 
     Args:
         net: The network.
-        lr: (c, h + 2H, w + 2H) source values with a halo of H pixels, which :func:`halo_of` gives, c being 1 or as many
-            as the network takes.
+        lr: (c, h + 2H, w + 2H) source values with a halo of H pixels, which :func:`halo_of` gives. The network sees the
+            bands together, c being as many as it takes, or each by itself.
         low: The value of each band that means 0, (c,).
         span: From there to the value that means 1, (c,).
         out: (bands, r·h', r·w') with h' ≤ h and w' ≤ w.
-        bands: Positions of the group in ``out``.
+        bands: Positions of the bands in ``out``.
         downscaling: How the output is downscaled for back-projection; None to leave that out.
         limits: Least and greatest value of the output, for back-projection.
+        singly: Whether the network sees each band by itself, all in one batch.
 
     Raises:
         SceneError: ``verification``, if the network's output is not finite.
@@ -62,11 +64,13 @@ def apply_network(
     def network(inside: torch.Tensor) -> torch.Tensor:
         return net(inside.expand(-1, net.channels, -1, -1))
 
-    hr = upscale_clamped(network, ((whole - bottom) / width)[None], r)[0]
-    repeated, projection = len(lr) < net.channels, None
+    shown = (whole - bottom) / width
+    if singly or len(lr) < net.channels:
+        hr = _mean_of_repeated(upscale_clamped(network, shown[:, None], r), _ROWS_AT_ONCE * r)
+    else:
+        hr = upscale_clamped(network, shown[None], r)[0]
+    projection = None
     if downscaling is not None:
-        if repeated:
-            hr, repeated = _mean_of_bands(hr, _ROWS_AT_ONCE * r), False
         means = downscaled(hr, r, downscaling)
         projection = BackProjection.of(whole, whole - torch.addcmul(bottom, means, width), r, downscaling, limits)
     rows = out.shape[1] // r
@@ -74,8 +78,6 @@ def apply_network(
     for first in range(0, rows, step):
         last = min(first + step, rows)
         values = hr[:, (halo + first) * r : (halo + last) * r]
-        if repeated:
-            values = values.mean(0, keepdim=True)
         values = torch.addcmul(bottom, values, width)
         if projection is not None:
             values = projection.apply(values, halo + first, halo + last)
@@ -83,10 +85,11 @@ def apply_network(
         out[bands, first * r : last * r] = _in_type(values, out.dtype).cpu().numpy()
 
 
-def _mean_of_bands(hr: torch.Tensor, rows: int) -> torch.Tensor:
-    """(C, H, W) to (1, H, W), some rows at once, which stay in a CPU's cache."""
-    parts = [hr[:, first : first + rows].mean(0, keepdim=True) for first in range(0, hr.shape[1], rows)]
-    return torch.cat(parts, 1)
+def _mean_of_repeated(hr: torch.Tensor, rows: int) -> torch.Tensor:
+    """(C, channels, H, W) to (C, H, W), some rows at once, which stay in a CPU's cache."""
+    if hr.shape[1] == 1:
+        return hr[:, 0]
+    return torch.cat([hr[:, :, first : first + rows].mean(1) for first in range(0, hr.shape[2], rows)], 1)
 
 
 def _in_type(values: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:

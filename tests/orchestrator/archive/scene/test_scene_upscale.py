@@ -270,6 +270,25 @@ def test_out_of_memory_halves_the_tiles_and_changes_nothing(tmp_path, monkeypatc
         scenes.run(source, tmp_path, SceneSettings(memory_mb=1))
 
 
+@pytest.mark.parametrize(("images", "shapes"), [(0, [1, 1, 1, 1]), (2, [2, 2]), (9, [4])])
+def test_bands_that_go_one_by_one_go_in_batches_that_fit_memory(images, shapes, tmp_path, monkeypatch):
+    source = scenes.write(tmp_path / "in.tif", scenes.pixels(4, 60, 80, "uint16"))
+    settings = SceneSettings(blocksize=128, normalisation=(0, 10000), band_map="singly")
+    expected = scenes.run(source, tmp_path, settings)
+    through, calls = part.apply_network, []
+
+    def counted(net, lr, *rest):
+        calls.append(lr.shape)
+        return through(net, lr, *rest)
+
+    monkeypatch.setattr(part, "apply_network", counted)
+    halo = expected.halo
+    monkeypatch.setattr(part, "_pixels_at_once", lambda *_: images * (60 + 2 * halo) * (80 + 2 * halo))
+    out = scenes.run(source, tmp_path, settings, name="b.tif")
+    assert [shape[0] for shape in calls] == shapes
+    np.testing.assert_array_equal(scenes.read(out.path)[0], scenes.read(expected.path)[0])
+
+
 def test_other_errors_of_the_network_are_not_called_memory(tmp_path, monkeypatch):
     source = scenes.write(tmp_path / "in.tif", scenes.pixels(3, 10, 10))
 
