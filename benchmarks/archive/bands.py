@@ -4,26 +4,26 @@
 
 The model takes red, green and blue. Of it, a network of four bands is made as `docs/method.md` says (bands). Each row
 is a whole job on one thread: a scene of generated images, the network, back-projection, verified Cloud-Optimised
-GeoTIFF. CPU time is that of the process; loading is left out. Rounds go through all rows in turns, and the fastest round
-of each counts. The batch is timed in the network alone, by tiles of 128 and 256 LR pixels.
+GeoTIFF. CPU time is that of the process; loading is left out. Rounds go through all rows in turns, and the fastest
+round of each counts. The batch is timed in the network alone, by tiles of 128 and 256 LR pixels.
 """
 
 import argparse
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import rasterio
 import torch
 
-from benchmarks.archive.scene import make_scene
+from benchmarks.archive.mosaic import KINDS, make_scene
+from benchmarks.archive.timed_job import timed_job
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
-from orchestrator.archive.scene.types import BandMap, LoadedModel, Provenance, SceneSettings
-from orchestrator.archive.scene.upscale import load_model, upscale_scene
+from orchestrator.archive.scene.types import BandMap, SceneSettings
+from orchestrator.archive.scene.upscale import load_model
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage
 from trainables.inference.allocator import keep_freed_memory
@@ -48,23 +48,6 @@ def first_bands(scene: Path, target: Path, count: int) -> Path:
         with rasterio.open(target, "w", **profile) as written:
             written.write(source.read(list(range(1, count + 1))))
     return target
-
-
-def job(scene: Path, folder: Path, loaded: LoadedModel, settings: SceneSettings) -> Json:
-    """Seconds of the process, whole and in the network."""
-    inside, run = [0.0], loaded.net.run
-
-    def timed(lr: torch.Tensor) -> torch.Tensor:
-        start = time.process_time()
-        hr = run(lr)
-        inside[0] += time.process_time() - start
-        return hr
-
-    loaded = LoadedModel(loaded.facts, replace(loaded.net, run=timed), loaded.bytes_per_pixel)
-    start = time.process_time()
-    told = upscale_scene(scene, folder / "out.tif", folder, loaded, settings, Provenance(item_id="x", source="x"))
-    taken = time.process_time() - start
-    return {"cpu_s": taken, "network_s": inside[0], "megapixels": told.width * told.height / 1e6}
 
 
 def batches(model: FoundModel) -> list[Json]:
@@ -104,9 +87,9 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Json]:
     rows: dict[int, Json] = {}
     for _ in range(options.rounds):
         for place, (kind, way, used, band_map) in enumerate(arms):
-            white = 255.0 if kind == "RGB uint8" else 10000.0
-            settings = SceneSettings(precision="float32", normalisation=(0.0, white), band_map=band_map)
-            found = job(scenes[kind], folder, load_model(used, settings), settings)
+            value_range = KINDS["RGB uint8" if kind == "RGB uint8" else "4 bands uint16"][2]
+            settings = SceneSettings(precision="float32", normalisation=value_range, band_map=band_map)
+            found = timed_job(scenes[kind], folder, load_model(used, settings), settings)
             if place not in rows or found["cpu_s"] < rows[place]["cpu_s"]:
                 rows[place] = {"scene": kind, "bands": way} | found
     return [rows[place] for place in sorted(rows)]

@@ -33,50 +33,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.archive import tile_loop
+from benchmarks.archive.mosaic import KINDS, make_scene
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
 from orchestrator.archive.batch.worker import ConsistencyObserver
-from orchestrator.archive.scene.reader import gdal
 from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSettings
 from orchestrator.archive.scene.upscale import load_model, upscale_part, upscale_scene
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage
 from trainables.network.network import SuperResolutionNet, preset
-from trainables.samples import write_samples
 
 SCALE = 4
-KINDS = {"RGB uint8": ("uint8", 3, (0.0, 255.0)), "4 bands uint16": ("uint16", 4, (0.0, 10000.0))}
 Json = dict[str, Any]
-
-
-def make_scene(path: Path, side: int, kind: str) -> Path:
-    """A mosaic of generated images, turned and mirrored, written row by row."""
-    dtype, bands, _ = KINDS[kind]
-    with tempfile.TemporaryDirectory() as folder:
-        write_samples(Path(folder), "satellite", 4, 1, 0, (512, 512))
-        images = [np.array(Image.open(file).convert("RGB")) for file in sorted(Path(folder).rglob("*.png"))]
-    rng, step = np.random.default_rng(0), images[0].shape[0]
-    profile = {"driver": "GTiff", "width": side, "height": side, "count": bands, "dtype": dtype, "tiled": True}
-    profile |= {"blockxsize": 512, "blockysize": 512, "compress": "deflate", "predictor": 2, "bigtiff": "if_safer"}
-    profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}
-    colours = "rgb" if bands == 3 else "minisblack"
-    with gdal(GDAL_NUM_THREADS=2), rasterio.open(path, "w", photometric=colours, **profile) as target:
-        for row in range(0, side, step):
-            turned = [np.rot90(images[rng.integers(len(images))], rng.integers(4)) for _ in range(0, side, step)]
-            strip = np.moveaxis(np.concatenate(turned, 1), -1, 0)[:, : side - row, :side]
-            if dtype == "uint16":
-                strip = np.concatenate([strip, strip[:1] // 2 + strip[1:2] // 2])
-                strip = (strip * 14.0 + 300 + rng.normal(0, 12, strip.shape)).clip(1, 10000).astype(np.uint16)
-            target.write(strip, window=rasterio.windows.Window(0, row, *strip.shape[:0:-1]))
-    return path
 
 
 def repeat(lr: Tensor) -> Tensor:
