@@ -211,7 +211,6 @@ def upscale(
     from orchestrator.archive.scene.band_map import read_band_map
     from orchestrator.archive.scene.types import SceneSettings
     from orchestrator.archive.scene.value_range import read_normalisation
-    from orchestrator.cli.archive_output import print_estimate
 
     try:
         chosen_range = read_normalisation(*normalisation or ())
@@ -255,6 +254,8 @@ def upscale(
         patterns = Patterns(include or (), exclude or ())
         display = _Display(quiet=as_json)
         if plan:
+            from orchestrator.cli.archive_output import print_estimate
+
             estimate = plan_inputs(model, source, target, as_, scenes, options, display, patterns)
             print_json(estimate) if as_json else print_estimate(estimate)
             return
