@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.products.find import is_packed, is_part, scene_start
-from orchestrator.archive.products.members import parse_xml
+from orchestrator.archive.products.members import parse_xml, resolved
 from orchestrator.archive.products.stac_items import is_raster
 from orchestrator.archive.products.types import Product, unreadable
 from orchestrator.foundation.file_listing import FileFacts
@@ -68,7 +68,7 @@ def _of_item(product: Product) -> Iterator[FileFacts]:
     for key, asset in item["assets"].items():
         href = str(asset.get("href", "")).removeprefix("file://")
         if is_raster(key, asset) and ("://" not in href or href.startswith("s3://")):
-            place = Storage(product.place).resolve(href)
+            place = resolved(Storage(product.place), href)
             if place.remote or Path(place.path).is_file():
                 yield _facts(place)
 

@@ -4,6 +4,7 @@ Only files that are asked for are fetched or unpacked, under names of our own.
 """
 
 import glob
+import posixpath
 import shutil
 import tarfile
 import zipfile
@@ -92,7 +93,7 @@ class FolderMembers:
         outside = ".." in path.parts or path.is_absolute() or "://" in name or name.startswith("~")
         if outside and not self._anywhere:
             raise unreadable(f"Its metadata name the file {name}, which lies outside the product.")
-        return self._place.resolve(name)
+        return resolved(self._place, name)
 
 
 class PackedMembers:
@@ -146,6 +147,12 @@ class PackedMembers:
                     yield stream
             except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
                 raise unreadable(f"Its file {name} cannot be unpacked ({reason_of(error)}).") from None
+
+
+def resolved(folder: Storage, name: str) -> Storage:
+    """The place of a file that is named from a folder or prefix; ``..`` leads up in buckets too."""
+    place = folder.resolve(name)
+    return Storage(f"s3://{posixpath.normpath(place.path)}") if place.remote else place
 
 
 def parse_xml(data: bytes, name: str) -> ElementTree.Element:

@@ -1,5 +1,6 @@
 """Products in buckets and lists, and what they share with other scenes of an archive."""
 
+import json
 from dataclasses import replace
 
 import archive_scenes
@@ -63,6 +64,20 @@ class TestBucket:
         assert isinstance(worker.begin(replace(local, output=scenes[name].output), 0), Finished)
         with rasterio.open(scenes[name].output) as output:
             assert (output.read() == pixels).all()
+
+    def test_a_stac_item_lies_in_a_bucket_with_its_assets(self, server, worker, source, tmp_path):
+        names = ("red", "green", "blue")
+        bands = {"red": "SR_B4", "green": "SR_B3", "blue": "SR_B2"}
+        assets = {name: {"href": f"../north/{product_files.LANDSAT}_{bands[name]}.TIF"} for name in names}
+        item = product_files.item("one", assets)
+        server.put_object("bucket", "in/items/one.json", json.dumps(item).encode())
+        (scene,) = list_archive("s3://bucket/in/items/one.json", str(tmp_path / "out")).scenes
+        assert (scene.problem, scene.source) == (None, "s3://bucket/in/items/one.json#one")
+        assert scene.size > sum(path.stat().st_size for path in (source / "north").glob("*_SR_B[234].TIF"))
+        outcome = worker.begin(replace(scene, normalisation=(7273, 43636)), 0)
+        assert isinstance(outcome, Finished), outcome
+        with rasterio.open(tmp_path / "out" / "one.tif") as output:
+            assert output.descriptions == names
 
     def test_a_product_that_changed_since_it_was_listed_is_not_taken(self, server, worker, tmp_path):
         scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
