@@ -21,6 +21,9 @@ _EARTH_KM = 6371.0072
 """Radius of the sphere with the area of the WGS 84 ellipsoid."""
 
 _WIDTH, _MOST_HEIGHT, _MARGIN = 960.0, 560.0, 0.04
+_CLOSE = 1.0
+"""Distance in pixels of the drawing below which a point of an outline is left out."""
+
 _CELLS = 96
 """Cells across the map where footprints are counted."""
 
@@ -132,13 +135,16 @@ def _turned(longitude: float) -> float:
 def _outlines(frame: _Frame, polygons: list[Polygon]) -> Iterator[str]:
     # Flagged ones last, so that they lie on top.
     for ring, flagged in sorted(polygons, key=lambda polygon: polygon[1]):
-        path: list[str] = []
-        for point in ring[:-1]:
-            x, y = frame.place(*point)
-            text = f"{x:.1f},{y:.1f}"
-            if not path or path[-1] != text:
-                path.append(text)
-        yield f'<path class="{"flagged" if flagged else "done"}" d="M{"L".join(path)}Z"/>'
+        points = [frame.place(*point) for point in ring[:-1]]
+        path = points[:1]
+        for x, y in points[1:]:
+            if max(abs(x - path[-1][0]), abs(y - path[-1][1])) >= _CLOSE:
+                path.append((x, y))
+        if len(path) < 3:
+            (west, east), (north, south) = ((min(side), max(side)) for side in zip(*points, strict=True))
+            path = [(west, north), (east, north), (east, south), (west, south)]
+        drawn = "L".join(f"{x:.1f},{y:.1f}" for x, y in path)
+        yield f'<path class="{"flagged" if flagged else "done"}" d="M{drawn}Z"/>'
 
 
 def _cells(frame: _Frame, centres: list[tuple[float, float, bool]]) -> Iterator[str]:
