@@ -267,6 +267,15 @@ def test_rows_of_what_needs_no_work_are_whole(out, runs, there, row):
     assert plan.failed == [COLUMNS | row]
 
 
+def test_what_strict_says_of_a_finished_scene_is_no_outcome(out):
+    """Otherwise the next run without it would upscale the scene again."""
+    remember(out, ["attempt", OK | {"consistency": {"flags": ["bias"]}}])
+    plan = make_plan([SCENE], read_histories(out), THERE, RECIPE, strict=True)
+    assert [event["error"] for event in plan.failed] == ["flagged"]
+    Ledger(out.child(FOLDER), "run-1").write(plan.rows)
+    assert planned(out) == ("skipped", None)
+
+
 def test_what_needs_no_work_costs_a_resume_one_row(out):
     """A row for each skipped scene once made the ledger of 20,000 scenes grow by 11 MB with every resume."""
     scenes = [replace(SCENE, name=f"{i}.tif", output=f"/out/{i}.tif") for i in range(20)]
