@@ -28,6 +28,17 @@ from orchestrator.search.samplers import RepeatableSampler
 
 RECIPE = Recipe("m" * 64, "s" * 64)
 OUT = "/archive/out"
+ROWS = PartFacts(
+    path=Path("rows.tif"),
+    rows=(0, 1),
+    tile=(1, 1),
+    halo=0,
+    seconds={},
+    valid=1,
+    samples=1,
+    minimum=[0.0],
+    maximum=[1.0],
+)
 
 
 def scenes(count: int) -> list[Scene]:
@@ -69,7 +80,7 @@ class InstantPool:
         if task.step == "begin":
             outcome = Split([(0, 1)])
         elif task.step == "part":
-            outcome = PartFinished(PartFacts(Path("rows.tif"), (0, 1), (1, 1), 0, {}, 1, 1, [0.0], [1.0]))
+            outcome = PartFinished(ROWS)
         self._ended.append(Ended(task, outcome, task.node or "0" * 56))
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -85,8 +96,9 @@ def driver_us(columns: Event, count: int, gpus: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         driver = Driver(InstantPool(columns, gpus), Ledger.new(Storage(folder), 1), RECIPE, False, True)
         start = time.process_time()
-        driver.run(plan)
+        progress = driver.run(plan)
         seconds = time.process_time() - start
+    assert progress.ok == count
     return 1e6 * seconds / count
 
 

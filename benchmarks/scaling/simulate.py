@@ -214,7 +214,7 @@ def archive_lines(scenario: Scenario, costs: dict[str, Any]) -> tuple[list[Line]
             f"{rate:.1f}/s, GPUs busy {found['gpu_share']:.0%}: {scenario.scenes / rate / 86400:.1f} days",
             f"driver: {head_rate:,.0f} scenes/s ({scene_us / 1000:.2f} ms and 3 tasks of Ray each): "
             f"{scenario.gpus / head_rate:.2f} s a scene on each of {scenario.gpus} GPUs",
-            "larger scenes; several runs with `--side-by-side`, each with a list of its own",
+            "several runs with `--side-by-side`, which share the scenes; larger scenes",
         ),
         Line(
             "archive",
