@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from benchmarks.common.arguments import make_parser
 from orchestrator.archive.batch.ledger import FOLDER, read_events
 from orchestrator.foundation.storage import Storage

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from benchmarks.common.arguments import make_parser
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.foundation.storage import Storage

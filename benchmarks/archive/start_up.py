@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from benchmarks.common.arguments import add_out, command, make_parser, positive
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, write_results

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results

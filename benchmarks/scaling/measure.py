@@ -24,11 +24,12 @@ from pyarrow import fs
 from rich.console import Console
 from torch.nn import functional
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, today, write_results
 from benchmarks.scaling import head
+from benchmarks.scaling.costs import newest
 from benchmarks.scaling.counting import Requests, counting
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
@@ -196,13 +197,6 @@ def head_costs(event: dict[str, Any]) -> dict[str, Any]:
 
 
 PARTS = ("shards", "checkpoints", "experiment", "archive", "preflight", "head")
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    """The costs of the newest result; none without one."""
-    files = sorted(folder.glob("cluster-costs_*.json"))
-    found: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))["costs"] if files else {}
-    return found
 
 
 def main() -> None:

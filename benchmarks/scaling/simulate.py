@@ -18,8 +18,8 @@ from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import commit
 from benchmarks.common.results import RESULTS, today, write_results
 from benchmarks.scaling import events
+from benchmarks.scaling.costs import newest
 from benchmarks.scaling.events import KINDS
-from benchmarks.scaling.measure import newest
 from benchmarks.scaling.scenario import (
     GIB,
     MIB,

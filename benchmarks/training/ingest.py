@@ -18,323 +18,43 @@ the two, at most 1. A row is compared with the fastest other loader whose qualit
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from benchmarks.common.arguments import add_out, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, today, write_results
-from trainables.degradation import Degradation
-from trainables.images.codec import decode, encode_png
-from trainables.images.patch_pool import MARGIN, PatchPool, smallest_image
-
-ROOT = Path(__file__).parents[2]
-SCALE, LR_PATCH, BATCH = 4, 32, 16
-SIDE = smallest_image(LR_PATCH, SCALE)
-DEGRADATION = Degradation()
-SHARD_BYTES = 2 * 2**20
-WINDOWS = (16, 256, 1024)
-AS_GOOD = 0.02
-"""Difference of quality that counts as none."""
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-Pairs = Iterator[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way to feed training.
-
-    Attributes:
-        loader: What reads the images.
-        patches: Patches per decode.
-        keep: Decoded images that our pool holds, or patches that a rival's shuffle buffer holds in each worker; None
-            for all images, decoded once.
-        workers: Processes beside the training process; 0 is a thread.
-        degrade: Where patches become pairs of tensors: in the ``workers`` or in the training process (``main``).
-        threads: Of the training process.
-    """
-
-    loader: str
-    patches: int
-    keep: int | None
-    workers: int = 2
-    degrade: str = "workers"
-    threads: int = 1
-
-    @property
-    def ours(self) -> bool:
-        """Whether this project's pool delivers."""
-        return self.loader.startswith("pool")
-
-    @property
-    def name(self) -> str:
-        """What the tables call it."""
-        if self.keep is None:
-            return f"{self.loader}, all images kept decoded"
-        if self.patches == 1:
-            return f"{self.loader}, 1 patch per decode"
-        what = "images in the pool" if self.ours else "patches buffered in each worker"
-        return f"{self.loader}, {self.patches} per decode, {self.keep} {what}"
-
-
-RIVALS = ("DataLoader", "WebDataset", "MosaicML Streaming", "litdata")
-
-
-def rows(pool: int, many: int, buffer: int) -> list[Row]:
-    """The pool smaller than the data, each rival as usual and with reuse, and what fits data that memory can hold."""
-    ours = [Row(f"pool < {reader}", 64, pool, 0, "main") for reader in ("Ray Data", "pyarrow")]
-    usual = [Row(rival, 1, 64) for rival in RIVALS]
-    reused = [Row(rival, many, buffer, 2, where) for rival in RIVALS for where in ("main", "workers")]
-    kept = [Row("pool < pyarrow", 64, None, 0, "main"), Row("DataLoader", 1, None)]
-    return [*ours, *usual, *reused, *kept]
-
-
-# What the loaders share: from encoded images to pairs.
-
-
-def crops(image: Pixels, count: int, rng: np.random.Generator) -> Iterator[Pixels]:
-    """Random patches in random orientations, (3, SIDE, SIDE)."""
-    for _ in range(count):
-        row, column = (int(rng.integers(length - SIDE + 1)) for length in image.shape[:2])
-        patch = np.rot90(image[row : row + SIDE, column : column + SIDE], int(rng.integers(4)))
-        patch = patch[:, ::-1] if rng.integers(2) else patch
-        yield np.broadcast_to(patch.transpose(2, 0, 1), (3, SIDE, SIDE))
-
-
-def batches_of(patches: Iterator[Pixels], buffer_size: int, rng: np.random.Generator) -> Iterator[Pixels]:
-    """Batches (BATCH, 3, SIDE, SIDE) as they come, or out of a shuffle buffer that is full before the first leaves."""
-    if not buffer_size:
-        while True:
-            yield np.stack([next(patches) for _ in range(BATCH)])
-    buffer = np.stack([next(patches) for _ in range(buffer_size)])
-    while True:
-        places = rng.choice(buffer_size, BATCH, replace=False)
-        yield buffer[places]
-        for place in places:
-            buffer[place] = next(patches)
-
-
-def pairs(hr: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Patches (N, 3, SIDE, SIDE) as uint8 to LR and HR, as the pool makes them."""
-    hr = hr.float().div_(255)
-    lr = DEGRADATION(hr, SCALE, torch.zeros(len(hr), dtype=torch.bool), noise)
-    inner = MARGIN * SCALE
-    return lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(), hr[..., inner:-inner, inner:-inner].contiguous()
-
-
-class Batches(IterableDataset[Any]):
-    """What a rival's worker does with the images that its reader gives it."""
-
-    def __init__(self, row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> None:
-        self.row, self.encoded = row, encoded
-
-    def __iter__(self) -> Iterator[Any]:
-        torch.set_num_threads(1)
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        rng, noise = np.random.default_rng([7, worker]), torch.Generator().manual_seed(worker)
-        patches = self._patches(self.encoded(worker, workers), rng)
-        # One patch of each image: the readers' own shuffling is enough.
-        buffer_size = 0 if self.row.patches == 1 else self.row.keep or 0
-        for batch in batches_of(patches, buffer_size, rng):
-            hr = torch.from_numpy(batch)
-            yield pairs(hr, noise) if self.row.degrade == "workers" else hr
-
-    def _patches(self, encoded: Iterator[bytes], rng: np.random.Generator) -> Iterator[Pixels]:
-        if self.row.keep is None:
-            images: dict[bytes, Pixels] = {}
-            for data in encoded:
-                if data in images:  # a pass is over, and nothing need be read again
-                    break
-                images[data] = decode(data).pixels
-                yield from crops(images[data], 1, rng)
-            while True:
-                for number in rng.permutation(len(images)):
-                    yield from crops(list(images.values())[number], 1, rng)
-        for data in encoded:
-            yield from crops(decode(data).pixels, self.row.patches, rng)
-
-
-def delivered(row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> Pairs:
-    noise = torch.Generator().manual_seed(0)
-    prefetch = {"prefetch_factor": 4} if row.workers else {}
-    for batch in DataLoader(Batches(row, encoded), batch_size=None, num_workers=row.workers, **prefetch):
-        yield batch if row.degrade == "workers" else pairs(batch, noise)
-
-
-# The readers. Each takes a place, a folder or s3://bucket/prefix, that `prepare` has filled.
-
-
-def pool(row: Row, place: str) -> Pairs:
-    from orchestrator.data.shards import split_files
-    from orchestrator.foundation.storage import Storage
-
-    shards = Storage.at(place).child("shards")
-    if "Ray" in row.loader:
-        read = _ray_reader(shards)
-    else:
-        from trainables.images.parquet import read_parquet_images
-
-        files = split_files(shards, "train")
-
-        def read() -> Iterator[Pixels]:
-            return read_parquet_images(files, shards.filesystem)
-
-    settings = {"capacity": row.keep} if row.keep else {}
-    made = PatchPool(
-        read,
-        scale=SCALE,
-        lr_patch=LR_PATCH,
-        degradation=DEGRADATION,
-        seed=0,
-        patches_per_image=row.patches,
-        **settings,
-    )
-    global waits
-    with made:
-        while True:
-            yield made.sample(BATCH)
-            waits = made.waits
-
-
-waits = 0
-"""How often the pool had to wait."""
-
-
-def _ray_reader(shards: Any) -> Callable[[], Iterator[Pixels]]:
-    import ray
-
-    from orchestrator.data.train_stream import Ingest, images_of
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**29)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    shard = Ingest(shards, "ray_data").datasets()["train"].streaming_split(1, equal=True)[0]
-    return lambda: images_of(shard)
-
-
-def loose_files(row: Row, place: str) -> Pairs:
-    remote = place.startswith("s3://")
-    if remote:
-        names = [key for key in _bucket_keys(place) if "/files/" in key]
-    else:
-        names = sorted(str(path) for path in (Path(place) / "files").iterdir())
-
-    def encoded(worker: int, workers: int) -> Iterator[bytes]:
-        order = np.random.default_rng(11)  # the same in every worker, so that each takes its own share
-        read = _object_reader(place) if remote else lambda name: Path(name).read_bytes()
-        while True:
-            for name in order.permutation(names)[worker::workers] if row.keep else order.permutation(names):
-                yield read(str(name))
-
-    return delivered(row, encoded)
-
-
-def _object_reader(place: str) -> Callable[[str], bytes]:
-    import boto3
-
-    client, bucket = boto3.client("s3"), place.split("/")[2]
-    return lambda key: client.get_object(Bucket=bucket, Key=key)["Body"].read()
-
-
-def _bucket_keys(place: str) -> list[str]:
-    import boto3
-
-    bucket, _, prefix = place.removeprefix("s3://").partition("/")
-    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return [item["Key"] for page in pages for item in page.get("Contents", [])]
-
-
-def web_dataset(row: Row, place: str) -> Pairs:
-    import webdataset as wds
-
-    gopen = importlib.import_module("webdataset.gopen")  # the package has a function of this name
-
-    if place.startswith("s3://"):
-        # WebDataset's own way to S3 is the `aws` command in a pipe for each shard; a client in the process is faster.
-        def open_s3(url: str, mode: str = "rb", bufsize: int = 0, **_: Any) -> Any:
-            import boto3
-
-            bucket, _, key = url.removeprefix("s3://").partition("/")
-            return boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
-
-        gopen.gopen_schemes["s3"] = open_s3
-        urls = [f"s3://{place.split('/')[2]}/{key}" for key in _bucket_keys(place) if key.endswith(".tar")]
-    else:
-        urls = sorted(str(path) for path in (Path(place) / "wds").glob("*.tar"))
-
-    def encoded(worker: int, workers: int) -> Iterator[bytes]:
-        data = wds.WebDataset(urls, shardshuffle=len(urls), seed=3).shuffle(64).repeat()
-        for sample in data:
-            yield sample["jpg"]
-
-    return delivered(row, encoded)
-
-
-def mosaic_streaming(row: Row, place: str) -> Pairs:
-    from streaming import StreamingDataset
-    from streaming.base.util import clean_stale_shared_memory
-
-    clean_stale_shared_memory()
-    remote = f"{place}/mds" if place.startswith("s3://") else None
-    local = tempfile.mkdtemp() if remote else f"{place}/mds"
-    data = StreamingDataset(remote=remote, local=local, shuffle=True, batch_size=1, shuffle_seed=3)
-    for stream in data.streams if remote else ():
-        # Else forked workers share the connection that fetched the index, and each gets pieces of the other's shards.
-        stream._downloader.clean_up()
-
-    def encoded(worker: int, workers: int) -> Iterator[bytes]:
-        while True:
-            for sample in data:
-                yield sample["image"]
-
-    return delivered(row, encoded)
-
-
-def lit_data(row: Row, place: str) -> Pairs:
-    import litdata
-
-    options = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]} if place.startswith("s3://") else {}
-    # Its downloader refuses a server without TLS unless told so, for which it has no argument.
-    importlib.import_module("litdata.streaming.downloader")._OBSTORE_CLIENT_OPTIONS["allow_http"] = True
-    data = litdata.StreamingDataset(
-        f"{place}/litdata", cache_dir=tempfile.mkdtemp(), shuffle=True, storage_options=options
-    )
-
-    def encoded(worker: int, workers: int) -> Iterator[bytes]:
-        while True:
-            for sample in data:
-                yield bytes(sample)
-
-    return delivered(row, encoded)
-
-
-READERS: dict[str, Callable[[Row, str], Pairs]] = {
-    "pool < Ray Data": pool,
-    "pool < pyarrow": pool,
-    "DataLoader": loose_files,
-    "WebDataset": web_dataset,
-    "MosaicML Streaming": mosaic_streaming,
-    "litdata": lit_data,
-}
-
-
-# Measuring one row, in a process of its own.
+from benchmarks.training import loaders
+from benchmarks.training.loaders import (
+    BATCH,
+    DEGRADATION,
+    LR_PATCH,
+    READERS,
+    SCALE,
+    WINDOWS,
+    Pixels,
+    Row,
+    compare,
+    encoded_images,
+    flat_images,
+    prepare,
+    rows,
+    run_row,
+    upload,
+)
+from trainables.images.codec import decode
+from trainables.images.patch_pool import PatchPool
 
 
 def measure(row: Row, place: str, warm_up: float, seconds: float) -> dict[str, Any]:
@@ -348,13 +68,13 @@ def measure(row: Row, place: str, warm_up: float, seconds: float) -> dict[str, A
     begin = time.perf_counter()
     while time.perf_counter() - begin < warm_up:
         next(batches)
-    waits_before, cpu_before, count, begin = waits, _family("cpu_s"), 0, time.perf_counter()
+    waits_before, cpu_before, count, begin = loaders.waits, _family("cpu_s"), 0, time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < seconds:
         next(batches)
         count += BATCH
     figures = {"patches_per_s": count / elapsed, "first_batch_s": first, "memory_mb": _family("memory_mb")}
     figures["cpu_ms_per_patch"] = 1000 * (_family("cpu_s") - cpu_before) / count
-    return figures | ({"waits": waits - waits_before} if row.ours else {})
+    return figures | ({"waits": loaders.waits - waits_before} if row.ours else {})
 
 
 def measure_quality(row: Row, place: str, images: int, warm_up: int = 1024, patches: int = 4096) -> dict[str, Any]:
@@ -405,110 +125,6 @@ def one_row(arguments: argparse.Namespace) -> None:
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
     os._exit(0)  # the workers of some loaders take long to end, and nothing is left to do
-
-
-def run_row(
-    row: Row, place: str, limit: float = 120, module: str = "benchmarks.training.ingest", **options: Any
-) -> dict[str, Any]:
-    """A row's figures by a benchmark that measures one row in its own process, or why there are none."""
-    command = [sys.executable, "-m", module, "--row", json.dumps(asdict(row)), "--place", place]
-    for name, value in options.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
-    # A process group of its own, because os._exit leaves the row's workers behind.
-    with (
-        tempfile.TemporaryFile("w+") as told,
-        subprocess.Popen(
-            command, stdout=told, stderr=subprocess.STDOUT, process_group=0, env=_environment()
-        ) as process,
-    ):
-        try:
-            process.wait(limit)
-            failure = ""
-        except subprocess.TimeoutExpired:
-            failure = f"nothing after {limit:.0f} s"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        told.seek(0)
-        text = told.read()
-    results = [line for line in text.splitlines() if line.startswith("RESULT ")]
-    if results:
-        return json.loads(results[-1].removeprefix("RESULT "))
-    return {"failure": failure or next((line for line in reversed(text.splitlines()) if line.strip()), "no output")}
-
-
-def _environment() -> dict[str, str]:
-    added = {"OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    if "AWS_ENDPOINT_URL" in os.environ:
-        added["S3_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]  # MosaicML Streaming's own name for it
-    return {**os.environ, **added}
-
-
-# The data in every loader's format.
-
-
-def prepare(images: list[bytes], place: Path) -> None:
-    """Writes the same encoded images as loose files and in each loader's format."""
-    import litdata
-    import webdataset as wds
-    from streaming import MDSWriter
-
-    from orchestrator.data.shards import build_shards
-    from orchestrator.foundation.storage import Storage
-    from orchestrator.image_sets.set_files import SourceFile
-
-    (place / "files").mkdir(parents=True)
-    for number, data in enumerate(images):
-        (place / "files" / f"{number:06d}.jpg").write_bytes(data)
-    files = Storage.at(str(place / "files"))
-    sources = [SourceFile(files, facts, facts.path, False) for facts in files.files()]
-    build_shards(sources, {}, SIDE, Storage.at(str(place / "shards")), "benchmark")
-    (place / "wds").mkdir()
-    with wds.ShardWriter(str(place / "wds" / "%05d.tar"), maxsize=SHARD_BYTES, verbose=0) as tar:
-        for number, data in enumerate(images):
-            tar.write({"__key__": f"{number:06d}", "jpg": data})
-    with MDSWriter(out=str(place / "mds"), columns={"image": "bytes"}, size_limit=SHARD_BYTES) as mds:
-        for data in images:
-            mds.write({"image": data})
-    litdata.optimize(
-        fn=_read_file,
-        inputs=[str(place / "files" / f"{n:06d}.jpg") for n in range(len(images))],
-        output_dir=str(place / "litdata"),
-        chunk_bytes=SHARD_BYTES,
-        num_workers=1,
-        verbose=False,
-    )
-
-
-def _read_file(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def upload(place: Path, bucket: str) -> str:
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=bucket)
-    for path in sorted(place.rglob("*")):
-        if path.is_file():
-            client.upload_file(str(path), bucket, f"data/{path.relative_to(place)}")
-    return f"s3://{bucket}/data"
-
-
-def encoded_images(folder: Path | None) -> list[bytes]:
-    """The folder's images that hold a patch; generated samples without a folder."""
-    if folder is None:
-        from trainables.samples import write_samples
-
-        with tempfile.TemporaryDirectory() as made:
-            return [path.read_bytes() for path in write_samples(Path(made), "natural", 192, 1, 0, (321, 481))]
-    files = [path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()]
-    return [data for data in files if min(decode(data).pixels.shape[:2]) >= SIDE]
-
-
-def flat_images(like: list[bytes]) -> list[bytes]:
-    """Images of one colour each, which is their number, of as many bytes as ``like``, so that shards come out alike."""
-    flat = [encode_png(np.full((321, 481, 3), (n % 256, n // 256, 0), np.uint8)) for n in range(len(like))]
-    return [data + bytes(max(0, len(other) - len(data))) for data, other in zip(flat, like, strict=True)]
 
 
 # The parts.
@@ -563,26 +179,6 @@ def speed(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     for place in places:
         compare(table, place)
     return {"images": len(images), "bytes": sum(map(len, images)), "places": list(places), "rows": table}
-
-
-def compare(table: list[dict[str, Any]], place: str) -> None:
-    """Adds to each of our rows its ratio to the fastest rival that shuffles as well, keeping as little decoded."""
-    for entry in table:
-        if not entry["ours"] or "patches_per_s" not in entry[place]:
-            continue
-        quality = entry["shuffling"].get("quality", 1.0)
-        rivals = [
-            other
-            for other in table
-            if not other["ours"]
-            and "patches_per_s" in other[place]
-            and other["shuffling"].get("quality", 0.0) >= quality - AS_GOOD
-            and (other["row"]["keep"] is None) <= (entry["row"]["keep"] is None)
-        ]
-        if rivals:
-            best = max(rivals, key=lambda other: other[place]["patches_per_s"])
-            entry[place]["best_rival"] = best["name"]
-            entry[place]["ratio"] = entry[place]["patches_per_s"] / best[place]["patches_per_s"]
 
 
 def reuse(options: argparse.Namespace, _: Path) -> dict[str, Any]:

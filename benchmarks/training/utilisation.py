@@ -44,7 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import today, write_results
-from benchmarks.training.ingest import (
+from benchmarks.training.loaders import (
     BATCH,
     LR_PATCH,
     READERS,

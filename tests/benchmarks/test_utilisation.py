@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from benchmarks.training.ingest import BATCH
+from benchmarks.training.loaders import BATCH
 from benchmarks.training.utilisation import Fed, arithmetic_ms, fed_by, feed, host_step_ms
 
 
