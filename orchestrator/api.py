@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.apply.evaluation_record import Evaluation
     from orchestrator.apply.export import ExportResult
     from orchestrator.apply.upscale_inputs import InputsSummary
-    from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.archive_progress import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
     from orchestrator.archive.estimate.plan_archive import ArchiveEstimate
     from orchestrator.archive.scene.types import BandMap, Labels, Normalisation

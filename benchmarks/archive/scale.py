@@ -77,7 +77,7 @@ def nodes(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.archive_progress import Progress
     from orchestrator.archive.batch.listing import list_archive
     from orchestrator.archive.batch.run import Options, upscale_archive
     from orchestrator.archive.scene.types import SceneSettings

@@ -20,7 +20,7 @@ from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.archive_progress import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary, Flagged
     from orchestrator.archive.estimate.plan_archive import ArchiveEstimate
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.summary import ArchiveSummary
 from orchestrator.cli.output import print_passed_over
 from orchestrator.runtime.progress import Display

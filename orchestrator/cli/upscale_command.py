@@ -12,7 +12,7 @@ from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.archive.batch.driver import Progress
+    from orchestrator.archive.batch.archive_progress import Progress
     from orchestrator.archive.batch.summary import ArchiveSummary
     from orchestrator.foundation.summaries import UpscaleSummary
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.runtime.node_watch import watching_nodes
 from orchestrator.runtime.task_runner import TaskRunner
 

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.claims import LOOK_SECONDS, Claim, Claims
 from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.ledger_event import Event, columns_of
@@ -21,7 +22,6 @@ from orchestrator.archive.batch.scene_pool import Ended, Pool, Slots, Task
 from orchestrator.archive.batch.scene_sizes import SceneSizes
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
 from orchestrator.archive.scene.types import Rows
-from orchestrator.runtime.gpu_demand import Joined
 from trainables.errors import reason_of
 
 _TRIES = {"transient": 3, "disk": 2, "memory": 2}
@@ -45,47 +45,6 @@ _CLAIMING_SECONDS = 1.0
 """Time in which scenes are claimed before the driver attends to those at work again."""
 
 _SUMMARY = ("event", "name", "status", "error", "message", "attempts", "notes")
-
-
-@dataclass(slots=True)
-class Progress:
-    """Progress of a run.
-
-    Attributes:
-        scenes: Scenes to upscale.
-        done: Scenes that have ended.
-        samples_done: Pixels times bands that are finished, those of parts of scenes included.
-        samples_left: The same of what is left.
-        ok: Scenes that came out.
-        megapixels: HR megapixels of those.
-        failed: Failed scenes by class.
-        started: Start of the run in seconds of the monotonic clock.
-        elsewhere: Scenes of those that have ended that a run beside this one has finished.
-        joined: GPUs that are there and that are asked for; None where none are asked for.
-        notes: Sentences for the user, which hold for the whole run.
-    """
-
-    scenes: int
-    done: int = 0
-    samples_done: float = 0.0
-    samples_left: float = 0.0
-    ok: int = 0
-    megapixels: float = 0.0
-    failed: Counter[str] = field(default_factory=Counter)
-    elsewhere: int = 0
-    started: float = field(default_factory=time.monotonic)
-    joined: Joined | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the run began."""
-        return time.monotonic() - self.started
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate from the pixels of all bands that are left; None before any is finished."""
-        return self.seconds * self.samples_left / self.samples_done if self.samples_done > 0 else None
 
 
 @dataclass(slots=True)

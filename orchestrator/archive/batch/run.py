@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.claims import Claims, remove_claims
 from orchestrator.archive.batch.cluster_watch import watching_cluster
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device, choose_precision
-from orchestrator.archive.batch.driver import Driver, Progress
+from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.heartbeat import others_alive
 from orchestrator.archive.batch.ledger import Ledger, SceneHistory, merge_ledgers, read_records
 from orchestrator.archive.batch.listing import Scene

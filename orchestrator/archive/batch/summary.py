@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.ledger_lines import OddLines

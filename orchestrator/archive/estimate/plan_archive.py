@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.place_of_work import on_ray

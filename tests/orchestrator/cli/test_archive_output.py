@@ -1,6 +1,6 @@
 """What an archive run says while it works."""
 
-from orchestrator.archive.batch.driver import Progress
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.cli.archive_output import progress_line, watching
 from orchestrator.runtime.gpu_demand import Joined
 

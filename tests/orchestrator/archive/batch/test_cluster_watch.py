@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.cluster_watch import watching_cluster
-from orchestrator.archive.batch.driver import Progress
 from orchestrator.runtime import node_watch, ray_gauges
 
 
