@@ -97,10 +97,10 @@ def print_archive(summary: ArchiveSummary) -> None:
 
 def print_estimate(estimate: "ArchiveEstimate") -> None:
     """Prints the estimate of a run, with the sample that it rests on."""
-    failed = sum(estimate["sampled_failed"].values())
+    failed, sampled = sum(estimate["sampled_failed"].values()), 100 * estimate["sampled_share"]
     print(
         f"{scenes(estimate['scenes'])} to upscale, {estimate['finished']} finished; {estimate['sampled']} sampled, "
-        f"{100 * estimate['sampled_share']:.2g} % of the pixels upscaled"
+        f"{sampled:{'.0f' if sampled >= 10 else '.2g'}} % of the pixels upscaled"
         + (f", {failed} of them failed ({_by_class(estimate['sampled_failed'])})" if failed else "")
     )
     print(
