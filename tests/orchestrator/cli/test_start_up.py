@@ -9,7 +9,7 @@ import numpy as np
 import tiny_models
 from PIL import Image
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 
 COMPILERS = {"torch._dynamo", "torch._inductor", "triton", "sympy"}
 NEVER = COMPILERS | {"ray", "optuna", "torchvision", "scipy", "matplotlib", "pydicom", "nibabel"}

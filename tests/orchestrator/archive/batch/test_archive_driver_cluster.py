@@ -13,7 +13,7 @@ import rasterio
 import ray
 import tiny_models
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from orchestrator.archive.batch import run as running
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive

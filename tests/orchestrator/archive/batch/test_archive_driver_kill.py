@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import tiny_models
 
-from benchmarks.archive import kills, scene_files
+from benchmarks.archive import kills
+from benchmarks.common import scene_files
 
 pytestmark = pytest.mark.kill
 KILLS, SCENES = 3, 60

@@ -9,7 +9,7 @@ import boto3
 import pytest
 import tiny_models
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from orchestrator.archive.batch.claims import Claims
 from orchestrator.archive.batch.commit import abort_uploads
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive

@@ -20,7 +20,7 @@ from ray._raylet import GcsClient
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.foundation.storage import Storage
 

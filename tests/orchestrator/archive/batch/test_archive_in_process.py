@@ -12,7 +12,7 @@ import tiny_models
 import torch
 from archive_without_gpu import on_cpu
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from orchestrator.archive.batch import run
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive

@@ -321,7 +321,7 @@ def test_two_processes_on_one_folder_share_its_scenes(tmp_path):
     """Real ones, without Ray."""
     import tiny_models
 
-    from benchmarks.archive import scene_files
+    from benchmarks.common import scene_files
 
     model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
     scene_files.write_many(tmp_path / "in", 12, (24, 24))

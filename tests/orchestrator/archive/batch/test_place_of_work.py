@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.archive import scene_files
+from benchmarks.common import scene_files
 from orchestrator.archive.batch import place_of_work
 from orchestrator.archive.batch.ledger import SceneHistory
 from orchestrator.archive.batch.listing import Scene, list_archive
