@@ -16,7 +16,11 @@ from tiny_experiment import settings, write_experiment, write_images
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 _HEAD = """
-import sys, ray
+import functools, sys, ray
+from ray._private import parameter
+
+# Jobs need the agent's server: at its default port it does not start where another Ray is on this machine.
+parameter.RayParams = functools.partial(parameter.RayParams, dashboard_agent_listen_port=0)
 context = ray.init(address="local", num_cpus=3, include_dashboard=True, dashboard_port=0, log_to_driver=False,
                    object_store_memory=200 * 2**20, _temp_dir=sys.argv[1])
 print(context.dashboard_url, flush=True)
@@ -36,7 +40,7 @@ def head(tmp_path_factory):
     token = secrets.token_hex(32)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": str(stale)}
-    environment |= {"AWS_EC2_METADATA_DISABLED": "true"}
+    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "RAY_agent_register_timeout_ms": "300000"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     folder = f"/tmp/rayscale-{secrets.token_hex(3)}"  # short: the paths of Ray's sockets are limited
     command = [sys.executable, "-c", _HEAD, folder]
