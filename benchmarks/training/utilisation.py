@@ -156,6 +156,8 @@ def one_row(options: argparse.Namespace) -> None:
 @contextmanager
 def one_core() -> Iterator[None]:
     """Keeps this process and those that it starts on one core until the block ends."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise SystemExit("Processes cannot be kept on one core on this system: run this benchmark on Linux.")
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     try:

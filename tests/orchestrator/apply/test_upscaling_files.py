@@ -177,7 +177,7 @@ def test_options_change_how_not_what(rayscale, photos, option):
         (["photos", "big.png"], "must be a folder, because INPUT"),
         (["photos/a.png", "big.tif"], "must end in .png or .jpg, or be a folder"),
         (["weights", "out"], "files but no images"),
-        (["weights/base-x4/card.json", "out"], "card.json' is no image"),
+        (["weights/base-x4/card.json", "out"], "card.json' is no STAC item or item collection"),
         (["photos", "photos/a.png/out"], "must lie outside INPUT"),
         (["photos", "/proc/out"], "Nothing can be written to '/proc/out"),
         (["photos", "out", "--device", "gpu"], "--device must be one of auto, cpu, cuda, found 'gpu'"),

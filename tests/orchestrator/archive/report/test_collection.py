@@ -1,9 +1,11 @@
 """The STAC collection of an archive's outputs, and its table."""
 
 import json
+import re
 from pathlib import Path
 
 import archive_scenes
+import duckdb
 import pystac
 import pytest
 import tiny_models
@@ -97,6 +99,13 @@ class TestArchive:
             assert row["links"].pop(0) == {"rel": "collection", "href": "./collection.json", "type": "application/json"}
             known = {name: value for name, value in item["properties"].items() if value is not None}
             assert row == item | {"properties": known}
+
+    def test_the_query_of_the_page_finds_what_lies_there(self, out):
+        _, table = written(out)
+        page = (Path(__file__).parents[4] / "docs" / "archive.md").read_text(encoding="utf-8")
+        [query] = [query for query in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if "items.parquet" in query]
+        found = duckdb.connect().execute(query.replace("OUTPUT/_stac/items.parquet", str(table))).fetchall()
+        assert [(name, href) for name, _, href in found] == [("utm", "../utm.tif")]
 
     def test_the_table_is_geoparquet(self, out):
         told, table = written(out)
