@@ -21,8 +21,11 @@ from typing import Any
 
 from benchmarks.common import scene_files
 from benchmarks.common.arguments import make_parser
-from orchestrator.archive.batch.ledger import FOLDER, read_events
+from orchestrator.archive.batch.ledger import read_events
 from orchestrator.foundation.storage import Storage
+
+ON_RUNS = ("_ledger", "_stac", "_report")
+"""Folders that speak of runs, with their times."""
 
 _PATIENCE_SECONDS = 600.0
 
@@ -33,13 +36,13 @@ def command(archive: Path, out: str, model: str) -> list[str]:
 
 
 def contents(out: str) -> dict[str, str]:
-    """Digest of every object but the ledger's; in a folder, hidden files and leftovers included."""
+    """Digest of every object but those on runs; in a folder, hidden files and leftovers included."""
     place = Storage.at(out)
     if place.remote:
         names = [facts.path for facts in place.files()]
     else:
         names = [str(path.relative_to(place.path)) for path in Path(place.path).rglob("*") if path.is_file()]
-    kept = (name for name in names if not name.startswith(f"{FOLDER}/"))
+    kept = (name for name in names if name.partition("/")[0] not in ON_RUNS)
     return {name: hashlib.sha256(place.child(name).read_bytes()).hexdigest() for name in sorted(kept)}
 
 
