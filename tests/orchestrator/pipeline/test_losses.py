@@ -16,7 +16,7 @@ from tiny_experiment import settings, write_experiment, write_images
 
 from orchestrator.foundation.storage import Storage
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800)]
 
 DOMAIN = "medical"
 LIMIT_SECONDS = 240.0
