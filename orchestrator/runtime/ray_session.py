@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from orchestrator.runtime.ray_join import (
 )
 from orchestrator.runtime.ray_lines import ray_lines_logged
 from orchestrator.runtime.ray_runner import RayRunner
-from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start
+from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start, started_again
 from orchestrator.runtime.stop_signals import handlers_kept
 from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import RunError, UsageError
@@ -124,16 +125,7 @@ def _start_own(cluster: Cluster, show: Callable[[str], None]) -> Any:
         )
     try:
         with outside_of_job(), patient_start(show):
-            return ray.init(
-                address="local",
-                num_cpus=cluster.cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=400 * 2**20,
-                _temp_dir=str(make_folder()),
-                runtime_env={"env_vars": _variables()},
-            )
+            return started_again(partial(_start_once, cluster), show)
     except UsageError:
         raise
     except Exception as error:  # Ray raises a plain Exception when a node does not come up in time
@@ -142,6 +134,19 @@ def _start_own(cluster: Cluster, show: Callable[[str], None]) -> Any:
             f"Ray did not start on this machine: {reason}. Where it was only slow, run the same command again when the "
             f"machine is less busy, or let it wait longer than {patience()} s by {PATIENCE}."
         ) from None
+
+
+def _start_once(cluster: Cluster) -> Any:
+    return ray.init(
+        address="local",
+        num_cpus=cluster.cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=400 * 2**20,
+        _temp_dir=str(make_folder()),
+        runtime_env={"env_vars": _variables()},
+    )
 
 
 def _join(address: str, show: Callable[[str], None]) -> Any:

@@ -21,6 +21,9 @@ PATIENCE = "RAYSCALE_RAY_START_SECONDS"
 _SECONDS = 300
 _SAID_AFTER = 20.0
 _PAUSE = 0.5
+_STARTS = 3
+_ENDED = "timed out during startup"
+"""Ray's words for a node that did not come up, or ended before it did."""
 
 
 def patience() -> int:
@@ -71,6 +74,27 @@ def patient_start(show: Callable[[str], None]) -> Iterator[None]:
     finally:
         timer.cancel()
         services.get_node = ask
+
+
+def started_again(start: Callable[[], Any], show: Callable[[str], None]) -> Any:
+    """Result of ``start``; a Ray whose node ended while it started is started anew, twice at most.
+
+    A raylet ends itself when its agents have not told their ports after 15 seconds, which no setting of Ray's changes.
+
+    Args:
+        start: Starts Ray.
+        show: Called with a line before each further start.
+    """
+    until = time.monotonic() + patience()
+    for _ in range(_STARTS - 1):
+        try:
+            return start()
+        except Exception as error:  # a plain Exception, too, when a node does not come up in time
+            if _ENDED not in str(error) or time.monotonic() > until:
+                raise
+            ray.shutdown()
+            show("Ray's node ended while it started, because this machine is busy; it is started again.")
+    return start()
 
 
 def _has_raylet() -> bool:

@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from orchestrator.runtime import ray_start
-from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start
+from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start, started_again
 from trainables.errors import UsageError
 
 
@@ -74,3 +74,38 @@ def test_a_patience_that_is_no_number_is_refused(monkeypatch, text):
     monkeypatch.setenv(PATIENCE, text)
     with pytest.raises(UsageError, match=rf"^{PATIENCE} must be a whole number of seconds above 0, found '{text}'\.$"):
         patience()
+
+
+ENDED = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
+
+
+@pytest.mark.parametrize(("failures", "error", "starts"), [(0, ENDED, 1), (2, ENDED, 3), (3, ENDED, 3), (1, "x", 1)])
+def test_a_node_that_ended_while_it_started_is_started_again_twice(monkeypatch, failures, error, starts):
+    shut, tried, lines = [], [], []
+    monkeypatch.setattr(ray, "shutdown", lambda: shut.append(1))
+
+    def start():
+        tried.append(1)
+        if len(tried) <= failures:
+            raise Exception(error)
+        return "context"
+
+    if failures < starts:
+        assert started_again(start, lines.append) == "context"
+    else:
+        with pytest.raises(Exception, match=error.split()[0]):
+            started_again(start, lines.append)
+    assert (len(tried), len(shut), len(lines)) == (starts, starts - 1, starts - 1)
+
+
+def test_what_ends_too_late_is_not_started_again(monkeypatch):
+    monkeypatch.setattr(ray_start, "patience", lambda: -1)
+    tried = []
+
+    def start():
+        tried.append(1)
+        raise Exception(ENDED)
+
+    with pytest.raises(Exception, match="timed out"):
+        started_again(start, print)
+    assert tried == [1]
