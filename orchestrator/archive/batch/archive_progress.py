@@ -1,4 +1,4 @@
-"""How far the run of an archive is."""
+"""Progress of an archive's run, for those who show it."""
 
 import time
 from collections import Counter
