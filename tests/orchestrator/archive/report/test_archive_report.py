@@ -100,9 +100,13 @@ def test_flagged_scenes_come_first_and_a_source_that_is_gone_is_said(model, tmp_
     source, out = archive(tmp_path / "in"), tmp_path / "out"
     upscale(model, source, out)
     place = Storage.at(str(out))
-    rows = [event for event in read_events(place) if event["event"] == "scene"]
     flags = {"2.tif": ["bias"]}
-    Ledger.new(place, 9).write(row | {"consistency": {"flags": flags.get(row["name"], [])}} for row in rows)
+    outcomes = [event for event in read_events(place) if event["event"] == "scene"]
+    Ledger.new(place, 9).write(
+        {column: value for column, value in outcome.items() if column not in ("run", "number", "order")}
+        | {"consistency": {"flags": flags.get(outcome["name"], [])}}
+        for outcome in outcomes
+    )
     (source / "2.tif").unlink()
     upscale(model, source, out)
     text = page(out)
