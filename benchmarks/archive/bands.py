@@ -17,6 +17,7 @@ from typing import Any
 import rasterio
 import torch
 
+from benchmarks.archive.four_bands import of_four_bands
 from benchmarks.archive.mosaic import KINDS, make_scene
 from benchmarks.archive.timed_job import timed_job
 from benchmarks.common.arguments import add_out, command, make_parser
@@ -24,21 +25,12 @@ from benchmarks.common.environment import environment
 from benchmarks.common.results import ONE_THREAD, today, write_results
 from orchestrator.archive.scene.types import BandMap, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
-from orchestrator.foundation.model_store import FoundModel, find_model, write_model
-from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.model_store import FoundModel, find_model
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.prepare import prepared
-from trainables.network.bands import with_bands
 
 Json = dict[str, Any]
-NAMES = ("red", "green", "blue", "nir")
 _BATCH, _BATCH_SIDES, _BATCH_ROUNDS = 4, (128, 256), 6
-
-
-def of_four_bands(model: FoundModel, folder: Path) -> FoundModel:
-    """The model's network made ready for four bands, as a model of its own."""
-    write_model(Storage.at(str(folder)), with_bands(model.net, NAMES), {"name": "four", "band_names": list(NAMES)})
-    return find_model(str(folder))
 
 
 def first_bands(scene: Path, target: Path, count: int) -> Path:

@@ -3,11 +3,10 @@
     python -m benchmarks.archive.estimate FOLDER [--megapixels 24] [--model base-x4] [--mix all]
 
 Each archive is generated below FOLDER: `rgb` (8-bit RGB scenes of several sizes), `bands` (16-bit scenes of four
-bands, a third of them without values) and `mixed` (both, with many small scenes). Prints a Markdown table: seconds,
-core-hours and output bytes as estimated and as measured, with the difference in percent. The goal is ±10 % of the time.
+bands, a third of them without values) and `mixed` (both, with many small scenes). The table has seconds, core-hours and
+output bytes as estimated and as measured, with the difference in percent. The goal is ±10 % of the time.
 """
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -18,6 +17,10 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
+
+from benchmarks.common.arguments import add_out, command, make_parser
+from benchmarks.common.environment import environment
+from benchmarks.common.results import CPUS, write_results
 
 MIXES = ("rgb", "bands", "mixed")
 
@@ -59,10 +62,10 @@ def generate(folder: Path, mix: str, megapixels: float) -> None:
 
 def upscale(source: Path, out: Path, model: str, *options: str) -> tuple[dict[str, object], float]:
     """What the command prints as JSON, and its seconds of wall clock."""
-    command = ["-m", "orchestrator.cli.app", "upscale", str(source), str(out), "--model", model, "--json"]
+    call = ["-m", "orchestrator.cli.app", "upscale", str(source), str(out), "--model", model, "--json"]
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *command, "--normalisation", "uint16=0,10000", *options], check=True, stdout=subprocess.PIPE
+        [sys.executable, *call, "--normalisation", "uint16=0,10000", *options], check=True, stdout=subprocess.PIPE
     )
     return json.loads(done.stdout), time.perf_counter() - start
 
@@ -86,17 +89,28 @@ def compare(folder: Path, mix: str, megapixels: float, model: str) -> str:
 
 
 def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Runs the benchmark and writes its result."""
+    parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megapixels", type=float, default=24)
     parser.add_argument("--model", default="base-x4")
     parser.add_argument("--mix", choices=[*MIXES, "all"], default="all")
-    arguments = parser.parse_args()
-    print("| archive | scenes | sampled | plan, s | s, estimated / measured | core-hours | output bytes |")
-    print("|---|---|---|---|---|---|---|")
-    for mix in MIXES if arguments.mix == "all" else [arguments.mix]:
-        print(compare(arguments.folder, mix, arguments.megapixels, arguments.model), flush=True)
+    add_out(parser)
+    options = parser.parse_args()
+    lines = [
+        "# Estimates of an archive's cost, and the runs that followed",
+        "",
+        f"`{command('archive.estimate')}`",
+        "",
+        *(f"{name}: {value}." for name, value in environment("ray", "rasterio").items()),
+        "",
+        "| archive | scenes | sampled | plan, s | s, estimated / measured | core-hours | output bytes |",
+        "|:--|--:|--:|--:|--:|--:|--:|",
+    ]
+    for mix in MIXES if options.mix == "all" else [options.mix]:
+        lines.append(compare(options.folder, mix, options.megapixels, options.model))
+        print(lines[-1], flush=True)
+    print(write_results(options.out, "archive-estimate", CPUS, page="\n".join(lines) + "\n"))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ KINDS = {"RGB uint8": ("uint8", 3, (0.0, 255.0)), "4 bands uint16": ("uint16", 4
 """Data type, bands and range of each kind."""
 
 
-def make_scene(path: Path, side: int, kind: str) -> Path:
-    """A mosaic of generated images, turned and mirrored, written row by row."""
+def make_scene(path: Path, side: int, kind: str, seed: int = 0) -> Path:
+    """A mosaic of generated images, turned by a seed, written row by row."""
     dtype, bands, _ = KINDS[kind]
     with tempfile.TemporaryDirectory() as folder:
         write_samples(Path(folder), "satellite", 4, 1, 0, (512, 512))
         images = [np.array(Image.open(file).convert("RGB")) for file in sorted(Path(folder).rglob("*.png"))]
-    rng, step = np.random.default_rng(0), images[0].shape[0]
+    rng, step = np.random.default_rng(seed), images[0].shape[0]
     profile = {"driver": "GTiff", "width": side, "height": side, "count": bands, "dtype": dtype, "tiled": True}
     profile |= {"blockxsize": 512, "blockysize": 512, "compress": "deflate", "predictor": 2, "bigtiff": "if_safer"}
     profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}

@@ -13,9 +13,9 @@ tiles of 512.
 - share: base-x4, and large, untrained, with nine times its operations; the share of CPU time inside them.
 - memory: peak resident memory by scene size, with the repeating network.
 - loop: base-x4 beside the same weights in a plain loop over tiles (:mod:`benchmarks.archive.tile_loop`) of 128, 256 and
-  512 pixels, in both precisions, and in OpenCV's cv2.dnn where onnx can export them. Without COG is raw tiles alone: no
-  overviews, compression, verification or comparison with the source. With COG is, for the loop of the fastest tile
-  size, GDAL's COG driver and reading the file back.
+  512 pixels, in both precisions where the processor multiplies in bfloat16, and in OpenCV's cv2.dnn where onnx can
+  export them. Without COG is raw tiles alone: no overviews, compression, verification or comparison with the source.
+  With COG is, for the loop of the fastest tile size, GDAL's COG driver and reading the file back.
 """
 
 import argparse
@@ -47,6 +47,7 @@ from orchestrator.archive.scene.types import LoadedModel, Provenance, SceneSetti
 from orchestrator.archive.scene.upscale import load_model, upscale_part, upscale_scene
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage
+from trainables.inference.precision import Precision, resolve
 from trainables.network.network import SuperResolutionNet, preset
 
 SCALE = 4
@@ -154,16 +155,16 @@ def rows_of(part: str, scenes: dict[tuple[str, int], Path], sizes: list[int], sc
     if part == "memory":
         return [row(rgb, each, "repeat") for each in sizes]
     if part == "share":
-        ways = itertools.product(("base-x4", "large"), ("float32", "bfloat16"))
+        ways = itertools.product(("base-x4", "large"), _precisions())
         return [row(rgb, sizes[0], network, precision=precision) for network, precision in ways]
     return [
         told
-        for precision in ("float32", "bfloat16")
+        for precision in _precisions()
         for told in beside_the_loop(partial(row, rgb, sizes[0], precision=precision), precision)
     ]
 
 
-def beside_the_loop(row: Callable[..., Json], precision: str) -> list[Json]:
+def beside_the_loop(row: Callable[..., Json], precision: Precision) -> list[Json]:
     """Rows of base-x4 and of the loop, without and with COG; the loop's with COG is that of its fastest tile size."""
     arms = ["loop", *(["cv2"] if precision == "float32" and _opencv() else [])]
     told = [row("base-x4", cog=cog) for cog in (False, True)]
@@ -172,6 +173,10 @@ def beside_the_loop(row: Callable[..., Json], precision: str) -> list[Json]:
         fastest = min(loops, key=lambda loop: float(loop["cpu_s"]))
         told += [*loops, row(arm, cog=True, tile=fastest["tile"])]
     return told
+
+
+def _precisions() -> list[Precision]:
+    return ["float32", "bfloat16"] if resolve("auto", torch.device("cpu")) == "bfloat16" else ["float32"]
 
 
 def _opencv() -> bool:
@@ -200,6 +205,8 @@ def table(part: str, rows: list[Json]) -> list[str]:
         )
     if part == "loop" and not _opencv():
         lines += ["", "cv2.dnn was left out: it, or onnx, which torch needs to export the weights, is not installed."]
+    if part in ("share", "loop") and len(_precisions()) == 1:
+        lines += ["", "bfloat16 was left out: this processor does not multiply in it."]
     return [*lines, ""]
 
 
