@@ -8,15 +8,11 @@ that exist, and the sum of their weights, by which it is divided.
 
 import copy
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.inference.prepare import cubic, fold_norms
+from trainables.inference.prepare import REACH, bicubic_kernels, fold_norms
 from trainables.network.network import SuperResolutionNet
-
-_REACH = 2
-"""LR pixels to each side that interpolation sees."""
 
 
 class ConvolutionalNet(nn.Module):
@@ -34,7 +30,8 @@ class ConvolutionalNet(nn.Module):
         own = copy.deepcopy(net).cpu().eval().requires_grad_(False)
         fold_norms(own)
         self.features, self.last, self.shuffle = own.features, own.generator.conv, own.generator.shuffle
-        self.register_buffer("kernels", _kernels(net.architecture.scale).repeat(net.architecture.channels, 1, 1, 1))
+        kernels = bicubic_kernels(net.architecture.scale)[:, None]
+        self.register_buffer("kernels", kernels.float().repeat(net.architecture.channels, 1, 1, 1))
         self.eval()
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -45,12 +42,4 @@ class ConvolutionalNet(nn.Module):
         return hr
 
     def _weighted(self, values: Tensor) -> Tensor:
-        return functional.conv2d(values, self.kernels, padding=_REACH, groups=values.shape[1])
-
-
-def _kernels(scale: int) -> Tensor:
-    """(r², 1, 5, 5), for the output pixels of an LR pixel row by row."""
-    offsets = [(phase + 0.5) / scale - 0.5 for phase in range(scale)]
-    taps = range(-_REACH, _REACH + 1)
-    line = torch.tensor([[cubic(abs(tap - offset)) for tap in taps] for offset in offsets], dtype=torch.float64)
-    return torch.einsum("py,qx->pqyx", line, line).flatten(0, 1)[:, None].float()
+        return functional.conv2d(values, self.kernels, padding=REACH, groups=values.shape[1])

@@ -15,6 +15,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from trainables.inference.precision import Precision, resolve
 from trainables.network.network import SuperResolutionNet, interpolate
 
+REACH = 2
+"""Radius of bicubic interpolation in LR pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -83,13 +86,11 @@ def interpolate_by_phase(lr: Tensor, scale: int) -> Tensor:
 def _along_lines(lr: Tensor, scale: int) -> Tensor:
     """Each output pixel is the weighted mean of the four nearest inputs that exist: (..., W) to (..., r·W)."""
     width = lr.shape[-1]
-    values, ones = functional.pad(lr, (2, 2)), functional.pad(lr.new_ones(width), (2, 2))
+    values, ones = (functional.pad(line, (REACH, REACH)) for line in (lr, lr.new_ones(width)))
     phases = []
-    for phase in range(scale):
-        offset = (phase + 0.5) / scale - 0.5
-        taps = [(place, cubic(abs(place - 2 - offset))) for place in range(5)]
+    for taps in _weights(scale):
         total, weights = torch.zeros_like(lr), torch.zeros_like(ones[:width])
-        for place, weight in taps:
+        for place, weight in enumerate(taps):
             if weight:
                 total = total + weight * values[..., place : place + width]
                 weights = weights + weight * ones[place : place + width]
@@ -97,7 +98,19 @@ def _along_lines(lr: Tensor, scale: int) -> Tensor:
     return torch.stack(phases, -1).flatten(-2)
 
 
-def cubic(x: float) -> float:
+def bicubic_kernels(scale: int) -> Tensor:
+    """float64 (r², 5, 5): weights of the LR pixels around one, for each of its output pixels row by row."""
+    line = torch.tensor(_weights(scale), dtype=torch.float64)
+    return torch.einsum("py,qx->pqyx", line, line).flatten(0, 1)
+
+
+def _weights(scale: int) -> list[list[float]]:
+    """Weights of the five LR pixels around one along a line, for each of its r output pixels."""
+    offsets = [(phase + 0.5) / scale - 0.5 for phase in range(scale)]
+    return [[_cubic(abs(tap - offset)) for tap in range(-REACH, REACH + 1)] for offset in offsets]
+
+
+def _cubic(x: float) -> float:
     """Keys' kernel with a = -0.5 (IEEE TASSP 1981), as MATLAB's bicubic."""
     if x >= 2:
         return 0.0

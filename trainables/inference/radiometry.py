@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.inference.prepare import cubic, enlarge
+from trainables.inference.prepare import REACH, bicubic_kernels, enlarge
 
 Downscaling = Literal["area", "bicubic"]
 BackProject = Literal["on", "model", "off"]
@@ -37,9 +37,6 @@ BackProject = Literal["on", "model", "off"]
 
 MARGINS: dict[Downscaling, int] = {"area": 2, "bicubic": 4}
 """LR pixels around a pixel whose output back-projection needs: two for each bicubic interpolation."""
-
-_REACH = 2
-"""Radius of bicubic interpolation in LR pixels."""
 
 _ROWS = 8
 """LR rows whose output is averaged at once, few enough for a CPU's cache."""
@@ -135,8 +132,8 @@ class BackProjection:
         """
         margin, r = MARGINS[self.downscaling], self.scale
         bands, count, width = len(hr), last - first, self.lr.shape[2] - 2 * margin
-        inner = slice(margin - _REACH, margin - _REACH + width)
-        phases = self.correction[:, :, first - _REACH : last - _REACH, inner].reshape(bands, r, r, count, width)
+        inner = slice(margin - REACH, margin - REACH + width)
+        phases = self.correction[:, :, first - REACH : last - REACH, inner].reshape(bands, r, r, count, width)
         corrected = hr[:, :, margin * r : (margin + width) * r].clone(memory_format=torch.contiguous_format)
         corrected.view(bands, count, r, width, r).add_(phases.permute(0, 3, 1, 4, 2))
         if self.downscaling == "area":
@@ -194,11 +191,8 @@ def downscaled(hr: Tensor, scale: int, downscaling: Downscaling) -> Tensor:
 @cache
 def _kernels(scale: int, downscaling: Downscaling) -> Tensor:
     """(r², 1, 5, 5): weights of the LR pixels around one for each of its output pixels, row by row."""
-    offsets = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
-    taps = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
-    line = torch.tensor([[cubic(abs(float(tap - offset))) for tap in taps] for offset in offsets], dtype=torch.float64)
-    kernels = torch.einsum("py,qx->pqyx", line, line).flatten(0, 1)
+    kernels = bicubic_kernels(scale)
     if downscaling == "area":
         kernels = kernels - kernels.mean(0)
-        kernels[:, _REACH, _REACH] += 1
+        kernels[:, REACH, REACH] += 1
     return kernels[:, None].float()
