@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.metrics.psnr_ssim import inside
 from trainables.metrics.registration import phase_shift
 
 FARTHEST = 5.0
@@ -59,10 +60,10 @@ def correctness(output: Tensor, hr: Tensor, lr: Tensor, border: int = 0) -> Corr
         border: HR pixels left out at each side, a multiple of r.
     """
     scale = hr.shape[-1] // lr.shape[-1]
-    harmonised = harmonise(_inner(output, border), _inner(hr, border))
-    truth = _inner(hr, border).double()
+    truth = inside(hr, border).double()
+    harmonised = harmonise(inside(output, border), truth)
     enlarged = functional.interpolate(
-        _inner(lr, border // scale).double()[None], scale_factor=scale, mode="bilinear", align_corners=False
+        inside(lr, border // scale).double()[None], scale_factor=scale, mode="bilinear", align_corners=False
     )[0]
     of_input, to_truth, to_input = (
         _difference(*pair) for pair in ((enlarged, truth), (harmonised, truth), (harmonised, enlarged))
@@ -104,10 +105,6 @@ def match_histogram(band: NDArray[np.float64], reference: NDArray[np.float64]) -
         np.cumsum(counts) / band.size, np.cumsum(wanted_counts) / reference.size, wanted
     )
     return mapped[places].reshape(band.shape)
-
-
-def _inner(image: Tensor, border: int) -> Tensor:
-    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
 
 
 def _difference(first: Tensor, second: Tensor) -> Tensor:
