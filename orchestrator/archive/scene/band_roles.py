@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.archive.scene.band_map import Group, band_groups, named_bands
 from orchestrator.archive.scene.class_bands import Values, check_refused, generic_name, known_name, stated_by_companions
 from orchestrator.archive.scene.reader import Scene
+from orchestrator.archive.scene.samples import Sample, known_values
 from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
 from orchestrator.archive.scene.value_range import Normalisation, check_range, limits_of, normalisation
-from orchestrator.archive.scene.values.hints import advice, known_values
+from orchestrator.archive.scene.values.hints import advice
 
 _QUICK, _MOST_QUICK = 7, 40
 """Step between samples: enough to see that a band has more different values than classes have."""
@@ -65,9 +64,8 @@ def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
     except SceneError as error:
         raise _advised(error, scene, sampled, seen) from None
     if norm.stated and not scene.expanded:
-        samples = [(w[seen], None if v is None else v[seen]) for w, v in sampled.windows]
         try:
-            check_range(norm.of(seen), samples)
+            check_range(norm, sampled.windows, seen)
         except SceneError as error:
             if scene.facts.dtype != "uint8" or isinstance(settings.normalisation, Mapping):
                 raise _advised(error, scene, sampled, seen) from None
@@ -96,7 +94,7 @@ class _Sampled:
     scene: Scene
 
     @cached_property
-    def windows(self) -> list[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+    def windows(self) -> list[Sample]:
         return self.scene.samples()
 
     def values(self, band: int) -> Values:

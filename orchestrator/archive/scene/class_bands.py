@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.archive.scene.samples import Sample
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.sidecars import AUX
 
@@ -60,7 +61,7 @@ class Values:
     jumps: float
 
     @classmethod
-    def of(cls, samples: Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]]) -> "Values":
+    def of(cls, samples: Sequence[Sample]) -> "Values":
         """Distribution over windows (H, W), with the mask of the samples that have a value."""
         known = [window if valid is None else window[valid] for window, valid in samples]
         joined = np.concatenate([window.ravel() for window in known]) if known else np.empty(0)
@@ -99,7 +100,7 @@ class Values:
 
 
 def _neighbours(
-    samples: Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]],
+    samples: Sequence[Sample],
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Values that lie side by side or below each other, where both are known."""
     for window, valid in samples:

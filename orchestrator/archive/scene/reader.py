@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from orchestrator.archive.scene.nodata import valid_samples
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
 from orchestrator.archive.scene.sample_format import encoding_of
+from orchestrator.archive.scene.samples import Sample
 from orchestrator.archive.scene.size_limits import Header, check_header
 from orchestrator.archive.scene.strips import Strip, tidy_limits, unpremultiplied, usable_nodata
 from orchestrator.archive.scene.types import Rows, SceneError, SceneFacts
@@ -224,8 +225,8 @@ class Scene:
         self._last = (first, last, strip)
         return strip
 
-    def samples(self) -> list[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
-        """Windows all over the scene as stored, each (bands, h, w), and which of their samples have a value.
+    def samples(self) -> list[Sample]:
+        """Windows all over the scene as stored, each (bands, h, w).
 
         Windows that cannot be read are left out; reading the rows names what is wrong.
         """

@@ -1,12 +1,12 @@
 """Value range of a scene for a network: a constant of the whole scene, which is stated and never guessed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.archive.scene.samples import Sample, known_values
 from orchestrator.archive.scene.types import DTYPES, ModelFacts, Range, SceneError, SceneSettings
 from orchestrator.archive.scene.types import Normalisation as NormalisationOption
 from orchestrator.archive.scene.values.products import product_range
@@ -30,10 +30,6 @@ class Normalisation:
     high: NDArray[np.float64]
     text: str
     stated: bool = False
-
-    def of(self, bands: Sequence[int]) -> "Normalisation":
-        """Normalisation of some bands."""
-        return replace(self, low=self.low[list(bands)], high=self.high[list(bands)])
 
 
 def normalisation(
@@ -121,19 +117,19 @@ def _within_type(low: float, high: float, dtype: str, count: int, why: str) -> N
     return _constant(low, high, count, why, stated=True)
 
 
-def check_range(norm: Normalisation, samples: Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]]) -> None:
+def check_range(norm: Normalisation, samples: Sequence[Sample], bands: Sequence[int]) -> None:
     """Compares the range with a sample of the scene's values; dark, bright and flat scenes pass.
 
     Args:
-        norm: For the bands of the samples.
-        samples: Windows (bands, h, w), and which of their samples have a value.
+        norm: The values that mean 0 and 1.
+        samples: Windows of all image bands.
+        bands: Positions of those that the network sees.
 
     Raises:
         SceneError: ``normalisation``, where values lie so far from it, or so close together, that they cannot be meant.
     """
-    for band, (low, high) in enumerate(zip(norm.low, norm.high, strict=True)):
-        known = [window[band] if valid is None else window[band][valid[band]] for window, valid in samples]
-        values = np.concatenate([window.ravel() for window in known]).astype(np.float64) if known else np.empty(0)
+    for band in bands:
+        low, high, values = norm.low[band], norm.high[band], known_values(samples, [band]).astype(np.float64)
         if not values.size or values.min() == values.max():
             continue
         span = high - low

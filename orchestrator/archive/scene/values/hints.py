@@ -1,13 +1,9 @@
 """Advice for a scene whose value range is not known: its measured percentiles, and the option that fits them."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-Sample = tuple[NDArray[Any], NDArray[np.bool_] | None]
-"""A window (bands, h, w), and which of its samples have a value."""
 
 
 class _Usual(NamedTuple):
@@ -30,16 +26,6 @@ _USUAL = {
     "int16": (_REFLECTANCE,),
     "float32": (_Usual(0, 1, "reflectance", -0.2, 1.6), _REFLECTANCE),
 }
-
-
-def known_values(samples: Sequence[Sample], bands: Sequence[int]) -> NDArray[np.float32]:
-    """Valid values of some bands in a sample, in one row."""
-    known = [
-        window[band].ravel() if valid is None else window[band][valid[band]]
-        for window, valid in samples
-        for band in bands
-    ]
-    return np.concatenate([np.empty(0, np.float32), *(values.astype(np.float32) for values in known)])
 
 
 def advice(dtype: str, values: NDArray[np.float32]) -> str:

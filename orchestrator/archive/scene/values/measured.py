@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from orchestrator.archive.scene.band_roles import class_bands
 from orchestrator.archive.scene.reader import Scene, gdal
+from orchestrator.archive.scene.samples import known_values
 from orchestrator.archive.scene.types import SceneError
-from orchestrator.archive.scene.values.hints import known_values
 
 PERCENTILES = (0.1, 99.9)
 """Percentiles of the sampled values that mean 0 and 1."""

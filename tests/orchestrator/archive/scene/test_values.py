@@ -234,6 +234,15 @@ class TestRanges:
         with pytest.raises(SceneError, match=r"does not fit the values of band 1.*--normalisation uint16=0,10000"):
             check_scene(source, scenes.model().facts, SceneSettings(normalisation=(60000, 65000)))
 
+    def test_a_refusal_names_the_band_by_its_number_in_the_file(self, tmp_path):
+        """Bands of classes before it count."""
+        values = scenes.pixels(2, 40, 40, "uint16")
+        values[0] = 0
+        values[0, 10:20, 5:25] = 4
+        source = scenes.write(tmp_path / "a.tif", values, names=["cloud_mask", "red"])
+        with pytest.raises(SceneError, match="does not fit the values of band 2"):
+            check_scene(source, scenes.model().facts, SceneSettings(normalisation=(60000, 65000)))
+
     @pytest.mark.parametrize(
         ("dtype", "values", "fitting"),
         [
