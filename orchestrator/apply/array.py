@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from orchestrator.apply.device import chosen_device
 from orchestrator.archive.scene.band_map import band_groups
-from orchestrator.archive.scene.types import BandMap, ModelFacts, Normalisation, SceneError, SceneSettings
+from orchestrator.archive.scene.types import DTYPES, BandMap, ModelFacts, Normalisation, SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import facts_of
-from orchestrator.archive.scene.value_range import DTYPES, normalisation
+from orchestrator.archive.scene.value_range import normalisation
 from orchestrator.archive.scene.values.network import apply_network, halo_of, limits_of_values
 from orchestrator.foundation.model_store import FoundModel
 from trainables.errors import RunError, UsageError

@@ -208,15 +208,6 @@ def band_text(groups: tuple[Group, ...]) -> str:
     return ";".join(",".join(str(band + 1) for band in group) for group in groups)
 
 
-def parse_band_map(text: str) -> tuple[Group, ...]:
-    """Reads ``1,2,3;4``.
-
-    Raises:
-        ValueError: If it is written otherwise.
-    """
-    return tuple(tuple(int(band) for band in group.split(",")) for group in text.split(";"))
-
-
 def read_band_map(text: str) -> BandMap:
     """Parses a band map option: ``auto``, ``singly`` or groups such as ``1,2,3;4``.
 
@@ -227,7 +218,7 @@ def read_band_map(text: str) -> BandMap:
         case "auto" | "singly":
             return text
     try:
-        return parse_band_map(text)
+        return tuple(tuple(int(band) for band in group.split(",")) for group in text.split(";"))
     except ValueError:
         raise UsageError(f"--band-map is auto, singly or groups such as 1,2,3;4, found '{text}'.") from None
 

@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.archive.scene.samples import Sample
-from orchestrator.archive.scene.types import SceneError
+from orchestrator.archive.scene.types import Labels, SceneError
 from orchestrator.foundation.sidecars import AUX
-
-Labels = Literal["auto", "repeat", "refuse", "filter"]
 
 _NAME = (
     # Sentinel-2, Landsat, MODIS, Planet

@@ -19,8 +19,7 @@ from orchestrator.archive.scene.sample_format import encoding_of
 from orchestrator.archive.scene.samples import Sample
 from orchestrator.archive.scene.size_limits import Header, check_header
 from orchestrator.archive.scene.strips import Strip, tidy_limits, unpremultiplied, usable_nodata
-from orchestrator.archive.scene.types import Rows, SceneError, SceneFacts
-from orchestrator.archive.scene.value_range import DTYPES
+from orchestrator.archive.scene.types import DTYPES, Rows, SceneError, SceneFacts
 
 __all__ = ["GDAL_ERRORS", "Scene", "Strip", "gdal"]
 

@@ -12,8 +12,6 @@ from orchestrator.archive.scene.types import Normalisation as NormalisationOptio
 from orchestrator.archive.scene.values.products import product_range
 from trainables.errors import UsageError
 
-__all__ = ["DTYPES", "Normalisation", "check_range", "limits_of", "normalisation", "read_normalisation"]
-
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
