@@ -29,15 +29,11 @@ _USUAL = {
 
 
 def advice(dtype: str, values: NDArray[np.float32]) -> str:
-    """Sentences with percentiles of the values and the options that fit; none without values."""
+    """Sentences with percentiles of the values and the first option that fits; none without values."""
     if not len(values):
         return ""
     first, middle, last = (float(value) for value in np.percentile(values, [1, 50, 99]))
     measured = f"Of its values, 1 % lie below {first:,.6g}, half below {middle:,.6g} and 1 % above {last:,.6g}."
-    fitting = [f"--normalisation {dtype}={u.low:g},{u.high:g} fits {u.meaning}" for u in _fitting(dtype, first, last)]
-    return " ".join([measured, "; ".join([*fitting, "--normalisation measured takes one range from a sample"]) + "."])
-
-
-def _fitting(dtype: str, first: float, last: float) -> list[_Usual]:
-    fits = (usual for usual in _USUAL.get(dtype, ()) if usual.least <= first and last <= usual.most)
-    return [usual for _, usual in zip(range(1), fits, strict=False)]
+    fitting = next((usual for usual in _USUAL.get(dtype, ()) if usual.least <= first and last <= usual.most), None)
+    options = [f"--normalisation {dtype}={fitting.low:g},{fitting.high:g} fits {fitting.meaning}"] if fitting else []
+    return f"{measured} {'; '.join([*options, '--normalisation measured takes one range from a sample'])}."
