@@ -40,7 +40,7 @@ def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
     Raises:
         SceneError: ``unsupported``, ``normalisation`` or ``model_mismatch``.
     """
-    sampled = _Sampled(scene)
+    sampled = SampledScene(scene)
     reasons = _repeated(scene, sampled, settings)
     check_refused(reasons, settings.labels)
     scene.repeat(reasons)
@@ -74,7 +74,7 @@ def settle(scene: Scene, model: ModelFacts, settings: SceneSettings) -> Meaning:
     return Meaning(groups, norm, named_bands(scene.colours, scene.of_image(scene.dataset.descriptions), groups, model))
 
 
-def _advised(error: SceneError, scene: Scene, sampled: "_Sampled", bands: list[int]) -> SceneError:
+def _advised(error: SceneError, scene: Scene, sampled: "SampledScene", bands: list[int]) -> SceneError:
     """The refusal with what the scene's values are and which option fits them."""
     if scene.expanded:
         return error
@@ -82,19 +82,29 @@ def _advised(error: SceneError, scene: Scene, sampled: "_Sampled", bands: list[i
     return SceneError(error.kind, f"{error.reason} {advice(scene.facts.dtype, values)}".rstrip())
 
 
-def class_bands(scene: Scene) -> dict[int, str]:
-    """Positions of image bands that hold classes or flags, with the reason for each, as :func:`settle` finds them."""
-    return _repeated(scene, _Sampled(scene), SceneSettings())
+def class_bands(scene: Scene, sampled: "SampledScene | None" = None) -> dict[int, str]:
+    """Positions of image bands that hold classes or flags, with the reason for each, as :func:`settle` finds them.
+
+    Args:
+        scene: The scene.
+        sampled: A sample of its values, if there is one already.
+    """
+    return _repeated(scene, sampled or SampledScene(scene), SceneSettings())
 
 
 @dataclass
-class _Sampled:
-    """A sample of a scene's values, read when it is first needed."""
+class SampledScene:
+    """A sample of a scene's values, read when it is first needed.
+
+    Attributes:
+        scene: The open scene.
+    """
 
     scene: Scene
 
     @cached_property
     def windows(self) -> list[Sample]:
+        """Windows of all image bands."""
         return self.scene.samples()
 
     def values(self, band: int) -> Values:
@@ -107,7 +117,7 @@ class _Sampled:
         return bool(seen) and len(np.unique(np.concatenate(seen))) > most
 
 
-def _repeated(scene: Scene, sampled: _Sampled, settings: SceneSettings) -> dict[int, str]:
+def _repeated(scene: Scene, sampled: SampledScene, settings: SceneSettings) -> dict[int, str]:
     """Positions of image bands that hold classes or flags, with the reason for each."""
     bands = range(len(scene.image))
     if settings.labels == "filter":
@@ -141,7 +151,7 @@ def _stated(scene: Scene) -> str | None:
     return None if path.startswith("/vsimem/") else stated_by_companions(Path(path))
 
 
-def _reason(scene: Scene, sampled: _Sampled, band: int, described: str, colour: bool) -> str | None:
+def _reason(scene: Scene, sampled: SampledScene, band: int, described: str, colour: bool) -> str | None:
     """Reason to treat an image band as classes or flags."""
     number = scene.image[band]
     if scene.dataset.tags(number).get("LAYER_TYPE", "").lower() == "thematic":

@@ -8,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.scene.band_roles import class_bands
+from orchestrator.archive.scene.band_roles import SampledScene, class_bands
 from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.archive.scene.samples import known_values
 from orchestrator.archive.scene.types import SceneError
@@ -35,9 +35,10 @@ def sample_values(path: Path | str) -> tuple[str, NDArray[np.float32]]:
     with gdal(), Scene(path) as scene:
         if scene.palette:
             return scene.facts.dtype, np.empty(0, np.float32)
-        classes = class_bands(scene)
+        sampled = SampledScene(scene)
+        classes = class_bands(scene, sampled)
         bands = [band for band in range(len(scene.image)) if band not in classes]
-        return scene.facts.dtype, known_values(scene.samples(), bands)
+        return scene.facts.dtype, known_values(sampled.windows, bands)
 
 
 def measure_ranges(sampled: Iterable[tuple[str, NDArray[np.float32]]]) -> dict[str, MeasuredRange]:
