@@ -180,12 +180,12 @@ class Worker:
 
         lr = window(strip.pixels)
         source = lr[:, margin : margin + rows, margin : margin + columns]
-        lost = None if strip.valid is None else self._lost(window(strip.valid), strip, window, rows, columns)
+        valid = None if strip.valid is None else window(strip.valid)
+        lost = None if valid is None else self._lost(valid, strip, window, rows, columns)
         if not self.groups or (lost is not None and lost.all()):
             out[:, *place] = enlarged(source, r)
             return
-        if strip.valid is not None:
-            valid = window(strip.valid)
+        if valid is not None:
             inner = slice(margin - halo, margin + grid.rows + halo), slice(margin - halo, margin + grid.columns + halo)
             lr = (filled(lr, valid, halo) if not valid.all() else lr)[:, *inner]
         with tally.timed("model"):
