@@ -47,11 +47,7 @@ from trainables.network.model_card import decimation_of
 
 
 def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
-    """Prepares a model on the settings' device, sets torch's number of threads and, for a CPU, how memory is freed.
-
-    Raises:
-        UsageError: If its card's ``value_range`` or ``band_map`` make no sense.
-    """
+    """Prepares a model on the settings' device, sets torch's number of threads and, for a CPU, how memory is freed."""
     torch.set_num_threads(settings.threads)
     if settings.device == "cpu":
         keep_freed_memory()
@@ -61,20 +57,9 @@ def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
 
 
 def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
-    """Facts about a model that scenes need.
-
-    Raises:
-        UsageError: If its card's ``value_range`` or ``band_map`` make no sense.
-    """
+    """Facts about a model that scenes need."""
     card = found.card
-    try:
-        ranges = {str(dtype): (float(low), float(high)) for dtype, (low, high) in card.get("value_range", {}).items()}
-        maps = {int(n): tuple(tuple(map(int, g)) for g in groups) for n, groups in card.get("band_map", {}).items()}
-    except (TypeError, ValueError, AttributeError):
-        raise UsageError(
-            f'The card of model "{found.where}" must have a value_range such as {{"uint16": [0, 10000]}} and a '
-            'band_map such as {"4": [[1, 2, 3], [4]]}, or none.'
-        ) from None
+    ranges, maps = card.get("value_range") or {}, card.get("band_map") or {}
     return ModelFacts(
         name=str(card.get("name") or Path(found.where).name),
         digest=str(card["sha256"]),
@@ -82,8 +67,8 @@ def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
         channels=found.net.architecture.channels,
         radius=net.radius,
         precision=net.precision,
-        value_range=ranges,
-        band_map=maps,
+        value_range={dtype: (float(low), float(high)) for dtype, (low, high) in ranges.items()},
+        band_map={int(count): tuple(tuple(group) for group in groups) for count, groups in maps.items()},
         band_names=tuple(card.get("band_names") or ()),
         decimation=decimation_of(card),
     )

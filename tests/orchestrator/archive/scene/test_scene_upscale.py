@@ -232,6 +232,11 @@ def test_no_range_is_guessed(tmp_path, dtype):
     check_scene(source, scenes.model_with(value_range={dtype: [0, high]}).facts, SceneSettings())
 
 
+def test_a_card_may_state_no_range_and_no_bands():
+    facts = scenes.model_with(value_range=None, band_map=None, band_names=None).facts
+    assert (facts.value_range, facts.band_map, facts.band_names) == ({}, {}, ())
+
+
 def test_scales_of_the_file_give_the_range(tmp_path):
     values = scenes.pixels(2, 20, 20, "int16")
     source = scenes.write(tmp_path / "in.tif", values)
