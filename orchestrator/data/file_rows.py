@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.data.spool import Spool, Spooled
 from orchestrator.experiment.image_settings import DeepImages, PairReading
+from orchestrator.foundation.file_listing import version_on_disk
 from orchestrator.image_sets.deep_images import Chip, FileShape, LrFile, read_chips
 from orchestrator.image_sets.pair_reading import check_fit, corrected
 from orchestrator.image_sets.set_files import (
@@ -230,4 +231,4 @@ def _changed(file: PlacedFile, used: bool) -> bool:
         facts = Path(file.place.child(file.facts.path).path).stat()
     except OSError:
         return used
-    return f"{facts.st_size}-{facts.st_mtime_ns}" != file.facts.version
+    return version_on_disk(facts) != file.facts.version

@@ -45,6 +45,16 @@ class FileFacts:
     modified: float
     version: str = ""
 
+    @classmethod
+    def on_disk(cls, path: str, found: os.stat_result) -> "FileFacts":
+        """Facts of a file of a folder, as the operating system states them."""
+        return cls(path, found.st_size, found.st_mtime_ns / 1e9, version_on_disk(found))
+
+
+def version_on_disk(found: os.stat_result) -> str:
+    """Version of a file of a folder: its size and the time of its last change."""
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
@@ -399,8 +409,7 @@ class _FolderWalk:
             self._use(path, Path(real).stat())
 
     def _use(self, path: str, facts: os.stat_result) -> None:
-        version = f"{facts.st_size}-{facts.st_mtime_ns}"
-        self._choice.use(FileFacts(path, facts.st_size, facts.st_mtime_ns / 1e9, version))
+        self._choice.use(FileFacts.on_disk(path, facts))
 
     def _refuse_special(self, path: str, mode: int) -> None:
         kind = _SPECIAL.get(stat.S_IFMT(mode), "a special file")

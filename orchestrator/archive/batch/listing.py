@@ -33,7 +33,15 @@ from orchestrator.archive.products.types import Product
 from orchestrator.archive.scene.band_map import read_band_map
 from orchestrator.archive.scene.types import BandMap, Normalisation, SceneError, SceneSettings
 from orchestrator.archive.scene.value_range import read_normalisation
-from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, matches, nothing_found, take_out
+from orchestrator.foundation.file_listing import (
+    FileFacts,
+    FileListing,
+    list_tree,
+    matches,
+    nothing_found,
+    take_out,
+    version_on_disk,
+)
 from orchestrator.foundation.file_types import ALL_INPUTS, LISTS, STAC, TIFF, As, is_tiff, kind_of, suffix_of
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class
 from orchestrator.foundation.storage import Storage
@@ -337,7 +345,7 @@ def _facts_of(name: str, source: str, output: str) -> Scene:
     if not stat.S_ISREG(facts.st_mode):
         kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a special file, which is never opened"
         return Scene(name, source, "", 0, 0.0, output, ("unreadable", f"no regular file but {kind}"))
-    return Scene(name, source, f"{facts.st_size}-{facts.st_mtime_ns}", facts.st_size, facts.st_mtime, output)
+    return Scene(name, source, version_on_disk(facts), facts.st_size, facts.st_mtime, output)
 
 
 def _without_collisions(scenes: Iterable[Scene], out: Storage) -> list[Scene]:

@@ -48,6 +48,7 @@ from orchestrator.archive.scene.upscale import (
     upscale_part,
     upscale_scene,
 )
+from orchestrator.foundation.file_listing import version_on_disk
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
@@ -373,10 +374,8 @@ def _check_unchanged(scene: Scene) -> None:
     if scene.product is not None:
         if identity(scene.product).version != scene.version:
             raise SceneError("transient", "one of its files changed since it was listed")
-    elif not place.remote:
-        facts = Path(place.path).stat()
-        if f"{facts.st_size}-{facts.st_mtime_ns}" != scene.version:
-            raise SceneError("transient", "it changed while it was upscaled")
+    elif not place.remote and version_on_disk(Path(place.path).stat()) != scene.version:
+        raise SceneError("transient", "it changed while it was upscaled")
 
 
 def _fetched_name(scene: Scene) -> str:

@@ -11,7 +11,7 @@ from orchestrator.archive.products.members import parse_xml, resolved
 from orchestrator.archive.products.stac_items import is_raster
 from orchestrator.archive.products.types import Product, unreadable
 from orchestrator.foundation.file_listing import FileFacts
-from orchestrator.foundation.s3 import facts_of, naming
+from orchestrator.foundation.s3 import facts_of
 from orchestrator.foundation.storage import Storage
 
 
@@ -54,11 +54,8 @@ def _facts(place: Storage) -> FileFacts:
         if found is None:
             raise unreadable("There is no such file.")
         return FileFacts(place.uri, found.size, found.modified, found.version)
-    with naming(place.uri, "read"):
-        facts = Path(place.path).stat()
-    return FileFacts(
-        Path(place.path).name, facts.st_size, facts.st_mtime_ns / 1e9, f"{facts.st_size}-{facts.st_mtime_ns}"
-    )
+    path = Path(place.path)
+    return FileFacts.on_disk(path.name, path.stat())
 
 
 def _of_item(product: Product) -> Iterator[FileFacts]:
