@@ -385,15 +385,19 @@ def _again(read: Callable[[], bytes]) -> bytes:
     return read()
 
 
-def objects_below(uri: str) -> Iterator[ObjectFacts]:
+def objects_below(uri: str, start: str = "") -> Iterator[ObjectFacts]:
     """Every object below a prefix, in the server's order, marks of folders among them.
+
+    Args:
+        uri: The prefix.
+        start: Beginning of the paths below it that are listed; by default all are.
 
     Raises:
         ObjectError: If the bucket cannot be listed.
     """
     bucket, prefix = bucket_and_key(f"{uri}/")
     with naming(uri, "listed"):
-        for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for page in client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + start):
             for entry in page.get("Contents", []):
                 path, etag = entry["Key"].removeprefix(prefix), entry["ETag"].strip('"')
                 yield ObjectFacts(path, entry["Size"], _seconds(entry["LastModified"]), etag)

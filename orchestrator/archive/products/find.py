@@ -109,11 +109,11 @@ def scene_start(product: Product) -> str:
 
 
 def is_part(product: Product, path: str) -> bool:
-    """Returns True if a file is part of a product, by its path below the product's place."""
-    if not product.main:
+    """Returns True if a file below a product's place is part of it, grouped by its path as in :func:`find_products`."""
+    if not product.main or path == product.main:
         return True
-    other = product.kind == "planet" and path != product.main and bool(ANALYTIC.search(path))
-    return path.startswith(scene_start(product)) and "/" not in path and may_belong(path) and not other
+    image = product.kind == "planet" and bool(ANALYTIC.search(path))
+    return _group_of(path) == _group_of(product.main) and not image
 
 
 _LED: tuple[tuple[re.Pattern[str], ProductKind], ...] = ((MTL, "landsat"), (ANALYTIC, "planet"), (NAIP, "naip"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.products.find import is_packed, is_part, scene_start
-from orchestrator.archive.products.members import parse_xml, resolved
+from orchestrator.archive.products.members import files_beginning, parse_xml, resolved
 from orchestrator.archive.products.stac_items import is_raster
 from orchestrator.archive.products.types import Product, unreadable
 from orchestrator.foundation.file_listing import FileFacts
@@ -30,11 +30,8 @@ def identity(product: Product) -> FileFacts:
     if product.kind == "stac":
         return joined(_of_item(product))
     start, place = scene_start(product), Storage(product.place)
-    if start and not place.remote:
-        found = [_facts(Storage(str(path))) for path in sorted(Path(place.path).glob(f"{start}*")) if path.is_file()]
-    else:
-        found = list(place.files())
-    found = [facts for facts in found if is_part(product, facts.path)]
+    listed = files_beginning(place, start) if start else place.files()
+    found = [facts for facts in listed if is_part(product, facts.path)]
     if not found:
         raise unreadable("There is no such product, or its folder is empty.")
     return joined(found)

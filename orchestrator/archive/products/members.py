@@ -10,12 +10,14 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 from xml.etree import ElementTree
 
 from orchestrator.archive.products.types import unreadable
-from orchestrator.foundation.s3 import open_object
+from orchestrator.foundation.file_listing import FileFacts
+from orchestrator.foundation.s3 import objects_below, open_object
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
@@ -58,9 +60,8 @@ class FolderMembers:
 
     def names(self) -> list[str]:
         """Names of all files."""
-        if self._start and not self._place.remote:
-            return sorted(path.name for path in Path(self._place.path).glob(f"{glob.escape(self._start)}*"))
-        return [facts.path for facts in self._place.files() if facts.path.startswith(self._start)]
+        found = files_beginning(self._place, self._start) if self._start else self._place.files()
+        return [facts.path for facts in found]
 
     def read(self, name: str) -> bytes:
         """The content of a small file."""
@@ -147,6 +148,15 @@ class PackedMembers:
                     yield stream
             except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
                 raise unreadable(f"Its file {name} cannot be unpacked ({reason_of(error)}).") from None
+
+
+def files_beginning(place: Storage, start: str) -> list[FileFacts]:
+    """Files directly in a folder or below a prefix whose names begin so, sorted; all others are not even listed."""
+    if place.remote:
+        found = (facts for facts in objects_below(place.uri, start) if "/" not in facts.path)
+        return sorted((FileFacts(**asdict(facts)) for facts in found), key=lambda facts: facts.path)
+    paths = sorted(Path(place.path).glob(f"{glob.escape(start)}*"))
+    return [FileFacts.on_disk(path.name, path.stat()) for path in paths if path.is_file()]
 
 
 def resolved(folder: Storage, name: str) -> Storage:

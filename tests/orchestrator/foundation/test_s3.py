@@ -103,6 +103,7 @@ def test_objects_are_written_read_listed_and_removed(server):
         write_object(f"s3://bucket/out/{name}", name.encode())
     server.put_object("bucket", "outer/c", b"")
     assert [(facts.path, facts.size) for facts in objects_below("s3://bucket/out")] == [("b", 1), ("deep/a", 6)]
+    assert [facts.path for facts in objects_below("s3://bucket/out", "de")] == ["deep/a"]
     with open_object("s3://bucket/out/b") as stream:
         assert stream.read() == b"b"
     for _ in range(2):

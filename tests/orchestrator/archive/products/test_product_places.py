@@ -86,6 +86,21 @@ class TestBucket:
         outcome = worker.begin(scenes[LANDSAT], 0)
         assert outcome == Failed("transient", "one of its files changed since it was listed")
 
+    @pytest.mark.parametrize("name", [LANDSAT, NAMES[3]])
+    def test_files_of_other_products_are_not_listed_for_one(self, server, worker, tmp_path, name):
+        scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
+        server.calls.clear()
+        assert isinstance(worker.begin(scenes[name], 0), Finished)
+        listed = {prefix for operation, prefix in server.calls if operation == "list_objects_v2"}
+        assert listed == {f"in/{name.removesuffix('_3B_AnalyticMS_SR.tif')}"}
+
+    def test_an_archive_beside_the_files_that_were_unpacked_from_it_is_no_part_of_them(self, server, worker, tmp_path):
+        server.put_object("bucket", f"in/{LANDSAT}.tar", b"")
+        scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
+        assert f"{LANDSAT}.tar" in scenes
+        outcome = worker.begin(scenes[LANDSAT], 0)
+        assert isinstance(outcome, Finished), outcome
+
 
 def test_parts_of_a_product_share_one_raster(worker, source, tmp_path, monkeypatch):
     product_files.sentinel_l2a(source)
