@@ -5,6 +5,7 @@ Only files that are asked for are fetched or unpacked, under names of our own.
 
 import glob
 import posixpath
+import secrets
 import shutil
 import tarfile
 import zipfile
@@ -197,10 +198,14 @@ def _free_name(name: str, folder: Path) -> Path:
 
 
 def _write(stream: IO[bytes], target: Path) -> None:
-    partial = target.with_name(f"{target.name}.partial")
-    with partial.open("wb") as file:
-        shutil.copyfileobj(stream, file, _AT_ONCE)
-    partial.replace(target)
+    """Writes a file whole; parts of one scene on this machine may write it at once."""
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(8)}")
+    try:
+        with partial.open("xb") as file:
+            shutil.copyfileobj(stream, file, _AT_ONCE)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

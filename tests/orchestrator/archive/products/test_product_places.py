@@ -1,5 +1,6 @@
 """Products in buckets and lists, and what they share with other scenes of an archive."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from fake_s3 import install
 from orchestrator.archive.batch import workspace
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker
+from orchestrator.archive.products import members
+from orchestrator.archive.products.members import FolderMembers
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
@@ -113,6 +116,22 @@ def test_parts_of_a_product_share_one_raster(worker, source, tmp_path, monkeypat
     assert joined.columns["sha256"] == whole.columns["sha256"]
     assert joined.columns["notes"] == whole.columns["notes"]
     assert left(tmp_path) == []
+
+
+def test_parts_of_a_product_may_fetch_one_file_at_once(tmp_path, monkeypatch):
+    place, fetched = Storage("s3://bucket/in"), []
+
+    class Body(io.BytesIO):
+        def read(self, *size):
+            if not fetched:
+                fetched.append("begun")
+                fetched.append(FolderMembers(place).local("B04.TIF", tmp_path))
+            return super().read(*size)
+
+    monkeypatch.setattr(members, "open_object", lambda uri: Body(b"pixels"))
+    path = FolderMembers(place).local("B04.TIF", tmp_path)
+    assert fetched == ["begun", path]
+    assert [(file, file.read_bytes()) for file in tmp_path.iterdir()] == [(path, b"pixels")]
 
 
 def test_rows_of_a_list_name_products(source, tmp_path):
