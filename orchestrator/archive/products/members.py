@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from orchestrator.archive.products.types import unreadable
 from orchestrator.foundation.file_listing import FileFacts
-from orchestrator.foundation.s3 import objects_below, open_object
+from orchestrator.foundation.s3 import facts_of, objects_below, open_object
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
@@ -67,8 +67,7 @@ class FolderMembers:
     def read(self, name: str) -> bytes:
         """The content of a small file."""
         place = self._child(name)
-        if not place.remote and _size(Path(place.path)) > _MOST_METADATA:
-            raise unreadable(f"Its file {name} is larger than {_MOST_METADATA >> 20} MB, which no metadata are.")
+        _check_size(name, _size(place))
         try:
             return place.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -112,8 +111,7 @@ class PackedMembers:
 
     def read(self, name: str) -> bytes:
         """The content of a small file."""
-        if self._sizes.get(name, 0) > _MOST_METADATA:
-            raise unreadable(f"Its file {name} is larger than {_MOST_METADATA >> 20} MB, which no metadata are.")
+        _check_size(name, self._sizes.get(name, 0))
         with self._member(name) as stream:
             return stream.read()
 
@@ -208,8 +206,17 @@ def _write(stream: IO[bytes], target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _size(path: Path) -> int:
+def _size(place: Storage) -> int:
+    """Bytes of a file; 0 if there is none."""
+    if place.remote:
+        found = facts_of(place.uri)
+        return 0 if found is None else found.size
     try:
-        return path.stat().st_size
+        return Path(place.path).stat().st_size
     except OSError:
         return 0
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > _MOST_METADATA:
+        raise unreadable(f"Its file {name} is larger than {_MOST_METADATA >> 20} MB, which no metadata are.")

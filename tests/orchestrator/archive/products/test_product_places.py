@@ -104,6 +104,15 @@ class TestBucket:
         outcome = worker.begin(scenes[LANDSAT], 0)
         assert isinstance(outcome, Finished), outcome
 
+    def test_what_is_too_large_for_metadata_is_not_read(self, server, worker, tmp_path, monkeypatch):
+        scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
+        monkeypatch.setattr(members, "_MOST_METADATA", 2**10)
+        server.calls.clear()
+        outcome = worker.begin(scenes[product_files.SAFE], 0)
+        assert isinstance(outcome, Failed), outcome
+        assert (outcome.error, "MTD_MSIL2A.xml is larger than" in outcome.message) == ("unreadable", True)
+        assert "get_object" not in {operation for operation, _ in server.calls}
+
 
 def test_parts_of_a_product_share_one_raster(worker, source, tmp_path, monkeypatch):
     product_files.sentinel_l2a(source)
