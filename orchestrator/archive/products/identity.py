@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.archive.products.find import is_packed, is_part, scene_start
 from orchestrator.archive.products.members import files_beginning, parse_xml, resolved
-from orchestrator.archive.products.stac_items import is_raster
+from orchestrator.archive.products.stac_items import reference
 from orchestrator.archive.products.types import Product, unreadable
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.s3 import facts_of
@@ -59,10 +59,10 @@ def _of_item(product: Product) -> Iterator[FileFacts]:
     """The item itself, and those of its assets that can be looked at."""
     item: dict[str, Any] = json.loads(product.item)
     yield FileFacts("", len(product.item), 0.0, hashlib.sha256(product.item.encode()).hexdigest())
-    for key, asset in item["assets"].items():
-        href = str(asset.get("href", "")).removeprefix("file://")
-        if is_raster(key, asset) and ("://" not in href or href.startswith("s3://")):
-            place = resolved(Storage(product.place), href)
+    for asset in item["assets"].values():
+        followed = reference(str(asset["href"]))
+        if followed is not None:
+            place = resolved(Storage(product.place), followed)
             if place.remote or Path(place.path).is_file():
                 yield _facts(place)
 

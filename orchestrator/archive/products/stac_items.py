@@ -6,6 +6,7 @@ Versions 1.0 (``eo:bands``, ``raster:bands``) and 1.1 (``bands``) are read. Refe
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from orchestrator.archive.products.types import Layer, Layers, Product, unreadable
 from orchestrator.archive.scene.class_bands import known_name
@@ -33,7 +34,8 @@ def read_items(place: Storage) -> list[dict[str, Any]]:
         kind = content.get("type")
         items = content["features"] if kind == "FeatureCollection" else [content]
         for item in items:
-            if item["type"] != "Feature" or not isinstance(item["id"], str) or not isinstance(item["assets"], dict):
+            objects = (item["assets"], item.get("properties") or {}, *item["assets"].values())
+            if item["type"] != "Feature" or not isinstance(item["id"], str) or not all(map(_is_object, objects)):
                 raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
@@ -83,11 +85,19 @@ def read_item(item: Json) -> Layers:
 
 def is_raster(key: str, asset: Json) -> bool:
     """Returns True if an asset holds bands."""
-    href, kind = str(asset.get("href", "")), str(asset.get("type", ""))
+    href, kind = str(asset.get("href") or ""), str(asset.get("type", ""))
     roles = set(asset.get("roles") or ())
-    if key.lower() in _PICTURES or roles & _NO_DATA_ROLES:
+    if not href or key.lower() in _PICTURES or roles & _NO_DATA_ROLES:
         return False
     return kind.startswith(_RASTER_TYPES) or suffix_of(href.partition("?")[0]) in RASTERS
+
+
+def reference(href: str) -> str | None:
+    """A reference as a path or an address of a bucket; None if it leads to a web server."""
+    scheme, found, rest = href.partition("://")
+    if not found or scheme.lower() == "s3":
+        return href
+    return unquote(rest) if scheme.lower() == "file" else None
 
 
 def check_reference(href: str, name: str) -> str:
@@ -96,16 +106,17 @@ def check_reference(href: str, name: str) -> str:
     Raises:
         SceneError: ``unsupported``, if it leads to a web server.
     """
-    scheme = href.partition("://")[0].lower() if "://" in href else ""
-    if scheme == "file":
-        return href[len("file://") :]
-    if scheme not in ("", "s3"):
-        raise SceneError(
-            "unsupported",
-            f"Its band {name} lies at '{printable(href)[:120]}', and only folders and s3:// are read: download its "
-            "assets and let their href say where they are.",
-        )
-    return href
+    if (followed := reference(href)) is not None:
+        return followed
+    raise SceneError(
+        "unsupported",
+        f"Its band {name} lies at '{printable(href)[:120]}', and only folders and s3:// are read: download its "
+        "assets and let their href say where they are.",
+    )
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _layers(key: str, asset: Json) -> Iterator[Layer]:

@@ -14,6 +14,7 @@ from orchestrator.archive.products.find import product_of_file
 from orchestrator.archive.products.landsat import read_mtl
 from orchestrator.archive.products.members import FolderMembers
 from orchestrator.archive.products.read import assemble_product
+from orchestrator.archive.products.stac_items import reference
 from orchestrator.archive.products.types import ModelBands, Product
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.storage import Storage
@@ -184,7 +185,34 @@ class TestStac:
         with pytest.raises(SceneError, match=r"Its band red lies at 'https://example\.com/red\.tif'.*download"):
             assemble(scene.product, "red")
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"type": "Catalog"}', '{"type": "Feature", "id": 3}'])
+    @pytest.mark.parametrize(
+        ("href", "followed"),
+        [
+            ("../north/a.tif", "../north/a.tif"),
+            ("s3://bucket/a%20b.tif", "s3://bucket/a%20b.tif"),
+            ("file:///north%20west/a.tif", "/north west/a.tif"),
+            ("https://example.com/a.tif", None),
+        ],
+    )
+    def test_references_lead_to_folders_and_buckets(self, href, followed):
+        assert reference(href) == followed
+
+    def test_an_asset_that_leads_nowhere_is_no_band(self, source, tmp_path, assemble):
+        source.mkdir()
+        assets = {"red": {"type": "image/tiff"}}
+        (source / "item.json").write_text(json.dumps(product_files.item("a", assets)))
+        (scene,) = list_archive(str(source / "item.json"), str(tmp_path / "out")).scenes
+        with pytest.raises(SceneError, match="has no asset of raster data"):
+            assemble(scene.product)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("{", "[]", '{"type": "Catalog"}', '{"type": "Feature", "id": 3}'),
+            '{"type": "Feature", "id": "a", "assets": {"red": "red.tif"}}',
+            '{"type": "Feature", "id": "a", "assets": {}, "properties": "2024"}',
+        ],
+    )
     def test_other_json_is_refused(self, source, tmp_path, text):
         source.mkdir()
         (source / "item.json").write_text(text)
