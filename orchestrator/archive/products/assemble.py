@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from orchestrator.archive.products.types import Layer, Layers, Mask
 from orchestrator.archive.scene.bigtiff import check_room, writing
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
+from orchestrator.archive.scene.strips import usable_nodata
 from orchestrator.archive.scene.types import SceneError
 
 _BLOCK, _ROWS = 256, 512
@@ -98,7 +99,8 @@ def assemble(layers: Layers, chosen: Sequence[Layer], locate: Opener, path: Path
         for source in (*sources, *(source for _, source in masks)):
             source.align(grid, coarsest)
         dtype = np.result_type(*(source.dtype for source in sources))
-        nodata = layers.nodata if layers.nodata is not None else coarsest.dataset.nodata
+        stated = (usable_nodata(value, dtype.name) for value in (layers.nodata, coarsest.dataset.nodata))
+        nodata = next((value for value in stated if value is not None), None)
         if masks and nodata is None:
             masks = []
         check_room(path.parent, grid.width * grid.height * len(sources) * dtype.itemsize)

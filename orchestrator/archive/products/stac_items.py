@@ -72,15 +72,16 @@ def read_item(item: Json) -> Layers:
     assets = {key: asset for key, asset in item["assets"].items() if is_raster(key, asset)}
     if not assets:
         raise unreadable("The STAC item has no asset of raster data (GeoTIFF or JPEG 2000).")
-    layers = [layer for key, asset in assets.items() for layer in _layers(key, asset)]
-    images = [key for key, asset in assets.items() if not any(layer.classes for layer in _layers(key, asset))]
-    nodata = next((value for key in images or assets for value in _nodata(assets[key]) if value is not None), None)
+    layers = {key: list(_layers(key, asset)) for key, asset in assets.items()}
+    images = [key for key, bands in layers.items() if not any(layer.classes for layer in bands)]
+    nodata = next((value for key in images or assets for value in _nodata(assets[key])), None)
     properties = item.get("properties") or {}
     tags = {
         "PRODUCT": str(item["id"]),
         "ACQUISITIONDATETIME": str(properties.get("datetime") or properties.get("start_datetime") or ""),
     }
-    return Layers(tuple(layers), nodata, (), {tag: text for tag, text in tags.items() if text}, (), len(assets) == 1)
+    found = tuple(layer for bands in layers.values() for layer in bands)
+    return Layers(found, nodata, (), {tag: text for tag, text in tags.items() if text}, (), len(assets) == 1)
 
 
 def is_raster(key: str, asset: Json) -> bool:
@@ -150,10 +151,9 @@ def _bands(asset: Json) -> list[dict[str, Any]]:
     return [{**a, **b} for a, b in zip((values + blank)[:count], (colours + blank)[:count], strict=True)]
 
 
-def _nodata(asset: Json) -> Iterator[float | None]:
-    for band in [*_bands(asset), asset]:
-        stated = band.get("nodata")
-        yield None if stated is None else float(stated)
+def _nodata(asset: Json) -> Iterator[float]:
+    stated = (band for band in [*_bands(asset), asset] if band.get("nodata") is not None)
+    return (_number(band, "nodata", default=0.0) for band in stated)
 
 
 def _number(stated: Json, *names: str, default: float) -> float:

@@ -49,7 +49,7 @@ def unpremultiplied(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
 
 def usable_nodata(value: float | None, dtype: str) -> float | None:
     """The value of samples without one; None where there is none, or none that the data type can hold."""
-    if value is None or dtype == "float32":
+    if value is None or np.dtype(dtype).kind == "f":
         return value
     limits = np.iinfo(dtype)
     return value if limits.min <= value <= limits.max and value == int(value) else None

@@ -197,6 +197,25 @@ class TestStac:
     def test_references_lead_to_folders_and_buckets(self, href, followed):
         assert reference(href) == followed
 
+    @pytest.mark.parametrize("nodata", [-9999, "nan"])
+    def test_a_value_that_its_bands_cannot_hold_marks_no_pixel(self, source, tmp_path, assemble, nodata):
+        values = product_files.band("B04", 10)
+        product_files.write(source / "red.tif", values, 10)
+        assets = {"red": {"href": "red.tif", "raster:bands": [{"nodata": nodata}]}}
+        (source / "item.json").write_text(json.dumps(product_files.item("a", assets)))
+        (scene,) = list_archive(str(source / "item.json"), str(tmp_path / "out")).scenes
+        pixels, facts, _ = assemble(scene.product, "red")
+        assert facts["nodata"] is None
+        np.testing.assert_array_equal(pixels[0], values)
+
+    @pytest.mark.parametrize("name", ["nodata", "raster:scale"])
+    def test_a_word_in_place_of_a_number_is_said(self, source, tmp_path, assemble, name):
+        source.mkdir()
+        (source / "item.json").write_text(json.dumps(product_files.item("a", {"red": {"href": "a.tif", name: "few"}})))
+        (scene,) = list_archive(str(source / "item.json"), str(tmp_path / "out")).scenes
+        with pytest.raises(SceneError, match=f"states 'few' for {name}, which is no number"):
+            assemble(scene.product)
+
     def test_an_asset_that_leads_nowhere_is_no_band(self, source, tmp_path, assemble):
         source.mkdir()
         assets = {"red": {"type": "image/tiff"}}
