@@ -18,7 +18,7 @@ class Chosen:
     """Bands of a product that become a scene.
 
     Attributes:
-        layers: The bands, in the scene's order, all with a resolution that the coarsest of them allows.
+        layers: The bands, in the scene's order; those that are finer than the coarsest are averaged later.
         left_out: Names of the other bands.
     """
 

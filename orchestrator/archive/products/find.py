@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from orchestrator.archive.products.landsat import MTL
-from orchestrator.archive.products.planet import ANALYTIC, NAIP, UDM
+from orchestrator.archive.products.landsat import MTL, PRODUCT_ID
+from orchestrator.archive.products.planet import ANALYTIC, METADATA, NAIP, UDM
 from orchestrator.archive.products.types import Product, ProductKind
 from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.file_types import NITF, suffix_of
@@ -15,8 +15,7 @@ from orchestrator.foundation.storage import Storage
 
 _SAFE = re.compile(r"^(?P<root>(?:.*?/)?[^/]+\.(?P<kind>SAFE|zarr))/", re.IGNORECASE)
 _SENTINEL_2 = re.compile(r"(?:^|/)S2[A-D]_(?:\w+_)?MSIL(?:1C|2A)_[^/]*$")
-_LANDSAT = re.compile(r"(?:^|/)(L[COTEM]0[1-9]_L\w{3}_\d{6}_\d{8}_\d{8}_02_\w\w)(?:_[^/]*|\.tar)$")
-_PLANET = re.compile(r"(?:^|/)\d{8}_\d{6}_(?:\d\d_)?\w{4}_[13]B_[^/]*_metadata\w*\.xml$")
+_LANDSAT = re.compile(rf"(?:^|/)({PRODUCT_ID})(?:_[^/]*|\.tar)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,9 @@ class FoundProduct:
 
 def may_belong(path: str) -> bool:
     """Returns True if a file, by its path, may be part of a product, whatever its ending."""
-    if suffix_of(path) in NITF or _SAFE.match(path) or ANALYTIC.search(path) or UDM.search(path):
-        return True
     zipped = suffix_of(path) == ".zip" and bool(_SENTINEL_2.search(path))
-    return zipped or bool(_LANDSAT.search(path) or _PLANET.search(path) or NAIP.search(path))
+    single = zipped or suffix_of(path) in NITF or bool(NAIP.search(path))
+    return single or bool(_SAFE.match(path)) or any(pattern.search(path) for pattern, _ in _GROUPED)
 
 
 def find_products(files: Iterable[FileFacts], place: Storage) -> tuple[list[FoundProduct], list[FileFacts]]:
@@ -71,7 +69,6 @@ def product_of_file(name: str, place: Storage) -> Product | None:
         place: The same as a place.
     """
     last = PurePosixPath(name).name
-    parent = Storage(place.uri.rpartition("/")[0])
     suffix = suffix_of(last)
     if suffix == ".safe":
         return Product("sentinel-2" if _SENTINEL_2.search(last) else "safe", place.uri)
@@ -85,7 +82,7 @@ def product_of_file(name: str, place: Storage) -> Product | None:
         return Product("vrt", place.uri)
     for pattern, kind in _LED:
         if pattern.search(last):
-            return Product(kind, parent.uri, last)
+            return Product(kind, place.uri.rpartition("/")[0], last)
     return None
 
 
@@ -118,6 +115,8 @@ def is_part(product: Product, path: str) -> bool:
 
 _LED: tuple[tuple[re.Pattern[str], ProductKind], ...] = ((MTL, "landsat"), (ANALYTIC, "planet"), (NAIP, "naip"))
 """Products that are known by one of their files."""
+_GROUPED = ((_LANDSAT, "landsat"), *((pattern, "planet") for pattern in (ANALYTIC, UDM, METADATA)))
+"""Files of products that lie beside those of others; the group of each pattern is the product."""
 
 
 def _group_of(path: str) -> tuple[str, str]:
@@ -126,12 +125,9 @@ def _group_of(path: str) -> tuple[str, str]:
         return found["kind"].lower(), found["root"]
     folder = path.rpartition("/")[0]
     if suffix_of(path) not in (".tar", ".zip"):
-        for pattern, kind in ((_LANDSAT, "landsat"), (ANALYTIC, "planet"), (UDM, "planet")):
+        for pattern, kind in _GROUPED:
             if found := pattern.search(path):
                 return kind, f"{folder}/{found[1]}".lstrip("/")
-        if _PLANET.search(path):
-            scene = re.split(r"_[13]B_", path.rpartition("/")[2])[0]
-            return "planet", f"{folder}/{scene}".lstrip("/")
     return "file", path
 
 

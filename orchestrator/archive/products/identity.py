@@ -16,7 +16,7 @@ from orchestrator.foundation.storage import Storage
 
 
 def identity(product: Product) -> FileFacts:
-    """Version, bytes and last change of a product as its files are now; the path is empty.
+    """Version, bytes and last change of a product as its files are now; the path means nothing.
 
     Raises:
         SceneError: ``unreadable``, if there is no such product.

@@ -12,11 +12,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.archive.products.members import Members, parse_xml
-from orchestrator.archive.products.types import Layer, Layers, Mask, unreadable
+from orchestrator.archive.products.types import Layer, Layers, Mask, product_tags, unreadable
 from orchestrator.foundation.file_types import is_tiff
 from trainables.errors import reason_of
 
-MTL = re.compile(r"(?:^|/)(L[COTEM]0[1-9]_L\w{3}_\d{6}_\d{8}_\d{8}_02_\w\w)_MTL\.(?:txt|json|xml)$")
+PRODUCT_ID = r"L[COTEM]0[1-9]_L\w{3}_\d{6}_\d{8}_\d{8}_02_\w\w"
+"""Pattern of a product's name."""
+MTL = re.compile(rf"(?:^|/)({PRODUCT_ID})_MTL\.(?:txt|json|xml)$")
 """Name of a metadata file; the group is the product's name."""
 _OLI = {"1": "coastal", "2": "blue", "3": "green", "4": "red", "5": "nir", "6": "swir16", "7": "swir22", "8": "pan"}
 _TM = {"1": "blue", "2": "green", "3": "red", "4": "nir", "5": "swir16", "7": "swir22", "8": "pan"}
@@ -56,11 +58,8 @@ def read_landsat(members: Members, main: str = "") -> Layers:
     image = groups.get("IMAGE_ATTRIBUTES", {})
     day, time = image.get("DATE_ACQUIRED", ""), image.get("SCENE_CENTER_TIME", "")
     found = MTL.search(name)
-    tags = {
-        "PRODUCT": contents.get("LANDSAT_PRODUCT_ID", "") or (found[1] if found else ""),
-        "ACQUISITIONDATETIME": f"{day}T{time[:8]}Z" if day and time else day,
-    }
-    return Layers(tuple(layers), 0.0, masks, {tag: value for tag, value in tags.items() if value})
+    product = contents.get("LANDSAT_PRODUCT_ID", "") or (found[1] if found else "")
+    return Layers(tuple(layers), 0.0, masks, product_tags(product, f"{day}T{time[:8]}Z" if day and time else day))
 
 
 def read_mtl(data: bytes, name: str) -> Groups:
@@ -96,7 +95,7 @@ def _odl(text: str) -> Iterator[tuple[str, dict[str, str]]]:
 def _layer(key: str, file: str, folder: PurePosixPath, groups: Groups, level: str, name: str) -> Layer | None:
     """A band by its key in the MTL file; None for what is no raster of the product."""
     member, stem = str(folder / file), PurePosixPath(file).stem
-    label = re.sub(r"^L\w{3}_L\w{3}_\d{6}_\d{8}_\d{8}_02_\w\w_", "", stem)
+    label = re.sub(rf"^{PRODUCT_ID}_", "", stem)
     if _QUALITY_KEY.fullmatch(key):
         return Layer(member, label, classes=True)
     found = _BAND_KEY.fullmatch(key)

@@ -7,21 +7,24 @@ PlanetScope: 4 bands (blue, green, red, near infrared) or 8; surface reflectance
 
 import re
 from collections.abc import Collection
-from pathlib import PurePosixPath
 
 from orchestrator.archive.products.members import Members, parse_xml
-from orchestrator.archive.products.types import Layer, Layers, Mask, unreadable
+from orchestrator.archive.products.types import Layer, Layers, Mask, product_tags, unreadable
 
-ANALYTIC = re.compile(r"(?:^|/)(\d{8}_\d{6}_(?:\d\d_)?\w{4})_([13]B)_AnalyticMS((?:_(?!DN_)\w+)?)\.tif$")
+_SCENE_ID = r"\d{8}_\d{6}_(?:\d\d_)?\w{4}"
+ANALYTIC = re.compile(rf"(?:^|/)({_SCENE_ID})_([13]B)_AnalyticMS((?:_(?!DN_)\w+)?)\.tif$")
 """Name of an image; the groups are the scene, the level of processing, and what it was made into."""
-UDM = re.compile(r"(?:^|/)(\d{8}_\d{6}_(?:\d\d_)?\w{4})_[13]B_(?:udm2|AnalyticMS_DN_udm)(?:_clip)?\.tif$")
+UDM = re.compile(rf"(?:^|/)({_SCENE_ID})_[13]B_(?:udm2|AnalyticMS_DN_udm)(?:_clip)?\.tif$")
 """Name of a usable data mask; the group is the scene."""
+METADATA = re.compile(rf"(?:^|/)({_SCENE_ID})_[13]B_[^/]*_metadata\w*\.xml$")
+"""Name of a metadata file; the group is the scene."""
 NAIP = re.compile(r"(?:^|/)m_\d{7}_(?:ne|nw|se|sw)_\d\d_\w+_\d{8}(?:_\d{8})?\.tiff?$", re.IGNORECASE)
 """Name of an aerial photograph."""
 _NAIP_BANDS = ("red", "green", "blue", "nir")
 _FOUR = ("blue", "green", "red", "nir")
 _EIGHT = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
-_COMMON = {"coastal_blue": "coastal", "green_i": "", "yellow": "yellow", "rededge": "rededge"}
+_COMMON = {"coastal_blue": "coastal", "green_i": ""}
+"""Common names of bands that differ from their own."""
 _SURFACE_REFLECTANCE = 1e-4
 _BLACKFILL = 1
 _UDM2_UNUSABLE = 8
@@ -42,7 +45,7 @@ def read_planet(members: Members, main: str) -> Layers:
     if found is None:
         raise unreadable(f"Expected a PlanetScope image such as 20240315_101520_12_24a5_3B_AnalyticMS_SR.tif: {main}.")
     scene, level, product = found.groups()
-    start = str(PurePosixPath(main).parent / f"{scene}_{level}_").removeprefix("./")
+    start = f"{scene}_{level}_"
     clip = "_clip" if product.endswith("_clip") else ""
     names = members.names()
     bands = _EIGHT if "_8b" in product else _FOUR
@@ -60,7 +63,7 @@ def read_planet(members: Members, main: str) -> Layers:
         masks = (Mask(old, "udm", 1, _BLACKFILL),) if old in names else ()
     notes = () if masks else ("there is no usable data mask (udm2) beside it",)
     day, time = scene.split("_")[:2]
-    return Layers(layers, 0.0, masks, {"PRODUCT": scene, "ACQUISITIONDATETIME": f"{day}T{time}Z"}, notes, True)
+    return Layers(layers, 0.0, masks, product_tags(scene, f"{day}T{time}Z"), notes, True)
 
 
 def read_naip(main: str, count: int) -> Layers:
@@ -77,7 +80,7 @@ def read_naip(main: str, count: int) -> Layers:
 
 def _coefficients(members: Members, start: str, names: Collection[str], bands: int) -> list[float]:
     """Reflectance of a stored step of each band, from the metadata beside the image; 1 if there are none."""
-    stated = next((name for name in names if name.startswith(start) and re.search(r"_metadata\w*\.xml$", name)), None)
+    stated = next((name for name in names if name.startswith(start) and METADATA.search(name)), None)
     if stated is None:
         return [1.0] * bands
     tree, found, number = parse_xml(members.read(stated), stated), {}, 0

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from orchestrator.archive.products.members import Members, parse_xml
-from orchestrator.archive.products.types import Layer, Layers, Mask, unreadable
+from orchestrator.archive.products.types import Layer, Layers, Mask, product_tags, unreadable
 from orchestrator.foundation.file_types import JPEG_2000, suffix_of
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSI(L1C|L2A)\.xml$")
@@ -72,10 +72,10 @@ class _Facts:
     """Radiometry of a product as its metadata state it."""
 
     def __init__(self, tree: ElementTree.Element, name: str) -> None:
-        self.level = "L2A" if "L2A" in name else "L1C"
-        kind = "BOA" if self.level == "L2A" else "RADIO"
-        quantification = "BOA_QUANTIFICATION_VALUE" if self.level == "L2A" else "QUANTIFICATION_VALUE"
-        self.baseline = next(_texts(tree, "PROCESSING_BASELINE"), "")
+        level_2a = "L2A" in PurePosixPath(name).name
+        kind = "BOA" if level_2a else "RADIO"
+        quantification = "BOA_QUANTIFICATION_VALUE" if level_2a else "QUANTIFICATION_VALUE"
+        baseline = next(_texts(tree, "PROCESSING_BASELINE"), "")
         try:
             stated = next(_texts(tree, quantification), "") or next(_texts(tree, f"L2A_{quantification}"), "nan")
             self.quantification = float(stated)
@@ -90,21 +90,16 @@ class _Facts:
             raise unreadable(f"Its metadata {name} hold a number that cannot be read ({error}).") from None
         if not self.quantification > 0:
             raise unreadable(f"Its metadata {name} state no {quantification}; download the product again.")
-        if self.baseline[:2].isdigit() and int(self.baseline[:2]) >= _OFFSET_SINCE and not self.offsets:
+        if baseline[:2].isdigit() and int(baseline[:2]) >= _OFFSET_SINCE and not self.offsets:
             raise unreadable(
-                f"Its metadata {name} state no {kind}_ADD_OFFSET, which processing baseline {self.baseline} has; "
+                f"Its metadata {name} state no {kind}_ADD_OFFSET, which processing baseline {baseline} has; "
                 "download the product again."
             )
         texts = list(_texts(tree, "SPECIAL_VALUE_TEXT")), list(_texts(tree, "SPECIAL_VALUE_INDEX"))
         special = dict(zip(*texts, strict=False))
         self.nodata = float(special["NODATA"]) if special.get("NODATA", "").isdigit() else 0.0
         acquired = next(_texts(tree, "DATATAKE_SENSING_START"), "") or next(_texts(tree, "PRODUCT_START_TIME"), "")
-        tags = {
-            "PRODUCT": next(_texts(tree, "PRODUCT_URI"), ""),
-            "PROCESSING_BASELINE": self.baseline,
-            "ACQUISITIONDATETIME": acquired,
-        }
-        self.tags = {tag: value for tag, value in tags.items() if value}
+        self.tags = product_tags(next(_texts(tree, "PRODUCT_URI"), ""), acquired, baseline)
 
 
 def _layer(path: str, file: str, facts: _Facts) -> Layer | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from orchestrator.archive.products.types import Layer, Layers, Product, unreadable
+from orchestrator.archive.products.types import Layer, Layers, Product, product_tags, unreadable
 from orchestrator.archive.scene.class_bands import known_name
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.file_types import RASTERS, suffix_of
@@ -76,12 +76,9 @@ def read_item(item: Json) -> Layers:
     images = [key for key, bands in layers.items() if not any(layer.classes for layer in bands)]
     nodata = next((value for key in images or assets for value in _nodata(assets[key])), None)
     properties = item.get("properties") or {}
-    tags = {
-        "PRODUCT": str(item["id"]),
-        "ACQUISITIONDATETIME": str(properties.get("datetime") or properties.get("start_datetime") or ""),
-    }
+    tags = product_tags(str(item["id"]), str(properties.get("datetime") or properties.get("start_datetime") or ""))
     found = tuple(layer for bands in layers.values() for layer in bands)
-    return Layers(found, nodata, (), {tag: text for tag, text in tags.items() if text}, (), len(assets) == 1)
+    return Layers(found, nodata, (), tags, (), len(assets) == 1)
 
 
 def is_raster(key: str, asset: Json) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrator.archive.scene.types import SceneError
 
 ProductKind = Literal["sentinel-2", "landsat", "planet", "naip", "stac", "vrt", "zarr", "safe", "nitf"]
-"""Kinds of products; ``safe``, ``zarr`` and ``nitf`` are those that are refused with advice."""
+"""Kinds of products; ``safe``, of other missions than Sentinel-2, and ``zarr`` are refused with advice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,18 @@ class Assembled:
 
     path: Path
     notes: tuple[str, ...] = ()
+
+
+def product_tags(name: str, acquired: str, baseline: str = "") -> dict[str, str]:
+    """Tags of a product's raster, as far as they are known.
+
+    Args:
+        name: Name of the product.
+        acquired: Time of its acquisition.
+        baseline: Processing baseline.
+    """
+    tags = {"PRODUCT": name, "PROCESSING_BASELINE": baseline, "ACQUISITIONDATETIME": acquired}
+    return {tag: text for tag, text in tags.items() if text}
 
 
 def unreadable(reason: str) -> SceneError:
