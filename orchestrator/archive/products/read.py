@@ -86,9 +86,10 @@ def range_note(path: Path, model: ModelFacts, settings: SceneSettings) -> str | 
         return None
     with gdal(), open_raster(path) as dataset:
         stated = model.value_range.get(dataset.dtypes[0])
-        scale, offset = dataset.scales[0], dataset.offsets[0]
-    if stated is None or (scale, offset) == (1.0, 0.0):
+        scalings = [pair for pair in zip(dataset.scales, dataset.offsets, strict=True) if pair != (1.0, 0.0)]
+    if stated is None or not scalings:
         return None
+    scale, offset = scalings[0]
     low, high = -offset / scale, (1 - offset) / scale
     if max(abs(low - stated[0]), abs(high - stated[1])) < 0.5:
         return None

@@ -13,10 +13,10 @@ from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.products.find import product_of_file
 from orchestrator.archive.products.landsat import read_mtl
 from orchestrator.archive.products.members import FolderMembers
-from orchestrator.archive.products.read import assemble_product
+from orchestrator.archive.products.read import assemble_product, range_note
 from orchestrator.archive.products.stac_items import reference
 from orchestrator.archive.products.types import ModelBands, Product
-from orchestrator.archive.scene.types import SceneError
+from orchestrator.archive.scene.types import SceneError, SceneSettings
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 
@@ -300,3 +300,13 @@ def test_bands_of_different_grids_are_refused(source, assemble):
     product_files.write(source / f"{product_files.LANDSAT}_SR_B3.TIF", product_files.band("x", 30)[1:], 30)
     with pytest.raises(SceneError, match="do not lie on one grid; name bands of one grid by --bands"):
         assemble(Product("landsat", str(source), f"{product_files.LANDSAT}_MTL.txt"), "SR_B4", "SR_B3")
+
+
+def test_a_card_that_means_another_range_is_said_whatever_band_comes_first(tmp_path):
+    path = archive_scenes.write(tmp_path / "a.tif", archive_scenes.pixels(2, 20, 20, "uint16"))
+    with rasterio.open(path, "r+") as product:
+        product.scales, product.offsets = (1.0, 1e-4), (0.0, -0.1)
+    model = archive_scenes.model_with(value_range={"uint16": [0, 10000]}).facts
+    assert "card means 0 to 10000, and the product's metadata 1000 to 11000" in range_note(path, model, SceneSettings())
+    other = SceneSettings(normalisation="scales")
+    assert range_note(path, model, other) is None
