@@ -224,16 +224,21 @@ def planet(folder: Path, product="AnalyticMS_SR", mask="udm2"):
     elif mask == "udm":
         write(folder / f"{PLANET}_3B_AnalyticMS_DN_udm.tif", unusable, 3)
     if product == "AnalyticMS":
-        bands = "".join(
-            f"<ps:bandSpecificMetadata><ps:bandNumber>{number}</ps:bandNumber>"
-            f"<ps:reflectanceCoefficient>{2e-5 * number:g}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
-            for number in range(1, 5)
-        )
-        (folder / f"{PLANET}_3B_AnalyticMS_metadata.xml").write_text(
-            f'<ps:EarthObservation xmlns:ps="http://schemas.planet.com/ps/v1/planet_product_metadata_geocorrected_level">'
-            f"{bands}</ps:EarthObservation>"
-        )
+        planet_metadata(folder / f"{PLANET}_3B_AnalyticMS_metadata.xml", 4, 2e-5)
     return values
+
+
+def planet_metadata(path: Path, bands, step):
+    """Coefficients of PlanetScope bands, multiples of a step."""
+    stated = "".join(
+        f"<ps:bandSpecificMetadata><ps:bandNumber>{number}</ps:bandNumber>"
+        f"<ps:reflectanceCoefficient>{step * number:g}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
+        for number in range(1, bands + 1)
+    )
+    path.write_text(
+        f'<ps:EarthObservation xmlns:ps="http://schemas.planet.com/ps/v1/planet_product_metadata_geocorrected_level">'
+        f"{stated}</ps:EarthObservation>"
+    )
 
 
 def naip(folder: Path):

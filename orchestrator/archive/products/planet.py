@@ -79,18 +79,27 @@ def read_naip(main: str, count: int) -> Layers:
 
 
 def _coefficients(members: Members, start: str, names: Collection[str], bands: int) -> list[float]:
-    """Reflectance of a stored step of each band, from the metadata beside the image; 1 if there are none."""
-    stated = next((name for name in names if name.startswith(start) and METADATA.search(name)), None)
-    if stated is None:
-        return [1.0] * bands
-    tree, found, number = parse_xml(members.read(stated), stated), {}, 0
-    for element in tree.iter():
+    """Reflectance of a stored step of each band, from metadata of as many bands beside the image; 1 without any."""
+    numbers = range(1, bands + 1)
+    for name in names:
+        if name.startswith(start) and METADATA.search(name):
+            stated = _stated(members, name)
+            if stated.keys() == set(numbers):
+                return [stated[number] for number in numbers]
+    return [1.0] * bands
+
+
+def _stated(members: Members, name: str) -> dict[int, float]:
+    """Coefficients that a metadata file states, by the number of the band."""
+    stated: dict[int, float] = {}
+    number = 0
+    for element in parse_xml(members.read(name), name).iter():
         tag, text = element.tag.rpartition("}")[2], (element.text or "").strip()
         if tag == "bandNumber" and text.isdigit():
             number = int(text)
         elif tag == "reflectanceCoefficient":
             try:
-                found[number] = float(text)
+                stated[number] = float(text)
             except ValueError:
-                raise unreadable(f"Its metadata {stated} hold a coefficient that is no number, '{text}'.") from None
-    return [found.get(band, 1.0) for band in range(1, bands + 1)]
+                raise unreadable(f"Its metadata {name} hold a coefficient that is no number, '{text}'.") from None
+    return stated

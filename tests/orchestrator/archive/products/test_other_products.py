@@ -115,6 +115,7 @@ class TestPlanetAndNaip:
 
     def test_radiance_becomes_reflectance_by_the_coefficients_beside_it(self, source, tmp_path, assemble):
         product_files.planet(source, "AnalyticMS", mask=None)
+        product_files.planet_metadata(source / f"{product_files.PLANET}_3B_AnalyticMS_8b_metadata.xml", 8, 3e-5)
         (scene,) = list_archive(str(source), str(tmp_path / "out")).scenes
         _, facts, assembled = assemble(scene.product)
         assert facts["scales"] == pytest.approx((2e-5, 4e-5, 6e-5, 8e-5))
