@@ -261,7 +261,7 @@ class TileView:
         around: (bands, h + 2, w + 2), ``lr`` with one more pixel to each side, the scene continued by reflection.
         around_valid: ``valid`` likewise; None where every sample has a value.
         named: Positions of the bands red, green and nir, where these are known.
-        seen: Positions of the bands that the network saw; None of all.
+        seen: Positions of the bands that the network saw; None if it saw all.
     """
 
     row: int

@@ -21,7 +21,7 @@ class Normalisation:
         low: float64 (bands,).
         high: float64 (bands,).
         text: As output tags state it.
-        stated: True if a person chose the range, who may be mistaken, and not the data type or the file.
+        stated: True if the range may be mistaken: a person, a card or a name states it, not the data type or the file.
     """
 
     low: NDArray[np.float64]
