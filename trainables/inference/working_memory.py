@@ -28,18 +28,18 @@ def bytes_per_pixel(net: Prepared) -> float:
     return float(live.peak) / _PROBE**2
 
 
-def tile_within(memory: int, per_pixel: float, radius: int) -> int:
+def tile_within(memory: int, per_pixel: float, halo: int) -> int:
     """Side of the largest tile, without its halo, that fits a budget.
 
     Args:
         memory: Bytes to work in.
         per_pixel: Result of :func:`bytes_per_pixel`.
-        radius: The network's receptive radius in LR pixels.
+        halo: LR pixels to each side of a tile that are computed with it.
 
     Returns:
         :data:`LARGEST_TILE` at most; below :data:`SMALLEST_TILE`, even below 1, where the budget is too small.
     """
-    return min(LARGEST_TILE, int(pixels_within(memory, per_pixel) ** 0.5) - 2 * radius)
+    return min(LARGEST_TILE, int(pixels_within(memory, per_pixel) ** 0.5) - 2 * halo)
 
 
 def pixels_within(memory: int, per_pixel: float) -> int:
