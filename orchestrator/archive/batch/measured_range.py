@@ -1,18 +1,20 @@
 """The measured range of an archive: taken once from a sample of its scenes, recorded beside its ledgers, and kept."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from orchestrator.archive.batch.ledger import FOLDER
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.products.find import is_packed
 from orchestrator.archive.products.read import assemble_product
 from orchestrator.archive.products.types import ModelBands
-from orchestrator.archive.scene.types import Range, SceneError, SceneSettings
+from orchestrator.archive.scene.types import DTYPES, Range, SceneError, SceneSettings
 from orchestrator.archive.scene.values.measured import PERCENTILES, MeasuredRange, measure_ranges, sample_values
 from orchestrator.foundation.s3 import bucket_and_key, client
 from orchestrator.foundation.storage import Storage
@@ -23,7 +25,6 @@ RECORD = "measured-range.json"
 MOST_SCENES = 16
 """Most scenes of a sample."""
 _MEASURED = "measured"
-_GRAY = ModelBands(1)
 
 
 def with_measured_range(
@@ -31,7 +32,7 @@ def with_measured_range(
     scenes: Sequence[Scene],
     out: Storage,
     report_note: Callable[[str], None],
-    model: ModelBands = _GRAY,
+    model: ModelBands,
 ) -> SceneSettings:
     """Settings with the archive's measured range, if they ask for one; others as they are.
 
@@ -51,18 +52,16 @@ def with_measured_range(
     if settings.normalisation != _MEASURED:
         return settings
     place = out.child(FOLDER, RECORD)
-    ranges, origin = (
-        (_recorded(place), f"recorded in {place.uri}")
-        if place.exists()
-        else (_measured(scenes, settings.bands, model), "")
-    )
-    if not origin:
+    if place.exists():
+        ranges, origin = _recorded(place), f"recorded in {place.uri}"
+    else:
+        ranges, origin = _measured(scenes, settings.bands, model), f"recorded in {place.uri} now"
         place.write_json({"percentiles": list(PERCENTILES), "ranges": ranges})
-        origin = f"recorded in {place.uri} now"
     for dtype, found in ranges.items():
+        counted = "1 scene" if found["scenes"] == 1 else f"{found['scenes']} scenes"
         report_note(
             f"Range of {dtype}: {found['low']:g} to {found['high']:g}, the {PERCENTILES[0]} and {PERCENTILES[1]} "
-            f"percentiles of {found['values']:,} values of {found['scenes']} scenes, {origin}"
+            f"percentiles of {found['values']:,} values of {counted}, {origin}"
         )
     by_type: dict[str, Range] = {dtype: (found["low"], found["high"]) for dtype, found in ranges.items()}
     return replace(settings, normalisation=by_type or "auto", range_from=_MEASURED)
@@ -71,17 +70,19 @@ def with_measured_range(
 def _recorded(place: Storage) -> dict[str, MeasuredRange]:
     try:
         ranges = place.read_json()["ranges"]
-        return {
-            str(dtype): MeasuredRange(
-                low=float(found["low"]), high=float(found["high"]), scenes=int(found["scenes"]), values=found["values"]
-            )
-            for dtype, found in ranges.items()
-        }
+        return {dtype: _range(dtype, found) for dtype, found in ranges.items()}
     except (TypeError, KeyError, ValueError, AttributeError):
         raise UsageError(
             f"The measured range '{place.uri}' cannot be read: restore it, state its range by --normalisation, or "
             "delete it to measure again, which upscales all scenes again."
         ) from None
+
+
+def _range(dtype: str, found: Mapping[str, Any]) -> MeasuredRange:
+    low, high = float(found["low"]), float(found["high"])
+    if dtype not in DTYPES or not -inf < low < high < inf:
+        raise ValueError(dtype)
+    return MeasuredRange(low=low, high=high, scenes=int(found["scenes"]), values=int(found["values"]))
 
 
 def _measured(scenes: Sequence[Scene], bands: tuple[str, ...], model: ModelBands) -> dict[str, MeasuredRange]:

@@ -1,5 +1,6 @@
 """An archive from its listing to its ledger in this process, without Ray."""
 
+import json
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -228,9 +229,15 @@ class TestValues:
         assert (again["written"], again["skipped"]) == (1, 3)
         assert notes[1].startswith(notes[0].partition(", recorded")[0])
         record = tmp_path / "out" / "_ledger" / "measured-range.json"
-        record.write_text("{}")
-        with pytest.raises(UsageError, match=r"measured range .* cannot be read: restore it"):
-            self.run(tmp_path, archive, "measured")
+        for ranges in ({}, {"ranges": {"uint16": {"low": 5, "high": 5, "scenes": 1, "values": 9}}}):
+            record.write_text(json.dumps(ranges))
+            with pytest.raises(UsageError, match=r"measured range .* cannot be read: restore it"):
+                self.run(tmp_path, archive, "measured")
+
+    def test_a_range_of_one_scene_is_said_in_the_singular(self, tmp_path, archive):
+        notes = []
+        self.run(tmp_path, archive / "0.tif", "measured", notes)
+        assert "percentiles of 1,440 values of 1 scene, recorded" in notes[0]
 
     def test_nothing_is_measured_on_scenes_that_cannot_be_read(self, tmp_path):
         (tmp_path / "in").mkdir()
