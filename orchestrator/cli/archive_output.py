@@ -10,8 +10,8 @@ from rich.console import Console
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.summary import ArchiveSummary
 from orchestrator.cli.output import print_passed_over
+from orchestrator.foundation.quantities import duration, number, size
 from orchestrator.runtime.progress import Display
-from orchestrator.runtime.terminal import duration
 from trainables.errors import printable
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def print_estimate(estimate: "ArchiveEstimate") -> None:
     )
     print(
         f"Time: {duration(3600 * estimate['hours'])} with {estimate['workers']} workers, "
-        f"{estimate['core_hours']:.3g} core-hours for {estimate['megapixels']:,.0f} MP"
+        f"{number(estimate['core_hours'])} core-hours for {estimate['megapixels']:,.0f} MP"
     )
-    print(f"Bytes: {gigabytes(estimate['output_bytes'])} of outputs, {gigabytes(estimate['scratch_bytes'])} of scratch")
+    print(f"Bytes: {size(estimate['output_bytes'])} of outputs, {size(estimate['scratch_bytes'])} of scratch")
     area = estimate["area_km2"]
     if estimate["price"] is None:
         print("Price: give --price-per-hour for an estimate.")
@@ -115,12 +115,7 @@ def print_estimate(estimate: "ArchiveEstimate") -> None:
         per_area = estimate["price_per_1000_km2"]
         print(f"Price: {estimate['price']:.2f}" + (f", {per_area:.2f} per 1,000 km²" if per_area is not None else ""))
     if area:
-        print(f"Area: {area:,.0f} km², {1000 * estimate['core_hours'] / area:.3g} core-hours per 1,000 km²")
-
-
-def gigabytes(count: float) -> str:
-    """Bytes in GB, or in MB below one."""
-    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+        print(f"Area: {area:,.0f} km², {number(1000 * estimate['core_hours'] / area)} core-hours per 1,000 km²")
 
 
 def scenes(count: int) -> str:

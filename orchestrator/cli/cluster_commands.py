@@ -10,8 +10,8 @@ from rich.table import Table
 from orchestrator.cli.experiment_commands import ExperimentFile, Overrides, Trim
 from orchestrator.cli.options import AsJson
 from orchestrator.cli.output import print_json, wide_console
+from orchestrator.foundation.quantities import duration
 from orchestrator.runtime import stop_signals
-from orchestrator.runtime.terminal import duration
 from trainables.errors import UsageError, printable
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.foundation.quantities import duration
 from orchestrator.foundation.task_progress import CountCallback
-from orchestrator.runtime.terminal import duration, speaks_unicode
+from orchestrator.runtime.terminal import speaks_unicode
 from trainables.errors import printable
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 Nothing is computed here that could change a conclusion: numbers, verdicts and sentences come from the report.
 """
 
-import base64
 from pathlib import Path
 from statistics import fmean
 from typing import get_args
@@ -11,7 +10,7 @@ from typing import get_args
 from markupsafe import Markup
 
 from orchestrator.confirm.record import Difference
-from orchestrator.foundation.page import page_environment
+from orchestrator.foundation.page import data_uri, page_environment
 from orchestrator.foundation.vocabulary import STEPS, ArmName
 from orchestrator.report import plots
 from orchestrator.report.forgetting_plot import forgetting_plot
@@ -53,7 +52,6 @@ def render_html(report: Report, pictures: Path) -> str:
         interval=interval,
         setting=setting,
         rate=_rate,
-        duration=_duration,
         mean=_mean,
     )
     return environment.get_template("report.html.j2").render(
@@ -61,7 +59,7 @@ def render_html(report: Report, pictures: Path) -> str:
         domains=[_view(index, *item) for index, item in enumerate(report.domains.items(), 1)],
         arm_rows=_arm_rows(report),
         compared=COMPARED,
-        picture=lambda file: _data_uri(pictures, file),
+        picture=lambda file: _picture(pictures, file),
         loss_plot=Markup(plots.loss_curve(report.source.loss, "source-loss")) if report.source.loss else None,
         best_yaml=best_yaml(report),
         as_it_is=AS_IT_IS,
@@ -137,18 +135,11 @@ def _arm_rows(report: Report) -> list[dict[str, object]]:
     ]
 
 
-def _data_uri(folder: Path, file: str) -> str | None:
+def _picture(folder: Path, file: str) -> str | None:
     path = (folder / file).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         return None
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {rest:02} s"
+    return data_uri(path.read_bytes())
 
 
 def _rate(speed: float | None) -> str:

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from orchestrator.foundation.quantities import duration
 from orchestrator.runtime.progress_updates import ProgressUpdates, Updates
-from orchestrator.runtime.terminal import duration, shown
+from orchestrator.runtime.terminal import shown
 
 log = logging.getLogger(__name__)
 

@@ -147,10 +147,3 @@ def _open_closed_descriptors() -> None:
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
-
-
-def duration(seconds: float) -> str:
-    """A time in words."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

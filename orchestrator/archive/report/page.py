@@ -10,6 +10,7 @@ from orchestrator.archive.report.outcomes import SceneOutcome
 from orchestrator.archive.report.record import ArchiveReport
 from orchestrator.archive.report.thumbnails import SPOT, Thumbnails
 from orchestrator.foundation.page import page_environment
+from orchestrator.foundation.quantities import number, size
 from trainables.errors import printable
 
 RUNS_SHOWN = 20
@@ -49,7 +50,7 @@ def render_page(
         shown: Scenes with pictures, flagged ones first.
     """
     environment = page_environment(Path(__file__).parent / "templates")
-    environment.filters.update(duration=duration, size=size, printable=printable)
+    environment.filters.update(number=number, size=size, printable=printable)
     return environment.get_template("archive.html.j2").render(
         report=report,
         map_svg=map_svg,
@@ -60,20 +61,3 @@ def render_page(
         runs=report.runs[-RUNS_SHOWN:][::-1],
         failed=sum(report.failed.values()),
     )
-
-
-def duration(seconds: float) -> str:
-    """A duration in words."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {rest:02} s"
-
-
-def size(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} PB"

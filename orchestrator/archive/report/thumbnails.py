@@ -1,6 +1,5 @@
 """Pictures of a few scenes: the output as a whole, and the same spot of source and output in their own pixels."""
 
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from orchestrator.archive.report.outcomes import SceneOutcome
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS
 from orchestrator.archive.scene.reader import gdal
 from orchestrator.foundation.file_types import JPEG_2000
+from orchestrator.foundation.page import data_uri
 from orchestrator.foundation.storage import Storage
 
 WHOLE, SPOT = 160, 48
@@ -109,8 +109,3 @@ def _uri(pixels: NDArray[np.uint8]) -> str:
     picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
     Image.fromarray(np.ascontiguousarray(picture)).save(stream, "PNG", optimize=True)
     return data_uri(stream.getvalue())
-
-
-def data_uri(png: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

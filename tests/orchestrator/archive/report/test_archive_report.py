@@ -148,6 +148,7 @@ def test_the_page_of_many_scenes_is_small(tmp_path, monkeypatch):
     report, text = figures(tmp_path), page(tmp_path)
     assert (report.scenes, report.placed, report.flagged) == (5000, 5000, 1667)
     assert len(text) < 300_000
+    assert re.search(r"<dd>\d+,\d{3},\d{3} km²", text)
     assert "The first 100; the ledger has all." in text
     counted = [int(number) for number in re.findall(r"<title>(\d+) outputs", text)]
     assert sum(counted) == 5000
