@@ -11,7 +11,8 @@ from orchestrator.archive.report.footprints import FootprintMap
 from orchestrator.archive.report.outcomes import SceneOutcome
 from orchestrator.archive.report.page import FailureClass, Shown, render_page
 from orchestrator.archive.report.record import ArchiveReport, RunFigures
-from orchestrator.archive.report.thumbnails import Thumbnails, data_uri
+from orchestrator.archive.report.thumbnails import Thumbnails
+from orchestrator.foundation.page import data_uri
 
 webdriver = pytest.importorskip("selenium.webdriver")
 pytestmark = pytest.mark.browser
@@ -99,3 +100,9 @@ def test_page_is_whole_and_fits(browser: "webdriver.Chrome", tmp_path: Path) -> 
             "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         assert page_width <= window
+        gaps = browser.execute_script(
+            "const cells = document.querySelectorAll('.n + :not(.n)');"
+            "return [...cells].map(x => parseFloat(getComputedStyle(x).paddingLeft))"
+        )
+        assert len(gaps) == 4
+        assert min(gaps) >= 12, "a text beside a number does not touch it"
