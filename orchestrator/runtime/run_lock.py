@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from orchestrator.foundation.s3 import bucket_and_key, client
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.process_identity import kernel, start_of
 from trainables.errors import RunError, UsageError
@@ -243,12 +243,8 @@ class _Lease:
     """The lock's object in a bucket."""
 
     def __init__(self, lock: RunLock) -> None:
-        self._lock = lock
-        import boto3  # which takes a third of a second, for buckets alone
-
-        self._client: Any = boto3.client("s3")
-        _, _, rest = lock.place.child(LOCK).uri.partition("s3://")
-        self._bucket, _, self._key = rest.partition("/")
+        self._lock, self._client = lock, client()
+        self._bucket, self._key = bucket_and_key(lock.place.child(LOCK).uri)
 
     def take(self, what: str) -> None:
         holder, age, version = self.read()
@@ -259,14 +255,14 @@ class _Lease:
                 raise UsageError(_refusal(what, holder, f" If that machine is gone, try again in {wait:.0f} s."))
         self._put({"IfNoneMatch": "*"} if version is None else {"IfMatch": version}, what)
         holder, _, _ = self.read()  # a server without conditional writes lets two runs write: the last one holds it
-        if holder is None or holder.mark != self._lock.holder.mark:
+        if not self._is_ours(holder):
             raise UsageError(_refusal(what, holder))
 
     def beat_until(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT_SECONDS):
             with suppress(ClientError, BotoCoreError, OSError):  # the next beat may come through
                 holder, _, version = self.read()
-                if version is not None and (holder is None or holder.mark != self._lock.holder.mark):
+                if version is not None and not self._is_ours(holder):
                     self._lock.lose()
                     return
                 self._put({}, "")
@@ -274,7 +270,7 @@ class _Lease:
     def give_back(self) -> None:
         with suppress(ClientError, BotoCoreError, OSError):
             holder, _, _ = self.read()
-            if holder is not None and holder.mark == self._lock.holder.mark:
+            if self._is_ours(holder):
                 self._client.delete_object(Bucket=self._bucket, Key=self._key)
 
     def read(self) -> tuple[Holder | None, float, str | None]:
@@ -290,14 +286,19 @@ class _Lease:
         age = (now - answer["LastModified"]).total_seconds()
         return Holder.read(answer["Body"].read()), age, answer["ETag"]
 
+    def _is_ours(self, holder: Holder | None) -> bool:
+        return holder is not None and holder.mark == self._lock.holder.mark
+
     def _put(self, condition: dict[str, object], what: str) -> None:
         request = {"Bucket": self._bucket, "Key": self._key, "Body": self._lock.holder.write()}
         try:
             self._client.put_object(**request, **condition)
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status in (409, 412):  # another run was quicker
-                raise UsageError(_refusal(what, self.read()[0])) from None
+            if status in (409, 412):  # another run was quicker, or boto3 sent this again for want of an answer
+                if self._is_ours(holder := self.read()[0]):
+                    return
+                raise UsageError(_refusal(what, holder)) from None
             if not condition or status not in (400, 501):
                 raise
             self._client.put_object(**request)  # a server without conditional writes

@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -131,7 +130,7 @@ class Bucket:
 @pytest.fixture(params=[True, False])
 def bucket(request, monkeypatch):
     made = Bucket(conditions=request.param)
-    monkeypatch.setattr(boto3, "client", lambda _: made)
+    monkeypatch.setattr(run_lock, "client", lambda: made)
     return made
 
 
@@ -180,7 +179,7 @@ def test_a_dead_process_of_this_machine_blocks_nobody_at_once(bucket):
 
 def test_of_two_that_start_together_one_is_refused(monkeypatch):
     bucket = Bucket()
-    monkeypatch.setattr(boto3, "client", lambda _: bucket)
+    monkeypatch.setattr(run_lock, "client", lambda: bucket)
     read = bucket.get_object
     first = iter([True])
 
@@ -196,6 +195,21 @@ def test_of_two_that_start_together_one_is_refused(monkeypatch):
     bucket.get_object = quicker
     with pytest.raises(UsageError, match="process 77"), locked(PLACE, "x"):
         pass
+
+
+def test_an_answer_that_was_lost_is_no_refusal(monkeypatch):
+    bucket = Bucket()
+    monkeypatch.setattr(run_lock, "client", lambda: bucket)
+    put = bucket.put_object
+
+    def put_twice(**request):
+        """As boto3 does if no answer comes."""
+        put(**request)
+        put(**request)
+
+    bucket.put_object = put_twice
+    with locked(PLACE, "x") as lock:
+        assert Holder.read(bucket.objects[KEY][0]) == lock.holder
 
 
 def test_a_lease_is_renewed_and_one_that_was_taken_over_is_noticed(bucket, monkeypatch):
