@@ -1,11 +1,10 @@
 """The measured range of an archive: taken once from a sample of its scenes, recorded beside its ledgers, and kept."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import inf
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -16,7 +15,7 @@ from orchestrator.archive.products.read import assemble_product
 from orchestrator.archive.products.types import ModelBands
 from orchestrator.archive.scene.types import DTYPES, Range, SceneError, SceneSettings
 from orchestrator.archive.scene.values.measured import PERCENTILES, MeasuredRange, measure_ranges, sample_values
-from orchestrator.foundation.s3 import bucket_and_key, client
+from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
 
@@ -108,24 +107,10 @@ def _measured(scenes: Sequence[Scene], bands: tuple[str, ...], model: ModelBands
 def _as_file(scene: Scene, bands: tuple[str, ...], model: ModelBands) -> Iterator[Path]:
     """The scene as a local file; what is fetched or assembled for it is removed in the end."""
     if scene.product is None:
-        with _local(scene) as path:
+        with local_copy(Storage(scene.source)) as path:
             yield path
         return
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory(prefix="rayscale-")))
-        local = held.enter_context(_local(scene)) if is_packed(scene.product) else None
+        local = held.enter_context(local_copy(Storage(scene.source))) if is_packed(scene.product) else None
         yield assemble_product(scene.product, local, bands, model, folder, scene.modified).path
-
-
-@contextmanager
-def _local(scene: Scene) -> Iterator[Path]:
-    place = Storage(scene.source)
-    if not place.remote:
-        yield Path(place.path)
-        return
-    bucket, key = bucket_and_key(scene.source)
-    with TemporaryDirectory(prefix="rayscale-") as folder:
-        path = Path(folder, PurePosixPath(scene.source).name)
-        with client().get_object(Bucket=bucket, Key=key)["Body"] as body, path.open("wb") as file:
-            shutil.copyfileobj(body, file)
-        yield path
