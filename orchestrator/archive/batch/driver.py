@@ -120,17 +120,17 @@ class Driver:
     def run(self, plan: Plan) -> Progress:
         """Upscales everything; returns when each scene has ended, or the environment fails for all.
 
-        Afterwards, ``ended`` holds what a summary needs of the outcomes of all scenes but those finished before, and
-        ``stopped`` the reason why the run gave up, if it did.
+        Afterwards, ``progress`` is what it returned, ``ended`` holds what a summary needs of the outcomes of all scenes
+        but those finished before, and ``stopped`` the reason why the run gave up, if it did.
         """
         self.ended += plan.failed
         self._ledger.write(plan.rows)
         self._waiting.extend(_Open(planned.scene, planned.deaths) for planned in plan.work)
-        self._progress = Progress(len(plan.work))
+        self.progress = Progress(len(plan.work))
         self._sizes = SceneSizes([planned.scene for planned in plan.work])
         with self._sizes:
             self._work_through()
-        return self._progress
+        return self.progress
 
     def _work_through(self) -> None:
         while (self._waiting or self._open) and self.stopped is None:
@@ -141,7 +141,7 @@ class Driver:
                 self._take(end)
             self._write()
             self._measure()
-            self._report_progress(self._progress)
+            self._report_progress(self.progress)
             if not ended and time.monotonic() - before < 0.5 and self._waiting:
                 time.sleep(0.5)  # all that is left has to wait a little
 
@@ -149,7 +149,7 @@ class Driver:
         """Takes the samples that are done and left into the progress; a part counts as soon as it is computed."""
         done, left = self._sizes.done_and_left()
         parts = sum(self._sizes.of(state.scene) * state.share for state in self._open.values() if state.parts)
-        self._progress.samples_done, self._progress.samples_left = done + parts, max(left - parts, 0.0)
+        self.progress.samples_done, self.progress.samples_left = done + parts, max(left - parts, 0.0)
 
     def _fill(self) -> None:
         """Submits what there is room for; attempts are on record before any of it starts."""
@@ -196,12 +196,12 @@ class Driver:
 
     def _end_elsewhere(self, state: _Open, claim: Claim) -> None:
         """Counts a scene whose row is in the ledger of a run beside this one."""
-        self._progress.done += 1
+        self.progress.done += 1
         self._sizes.end(state.scene, finished=False)
         if claim.state == "ok":
-            self._progress.elsewhere += 1
+            self.progress.elsewhere += 1
         else:
-            self._progress.failed[claim.error] += 1
+            self.progress.failed[claim.error] += 1
             failure: Event = {"status": "failed", "error": claim.error, "message": claim.message}
             self.ended.append(_brief(about(state.scene, self._recipe) | failure))
 
@@ -296,10 +296,10 @@ class Driver:
         elif isinstance(ended.outcome, Finished):
             self._systemic = 0
             columns = ended.outcome.columns
-            self._progress.ok += 1
+            self.progress.ok += 1
             samples = columns.get("width", 0) * columns.get("height", 0) * columns.get("bands", 0)
             self._sizes.learn(state.scene, samples // self._scale**2)
-            self._progress.megapixels += columns.get("width", 0) * columns.get("height", 0) / 1e6
+            self.progress.megapixels += columns.get("width", 0) * columns.get("height", 0) / 1e6
             self._end(state, columns | {"status": "ok", "node": ended.node})
 
     def _died(self, state: _Open, reason: str) -> None:
@@ -334,7 +334,7 @@ class Driver:
 
     def _give_up(self, state: _Open, outcome: Failed) -> None:
         self._systemic = self._systemic + 1 if outcome.error in _SYSTEMIC else 0
-        self._progress.failed[outcome.error] += 1
+        self.progress.failed[outcome.error] += 1
         self._end(state, {"status": "failed", "error": outcome.error, "message": outcome.message})
         if self._systemic >= _SYSTEMIC_AFTER:
             self.stopped = f"{self._systemic} scenes in a row failed: {outcome.message}"
@@ -347,7 +347,7 @@ class Driver:
 
     def _end(self, state: _Open, columns: Event) -> None:
         self._close(state)
-        self._progress.done += 1
+        self.progress.done += 1
         self._sizes.end(state.scene, columns["status"] == "ok")
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         about_it = about(state.scene, self._recipe) | {"attempts": state.attempts, "at": moment}

@@ -30,8 +30,9 @@ def with_measured_range(
     settings: SceneSettings,
     scenes: Sequence[Scene],
     out: Storage,
-    report_note: Callable[[str], None],
     model: ModelBands,
+    report_note: Callable[[str], None],
+    record: bool = True,
 ) -> SceneSettings:
     """Settings with the archive's measured range, if they ask for one; others as they are.
 
@@ -42,8 +43,9 @@ def with_measured_range(
         settings: Settings of the run.
         scenes: The archive, sorted by name; every n-th of those that can be opened is sampled.
         out: Place of the outputs.
-        report_note: Called with the range in words.
         model: Bands that the model takes, by which bands of products are chosen.
+        report_note: Called with the range in words.
+        record: False to leave a range that is measured now unrecorded.
 
     Raises:
         UsageError: If nothing can be measured, or the record is damaged.
@@ -54,8 +56,10 @@ def with_measured_range(
     if place.exists():
         ranges, origin = _recorded(place), f"recorded in {place.uri}"
     else:
-        ranges, origin = _measured(scenes, settings.bands, model), f"recorded in {place.uri} now"
-        place.write_json({"percentiles": list(PERCENTILES), "ranges": ranges})
+        ranges, origin = _measured(scenes, settings.bands, model), "not recorded"
+        if record:
+            place.write_json({"percentiles": list(PERCENTILES), "ranges": ranges})
+            origin = f"recorded in {place.uri} now"
     for dtype, found in ranges.items():
         counted = "1 scene" if found["scenes"] == 1 else f"{found['scenes']} scenes"
         report_note(

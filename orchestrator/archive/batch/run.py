@@ -4,27 +4,27 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from orchestrator.archive.batch.archive_progress import Progress
+from orchestrator.archive.batch.archive_state import ArchiveState
 from orchestrator.archive.batch.claims import Claims, remove_claims
 from orchestrator.archive.batch.cluster_watch import watching_cluster
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
-from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device, choose_precision
+from orchestrator.archive.batch.compute_nodes import choose_precision
 from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.heartbeat import others_alive
-from orchestrator.archive.batch.ledger import Ledger, SceneHistory, merge_ledgers, read_records
+from orchestrator.archive.batch.ledger import Ledger, SceneHistory, merge_ledgers
 from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch.machines import Machines, Start, machines_of
 from orchestrator.archive.batch.measured_range import with_measured_range
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
-from orchestrator.archive.batch.place_of_work import note_of, on_ray, threads_here
-from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
+from orchestrator.archive.batch.place_of_work import note_of, threads_here
+from orchestrator.archive.batch.plan import Plan, Recipe
 from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
 from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
@@ -37,19 +37,12 @@ from orchestrator.archive.batch.workspace import (
 from orchestrator.archive.products.types import ModelBands
 from orchestrator.archive.scene.types import LoadedModel, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
-from orchestrator.experiment.feasibility import Resources
-from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime.gpu_demand import GpuDemand, gpus_of
-from orchestrator.runtime.task_runner import InProcessRunner, TaskRunner
-from orchestrator.runtime.this_machine import local_resources
+from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import UsageError, reason_of
 
 log = logging.getLogger(__name__)
-
-_FORMAT = "archive-2"
-"""Version of this package's outputs: changes with what their bytes depend on beside model and settings."""
 
 
 @dataclass
@@ -77,7 +70,7 @@ def upscale_archive(
     options: Options,
     report_progress: Callable[[Progress], None],
     change_worker: Callable[[SceneWorker], Worker] = lambda worker: worker,
-    start: Callable[[Cluster], AbstractContextManager[TaskRunner]] | None = None,
+    start: Start | None = None,
     report_note: Callable[[str], None] = log.info,
 ) -> ArchiveSummary:
     """Upscales scenes to Cloud-Optimised GeoTIFFs; an interrupted run is continued.
@@ -100,118 +93,43 @@ def upscale_archive(
         UsageError: If nothing can be started, or another run works on the same outputs.
         RunError: If no cluster answers, it is lost, or the ledger cannot be written.
     """
-    _check_bands(scenes, settings, report_note)
+    check_bands(scenes, settings, report_note)
     found, out = find_model(model), Storage.at(target)
     out.check_writable()
-    cluster = Cluster(address=options.address, cpus=options.cpus, gpus=options.gpus)
     with ExitStack() as held:
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         ledger = Ledger.new(out)
         heartbeat = held.enter_context(alive(ledger, out, options.side_by_side))
+        # Claims see which scenes have ended before the ledgers are read, which then hold the rows of these.
         claims = held.enter_context(closing(Claims(ledger))) if options.side_by_side else None
-        existing = _existing(scenes, out)
-        # Read after the claims and the outputs: what a run beside this one has ended by then has a row.
-        records = read_records(out)
-        ledger.order, histories = records.next_order, records.histories
+        state = ArchiveState.read(found, scenes, out, options)
+        ledger.order = state.records.next_order
         if claims is None:
             remove_claims(ledger)
-            merge_ledgers(out, records)
-        # A Ray of our own is started only if there is something to do.
-        own = options.address is None
-        runner = None if own else held.enter_context((start or on_ray)(cluster))
-        if runner is not None and runner.distributed:
-            from orchestrator.runtime.node_check import check_nodes  # which needs Ray
-
-            # GPUs are looked at with the precision, by the nodes that compute.
-            check_nodes(runner, out, reads=_readable(scenes))
-        resources = local_resources(cluster) if runner is None else runner.resources
-        settings = replace(settings, device=choose_device(options, resources))
-        bands = ModelBands(found.net.architecture.channels, tuple(found.card.get("band_names") or ()))
-        settings = with_measured_range(settings, scenes, out, report_note, bands)
-        gpus = settings.device == "cuda"
-        demand = None
-        if gpus and runner is not None:
-            demand = held.enter_context(closing(GpuDemand(runner, int(resources.gpus), settings.threads)))
-        notes = [] if own or gpus or options.device == "cpu" else [ON_CPUS]
-        shown = [report_progress]
+            merge_ledgers(out, state.records)
+        machines = held.enter_context(machines_of(options, scenes, out, settings.threads, start))
 
         def report(progress: Progress) -> None:
             check_lock()
             heartbeat.beat()
-            progress.notes = notes if claims is None else [*notes, *claims.notes]
-            if demand is not None:
-                progress.joined = demand.ask(progress.scenes - progress.done)
-            for show in shown:
-                show(progress)
+            progress.notes = machines.notes if claims is None else [*machines.notes, *claims.notes]
+            machines.ask_for_gpus(progress)
+            report_progress(progress)
 
-        def planned(settings: SceneSettings) -> tuple[Recipe, Plan]:
-            recipe = _recipe(found, settings)
-            again = options.overwrite, options.retry_failed
-            return recipe, make_plan(scenes, histories, existing, recipe, *again, out.uri, options.strict)
-
-        if gpus and runner is not None and settings.precision == "auto" and not gpus_of(runner.nodes()):
-            settings = _finished_settings(settings, lambda known: planned(known)[1]) or settings
-            waiting = Progress(len(scenes))
-            while settings.precision == "auto" and not gpus_of(runner.nodes()):
-                report(waiting)
-                time.sleep(1.0)
-        settings = replace(settings, precision=choose_precision(settings, runner))
-        recipe, plan = planned(settings)
-        run = Summary(found, out, ledger, settings, records.odd)
+        settings = resolve_settings(settings, state, machines, report, report_note)
+        recipe, plan = state.plan(settings)
+        run = Summary(found, out, ledger, settings, state.records.odd)
         if not plan.work:
             ledger.write(plan.rows)
             return run.of(plan.failed, plan.skipped)
-        threads = (
-            threads_here(plan, histories, options, settings.device, int(resources.cpus)) if start is None else None
-        )
+        threads = threads_of_this_process(plan, state, machines) if start is None else None
         if threads is not None:
             report_note(note_of(plan))
-            settings = replace(settings, threads=threads)
-            held.callback(torch.set_num_threads, torch.get_num_threads())
-            runner = InProcessRunner(Resources(threads, 0, 0))  # one scene at a time
-        elif runner is None:
-            runner = held.enter_context((start or on_ray)(cluster))
-        scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
-        context = RunContext(
-            run=ledger.run,
-            out=out.uri,
-            scratch=str(scratch),
-            settings=settings,
-            only_parts=gpus,
-            mode=output_mode(),
-            strict=options.strict,
-        )
-        shared_model = SharedModel(found, settings)
-        # Only where it stays in this process is the model prepared once for all.
-        ready = load_model(found, replace(settings, device="cpu")) if threads is None else shared_model.loaded
-        worker = change_worker(SceneWorker(context, ready.facts, shared_model))
-        held.enter_context(_tidy(runner, out, ledger, scratch, histories))
-        shown.append(held.enter_context(watching_cluster(runner, out.uri, not own, notes.append)))
-        pool = ScenePool(runner, worker, settings.threads, 1.0 if gpus else 0.0, options.scene_timeout)
-        # A cluster of one node may grow.
-        shared = own or (not out.remote and options.scratch is None)
-        driver = Driver(pool, ledger, recipe, shared, gpus, report, ready.facts.scale, claims)
-        try:
-            progress = driver.run(plan)
-        finally:
-            pool.cancel()
-            ledger.close()
-    return run.of(driver.ended, plan.skipped, progress, driver.stopped)
+        driver = work_through(plan, recipe, settings, state, machines, threads, ledger, report, change_worker, claims)
+    return run.of(driver.ended, plan.skipped, driver.progress, driver.stopped)
 
 
-def _existing(scenes: list[Scene], out: Storage) -> dict[str, int]:
-    """Bytes of the outputs that exist, by their places."""
-    wanted = {scene.output for scene in scenes}
-    return {uri: file.size for file in out.files() if (uri := out.child(file.path).uri) in wanted}
-
-
-def _finished_settings(settings: SceneSettings, planned: Callable[[SceneSettings], Plan]) -> SceneSettings | None:
-    """Settings with the precision in which all scenes are finished: then no GPU is needed to tell its precision."""
-    either = (replace(settings, precision="bfloat16"), replace(settings, precision="float32"))
-    return next((known for known in either if not planned(known).work), None)
-
-
-def _check_bands(scenes: list[Scene], settings: SceneSettings, report_note: Callable[[str], None]) -> None:
+def check_bands(scenes: list[Scene], settings: SceneSettings, report_note: Callable[[str], None]) -> None:
     """Says which scenes chosen bands do not concern.
 
     Raises:
@@ -227,18 +145,116 @@ def _check_bands(scenes: list[Scene], settings: SceneSettings, report_note: Call
         report_note(f"--bands is for products: single files keep all their bands, here {single}.")
 
 
-def _readable(scenes: list[Scene]) -> list[str]:
-    """Place of the first scene, which every node must see too; none if it cannot be read from here."""
-    with suppress(OSError):
-        return [
-            scene.source for scene in scenes[:1] if scene.problem is None and Storage(scene.source).kind() == "file"
-        ]
-    return []
+def resolve_settings(
+    settings: SceneSettings,
+    state: ArchiveState,
+    machines: Machines,
+    report: Callable[[Progress], None],
+    report_note: Callable[[str], None],
+    record_range: bool = True,
+) -> SceneSettings:
+    """Settings with the device, the measured range and the precision of a run, on which its outputs depend.
+
+    Where GPUs are to tell the precision and none is there yet, the first one is waited for, unless all is finished.
+
+    Args:
+        settings: Settings as the user states them.
+        state: The archive.
+        machines: Machines of the run.
+        report: Called about every second while a GPU is waited for.
+        report_note: Called with the measured range in words.
+        record_range: False to leave a range that is measured now unrecorded.
+
+    Raises:
+        UsageError: If no range can be measured.
+        RunError: If a node that computes cannot work, or none answers.
+    """
+    settings = replace(settings, device=machines.device)
+    bands = ModelBands(state.found.net.architecture.channels, tuple(state.found.card.get("band_names") or ()))
+    settings = with_measured_range(settings, state.scenes, state.out, bands, report_note, record_range)
+    if settings.precision == "auto" and machines.waits_for_gpu:
+        settings = state.finished_settings(settings) or settings
+        waiting = Progress(len(state.scenes))
+        while settings.precision == "auto" and machines.waits_for_gpu:
+            report(waiting)
+            time.sleep(1.0)
+    return replace(settings, precision=choose_precision(settings, machines.joined))
 
 
-def _recipe(found: FoundModel, settings: SceneSettings) -> Recipe:
-    files = {name: digest(data.hex()) for name, data in found.files.items()}
-    return Recipe(digest(files), digest([_FORMAT, settings.of_the_result(), settings.device]))
+def threads_of_this_process(plan: Plan, state: ArchiveState, machines: Machines) -> int | None:
+    """Threads of this process where it does the work of a plan itself; None for Ray."""
+    return threads_here(plan, state.histories, state.options, machines.device, int(machines.resources.cpus))
+
+
+def work_through(
+    plan: Plan,
+    recipe: Recipe,
+    settings: SceneSettings,
+    state: ArchiveState,
+    machines: Machines,
+    threads: int | None,
+    ledger: Ledger,
+    report: Callable[[Progress], None],
+    change_worker: Callable[[SceneWorker], Worker],
+    claims: Claims | None = None,
+) -> Driver:
+    """Upscales the scenes of a plan.
+
+    Args:
+        plan: The plan.
+        recipe: The model and the settings.
+        settings: Settings from :func:`resolve_settings`.
+        state: The archive.
+        machines: Machines of the run.
+        threads: Threads of this process if it does the work itself; None for Ray.
+        ledger: The run's ledger.
+        report: Called with the progress about every second.
+        change_worker: Puts another worker in place.
+        claims: Claims by which runs side by side share the scenes.
+
+    Returns:
+        The driver, with the outcomes.
+
+    Raises:
+        UsageError: If work in progress cannot lie in the folder that is meant for it.
+        RunError: If Ray does not start or is lost, or the ledger cannot be written.
+    """
+    out, options = state.out, state.options
+    settings = settings if threads is None else replace(settings, threads=threads)
+    scratch = Path(options.scratch or _scratch(out)).expanduser().absolute()
+    with ExitStack() as held:
+        runner = held.enter_context(machines.started(threads))
+        context = RunContext(
+            run=ledger.run,
+            out=out.uri,
+            scratch=str(scratch),
+            settings=settings,
+            only_parts=machines.gpus,
+            mode=output_mode(),
+            strict=options.strict,
+        )
+        shared_model = SharedModel(state.found, settings)
+        # Only where it stays in this process is the model prepared once for all.
+        ready = shared_model.loaded if threads is not None else load_model(state.found, replace(settings, device="cpu"))
+        worker = change_worker(SceneWorker(context, ready.facts, shared_model))
+        held.enter_context(_tidy(runner, out, ledger, scratch, state.histories))
+        joined = machines.joined is not None
+        show_others = held.enter_context(watching_cluster(runner, out.uri, joined, machines.notes.append))
+
+        def report_to_all(progress: Progress) -> None:
+            report(progress)
+            show_others(progress)
+
+        pool = ScenePool(runner, worker, settings.threads, 1.0 if machines.gpus else 0.0, options.scene_timeout)
+        # A cluster of one node may grow.
+        shared = not joined or (not out.remote and options.scratch is None)
+        driver = Driver(pool, ledger, recipe, shared, machines.gpus, report_to_all, ready.facts.scale, claims)
+        try:
+            driver.run(plan)
+        finally:
+            pool.cancel()
+            ledger.close()
+    return driver
 
 
 def _scratch(out: Storage) -> str:

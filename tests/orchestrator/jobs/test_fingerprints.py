@@ -9,8 +9,8 @@ import pytest
 import tiny_experiment
 import tiny_models
 
+from orchestrator.archive.batch.archive_state import recipe_of
 from orchestrator.archive.batch.listing import Scene
-from orchestrator.archive.batch.run import _recipe
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts
@@ -74,7 +74,7 @@ def found(tmp_path, monkeypatch):
         content |= {"source": changes["source"], "network": None} if "source" in changes else {}
         all_found[name] = fingerprints_of(Jobs(Experiment.model_validate(content)))
     scene = Scene("a.tif", "/in/a.tif", "version", 123, 1767323045.5, "/out/a.tif")
-    recipe = _recipe(Model({"card.json": b"{}", "model.safetensors": b"weights"}), SceneSettings())
+    recipe = recipe_of(Model({"card.json": b"{}", "model.safetensors": b"weights"}), SceneSettings())
     all_found["archive"] = {"scene": recipe.key(scene)}
     pixels = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
     all_found["pictures"] = {"colour": picture_digest(pixels), "gray": picture_digest(pixels[..., :1])}

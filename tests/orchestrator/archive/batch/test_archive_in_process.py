@@ -229,7 +229,11 @@ class TestValues:
         assert (again["written"], again["skipped"]) == (1, 3)
         assert notes[1].startswith(notes[0].partition(", recorded")[0])
         record = tmp_path / "out" / "_ledger" / "measured-range.json"
-        for ranges in ({}, {"ranges": {"uint16": {"low": 5, "high": 5, "scenes": 1, "values": 9}}}):
+        for ranges in (
+            {},
+            {"ranges": {"uint16": {"low": 5, "high": 5, "scenes": 1, "values": 9}}},
+            {"ranges": {"uint16": {"low": 0, "high": 1, "scenes": 3, "values": "many"}}},
+        ):
             record.write_text(json.dumps(ranges))
             with pytest.raises(UsageError, match=r"measured range .* cannot be read: restore it"):
                 self.run(tmp_path, archive, "measured")
