@@ -99,8 +99,9 @@ def print_estimate(estimate: "ArchiveEstimate") -> None:
     """Prints the estimate of a run, with the sample that it rests on."""
     failed, sampled = sum(estimate["sampled_failed"].values()), 100 * estimate["sampled_share"]
     print(
-        f"{scenes(estimate['scenes'])} to upscale, {estimate['finished']} finished; {estimate['sampled']} sampled, "
-        f"{sampled:{'.0f' if sampled >= 10 else '.2g'}} % of the pixels upscaled"
+        f"{scenes(estimate['scenes'])} to upscale, {estimate['finished']} finished"
+        + (f", {estimate['not_tried']} not tried (failed before, or cannot start)" if estimate["not_tried"] else "")
+        + f"; {estimate['sampled']} sampled, {sampled:{'.0f' if sampled >= 10 else '.2g'}} % of the pixels upscaled"
         + (f", {failed} of them failed ({_by_class(estimate['sampled_failed'])})" if failed else "")
     )
     print(

@@ -142,8 +142,7 @@ def others_present(ledger: Ledger) -> bool:
     present = False
     for run in _heartbeats(ledger.place) - {ledger.run}:
         place = ledger.place.child(run, _NAME)
-        record = _record(place)
-        if _gone(record):
+        if process_ended(place):
             _remove(place)
         else:
             present = True
@@ -197,6 +196,11 @@ def _record(place: Storage) -> dict[str, object]:
     with suppress(OSError), _opened(place) as stream:
         return _parsed(stream.read(_LONGEST))
     return {}
+
+
+def process_ended(place: Storage) -> bool:
+    """Returns True if the file or object names a process of this very machine that has ended."""
+    return _gone(_record(place))
 
 
 def _parsed(data: bytes) -> dict[str, object]:

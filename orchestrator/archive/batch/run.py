@@ -25,6 +25,7 @@ from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import alive, only_run
 from orchestrator.archive.batch.place_of_work import note_of, threads_here
 from orchestrator.archive.batch.plan import Plan, Recipe
+from orchestrator.archive.batch.plan_place import remove_dead_plans
 from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
 from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
@@ -107,6 +108,7 @@ def upscale_archive(
         if claims is None:
             remove_claims(ledger)
             merge_ledgers(out, state.records)
+        remove_dead_plans(out)
         machines = held.enter_context(machines_of(options, scenes, out, settings.threads, start))
 
         def report(progress: Progress) -> None:

@@ -48,6 +48,11 @@ class Sample(Record):
 class SamplingWorker(SceneWorker):
     """Upscales a part of each scene; outputs go below the place of the measurement, which is removed afterwards."""
 
+    @classmethod
+    def of(cls, worker: SceneWorker) -> "SamplingWorker":
+        """The same worker, but for what it upscales."""
+        return cls(worker.context, worker.facts, worker.model)
+
     def begin(self, scene: Scene, workers: int) -> Outcome:
         """Measures a scene; where tasks with a GPU compute, one of them does."""
         return Split([(0, 1)]) if self.context.only_parts else self._measure(scene)

@@ -29,7 +29,6 @@ class SceneOutcome:
         worker_seconds: Seconds that workers spent on it, over all phases.
         sha256: Digest of its output; empty if it failed.
         output_bytes: Bytes of its output.
-        version: Version of the source's content.
     """
 
     name: str
@@ -44,12 +43,11 @@ class SceneOutcome:
     worker_seconds: float = 0.0
     sha256: str = ""
     output_bytes: int = 0
-    version: str = ""
 
 
 _COLUMNS = (
     *("event", "run", "number", "order", "name", "source", "output", "status", "error", "message"),
-    *("width", "height", "sha256", "output_bytes", "version"),
+    *("width", "height", "sha256", "output_bytes"),
 )
 
 
@@ -101,7 +99,6 @@ def _outcome(event: Event) -> SceneOutcome:
         worker_seconds=sum(_number(value) for value in phases),
         sha256=str(event.get("sha256", "")) if ok else "",
         output_bytes=int(_number(event.get("output_bytes"))) if ok else 0,
-        version=str(event.get("version", "")),
     )
 
 

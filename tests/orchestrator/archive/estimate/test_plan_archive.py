@@ -12,7 +12,7 @@ from affine import Affine
 
 from orchestrator.apply.upscale import Settings
 from orchestrator.apply.upscale_inputs import plan_inputs, upscale_inputs
-from orchestrator.archive.batch import run
+from orchestrator.archive.batch import machines, run, workspace
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.estimate import crop, plan_archive
@@ -35,24 +35,24 @@ def model(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch):
     monkeypatch.setattr(run, "upscale_archive", functools.partial(run.upscale_archive, start=in_process))
-    monkeypatch.setattr(plan_archive, "on_ray", in_process)
+    monkeypatch.setattr(machines, "on_ray", in_process)
 
 
-def archive(folder, sizes):
+def archive(folder, sizes, dtype="uint8"):
     folder.mkdir()
     for number, (height, width) in enumerate(sizes):
-        archive_scenes.write(folder / f"{number}.tif", archive_scenes.pixels(3, height, width, seed=number))
+        archive_scenes.write(folder / f"{number}.tif", archive_scenes.pixels(3, height, width, dtype, seed=number))
     return folder
 
 
-def planned(model, source, out, **options):
+def planned(model, source, out, settings=SETTINGS, **options):
     display = _Display(quiet=True)
-    return plan_inputs(model, str(source), str(out), "cog", SETTINGS, Options(**options), display)
+    return plan_inputs(model, str(source), str(out), "cog", settings, Options(**options), display)
 
 
-def upscale(model, source, out, **options):
+def upscale(model, source, out, settings=SETTINGS, **options):
     display = _Display(quiet=True)
-    return upscale_inputs(model, str(source), str(out), "cog", Settings(), SETTINGS, Options(**options), display)
+    return upscale_inputs(model, str(source), str(out), "cog", Settings(), settings, Options(**options), display)
 
 
 def test_parts_of_scenes_stand_for_the_archive_and_nothing_is_left(model, tmp_path, monkeypatch):
@@ -82,6 +82,46 @@ def test_finished_scenes_are_left_out(model, tmp_path):
     assert (planned(model, source, out)["scenes"], planned(model, source, out)["finished"]) == (1, 2)
     assert planned(model, source, out, overwrite=True)["scenes"] == 3
     assert sorted(out.rglob("*")) == before
+
+
+def test_scenes_that_a_run_would_do_again_are_not_finished(model, tmp_path):
+    source, out = archive(tmp_path / "in", [(40, 50), (60, 50)]), tmp_path / "out"
+    upscale(model, source, out)
+    deflate = planned(model, source, out, replace(SETTINGS, compression="deflate"))
+    assert (deflate["scenes"], deflate["finished"]) == (2, 0)
+    other = tiny_models.write(tmp_path / "other", tiny_models.net(3))
+    assert planned(other, source, out)["scenes"] == 2
+
+
+def test_scenes_that_a_run_would_not_try_are_said(model, tmp_path):
+    source, out = archive(tmp_path / "in", [(40, 50)]), tmp_path / "out"
+    (source / "bad.tif").write_bytes(b"II*\0")
+    upscale(model, source, out)
+    left = planned(model, source, out)
+    assert (left["scenes"], left["finished"], left["not_tried"], left["hours"]) == (0, 1, 1, 0.0)
+    again = planned(model, source, out, retry_failed=True)
+    assert (again["scenes"], again["not_tried"], again["sampled_failed"]) == (1, 0, {"unreadable": 1})
+
+
+def test_the_measured_range_of_a_run_is_that_of_the_estimate_which_records_none(model, tmp_path):
+    source, out = archive(tmp_path / "in", [(40, 50), (60, 50)], "uint16"), tmp_path / "out"
+    settings = replace(SETTINGS, normalisation="measured")
+    assert planned(model, source, out, settings)["sampled_failed"] == {}
+    assert not out.exists()
+    upscale(model, source, out, settings)
+    archive_scenes.write(source / "0.tif", archive_scenes.pixels(3, 40, 50, "uint16") // 2)
+    told = planned(model, source, out, settings)
+    assert (told["scenes"], told["finished"]) == (1, 1)
+
+
+@pytest.mark.parametrize("begin", [planned, upscale])
+def test_what_a_killed_estimate_left_goes_with_the_next_one_or_a_run(begin, model, tmp_path):
+    source, out = archive(tmp_path / "in", [(40, 50)]), tmp_path / "out"
+    left = out / "_parts" / "rayscale-plan-0a1b2c3d"
+    left.mkdir(parents=True)
+    (left / workspace.MARKER).write_bytes(workspace._text("plan-0a1b2c3d"))
+    begin(model, source, out, scratch=str(tmp_path / "scratch"))
+    assert not (out / "_parts").exists()
 
 
 def test_scenes_that_fail_are_counted_and_take_nothing(model, tmp_path):
