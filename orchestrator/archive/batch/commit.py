@@ -21,6 +21,7 @@ from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 from orchestrator.archive.scene.types import SceneError
 from orchestrator.foundation.s3 import bucket_and_key, client, end_uploads
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.sync import sync
 
 _TEMPORARY = ".rayscale-commit"
 _OUR_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8}" + re.escape(_TEMPORARY))
@@ -82,14 +83,14 @@ def _rename(local: Path, target: Path, mode: int | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if mode is not None:
         local.chmod(local.stat().st_mode & mode)
-    _sync(local)
+    sync(local)
     try:
         local.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         _copy(local, target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _copy(local: Path, target: Path) -> None:
@@ -108,14 +109,6 @@ def _copy(local: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
         raise
     local.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sweep_commits(out: Storage) -> int:

@@ -4,7 +4,6 @@ A segment is written whole before the files that it replaces are removed. A kill
 readers take once, by order, run and number.
 """
 
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from orchestrator.archive.batch.ledger_event import Event, encoded, mark, repeat
 from orchestrator.archive.batch.ledger_lines import FileLines, parse_line, split_lines
 from orchestrator.foundation.s3 import open_object
 from orchestrator.foundation.storage import Storage
+from orchestrator.foundation.sync import sync
 
 SEGMENT_BYTES = 32 * 2**20
 """Bytes at which a segment is full; so much is in memory while it is written."""
@@ -145,13 +145,5 @@ class _Segments:
             name = f"merged-{self.order:06}-{secrets.token_hex(4)}.jsonl"
             self.folder.child(name).write_bytes(b"".join(self._rows))
             if not self.folder.remote:
-                _sync(Path(self.folder.path))
+                sync(Path(self.folder.path))
         self._rows, self._size = [], 0
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
