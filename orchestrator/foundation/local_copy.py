@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from orchestrator.foundation.s3 import naming, open_object
 from orchestrator.foundation.storage import Storage
 
 _AT_ONCE = 8 * 2**20
@@ -36,5 +35,5 @@ def local_copy(place: Storage, beside: Iterable[str] = ()) -> Iterator[Path]:
 
 
 def _fetch(place: Storage, path: Path) -> None:
-    with naming(place.uri, "read"), open_object(place.uri) as body, path.open("wb") as file:
+    with place.open() as body, path.open("wb") as file:
         shutil.copyfileobj(body, file, _AT_ONCE)

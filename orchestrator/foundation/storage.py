@@ -11,17 +11,26 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 
 from orchestrator.foundation.file_listing import FileFacts, is_utf8, list_tree
-from orchestrator.foundation.s3 import delete_below, delete_object, kind_of, read_object, write_object
+from orchestrator.foundation.s3 import (
+    delete_below,
+    delete_object,
+    kind_of,
+    naming,
+    open_object,
+    read_object,
+    write_object,
+)
 from orchestrator.foundation.s3_settings import check_endpoint, new_client, shown
 from trainables.errors import StorageError, printable, reason_of
 
@@ -151,6 +160,17 @@ class Storage:
             OSError: If it cannot be read; for a bucket, the message names the object.
         """
         return read_object(self.uri) if self.remote else Path(self.path).read_bytes()
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The bytes of the file that is here as a stream, which the block reads.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            OSError: If it cannot be read to its end; for a bucket, the message names the object.
+        """
+        with naming(self.uri, "read"), open_object(self.uri) if self.remote else Path(self.path).open("rb") as stream:
+            yield stream
 
     def write_bytes(self, data: bytes) -> None:
         """Writes a file whole or not at all, with the mode that the user's umask gives: a rename, or one PUT.

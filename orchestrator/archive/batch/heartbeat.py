@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.foundation.s3 import delete_object, objects_below, open_object
+from orchestrator.foundation.s3 import delete_object, objects_below
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.process_identity import kernel, start_of
 
@@ -193,7 +193,7 @@ def _run_of(path: str) -> str | None:
 
 def _record(place: Storage) -> dict[str, object]:
     """Heartbeat of a run as read from its file or object; empty if it is none of ours."""
-    with suppress(OSError), _opened(place) as stream:
+    with suppress(OSError), place.open() as stream:
         return _parsed(stream.read(_LONGEST))
     return {}
 
@@ -209,10 +209,6 @@ def _parsed(data: bytes) -> dict[str, object]:
         if isinstance(record, dict) and {"machine", "process", "started"} <= record.keys():
             return record
     return {}
-
-
-def _opened(place: Storage) -> Any:
-    return open_object(place.uri) if place.remote else Path(place.path).open("rb")
 
 
 def _other(run: str, record: dict[str, object]) -> OtherRun:

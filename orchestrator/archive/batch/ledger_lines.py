@@ -7,11 +7,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from orchestrator.archive.batch.ledger_event import Event
-from orchestrator.foundation.s3 import error_class, open_object
+from orchestrator.foundation.s3 import error_class
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, reason_of
 
@@ -105,7 +104,7 @@ class _FileReader:
     def _events(self) -> Iterator[Event]:
         file = self._file
         try:
-            with open_object(file.uri) if file.remote else Path(file.path).open("rb") as stream:
+            with file.open() as stream:
                 for number, line, complete in split_lines(stream):
                     event = self._event(number, line, complete)
                     if event is not None:

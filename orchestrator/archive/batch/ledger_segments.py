@@ -13,7 +13,6 @@ from pathlib import Path
 
 from orchestrator.archive.batch.ledger_event import Event, encoded, mark, repeats
 from orchestrator.archive.batch.ledger_lines import FileLines, parse_line, split_lines
-from orchestrator.foundation.s3 import open_object
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.sync import sync
 
@@ -115,7 +114,7 @@ def _count(counts: dict[tuple[int, str], Event], event: Event) -> None:
 
 
 def _lines(file: Storage) -> Iterator[bytes]:
-    with open_object(file.uri) if file.remote else Path(file.path).open("rb") as stream:
+    with file.open() as stream:
         for _, line, complete in split_lines(stream):
             if not complete:
                 with suppress(ValueError):  # a kill may have cut it short

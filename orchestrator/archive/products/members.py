@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from orchestrator.archive.products.types import unreadable
 from orchestrator.foundation.file_listing import FileFacts
-from orchestrator.foundation.s3 import facts_of, objects_below, open_object
+from orchestrator.foundation.s3 import facts_of, objects_below
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
@@ -83,7 +83,7 @@ class FolderMembers:
         target = _free_name(name, folder)
         if not target.exists():
             try:
-                with open_object(place.uri) as body:
+                with place.open() as body:
                     _write(body, target)
             except FileNotFoundError:
                 raise _missing(name) from None

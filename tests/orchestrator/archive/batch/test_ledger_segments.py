@@ -1,9 +1,11 @@
 """Merging of ledgers: fewer and smaller files tell the same, and a kill at any point loses and doubles nothing."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ResponseStreamingError
 from fake_s3 import install
 
 from orchestrator.archive.batch import ledger_segments
@@ -11,6 +13,7 @@ from orchestrator.archive.batch.ledger import FOLDER, Ledger, merge_ledgers, rea
 from orchestrator.archive.batch.ledger_event import AGAIN, encoded
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, about, brief
+from orchestrator.foundation import storage
 from orchestrator.foundation.storage import Storage
 
 RECIPE = Recipe("model", "settings")
@@ -129,6 +132,21 @@ def test_a_merge_that_fails_ends_nothing(out, monkeypatch):
     before = files(out), facts(out)
     monkeypatch.setattr(Storage, "write_bytes", lambda place, data: (_ for _ in ()).throw(OSError(28, "full")))
     merge_ledgers(out, read_records(out))
+    assert (files(out), facts(out)) == before
+
+
+def test_a_merge_whose_reading_breaks_off_ends_nothing(out, monkeypatch):
+    history(out)
+    before, records = (files(out), facts(out)), read_records(out)
+
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            raise ResponseStreamingError(error="the connection was reset")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "open_object", lambda uri: Broken())
+        patch.setattr(Path, "open", lambda path, mode="r": Broken())
+        merge_ledgers(out, records)
     assert (files(out), facts(out)) == before
 
 
