@@ -16,8 +16,7 @@ from typing import Any, cast
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from orchestrator.archive.report.well_known_binary import KINDS as _KINDS
-from orchestrator.archive.report.well_known_binary import geometry_of, well_known_binary
+from orchestrator.archive.report.well_known_binary import KINDS, geometry_of, well_known_binary
 from orchestrator.archive.scene.types import StacItem
 
 Row = dict[str, Any]
@@ -150,7 +149,7 @@ class Extent:
         self.first = time if self.first is None else min(self.first, time)
         self.last = time if self.last is None else max(self.last, time)
         if row["geometry"] is not None:
-            self.kinds.add(_KINDS[struct.unpack_from("<I", row["geometry"], 1)[0]])
+            self.kinds.add(KINDS[struct.unpack_from("<I", row["geometry"], 1)[0]])
         if row["bbox"] is not None:
             west, south, east, north = row["bbox"].values()
             west, east = (-180.0, 180.0) if west > east else (west, east)

@@ -50,7 +50,6 @@ def thumbnails_of(outcome: SceneOutcome, scale: int) -> Thumbnails:
         scale: Scale factor r.
     """
     whole = spot = None
-    values = limits = None
     try:
         with _opened(outcome.output, "GTiff") as dataset:
             rows, columns = (max(1, side // scale) for side in dataset.shape)

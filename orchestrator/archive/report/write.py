@@ -114,10 +114,11 @@ def _page(report: ArchiveReport, outcomes: Mapping[str, SceneOutcome], footprint
     others = [outcome for outcome in by_name if outcome.status == "ok" and not outcome.flags]
     pictured = flagged[:PICTURED]
     pictured += _spread(others, PICTURED - len(pictured))
-    failures = [
-        FailureClass(error, count, [o for o in by_name if o.status == "failed" and o.error == error][:EXAMPLES])
-        for error, count in report.failed.items()
-    ]
+    examples: dict[str, list[SceneOutcome]] = {error: [] for error in report.failed}
+    for outcome in by_name:
+        if outcome.status == "failed" and len(examples[outcome.error]) < EXAMPLES:
+            examples[outcome.error].append(outcome)
+    failures = [FailureClass(error, count, examples[error]) for error, count in report.failed.items()]
     shown = [Shown(outcome, thumbnails_of(outcome, report.scale)) for outcome in pictured]
     return render_page(report, footprints.svg(), flagged[:LISTED], failures, shown)
 
