@@ -202,4 +202,5 @@ def _read_samples(place: Storage) -> Iterator[Sample]:
     folder = place.child(SAMPLES)
     if folder.exists():
         for file in folder.files():
-            yield Sample.parse(folder.child(file.path).read_json())
+            if (sample := Sample.read(folder.child(file.path))) is not None:
+                yield sample

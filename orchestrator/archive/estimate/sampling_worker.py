@@ -92,7 +92,7 @@ class SamplingWorker(SceneWorker):
                     wall=time.monotonic() - start,
                 )
                 name = hashlib.sha256(scene.output.encode(errors="surrogateescape")).hexdigest()[:16]
-                Storage(self.context.out).child(SAMPLES, f"{name}.json").write_json(sample.model_dump(mode="json"))
+                sample.write(Storage(self.context.out).child(SAMPLES, f"{name}.json"))
                 return outcome
             finally:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 
 from orchestrator.archive.batch.summary import ArchiveSummary
 from orchestrator.archive.report.collection import write_collection
@@ -14,7 +13,6 @@ from orchestrator.archive.report.page import FailureClass, Shown, render_page
 from orchestrator.archive.report.record import ArchiveReport, RunFigures
 from orchestrator.archive.report.thumbnails import thumbnails_of
 from orchestrator.archive.report.well_known_binary import geometry_of
-from orchestrator.foundation.record import DamagedRecordError
 from orchestrator.foundation.storage import Storage
 from trainables.errors import RayScaleError, reason_of
 from trainables.version import __version__
@@ -87,10 +85,8 @@ def _figures(
 
 
 def _former_runs(out: Storage, run: str) -> list[RunFigures]:
-    with suppress(DamagedRecordError):
-        record = ArchiveReport.parse(out.child(FOLDER, FIGURES).read_json())
-        return [former for former in record.runs if former.run != run]
-    return []
+    record = ArchiveReport.read(out.child(FOLDER, FIGURES))
+    return [] if record is None else [former for former in record.runs if former.run != run]
 
 
 def _run_figures(summary: ArchiveSummary, price_per_hour: float | None) -> RunFigures:
