@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.archive.batch.listing import SIDECAR
-from orchestrator.archive.report.item_table import Extent, Row, row_of, rows_of, write_table
+from orchestrator.archive.report.item_table import Extent, Row, fitting, row_of, rows_of, write_table
 from orchestrator.archive.report.outcomes import SceneOutcome
 from orchestrator.foundation.storage import Storage
 from trainables.version import __version__
@@ -78,7 +78,7 @@ def _rows(before: Path, wanted: dict[str, SceneOutcome], collection: str) -> Ite
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         while batch := list(itertools.islice(hrefs, _ITEMS_AT_ONCE)):
             read = pool.map(lambda href: _row(href, left[href], collection), batch)
-            yield from (row for row in read if row is not None)
+            yield from fitting([row for row in read if row is not None])
 
 
 def _row(href: str, outcome: SceneOutcome, collection: str) -> Row | None:

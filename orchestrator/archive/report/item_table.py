@@ -83,15 +83,17 @@ def row_of(item: StacItem, href: str, collection: str) -> Row:
     """
     asset, properties = item["assets"]["data"], item["properties"]
     bbox = item.get("bbox")
-    time = str(properties["datetime"])
+    time = datetime.fromisoformat(str(properties["datetime"]))
+    if time.tzinfo is None:
+        raise ValueError(f"a time has a zone, found {time}")
     return {
         "type": "Feature",
         "stac_version": item["stac_version"],
         "stac_extensions": item["stac_extensions"],
         "id": item["id"],
         "geometry": None if item["geometry"] is None else well_known_binary(item["geometry"]),
-        "bbox": None if bbox is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), bbox, strict=True)),
-        "datetime": datetime.fromisoformat(time),
+        "bbox": None if bbox is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), map(float, bbox), strict=True)),
+        "datetime": time,
         "collection": collection,
         "links": [
             {"rel": "collection", "href": "./collection.json", "type": "application/json"},
@@ -109,6 +111,16 @@ def row_of(item: StacItem, href: str, collection: str) -> Row:
         },
         **{name: properties.get(name) for name in _PROPERTIES},
     }
+
+
+def fitting(rows: list[Row]) -> list[Row]:
+    """Those of some rows whose values have the types of the columns, as people can edit items."""
+    try:
+        pa.Table.from_pylist(rows, schema=SCHEMA)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        middle = len(rows) // 2
+        return fitting(rows[:middle]) + fitting(rows[middle:]) if middle else []
+    return rows
 
 
 def item_of(row: Row) -> dict[str, Any]:

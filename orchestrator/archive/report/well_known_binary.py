@@ -1,5 +1,6 @@
 """Polygons as well-known binary (OGC 06-103r4, 8.2), little-endian, and back to GeoJSON."""
 
+import math
 import struct
 from typing import Any
 
@@ -14,14 +15,14 @@ def well_known_binary(geometry: dict[str, Any]) -> bytes:
     """Well-known binary of a GeoJSON polygon or multipolygon of two dimensions.
 
     Raises:
-        ValueError: If the geometry is of another type.
+        ValueError, TypeError: If the geometry is of another type, empty, or holds no numbers.
     """
     if geometry["type"] == KINDS[_POLYGON]:
         return _polygon(geometry["coordinates"])
-    if geometry["type"] == KINDS[_MULTIPOLYGON]:
+    if geometry["type"] == KINDS[_MULTIPOLYGON] and geometry["coordinates"]:
         parts = [_polygon(rings) for rings in geometry["coordinates"]]
         return struct.pack("<BII", 1, _MULTIPOLYGON, len(parts)) + b"".join(parts)
-    raise ValueError(f"a footprint is a Polygon or MultiPolygon, found {geometry['type']}")
+    raise ValueError(f"a footprint is a Polygon, or a MultiPolygon that holds one, found {geometry['type']}")
 
 
 def geometry_of(data: bytes) -> dict[str, Any]:
@@ -37,9 +38,13 @@ def geometry_of(data: bytes) -> dict[str, Any]:
 
 
 def _polygon(rings: list[Ring]) -> bytes:
+    if not rings:
+        raise ValueError("a polygon has a ring, found none")
     parts = [struct.pack("<BII", 1, _POLYGON, len(rings))]
     for ring in rings:
         flat = [coordinate for point in ring for coordinate in point[:2]]
+        if not ring or len(flat) != 2 * len(ring) or not all(map(math.isfinite, flat)):
+            raise ValueError("a ring has points of two finite coordinates")
         parts.append(struct.pack(f"<I{len(flat)}d", len(ring), *flat))
     return b"".join(parts)
 

@@ -155,13 +155,46 @@ def test_a_table_that_is_damaged_is_written_anew(model, tmp_path, content):
     assert [row["id"] for row in rows_of(table)] == ["a"]
 
 
+def edited(item, path, value):
+    """An item as somebody has changed it."""
+    *folders, name = path
+    place = item
+    for folder in folders:
+        place = place[folder]
+    place[name] = value
+    return item
+
+
+POLYGON = {"type": "Polygon", "coordinates": []}
+EDITS = (
+    (("geometry",), POLYGON),
+    (("geometry",), POLYGON | {"coordinates": [[]]}),
+    (("geometry",), POLYGON | {"coordinates": [[[0], [1, 1], [2, 2]]]}),
+    (("geometry",), POLYGON | {"coordinates": [[["east", 0], [1, 1], [2, 2]]]}),
+    (("geometry",), POLYGON | {"coordinates": [[[float("nan"), 0], [1, 1], [2, 2]]]}),
+    (("geometry",), {"type": "MultiPolygon", "coordinates": []}),
+    (("bbox",), [None, 0, 1, 1]),
+    (("bbox",), ["west", 0, 1, 1]),
+    (("properties", "datetime"), "2026-01-01T00:00:00"),
+    (("properties", "datetime"), None),
+    (("properties", "proj:shape"), "wide"),
+    (("properties", "rayscale:scale"), 2**40),
+    (("assets", "data", "roles"), 7),
+    (("assets", "data", "bands"), ["red"]),
+    (("links",), None),
+)
+
+
 def test_an_item_that_is_damaged_is_left_out(model, tmp_path):
     (tmp_path / "in").mkdir()
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", *map(str, range(len(EDITS)))):
         archive_scenes.write(tmp_path / "in" / f"{name}.tif", archive_scenes.pixels(3, 24, 30))
     upscale(model, tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "b.tif.json").write_text("{}")
     (tmp_path / "out" / "c.tif.json").unlink()
+    for number, edit in enumerate(EDITS):
+        place = tmp_path / "out" / f"{number}.tif.json"
+        place.write_text(json.dumps(edited(json.loads(place.read_text()), *edit)))
     told, table = written(tmp_path / "out")
     assert [row["id"] for row in rows_of(table)] == ["a"]
     assert [link["href"] for link in told["links"] if link["rel"] == "item"] == ["../a.tif.json"]
