@@ -29,11 +29,11 @@ def only_run(out: Storage, side_by_side: bool) -> Iterator[Callable[[], None]]:
     Raises:
         UsageError: If nothing can be written there, or another run works on them and not both are side by side.
     """
+    out.check_writable()
     if side_by_side:
         _refuse_alone(out)
         yield lambda: None
         return
-    out.check_writable()
     with ExitStack() as held:
         check = _lock(held, out)
         yield check

@@ -96,7 +96,6 @@ def upscale_archive(
     """
     check_bands(scenes, settings, report_note)
     found, out = find_model(model), Storage.at(target)
-    out.check_writable()
     with ExitStack() as held:
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         ledger = Ledger.new(out)
