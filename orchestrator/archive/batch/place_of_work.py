@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from orchestrator.archive.batch.ledger import SceneHistory
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
-from orchestrator.archive.batch.plan import Plan
+from orchestrator.archive.batch.plan import SUSPECT, Plan
 from orchestrator.archive.batch.scene_pool import guessed_samples
 from orchestrator.archive.batch.worker import samples_of
 from orchestrator.experiment.settings import Cluster
@@ -16,10 +16,6 @@ from orchestrator.runtime.this_machine import ray_is_started
 _FEW = 16
 _SMALL = 3 * 2**22
 """Samples (LR pixels times bands) of all scenes together, which take about as long as Ray takes to start."""
-
-_SUSPECT = 2
-"""Attempts of a scene without an end, from which on it gets a process of its own, which it may end."""
-
 
 _PER_THREAD = 2**20
 """Samples from which on another thread pays; on a busy machine, threads that wait for each other cost much."""
@@ -45,7 +41,7 @@ def threads_here(
     if len(plan.work) > _FEW or any(planned.deaths for planned in plan.work):
         return None
     scenes = [planned.scene for planned in plan.work]
-    if any(histories[scene.output].interrupted >= _SUSPECT for scene in scenes if scene.output in histories):
+    if any(histories[scene.output].interrupted >= SUSPECT for scene in scenes if scene.output in histories):
         return None
     samples = sum(map(_samples, scenes))
     return None if samples > _SMALL else min(cpus, 1 + samples // _PER_THREAD)

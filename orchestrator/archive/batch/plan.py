@@ -17,8 +17,8 @@ PASSING = frozenset({"transient", "disk", "denied", "memory", "archived", OUTSID
 FLAGGED = "flagged"
 """Class of scenes whose output is flagged, where that makes them failures."""
 
-_SUSPECT = 2
-"""Unfinished attempts, from which on a scene is started after all others."""
+SUSPECT = 2
+"""Attempts without an end, from which on a scene is started after all others, and in a process that it may end."""
 
 DEATHS = 2
 """Workers that may die of a scene before it is set aside."""
@@ -138,7 +138,7 @@ def make_plan(
                 new.append(failed[-1])
         else:
             known = same and not (overwrite or retry_failed)
-            suspect = same and before.interrupted >= _SUSPECT
+            suspect = same and before.interrupted >= SUSPECT
             work.append((suspect, Planned(scene, before.deaths if known else 0)))
     work.sort(key=lambda item: (item[0], -item[1].scene.size, item[1].scene.name))
     return Plan([planned for _, planned in work], failed, new, skipped)
