@@ -192,7 +192,7 @@ def _of_place(place: Storage, out: Storage, as_: As, include: Collection[str], e
     for file in found.refused:
         if kind_of(file.path, as_) == "scene":
             output = out.child(output_key(file.path)).uri
-            scenes.append(Scene(file.path, place.child(file.path).uri, "", 0, 0.0, output, ("unreadable", file.reason)))
+            scenes.append(_unusable(file.path, place.child(file.path).uri, output, ("unreadable", file.reason)))
     scenes += products
     left = {scene.name for scene in scenes}
     plain = replace(
@@ -243,9 +243,9 @@ def _scene_of_product(name: str, source: str, product: Product, output: str, fac
     try:
         facts = facts or identity(product)
     except SceneError as error:
-        return Scene(name, source, "", 0, 0.0, output, (error.kind, error.reason), product=product)
+        return _unusable(name, source, output, (error.kind, error.reason), product)
     except (OSError, BotoCoreError, ClientError) as error:
-        return Scene(name, source, "", 0, 0.0, output, error_class(error), product=product)
+        return _unusable(name, source, output, error_class(error), product)
     return Scene(name, source, facts.version, facts.size, facts.modified, output, product=product)
 
 
@@ -305,7 +305,7 @@ def _scene_of_row(folder: Storage, out: Storage, row: Row) -> Scene:
 def _refused(out: Storage, row: Row, kind: str, reason: str) -> Scene:
     """A row that is not worked on; its output gets a place where no output can be, so that it collides with none."""
     mark = hashlib.sha256(f"{row.name}\n{row.key}".encode()).hexdigest()[:16]
-    return Scene(row.name, row.name, "", 0, 0.0, out.child(FOLDER, f"refused-{mark}").uri, (kind, reason))
+    return _unusable(row.name, row.name, out.child(FOLDER, f"refused-{mark}").uri, (kind, reason))
 
 
 def _entry(folder: Storage, out: Storage, row: Row) -> Scene:
@@ -341,11 +341,16 @@ def _facts_of(name: str, source: str, output: str) -> Scene:
             return Scene(name, source, version, size, head["LastModified"].timestamp(), output)
         facts = Path(place.path).stat()
     except (OSError, BotoCoreError, ClientError) as error:
-        return Scene(name, source, "", 0, 0.0, output, error_class(error))
+        return _unusable(name, source, output, error_class(error))
     if not stat.S_ISREG(facts.st_mode):
         kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a special file, which is never opened"
-        return Scene(name, source, "", 0, 0.0, output, ("unreadable", f"no regular file but {kind}"))
+        return _unusable(name, source, output, ("unreadable", f"no regular file but {kind}"))
     return Scene(name, source, version_on_disk(facts), facts.st_size, facts.st_mtime, output)
+
+
+def _unusable(name: str, source: str, output: str, problem: tuple[str, str], product: Product | None = None) -> Scene:
+    """A scene that cannot be started, with class and reason; its content is not known."""
+    return Scene(name, source, "", 0, 0.0, output, problem, product=product)
 
 
 def _without_collisions(scenes: Iterable[Scene], out: Storage) -> list[Scene]:
