@@ -220,20 +220,26 @@ def write_object(uri: str, data: bytes) -> None:
             client().upload_fileobj(io.BytesIO(data), bucket, key)
 
 
-def create_object(uri: str, data: bytes) -> bool:
-    """Creates an object by a conditional PUT; False if there is one already, which stays as it is.
+def create_object(uri: str, data: bytes, replacing: str | None = None) -> bool:
+    """Creates an object by a conditional PUT; False if there is another one, which stays as it is.
+
+    Args:
+        uri: The object.
+        data: Its content.
+        replacing: Version (ETag) of an object that is replaced; None to replace none.
 
     Raises:
         ObjectError: If it cannot be written.
         NotImplementedError: If the server has no conditional writes.
     """
     bucket, key = bucket_and_key(uri)
+    condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
     with naming(uri, "written"):
         try:
-            client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            client().put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status in (409, 412):
+            if status in (409, 412) or (status == 404 and replacing):  # 404: it is gone meanwhile
                 return False
             if status in (400, 501):
                 raise NotImplementedError("conditional PUT") from None

@@ -20,9 +20,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from orchestrator.foundation.s3 import bucket_and_key, client
+from orchestrator.foundation import s3
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.process_identity import kernel, start_of
 from trainables.errors import RunError, UsageError
@@ -130,9 +128,8 @@ class LockState:
 def lock_state(place: Storage) -> LockState | None:
     """The lock of a place; None if no run holds it and none has died there. The lock itself is not touched."""
     if place.remote:
-        holder, age, version = _Lease(RunLock(place, Holder.here())).read()
-        known_dead = holder is not None and holder.dead
-        return None if version is None else LockState(holder, age < _DEAD_AFTER_SECONDS and not known_dead)
+        found = _stored(place)
+        return None if found is None else LockState(found.holder, found.alive)
     try:
         handle = os.open(place.child(LOCK).path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -239,69 +236,81 @@ def _in_bucket(lock: RunLock, what: str) -> Iterator[None]:
         lease.give_back()
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A lock's object as it lies in a bucket: its holder, and the seconds since it was written, by the server's clock.
+
+    ``version`` is its ETag.
+    """
+
+    holder: Holder | None
+    age: float
+    version: str
+
+    @property
+    def alive(self) -> bool:
+        known_dead = self.holder is not None and self.holder.dead
+        return self.age < _DEAD_AFTER_SECONDS and not known_dead
+
+
+def _stored(place: Storage) -> _Stored | None:
+    """The lock's object of a place; None if there is none.
+
+    Raises:
+        ObjectError: If it cannot be read.
+    """
+    uri = place.child(LOCK).uri
+    bucket, key = s3.bucket_and_key(uri)
+    try:
+        with s3.naming(uri, "read"):
+            answer = s3.client().get_object(Bucket=bucket, Key=key)
+            data = answer["Body"].read()
+    except FileNotFoundError:
+        return None
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return _Stored(Holder.read(data), (now - answer["LastModified"]).total_seconds(), answer["ETag"])
+
+
 class _Lease:
-    """The lock's object in a bucket."""
+    """The lock of a place in a bucket, written again while its run is alive."""
 
     def __init__(self, lock: RunLock) -> None:
-        self._lock, self._client = lock, client()
-        self._bucket, self._key = bucket_and_key(lock.place.child(LOCK).uri)
+        self._lock, self._uri = lock, lock.place.child(LOCK).uri
 
     def take(self, what: str) -> None:
-        holder, age, version = self.read()
-        if version is not None:
-            alive = age < _DEAD_AFTER_SECONDS and not (holder and holder.dead)
-            if alive:
-                wait = max(1.0, _DEAD_AFTER_SECONDS - age)
-                raise UsageError(_refusal(what, holder, f" If that machine is gone, try again in {wait:.0f} s."))
-        self._put({"IfNoneMatch": "*"} if version is None else {"IfMatch": version}, what)
-        holder, _, _ = self.read()  # a server without conditional writes lets two runs write: the last one holds it
-        if not self._is_ours(holder):
-            raise UsageError(_refusal(what, holder))
+        found = _stored(self._lock.place)
+        if found is not None and found.alive:
+            wait = max(1.0, _DEAD_AFTER_SECONDS - found.age)
+            raise UsageError(_refusal(what, found.holder, f" If that machine is gone, try again in {wait:.0f} s."))
+        try:
+            s3.create_object(self._uri, self._lock.holder.write(), found.version if found else None)
+        except NotImplementedError:  # no conditional writes: of two runs, the last one to write holds it
+            self._write()
+        # Refused or not, whom it names holds it: a PUT whose answer was lost is refused when it is sent again.
+        found = _stored(self._lock.place)
+        if not self._names_us(found):
+            raise UsageError(_refusal(what, found.holder if found else None))
 
     def beat_until(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT_SECONDS):
-            with suppress(ClientError, BotoCoreError, OSError):  # the next beat may come through
-                holder, _, version = self.read()
-                if version is not None and not self._is_ours(holder):
+            with suppress(OSError):  # the next beat may come through
+                found = _stored(self._lock.place)
+                if found is not None and not self._names_us(found):
                     self._lock.lose()
                     return
-                self._put({}, "")
+                self._write()
 
     def give_back(self) -> None:
-        with suppress(ClientError, BotoCoreError, OSError):
-            holder, _, _ = self.read()
-            if self._is_ours(holder):
-                self._client.delete_object(Bucket=self._bucket, Key=self._key)
+        with suppress(OSError):
+            if self._names_us(_stored(self._lock.place)):
+                s3.delete_object(self._uri)
 
-    def read(self) -> tuple[Holder | None, float, str | None]:
-        """The holder, the seconds since it last wrote by the server's own clock, and the object's version."""
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
-        except ClientError as error:
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
-                return None, 0.0, None
-            raise
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        age = (now - answer["LastModified"]).total_seconds()
-        return Holder.read(answer["Body"].read()), age, answer["ETag"]
+    def _names_us(self, found: _Stored | None) -> bool:
+        return found is not None and found.holder is not None and found.holder.mark == self._lock.holder.mark
 
-    def _is_ours(self, holder: Holder | None) -> bool:
-        return holder is not None and holder.mark == self._lock.holder.mark
-
-    def _put(self, condition: dict[str, object], what: str) -> None:
-        request = {"Bucket": self._bucket, "Key": self._key, "Body": self._lock.holder.write()}
-        try:
-            self._client.put_object(**request, **condition)
-        except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status in (409, 412):  # another run was quicker, or boto3 sent this again for want of an answer
-                if self._is_ours(holder := self.read()[0]):
-                    return
-                raise UsageError(_refusal(what, holder)) from None
-            if not condition or status not in (400, 501):
-                raise
-            self._client.put_object(**request)  # a server without conditional writes
+    def _write(self) -> None:
+        s3.write_object(self._uri, self._lock.holder.write())
 
 
 def _refusal(what: str, holder: Holder | None, hint: str = "") -> str:

@@ -13,8 +13,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+import s3_stub
 from botocore.exceptions import ClientError
 
+from orchestrator.foundation import s3
+from orchestrator.foundation.s3 import ATTEMPTS
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime import run_lock
 from orchestrator.runtime.run_lock import LOCK, Holder, locked
@@ -130,7 +133,7 @@ class Bucket:
 @pytest.fixture(params=[True, False])
 def bucket(request, monkeypatch):
     made = Bucket(conditions=request.param)
-    monkeypatch.setattr(run_lock, "client", lambda: made)
+    monkeypatch.setattr(s3, "client", lambda: made)
     return made
 
 
@@ -179,7 +182,7 @@ def test_a_dead_process_of_this_machine_blocks_nobody_at_once(bucket):
 
 def test_of_two_that_start_together_one_is_refused(monkeypatch):
     bucket = Bucket()
-    monkeypatch.setattr(run_lock, "client", lambda: bucket)
+    monkeypatch.setattr(s3, "client", lambda: bucket)
     read = bucket.get_object
     first = iter([True])
 
@@ -195,21 +198,6 @@ def test_of_two_that_start_together_one_is_refused(monkeypatch):
     bucket.get_object = quicker
     with pytest.raises(UsageError, match="process 77"), locked(PLACE, "x"):
         pass
-
-
-def test_an_answer_that_was_lost_is_no_refusal(monkeypatch):
-    bucket = Bucket()
-    monkeypatch.setattr(run_lock, "client", lambda: bucket)
-    put = bucket.put_object
-
-    def put_twice(**request):
-        """As boto3 does if no answer comes."""
-        put(**request)
-        put(**request)
-
-    bucket.put_object = put_twice
-    with locked(PLACE, "x") as lock:
-        assert Holder.read(bucket.objects[KEY][0]) == lock.holder
 
 
 def test_a_lease_is_renewed_and_one_that_was_taken_over_is_noticed(bucket, monkeypatch):
@@ -230,6 +218,37 @@ def _until(reached):
     while not reached():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_put_whose_answer_was_lost_refuses_nobody(monkeypatch):
+    bucket = Bucket()
+    monkeypatch.setattr(s3, "client", lambda: bucket)
+    put = bucket.put_object
+
+    def put_again(**request):
+        put(**request)
+        put(**request)  # as boto3 does if no answer comes
+
+    bucket.put_object = put_again
+    with locked(PLACE, "x") as lock:
+        assert Holder.read(bucket.objects[KEY][0]) == lock.holder
+
+
+def test_a_lease_is_as_patient_with_a_busy_server_as_all_else(monkeypatch):
+    with s3_stub.serving(monkeypatch) as server:
+        for method in ("GET", "PUT", "DELETE"):
+            server.fail(method, LOCK, 503, "SlowDown", times=ATTEMPTS - 1)
+        with locked(PLACE, "x"):
+            assert list(server.objects) == [KEY]
+        assert server.objects == {}
+
+
+def test_a_bucket_that_refuses_the_lock_is_named(monkeypatch):
+    with s3_stub.serving(monkeypatch) as server:
+        server.denied.add(KEY)
+        words = rf"'s3://bucket/{KEY}' cannot be read: the S3 server refuses access"
+        with pytest.raises(RunError, match=words), locked(PLACE, "x"):
+            pass
 
 
 @pytest.mark.s3
