@@ -27,7 +27,7 @@ def pictures_of(shards: Storage) -> Pictures:
         split: {
             digest_of(row.raster()): row.origin
             for part in parts_of(shards, manifest, split)
-            for row in read_rows(shards, manifest, part)
+            for row in read_rows(shards, part)
         }
         for split in manifest["images"]
     }

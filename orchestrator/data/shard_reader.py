@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,13 +66,11 @@ def split_files(place: Storage, split: str) -> list[str]:
     return [file.path for file in packed_files(place, split)]
 
 
-def split_rows(place: Storage, split: str) -> list[tuple[str, int]]:
-    """Paths of a split's Parquet files, as ``place.filesystem`` takes them, and how many images each holds.
+class Part(NamedTuple):
+    """A Parquet file of a split: its entry in the manifest, and the same as readers of the file take it."""
 
-    Raises:
-        UsageError: As :func:`packed_files`.
-    """
-    return [(file.path, file.rows) for file in packed_files(place, split)]
+    entry: PackedPart
+    packed: PackedFile
 
 
 def packed_files(place: Storage, split: str) -> list[PackedFile]:
@@ -83,9 +81,7 @@ def packed_files(place: Storage, split: str) -> list[PackedFile]:
             :func:`orchestrator.data.locked_test.open_test` alone reads.
         RunError: If the manifest is damaged.
     """
-    manifest = _manifest_with(place, split)
-    parts, scenes = parts_of(place, manifest, split), _scenes(manifest, split)
-    return [packed_file(place, manifest, part, scenes) for part in parts]
+    return [part.packed for part in parts_of(place, _manifest_with(place, split), split)]
 
 
 def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
@@ -99,9 +95,13 @@ def read_split(place: Storage, split: str) -> Iterator[NamedImage]:
 
 
 def read_files(place: Storage, manifest: Manifest, split: str) -> Iterator[NamedImage]:
-    """Streams the images of a split that a manifest names; its arguments and errors are those of :func:`read_rows`."""
-    parts, scenes = parts_of(place, manifest, split), _scenes(manifest, split)
-    return (named_image(image) for part in parts for image in read_rows(place, manifest, part, scenes))
+    """Streams the images of a split that a manifest names.
+
+    Raises:
+        RunError: As :func:`parts_of` and :func:`read_rows`.
+    """
+    parts = parts_of(place, manifest, split)
+    return (named_image(image) for part in parts for image in read_rows(place, part))
 
 
 def named_image(image: PackedImage) -> NamedImage:
@@ -110,25 +110,21 @@ def named_image(image: PackedImage) -> NamedImage:
     return NamedImage(image.origin, image.scene, prepared.pixels, prepared.valid, lr)
 
 
-def read_rows(
-    place: Storage, manifest: Manifest, part: PackedPart, scenes: frozenset[str] | None = None
-) -> Iterator[PackedImage]:
+def read_rows(place: Storage, part: Part) -> Iterator[PackedImage]:
     """Streams the rows of one file, whose size and digest are compared with the manifest before.
 
     Args:
         place: Place of the shards.
-        manifest: Their manifest.
-        part: The manifest's entry of the file.
-        scenes: The scenes of its split; None to take them from the manifest.
+        part: The file, from :func:`parts_of`.
 
     Raises:
         RunError: If the file is missing, another than the manifest says, or cannot be read.
     """
-    packed = packed_file(place, manifest, part, scenes)
+    entry, packed = part
     with naming_damage(packed.path):
-        data = place.child(part["path"]).read_bytes()
+        data = place.child(entry["path"]).read_bytes()
         check_size(packed, len(data))
-        if hashlib.sha256(data).hexdigest() != part["sha256"]:
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise damaged(packed.path, "it has changed since it was written, its SHA-256 is another")
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             check_rows(packed.path, file, packed)
@@ -136,56 +132,36 @@ def read_rows(
                 yield from packed_images(packed.path, batch, packed)
 
 
-def parts_of(place: Storage, manifest: Manifest, split: str) -> list[PackedPart]:
-    """The manifest's entries of a split's files.
+def parts_of(place: Storage, manifest: Manifest, split: str) -> list[Part]:
+    """The files of a split that a manifest names.
 
     Raises:
         RunError: If the manifest is damaged: an entry lacks something, or they do not add up to the split's images.
     """
     try:
-        parts, scenes = [part for part in manifest["files"] if part["split"] == split], _scenes(manifest, split)
-        found = sum(packed_file(place, manifest, part, scenes).rows for part in parts)
-        expected = manifest["images"][split]
-    except RunError:
-        raise
+        expected, scenes = manifest["images"][split], frozenset(manifest["scenes"][split])
+        pixel_format, paired = pixel_format_of(manifest), manifest.get("pairs") is not None
+        entries = [entry for entry in manifest["files"] if entry["split"] == split]
     except Exception as error:
         raise _damaged_manifest(place, f"of the '{split}' split, {error!r:.60} is wrong or missing") from None
+    files = [_packed_file(place, entry, scenes, pixel_format, paired) for entry in entries]
+    found = sum(file.rows for file in files)
     if found != expected:
         raise _damaged_manifest(place, f"its {split} files hold {found} images, its count is {expected}")
-    return parts
+    return [Part(entry, file) for entry, file in zip(entries, files, strict=True)]
 
 
-def packed_file(
-    place: Storage, manifest: Manifest, part: PackedPart, scenes: frozenset[str] | None = None
+def _packed_file(
+    place: Storage, entry: PackedPart, scenes: frozenset[str], pixel_format: PixelFormat, paired: bool
 ) -> PackedFile:
-    """Entry of one file in a manifest.
-
-    Args:
-        place: Place of the shards.
-        manifest: Their manifest.
-        part: The file's entry.
-        scenes: The scenes of its split, which many files share; None to take them from the manifest.
-
-    Raises:
-        RunError: If it does not say it.
-    """
+    """A file as its entry describes it; the files of a split share its scenes, of which there may be many."""
     try:
-        path, size, rows, digest = part["path"], part["bytes"], part["rows"], part["sha256"]
-        pixel_format, paired = pixel_format_of(manifest), manifest.get("pairs") is not None
-        scenes = frozenset(manifest["scenes"][part["split"]]) if scenes is None else scenes
-    except Exception as error:
-        raise _damaged_manifest(place, f"of '{_named(part)}', {error!r:.60} is wrong or missing") from None
+        path, size, rows, digest = entry["path"], entry["bytes"], entry["rows"], entry["sha256"]
+    except KeyError as error:
+        raise _damaged_manifest(place, f"of '{_named(entry)}', {error!r:.60} is wrong or missing") from None
     if not (isinstance(path, str) and type(size) is type(rows) is int and isinstance(digest, str)):
-        raise _damaged_manifest(place, f"the entry of '{_named(part)}' is {part!r:.80}")
-    return PackedFile(place.child(path).path, size, rows, scenes, part.get("index_sha256"), pixel_format, paired)
-
-
-def _scenes(manifest: Manifest, split: str) -> frozenset[str] | None:
-    """The scenes of a split; None if the manifest does not say them, which the first file's entry then tells."""
-    try:
-        return frozenset(manifest["scenes"][split])
-    except Exception:
-        return None
+        raise _damaged_manifest(place, f"the entry of '{_named(entry)}' is {entry!r:.80}")
+    return PackedFile(place.child(path).path, size, rows, scenes, entry.get("index_sha256"), pixel_format, paired)
 
 
 def _named(part: Any) -> str:

@@ -59,7 +59,7 @@ def rows_of(places):
         manifest = read_manifest(place)
         for split in manifest["images"]:
             for part in parts_of(place, manifest, split):
-                yield from ((split, row) for row in read_rows(place, manifest, part))
+                yield from ((split, row) for row in read_rows(place, part))
 
 
 def test_every_value_comes_back_and_chips_of_a_site_stay_together(scenes: Path, packed) -> None:
