@@ -47,31 +47,31 @@ def tested_elsewhere(name: str, tests: Mapping[str, Storage]) -> dict[str, str]:
         name: The set that must not train on them.
         tests: The locked test splits, by target.
     """
-    others = {other: test for other, test in tests.items() if other != name}
     return {
         picture: f"the same picture as a test image of '{other}'"
-        for other, test in others.items()
+        for other, test in tests.items()
+        if other != name
         for picture in pictures_of(test)["test"]
     }
 
 
-def shared_pictures(sets: Mapping[str, Storage], tests: Mapping[str, Storage]) -> dict[str, dict[str, str]]:
-    """Pictures of a set's training and validation images that are also in another target's test split.
+def shared_pictures(sets: Mapping[str, Storage], tests: Mapping[str, Storage]) -> dict[str, int]:
+    """Number of pictures among a set's training and validation images that are also in another target's test split.
 
     Args:
         sets: Shards of training and validation images, by set.
         tests: Locked test splits, by target.
 
     Returns:
-        Digests of such pictures, with reasons, by set; sets without any are left out.
+        The number by set; sets without any are left out.
     """
-    tested = {name: pictures_of(test)["test"] for name, test in tests.items()}
-    found: dict[str, dict[str, str]] = {}
+    tested = {name: pictures_of(test)["test"].keys() for name, test in tests.items()}
+    found: dict[str, int] = {}
     for name, shards in sets.items():
         kept = {picture for pictures in pictures_of(shards).values() for picture in pictures}
-        for other, pictures in tested.items():
-            for picture in kept.intersection(pictures) if other != name else ():
-                found.setdefault(name, {})[picture] = f"the same picture as a test image of '{other}'"
+        shared = {picture for other, pictures in tested.items() if other != name for picture in kept & pictures}
+        if shared:
+            found[name] = len(shared)
     return found
 
 

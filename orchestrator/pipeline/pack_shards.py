@@ -99,9 +99,9 @@ class Packing:
         known = self._jobs.place("shards", SEPARATION)
         if known.read_json() == builds or not any(place.child(PICTURES).exists() for place in sets.values()):
             return
-        for name, shared in shared_pictures(sets, self._tests()).items():
+        for name, count in shared_pictures(sets, self._tests()).items():
             self._log(
-                f"shards {name}: {len(shared)} of its training and validation images are test images of another "
+                f"shards {name}: {count} of its training and validation images are test images of another "
                 "target; packing it again without them"
             )
             builds[name] = None  # until it is built without them
