@@ -75,7 +75,7 @@ def train_run(
     place = job.runs.child(run_name)
     record = None if _is_stale(place, configuration) else _scored_run(job, place)
     if record is None:
-        _forget_scores(job, run_name)
+        forget_scores(job, run_name)
         record = _trained(job, run_name, configuration, seed, start)
         record.write(place.child(RUN))
     if start == "source":
@@ -174,7 +174,7 @@ def average_seeds(job: ConfirmJob, candidate: Candidate) -> Images | None:
         found = [net for net in nets if net is not None]
         if len(found) < len(nets):
             return None
-        _forget_scores(job, name)
+        forget_scores(job, name)
         net = averaged(found)
         facts = facts_of(job, name, configuration, job.seeds[0]) | {"averaged_seeds": list(job.seeds)}
         write_model(place, net, facts)
@@ -204,7 +204,7 @@ def choose_share(job: ConfirmJob, candidate: Candidate) -> Interpolation:
     stale = any(_is_stale(job.runs.child(run), configuration) for run in runs.values())
     if record is None or record.of != candidate.name or stale:
         for run in runs.values():
-            _forget_scores(job, run)
+            forget_scores(job, run)
         source = load_source(job.domain, configuration.kept_blocks if configuration else None)
         tuned = {seed: load_run(job, f"{candidate.name}-seed{seed}") for seed in job.seeds}
         nets = {seed: net for seed, net in tuned.items() if net is not None}
@@ -261,7 +261,7 @@ def score_on_source(job: ConfirmJob, run_name: str) -> float | None:
     return value
 
 
-def _forget_scores(job: ConfirmJob, run_name: str) -> None:
+def forget_scores(job: ConfirmJob, run_name: str) -> None:
     """Deletes the test and source scores of an earlier network of a run."""
     for scores in (f"test-{run_name}.json", f"source-{run_name}.json"):
         if job.runs.child(scores).exists():

@@ -6,6 +6,7 @@ import torch
 from orchestrator.confirm.job import ConfirmJob, facts_of, load_run
 from orchestrator.confirm.publish import origin_of
 from orchestrator.confirm.record import ArmScores
+from orchestrator.confirm.tasks import forget_scores
 from orchestrator.finish.job import ALL_SPLITS, FinishJob, run_name
 from orchestrator.finish.record import FINISHED, Averaging, Decision
 from orchestrator.foundation.model_store import read_model, write_model
@@ -62,9 +63,7 @@ def assemble(job: FinishJob, decision: Decision) -> Assembled:
     before = _digest(place)
     write_model(place, averaged(list(nets.values())), _facts(job, decision, list(nets), splits))
     if before != _digest(place):
-        for file in (f"test-{FINISHED}.json", f"source-{FINISHED}.json"):  # scores of other weights
-            if job.runs.child(file).exists():
-                job.runs.child(file).delete()
+        forget_scores(full, FINISHED)
     return list(nets), splits
 
 
