@@ -12,8 +12,8 @@ from orchestrator.finish.record import FINISHED, Averaging, Decision
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import load_source, source_loss, validation_psnr
-from trainables.errors import RunError, UsageError
-from trainables.network.model_files import CARD, WEIGHTS
+from trainables.errors import RunError
+from trainables.network.model_files import CARD, WEIGHTS, pack_model
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import averaged, interpolated
 
@@ -60,10 +60,11 @@ def assemble(job: FinishJob, decision: Decision) -> Assembled:
     if not nets:
         raise RunError(f"The weights of {job.winner} with {decision.steps} steps are missing; run again.")
     place = job.runs.child(FINISHED)
-    before = _digest(place)
-    write_model(place, averaged(list(nets.values())), _facts(job, decision, list(nets), splits))
-    if before != _digest(place):
+    files = pack_model(averaged(list(nets.values())), _facts(job, decision, list(nets), splits))
+    if _weights(place) != files[WEIGHTS]:  # before they are written: the run may be killed in between
         forget_scores(full, FINISHED)
+    for name, data in files.items():
+        place.child(name).write_bytes(data)
     return list(nets), splits
 
 
@@ -107,8 +108,6 @@ def _nets(job: FinishJob, trained: ConfirmJob, name: str, seeds: tuple[int, ...]
     return {seed: interpolated(source, net, job.share) for seed, net in nets.items()}
 
 
-def _digest(place: Storage) -> str | None:
-    try:
-        return read_model(place)[1]["sha256"]
-    except UsageError:
-        return None
+def _weights(place: Storage) -> bytes | None:
+    file = place.child(WEIGHTS)
+    return file.read_bytes() if file.exists() else None
