@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.cluster_jobs.submit import check_shared
+from orchestrator.cluster_jobs.submit import as_options, check_shared
 from orchestrator.experiment.settings import Experiment
 from trainables.errors import UsageError, reason_of
 from trainables.version import __version__
@@ -91,9 +91,9 @@ def render(
     check_shared(experiment)
     size = size_for(experiment)
     sizing = [f"cluster.gpus={size.gpus}"] if size.gpus and experiment.cluster.gpus is None else []
-    settings = _as_options([*overrides, *sizing])
+    settings = as_options([*overrides, *sizing])
     command = shlex.join(
-        ["rayscale", "run", f"/experiment/{file.name}", *settings, *_as_options(["cluster.address=auto"])]
+        ["rayscale", "run", f"/experiment/{file.name}", *settings, *as_options(["cluster.address=auto"])]
     )
     name = _kubernetes_name(experiment.name)
     documents = {
@@ -117,10 +117,6 @@ def render(
         _summary(size),
         (f"ray up {files[0]}", f"ray dashboard {files[0]}", submit, f"kubectl apply -f {files[1]}"),
     )
-
-
-def _as_options(settings: Sequence[str]) -> list[str]:
-    return [part for setting in settings for part in ("--set", setting)]
 
 
 def _summary(size: Size) -> str:

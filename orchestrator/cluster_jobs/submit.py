@@ -87,14 +87,18 @@ def submit(jobs: ClusterJobs, submission: Submission) -> Job:
                 f"Job '{job.id}' runs experiment '{experiment.name}' already: `rayscale logs {job.id} --follow` shows "
                 f"its progress, and `rayscale stop {job.id}` ends it."
             )
-    command = ["python", "-m", "orchestrator.cli.app", "run", submission.file.name]
-    for override in (*submission.overrides, "cluster.address=auto"):
-        command += ["--set", override]
+    settings = as_options([*submission.overrides, "cluster.address=auto"])
+    command = ["python", "-m", "orchestrator.cli.app", "run", submission.file.name, *settings]
     command += ["--trim"] if submission.trim else []
     job_id = f"{experiment.name}-{secrets.token_hex(3)}"
     metadata = {EXPERIMENT: experiment.name, HOME: experiment.home.uri, VERSION: __version__}
     with packed(submission.file) as folder:
         return jobs.submit(job_id, shlex.join(command), folder, submission.environment, metadata)
+
+
+def as_options(settings: Sequence[str]) -> list[str]:
+    """Settings of the form ``key=value`` as options of a command."""
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 @contextmanager
