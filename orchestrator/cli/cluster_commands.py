@@ -88,11 +88,11 @@ def status(
 
     With --address, shows the jobs of a cluster: all of them, or those of the experiment.
     """
-    from orchestrator.pipeline.status import experiment_status, home_named
+    from orchestrator.pipeline.status import experiment_status, home_named, is_file_name
 
     if place is None and address is None:
         raise UsageError("Name an experiment, or the dashboard of a cluster's head by --address, or both.")
-    if overrides and (place is None or not place.lower().endswith((".yaml", ".yml"))):
+    if overrides and (place is None or not is_file_name(place)):
         raise UsageError("--set changes the settings of an experiment's YAML file: name one, or remove it.")
     jobs = _jobs_of(address) if address is not None else []
     found = None

@@ -70,9 +70,12 @@ def home_named(named: str, overrides: Sequence[str] = ()) -> Storage:
     Raises:
         UsageError: If the file is no experiment.
     """
-    if "://" not in named and Path(named).suffix.lower() in (".yaml", ".yml"):
-        return load_experiment(Path(named).expanduser(), overrides).home
-    return Storage.at(named)
+    return load_experiment(Path(named).expanduser(), overrides).home if is_file_name(named) else Storage.at(named)
+
+
+def is_file_name(named: str) -> bool:
+    """True if a user names an experiment by its YAML file."""
+    return "://" not in named and Path(named).suffix.lower() in (".yaml", ".yml")
 
 
 def experiment_status(home: Storage) -> ExperimentStatus:

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from orchestrator.data.locked_test import PREFIX, locked_beside
 from orchestrator.data.separation import verify_apart
@@ -18,6 +17,7 @@ from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import RECORD, check_stage
 from orchestrator.foundation.storage import Storage
 from orchestrator.pipeline.stages.report import older_report
+from orchestrator.pipeline.status import home_named, is_file_name
 from orchestrator.search.trial_record import damaged_records, read_records
 from trainables.errors import UsageError, reason_of
 from trainables.network.model_files import CARD, WEIGHTS
@@ -87,14 +87,10 @@ def place_named(named: str) -> Storage:
     Raises:
         UsageError: If the file is not an experiment, or the experiment has no folder yet.
     """
-    if "://" not in named and Path(named).expanduser().suffix.lower() in (".yaml", ".yml"):
-        from orchestrator.experiment.load import load_experiment
-
-        home = load_experiment(Path(named).expanduser(), []).home
-        if not home.child(EXPERIMENT).exists():
-            raise UsageError(f"'{home.uri}' holds no experiment yet: there is nothing to verify before `rayscale run`.")
-        return home
-    return Storage.at(named)
+    place = home_named(named)
+    if is_file_name(named) and not place.child(EXPERIMENT).exists():
+        raise UsageError(f"'{place.uri}' holds no experiment yet: there is nothing to verify before `rayscale run`.")
+    return place
 
 
 class _Found:
