@@ -3,7 +3,7 @@
 Ray counts a node's accelerator type as a resource of its own, and selects nodes by their labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 _RESOURCE = "accelerator_type:"
@@ -47,6 +47,18 @@ class Placement:
         of_type = not self.accelerator_type or f"{_RESOURCE}{self.accelerator_type}" in resources
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0) if of_type else 0.0
 
+    def offered(self, nodes: Sequence[tuple[Mapping[str, float], Mapping[str, str]]]) -> str:
+        """Accelerator types and labels of nodes where the work asks for some, in words.
+
+        Args:
+            nodes: Resources and labels of each.
+        """
+        named = {name for resources, _ in nodes for name in resources if name.startswith(_RESOURCE)}
+        types = _listed({name.removeprefix(_RESOURCE) for name in named})
+        labels = _listed({f"{name}={own[name]}" for _, own in nodes for name in self.labels if name in own})
+        of_type = [f"accelerator types of its nodes: {types}"] if self.accelerator_type else []
+        return "; ".join(of_type + ([f"labels of its nodes: {labels}"] if self.labels else []))
+
     def __str__(self) -> str:
         """In words, such as ``accelerator type A100 and labels pool=spot``."""
         of_type = [f"accelerator type {self.accelerator_type}"] if self.accelerator_type else []
@@ -54,7 +66,5 @@ class Placement:
         return " and ".join(of_type + ([f"labels {labelled}"] if labelled else []))
 
 
-def types_of(nodes: list[Mapping[str, float]]) -> str:
-    """Accelerator types of nodes, by their resources, in words."""
-    found = {name.removeprefix(_RESOURCE) for node in nodes for name in node if name.startswith(_RESOURCE)}
-    return ", ".join(sorted(found)) or "none"
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

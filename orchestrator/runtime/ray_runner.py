@@ -51,10 +51,10 @@ class RayRunner:
             options |= on_head()
         if name:
             options["name"] = name.encode(errors="replace").decode()
-        if needs.node is None and not needs.head and (needs.cpus or needs.gpus):
-            options |= self._placement.task_options(needs.gpus)
         if needs.node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(needs.node, soft=False)
+        elif not needs.head and (needs.cpus or needs.gpus):
+            options |= self._placement.task_options(needs.gpus)
         named = _Submission(uuid.uuid4().hex, name, self._updates) if name and retries else None
         return RayTask(_run.options(**options).remote(function, arguments, named), needs.node or "")
 

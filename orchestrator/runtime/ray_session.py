@@ -14,7 +14,6 @@ from typing import Any
 import ray
 
 from orchestrator.experiment.feasibility import Resources
-from orchestrator.experiment.placement import types_of
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation import logs, s3_settings
 from orchestrator.foundation.s3 import first_line
@@ -220,15 +219,16 @@ def _usable_nodes(cluster: Cluster) -> tuple[tuple[float, float], ...]:
     Raises:
         UsageError: If no node is of the kind that the experiment asks for, and none will be added.
     """
-    alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [(node["Resources"], node.get("Labels") or {}) for node in nodes if node["Alive"]]
     placement = cluster.placement
-    usable = [placement.usable(node["Resources"], node.get("Labels") or {}) for node in alive]
+    usable = [placement.usable(resources, labels) for resources, labels in alive]
     found = tuple(amounts for amounts in usable if amounts is not None)
     lacks_type = placement.accelerator_type and not any(gpus for _, gpus in found)
     if cluster.gpus is None and str(placement) and (not found or lacks_type):
         raise UsageError(
-            f"No node of this cluster has the {placement} (cluster.accelerator_type, cluster.labels); accelerator "
-            f"types of its nodes: {types_of([node['Resources'] for node in alive])}. Correct the setting, or set "
-            "cluster.gpus to the GPUs that the cluster can grow to."
+            f"No node of this cluster has the {placement} (cluster.accelerator_type, cluster.labels); "
+            f"{placement.offered(alive)}. Correct the setting, or set cluster.gpus to the GPUs that the cluster can "
+            "grow to."
         )
     return found

@@ -106,7 +106,8 @@ def test_only_nodes_of_the_kind_count(monkeypatch, kind, nodes):
     ("kind", "words"),
     [
         ({"accelerator_type": "H100"}, "has the accelerator type H100 .*; accelerator types of its nodes: A100, T4"),
-        ({"labels": {"pool": "own"}}, "has the labels pool=own"),
+        ({"labels": {"pool": "own"}}, "has the labels pool=own .*; labels of its nodes: pool=spot. Correct"),
+        ({"labels": {"zone": "b"}}, "has the labels zone=b .*; labels of its nodes: none. Correct"),
         ({"accelerator_type": "H100", "labels": {"pool": "own"}}, "type H100 and labels pool=own"),
     ],
 )
