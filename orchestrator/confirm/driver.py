@@ -7,7 +7,6 @@ speed are trained beside them and cannot be the answer. Only then is the test sp
 Every run stores its weights and scores and is not run again.
 """
 
-import logging
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -28,9 +27,6 @@ from orchestrator.data.locked_test import Opening, record_choice, recorded_choic
 from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.vocabulary import BEST_MEAN, CLASSICAL, INTERPOLATED, SOUP, STEPS, ZERO_SHOT
 from orchestrator.runtime.task_runner import TaskRunner
-from trainables.metrics.constant_fields import constant_field_sentence
-
-log = logging.getLogger(__name__)
 
 _SCORED_ON_SOURCE = (ZERO_SHOT, "default", *STEPS[1:], SOUP, INTERPOLATED)
 """Arms that start from the source model and may forget what it has learnt; they are scored on source images too."""
@@ -60,8 +56,6 @@ def _confirm(job: ConfirmJob, tasks: Tasks) -> ConfirmationRecord:
     field_error: float = tasks.result(
         publish_models, answer.candidate, answer.runs[0], averaged and averaged.candidate, share, summary
     )
-    if sentence := constant_field_sentence(field_error):
-        log.warning("%s: %s", job.domain.domain, sentence)
     return ConfirmationRecord(
         winner=answer.name,
         validation={contender.name: contender.means for contender in contenders},

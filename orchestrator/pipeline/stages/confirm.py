@@ -17,6 +17,7 @@ from orchestrator.pipeline.stages.run_files import set_aside
 from orchestrator.pipeline.stages.stage import Stage, trial_request
 from trainables.errors import reason_of
 from trainables.loops.finetune import TransferConfiguration
+from trainables.metrics.constant_fields import constant_field_sentence
 from trainables.network.model_files import CARD, WEIGHTS
 
 _TRAINED = re.compile(rf"-seed\d+/{re.escape(RUN)}$")
@@ -61,6 +62,8 @@ class ConfirmStage(Stage):
         def done(domain: str, confirmed: ConfirmationRecord) -> None:
             self.finish(domain, start, confirmed.plain())
             run.log(f"confirm {domain}: done, the winner is {confirmed.winner}")
+            if sentence := constant_field_sentence(confirmed.constant_fields):
+                run.log(f"  {sentence}")
 
         self.run_domains(run, domains, job_of, drive_confirmation, done)
 
