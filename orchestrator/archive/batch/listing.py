@@ -215,16 +215,18 @@ def _products_in(
     products, single = find_products((facts for facts in listing.files if may_belong(facts.path)), place)
     scenes: list[Scene] = []
     used: list[FileFacts] = []
+    left_out: list[FileFacts] = []
     for found in products:
         if matches(found.name, include, exclude):
             scenes.append(_scene_in(found, place, out))
             used += found.files
         elif matches(found.name, (), exclude):
             single += found.files
-        else:  # left out by name, with all its files
-            listing = take_out(listing, found.files, None, (), ("*",))
+        else:  # by name, with all its files
+            left_out += found.files
     taken = {facts.path for facts in used}
     listing = replace(listing, files=[facts for facts in listing.files if facts.path not in taken])
+    listing = take_out(listing, left_out, exclude=("*",))
     return scenes, take_out(listing, (f for f in single if f.path not in taken), ALL_INPUTS, include, exclude)
 
 
