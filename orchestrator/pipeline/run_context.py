@@ -67,14 +67,15 @@ class RunContext:
     @cached_property
     def runner(self) -> TaskRunner:
         """Task runner of all stages; starts or joins Ray at its first use, and checks that its nodes can work."""
-        runner = self._stack.enter_context(self._start(self.experiment.cluster))
-        check_resources(self.experiment, runner.resources)
-        if self.experiment.cluster.address is not None and runner.distributed:
-            settings = self.experiment
-            gpus = settings.pretraining.gpus_per_worker > 0 or settings.search.gpus_per_trial > 0
-            check_nodes(runner, settings.home, gpus)
+        experiment = self.experiment
+        runner = self._stack.enter_context(self._start(experiment.cluster))
+        check_resources(experiment, runner.resources)
+        joined = experiment.cluster.address is not None
+        if joined and runner.distributed:
+            gpus = experiment.pretraining.gpus_per_worker > 0 or experiment.search.gpus_per_trial > 0
+            check_nodes(runner, experiment.home, gpus)
         self._display.free = runner.free
-        if self.experiment.cluster.address is not None:
+        if joined:
             self._stack.enter_context(watching_nodes(runner.nodes, self.log))
         return runner
 
