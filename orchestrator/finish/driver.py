@@ -65,7 +65,7 @@ class _Finishing:
         record_choice(job.opening, full.test, decision.sentence(), by="finished model")
         scores, source = self._score(full)
         test = summarize(scores)[FINISHED]
-        self._result(publish, job, decision, assembled, test)
+        field_error: float = self._result(publish, job, decision, assembled, test)
         return FinishRecord(
             winner=job.winner,
             decision=decision,
@@ -76,6 +76,7 @@ class _Finishing:
             differences=differences(scores, _COMPARED),
             source_psnr=source,
             runs=f"finish/{full.domain.domain}/{job.runs.uri.rpartition('/')[2]}",
+            constant_fields=field_error,
         )
 
     def _decision(self, configuration: TransferConfiguration) -> Decision:

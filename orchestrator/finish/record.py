@@ -79,6 +79,8 @@ class FinishRecord(Record):
         differences: Differences of it and other arms on the test split.
         source_psnr: Mean PSNR in dB on held-out source images.
         runs: Path of the folder of its trainings below the experiment's; empty if there are none.
+        constant_fields: Deviation of its constant fields as a share of the range, see
+            :mod:`trainables.metrics.constant_fields`; None where the source model won, and in earlier versions.
     """
 
     winner: str
@@ -90,6 +92,7 @@ class FinishRecord(Record):
     differences: list[Difference] = Field(default_factory=list)
     source_psnr: float | None = None
     runs: str = ""
+    constant_fields: float | None = None
 
 
 def problem_of(name: str, value: object) -> str:

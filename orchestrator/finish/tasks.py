@@ -13,6 +13,7 @@ from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import load_source, source_loss, validation_psnr
 from trainables.errors import RunError
+from trainables.metrics.constant_fields import constant_field_error
 from trainables.network.model_files import CARD, WEIGHTS, pack_model
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import averaged, interpolated
@@ -68,12 +69,17 @@ def assemble(job: FinishJob, decision: Decision) -> Assembled:
     return list(nets), splits
 
 
-def publish(job: FinishJob, decision: Decision, assembled: Assembled, scores: ArmScores) -> None:
-    """Writes the finished model, with its scores on the test split, as the domain's model."""
+def publish(job: FinishJob, decision: Decision, assembled: Assembled, scores: ArmScores) -> float:
+    """Writes the finished model, with its scores on the test split, as the domain's model.
+
+    Returns:
+        Deviation of its constant fields, see :mod:`trainables.metrics.constant_fields`.
+    """
     net, _ = read_model(job.runs.child(FINISHED))
     metrics = {"test_bicubic": job.confirmed.arms["bicubic"].plain(), "test": scores.plain()}
     facts = _facts(job, decision, *assembled) | origin_of(job.confirmation.domain, net) | {"metrics": metrics}
     write_model(job.model, net, facts)
+    return constant_field_error(net)
 
 
 def copy_confirmed(job: FinishJob) -> None:

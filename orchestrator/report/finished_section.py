@@ -12,6 +12,7 @@ from orchestrator.foundation.stage_record import read_result
 from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.report.schema import Finished, Length, Opening
 from orchestrator.report.verdicts import in_db
+from trainables.metrics.constant_fields import constant_field_sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def finished_section(experiment: Experiment, name: str) -> FinishedSection:
         differences=found.differences,
         remarks=list(_remarks(report, gain)),
         details=list(_details(report)),
-        flags=list(_flags(report, gain)),
+        flags=list(_flags(report, gain, found.constant_fields)),
     )
 
 
@@ -132,7 +133,7 @@ def _details(report: Finished) -> Iterator[str]:
         yield f"Validation PSNR by steps, trained on the training split alone: {', '.join(tried)}."
 
 
-def _flags(report: Finished, gain: Difference | None) -> Iterator[str]:
+def _flags(report: Finished, gain: Difference | None, field_error: float | None) -> Iterator[str]:
     if gain is not None and gain.verdict == "worse":
         yield (
             f"The finished model is worse on test than the confirmed one, {in_db(gain)}. It stays the domain's model, "
@@ -140,3 +141,5 @@ def _flags(report: Finished, gain: Difference | None) -> Iterator[str]:
         )
     if report.steps is not None and "validation" not in report.trained_on:
         yield "Every training on the validation images too diverged: the finished model has the training split alone."
+    if sentence := constant_field_sentence(field_error):
+        yield f"Finished model: {sentence}"

@@ -10,6 +10,7 @@ from orchestrator.foundation.stage_record import Check, Vouched
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.run_files import set_aside
 from orchestrator.pipeline.stages.stage import Stage, trial_request
+from trainables.metrics.constant_fields import constant_field_sentence
 from trainables.network.model_files import CARD, WEIGHTS
 
 _TRAINED = ("steps-", "all-images-")
@@ -55,6 +56,8 @@ class FinishStage(Stage):
             self.finish(domain, start, finished.plain())
             decided = finished.decision.sentence() if finished.decision else "the source model won, nothing to train"
             run.log(f"finish {domain}: done, {decided}")
+            if sentence := constant_field_sentence(finished.constant_fields):
+                run.log(f"  {sentence}")
 
         self.run_domains(run, domains, job_of, drive_finish, done)
 

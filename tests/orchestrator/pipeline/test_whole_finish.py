@@ -29,6 +29,7 @@ from orchestrator.report.build import read_report
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.task_runner import InProcessRunner, in_process
 from trainables.errors import DivergedError, RunError
+from trainables.metrics.constant_fields import constant_field_error, constant_field_sentence
 
 STEPS = 8
 
@@ -108,6 +109,19 @@ def test_the_finished_model_is_the_domain_s_and_the_confirmed_one_lies_below_it(
     assert card["degradation"] == confirmed["degradation"]
     assert "finished" not in confirmed
     assert not all(torch.equal(a, b) for a, b in zip(net.parameters(), before.parameters(), strict=True))
+
+
+def test_a_model_that_changes_constant_fields_is_named_and_flagged(finished):
+    file, home, said = finished
+    experiment = load_experiment(file, [])
+    found = record(home)["constant_fields"]
+    net, _ = read_model(Jobs(experiment).place("models", "satellite"))
+    assert found == pytest.approx(constant_field_error(net), abs=1e-6)
+    sentence = constant_field_sentence(found)
+    assert sentence is not None, "the networks of tests are far off"
+    _, _, after = said.partition("finish satellite: done, ")
+    assert sentence in after
+    assert f"Finished model: {sentence}" in read_report(experiment).domains["satellite"].flags
 
 
 def test_the_test_split_is_opened_after_the_decision_and_both_openings_are_on_record(finished):
