@@ -104,27 +104,30 @@ def upscale_inputs(
         UsageError: If the work cannot start, or another run works on the same outputs.
     """
     ending = suffix_of(target)
-    if as_ == "png" or ending in PICTURE_OUTPUTS:
-        listing = None
-    else:
+    listing = None
+    if as_ != "png" and ending not in PICTURE_OUTPUTS:
         listing = list_archive(source, target, as_, patterns.include, patterns.exclude)
+    archive = listing if listing is not None and listing.scenes else None
+    if archive is not None and images.ensemble:
+        raise UsageError(
+            "--self-ensemble is not for scenes, which INPUT has: remove it, or leave the scenes out by --exclude."
+        )
     results: list[UpscaleSummary] = []
     unlocked = nullcontext[Callable[[], None]](lambda: None)
     with unlocked if ending in FILE_OUTPUTS else only_run(Storage.at(target), options.side_by_side) as check:
-        if listing is None or not listing.scenes or listing.images:
-            plain = listing.plain if listing is not None and listing.scenes else None
+        if archive is not None and options.max_cost is not None:
+            estimate = _estimate(model, archive, target, scenes, options, display, check)
+            display.note(f"Estimated to cost {estimate['price']:.2f} in {estimate['hours']:.2f} hours.")
+        if archive is None or archive.images:
+            plain = None if listing is None else listing.plain
             with display.images() as show:
                 shown = _checked(check, show)
                 results.append(
                     upscale_images(model, source, target, images, shown, plain, patterns.include, patterns.exclude)
                 )
             display.images_done(results[-1])
-        if listing is not None and listing.scenes:
-            if images.ensemble:
-                raise UsageError("--self-ensemble is for plain images; scenes are upscaled once.")
-            if options.max_cost is not None:
-                _check_cost(model, listing, target, scenes, options, display, check)
-            result = _upscale_scenes(model, listing, target, scenes, options, display, check)
+        if archive is not None:
+            result = _upscale_scenes(model, archive, target, scenes, options, display, check)
             display.scenes_done(result)
             results.append(result)
     return _merged(results)
@@ -174,35 +177,31 @@ def plan_inputs(
     Raises:
         UsageError: If there are no scenes, the work cannot start, or it would cost more than ``options.max_cost``.
     """
-    from orchestrator.archive.estimate.plan_archive import check_cost, plan_archive
-
     listing = list_archive(source, target, as_, patterns.include, patterns.exclude)
     if not listing.scenes:
         raise UsageError(
             f"--plan is for scenes (GeoTIFF, JPEG 2000), and '{source}' has none; --as cog takes all files."
         )
-    with display.scenes() as show:
-        estimate = plan_archive(model, listing.scenes, target, scenes, options, show, display.note)
-    if options.max_cost is not None:
-        check_cost(estimate, options.max_cost)
-    return estimate
+    return _estimate(model, listing, target, scenes, options, display)
 
 
-def _check_cost(
+def _estimate(
     model: str,
     listing: Listing,
     target: str,
     scenes: SceneSettings,
     options: Options,
     display: UpscaleDisplay,
-    check: Callable[[], None],
-) -> None:
+    check: Callable[[], None] = lambda: None,
+) -> "ArchiveEstimate":
+    """Estimates the work on scenes, which may not cost more than ``options.max_cost``."""
     from orchestrator.archive.estimate.plan_archive import check_cost, plan_archive
 
     with display.scenes() as show:
         estimate = plan_archive(model, listing.scenes, target, scenes, options, _checked(check, show), display.note)
-    check_cost(estimate, options.max_cost or 0.0)
-    display.note(f"Estimated to cost {estimate['price']:.2f} in {estimate['hours']:.2f} hours.")
+    if options.max_cost is not None:
+        check_cost(estimate, options.max_cost)
+    return estimate
 
 
 def _checked(check: Callable[[], None], show: Callable[P, None]) -> Callable[P, None]:
