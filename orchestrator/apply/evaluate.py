@@ -42,6 +42,7 @@ from trainables.inference.radiometry import BackProject
 from trainables.inference.upscale import upscale
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.metrics.lpips import Lpips
+from trainables.metrics.means import mean_of_known
 
 Item = TypeVar("Item")
 
@@ -319,5 +320,4 @@ def _names(places: list[Storage]) -> list[str]:
 
 def _means(scores: list[Score], perceived: list[float | None]) -> dict[str, float | None]:
     means = {"psnr": float(np.mean([s.psnr for s in scores])), "ssim": float(np.mean([s.ssim for s in scores]))}
-    known = [value for value in perceived if value is not None]
-    return means | ({"lpips": float(np.mean(known)) if known else None} if perceived else {})
+    return means | ({"lpips": mean_of_known(perceived)} if perceived else {})

@@ -24,6 +24,7 @@ from trainables.inference.prepare import Prepared
 from trainables.inference.radiometry import BackProject, downscaling_of
 from trainables.inference.upscale import upscale_values
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, compare, make_pairs, run
+from trainables.metrics.means import mean_of_known
 
 REAL_LR = "images of their own"
 """Origin of LR images that are not made from HR."""
@@ -163,14 +164,9 @@ def _means(scores: Sequence[Score]) -> DeepScores:
         "psnr": float(np.mean([score.psnr for score in scores])),
         "psnr_by_band": np.mean([score.bands for score in scores], axis=0).tolist(),
         "ssim": float(np.mean([score.ssim for score in scores])),
-        "sam": _mean_of_known([score.sam for score in scores]),
-        "ergas": _mean_of_known([score.ergas for score in scores]),
+        "sam": mean_of_known(score.sam for score in scores),
+        "ergas": mean_of_known(score.ergas for score in scores),
     }
-
-
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _protocol(pixel_format: PixelFormat, scale: int) -> str:

@@ -15,6 +15,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import Skipped, left_out, list_images
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, reason_of
+from trainables.metrics.means import mean_of_known
 
 _OF_THE_MACHINE = ("memory", "disk", "transient")
 """Kinds of errors that are not the scene's; leaving the scene out would change the scores silently."""
@@ -107,10 +108,6 @@ def _scored(
 def _means(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """Means of every measure over the scenes that have it; PSNR by band separately."""
     by_band = zip(*(scene["psnr_by_band"] for scene in scores), strict=True)
-    plain = {measure: _mean([scene[measure] for scene in scores]) for measure in scores[0] if measure != "psnr_by_band"}
-    return plain | {"psnr_by_band": [_mean(list(band)) for band in by_band]}
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    others = [measure for measure in scores[0] if measure != "psnr_by_band"]
+    plain = {measure: mean_of_known(scene[measure] for scene in scores) for measure in others}
+    return plain | {"psnr_by_band": [mean_of_known(band) for band in by_band]}

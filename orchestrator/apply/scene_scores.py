@@ -33,6 +33,7 @@ from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import self_ensemble
 from trainables.inference.working_memory import bytes_per_pixel
 from trainables.metrics.evaluation import Upscaler
+from trainables.metrics.means import mean_of_known
 from trainables.metrics.psnr_ssim import psnr, ssim
 from trainables.metrics.spectral import ergas, sam, scc
 
@@ -146,7 +147,7 @@ def compare(output: Tensor, target: Tensor, valid: Tensor, scale: int) -> SceneS
         for band, scored in zip(zip(output, target, valid, strict=True), compared, strict=True)
     ]
     first, second, everywhere, many = output[compared], target[compared], valid[compared].all(0), sum(compared) > 1
-    peak_ratio, similarity, correlation = (_mean([band[which] for band in by_band]) for which in range(3))
+    peak_ratio, similarity, correlation = map(mean_of_known, zip(*by_band, strict=True))
     assert peak_ratio is not None
     return SceneScore(
         psnr=peak_ratio,
@@ -168,11 +169,6 @@ def _of_band(output: Tensor, target: Tensor, valid: Tensor) -> tuple[float | Non
     first, second = output.double() * 255, target.double() * 255
     similarity = ssim(first, second, valid)
     return psnr(first, second, valid), None if math.isnan(similarity) else similarity, scc(first, second, valid)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _check_size(scene: Scene, least: int) -> None:

@@ -23,6 +23,7 @@ from trainables.degradation.resampling import decimate
 from trainables.errors import UnreadableImageError, UsageError
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
+from trainables.metrics.means import mean_of_known
 
 TOLERANCE = 0.05
 """Largest difference in dB between our bicubic and the published one at which rows are compared."""
@@ -225,7 +226,7 @@ def _reduced(hr: NDArray[Any], scale: int, kind: Any) -> NDArray[Any]:
 
 def _part(name: str, scores: _Scores, measures: Sequence[str]) -> PartResult:
     arms = {
-        arm: {key: _mean([values[key] for values in images]) for key in measures}
+        arm: {key: mean_of_known(values[key] for values in images) for key in measures}
         for arm, images in scores.by_arm.items()
     }
     psnr = {arm: np.array([values["psnr"] for values in images]) for arm, images in scores.by_arm.items()}
@@ -235,8 +236,3 @@ def _part(name: str, scores: _Scores, measures: Sequence[str]) -> PartResult:
         if arm != BICUBIC
     }
     return {"name": name, "images": len(scores.scenes), "arms": arms, "gains": gains}  # type: ignore[typeddict-item]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
