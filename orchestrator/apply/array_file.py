@@ -20,11 +20,11 @@ from orchestrator.rasters.open_raster_file import open_raster_file
 from orchestrator.rasters.outputs import larger_copy
 from orchestrator.rasters.types import RasterFile
 from trainables.errors import UnreadableImageError
-from trainables.images.hidden_colour import nearest
+from trainables.images.hidden_colour import nearest, put_back
 from trainables.images.raster import Raster
 from trainables.inference.prepare import Prepared
 from trainables.inference.radiometry import Downscaling
-from trainables.inference.upscale import TILE, Values, upscale_values
+from trainables.inference.upscale import TILE, Values, upscale_groups
 
 _CONTENT_TYPE = "application/octet-stream"
 
@@ -120,16 +120,11 @@ def _upscaler(
 ) -> Callable[[Values], Values]:
     """From (H, W, C) to (r·H, r·W, C), with the bands together that the model takes together."""
     with one_reason():
-        groups = [list(group) for group in name_groups(file.bands, model)]
+        groups = name_groups(file.bands, model)
 
     def upscale(values: Values) -> Values:
-        height, width, count = values.shape
-        larger = np.empty((height * net.scale, width * net.scale, count), np.float32)
-        for group in groups:
-            with lock:
-                bands = np.ascontiguousarray(values[..., group])
-                larger[..., group] = upscale_values(net, bands, settings.tile, settings.ensemble, settings.downscaling)
-        return larger
+        with lock:
+            return upscale_groups(net, values, groups, settings.tile, settings.ensemble, settings.downscaling)
 
     return upscale
 
@@ -143,6 +138,5 @@ def _larger(raster: Raster, upscale: Callable[[Values], Values], scale: int, low
     shares = ((filled.astype(np.float64) - low) / (high - low)).astype(np.float32)
     larger = upscale(shares).astype(np.float64) * (high - low) + low
     if valid is not None:
-        hole = ~valid.repeat(scale, 0).repeat(scale, 1)
-        larger[hole] = values.repeat(scale, 0).repeat(scale, 1)[hole]
+        put_back(larger, values, ~valid, scale)
     return larger

@@ -22,7 +22,7 @@ from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.images.raster import PixelFormat
 from trainables.inference.prepare import Prepared
 from trainables.inference.radiometry import BackProject, downscaling_of
-from trainables.inference.upscale import upscale_values
+from trainables.inference.upscale import upscale_groups
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, compare, make_pairs, run
 from trainables.metrics.means import mean_of_known
 
@@ -78,13 +78,8 @@ def value_upscaler(
     downscaling = downscaling_of(back_project, facts.decimation)
 
     def upscale(lr: Tensor) -> Tensor:
-        values = np.ascontiguousarray(lr[0].permute(1, 2, 0).numpy())
-        height, width, count = values.shape
-        hr = np.empty((height * net.scale, width * net.scale, count), np.float32)
-        for group in map(list, groups):
-            hr[..., group] = upscale_values(
-                net, np.ascontiguousarray(values[..., group]), ensemble=ensemble, downscaling=downscaling
-            )
+        values = lr[0].permute(1, 2, 0).numpy()
+        hr = upscale_groups(net, values, groups, ensemble=ensemble, downscaling=downscaling)
         return torch.from_numpy(hr).permute(2, 0, 1)[None]
 
     return upscale

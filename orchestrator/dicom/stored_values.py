@@ -9,7 +9,7 @@ from orchestrator.dicom.element_values import DicomError
 from orchestrator.dicom.settings import DicomSettings
 from orchestrator.dicom.slice import Slice
 from orchestrator.dicom.units import unit_of
-from trainables.images.hidden_colour import nearest
+from trainables.images.hidden_colour import nearest, put_back
 from trainables.inference.prepare import Prepared
 from trainables.inference.upscale import upscale_values
 from trainables.metrics.consistency import ConsistencyMeter
@@ -47,8 +47,7 @@ def upscaled(
             # No pixel of the patient may turn into padding.
             beside = last + 1 if last < source.limits[1] else first - 1
             values[(values >= first) & (values <= last)] = beside
-        hole = ~source.valid.repeat(net.scale, 0).repeat(net.scale, 1)
-        values[hole] = source.values.repeat(net.scale, 0).repeat(net.scale, 1)[hole]
+        put_back(values, source.values, ~source.valid, net.scale)
     return values, meter
 
 

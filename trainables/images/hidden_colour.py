@@ -1,4 +1,4 @@
-"""Replaces invisible values, of transparent pixels or padding, by the nearest visible ones."""
+"""Replaces invisible values, of transparent pixels or padding, by the nearest visible ones; puts padding back."""
 
 from typing import Any
 
@@ -37,3 +37,16 @@ def nearest(values: NDArray[Any], hidden: NDArray[np.bool_]) -> NDArray[Any]:
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     result: NDArray[Any] = values[rows, columns]
     return result
+
+
+def put_back(larger: NDArray[Any], values: NDArray[Any], hidden: NDArray[np.bool_], scale: int) -> None:
+    """Gives the r×r output pixels of each hidden pixel its own value, in place.
+
+    Args:
+        larger: The output, (r·H, r·W) or (r·H, r·W, C).
+        values: The image, (H, W) or (H, W, C).
+        hidden: bool (H, W).
+        scale: Scale factor r.
+    """
+    hole = hidden.repeat(scale, 0).repeat(scale, 1)
+    larger[hole] = values.repeat(scale, 0).repeat(scale, 1)[hole]

@@ -8,7 +8,7 @@ gray image, repeated and averaged again, and one of a single band sees each as i
 Tiles are those of :mod:`trainables.inference.tiling`: the result is that of the whole image, continued by reflection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import TypeVar
 
@@ -111,6 +111,35 @@ def upscale_values(
         return bands
 
     return _in_tiles(convert, values, net.scale, tile, net.radius, 0 if downscaling is None else MARGINS[downscaling])
+
+
+def upscale_groups(
+    net: Prepared,
+    values: Values,
+    groups: Sequence[Sequence[int]],
+    tile: int = TILE,
+    ensemble: bool = False,
+    downscaling: Downscaling | None = None,
+) -> Values:
+    """Upscales groups of bands one after the other, as :func:`upscale_values` does.
+
+    Args:
+        net: The network.
+        values: float32 (H, W, C).
+        groups: Bands that the network sees together, counted from 0; each band in one group.
+        tile: As for :func:`upscale_values`.
+        ensemble: As for :func:`upscale_values`.
+        downscaling: As for :func:`upscale_values`.
+
+    Returns:
+        float32 (r·H, r·W, C), not clipped.
+    """
+    height, width, count = values.shape
+    larger = np.empty((height * net.scale, width * net.scale, count), np.float32)
+    for group in map(list, groups):
+        bands = np.ascontiguousarray(values[..., group])
+        larger[..., group] = upscale_values(net, bands, tile, ensemble, downscaling)
+    return larger
 
 
 def for_bands(net: Prepared, bands: int, ensemble: bool = False) -> Upscaler:
