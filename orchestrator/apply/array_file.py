@@ -1,16 +1,14 @@
 """Upscaling of .npy arrays and NIfTI volumes, layer by layer, in their own data type and units."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.archive.batch.commit import output_mode, publish
+from orchestrator.archive.batch.commit import whole_file
 from orchestrator.archive.scene.band_map import name_groups
 from orchestrator.archive.scene.types import ModelFacts, Range
 from orchestrator.foundation.local_copy import local_copy
@@ -75,19 +73,19 @@ def upscale_array_file(
     Raises:
         UnreadableImageError: If the file cannot be read, or its bands or values do not fit the model.
     """
-    with local_copy(source) as path, tempfile.TemporaryDirectory(prefix="rayscale-") as folder:
-        output_file = Path(folder, PurePosixPath(target.path).name)
-        with open_raster_file(path, settings.slice_axis) as file:
-            low, high = _range_of(file, model, settings)
-            upscale = _upscaler(file, net, model, settings, lock)
-            with one_reason(), larger_copy(path, output_file, net.scale, settings.slice_axis) as output:
-                for layer in range(file.layers):
-                    raster = file.read(layer, 0, 0, file.height, file.width)
-                    output.write(layer, _larger(raster, upscale, net.scale, low, high))
-            pixels = file.layers * file.height * file.width * net.scale**2
-            notes = [*file.notes, *output.notes, *_notes(file, settings)]
-        publish(output_file, target, _CONTENT_TYPE, mode=output_mode())
-    return pixels, notes
+    with (
+        local_copy(source) as path,
+        whole_file(target, _CONTENT_TYPE) as output_file,
+        open_raster_file(path, settings.slice_axis) as file,
+    ):
+        low, high = _range_of(file, model, settings)
+        upscale = _upscaler(file, net, model, settings, lock)
+        with one_reason(), larger_copy(path, output_file, net.scale, settings.slice_axis) as output:
+            for layer in range(file.layers):
+                raster = file.read(layer, 0, 0, file.height, file.width)
+                output.write(layer, _larger(raster, upscale, net.scale, low, high))
+        pixels = file.layers * file.height * file.width * net.scale**2
+        return pixels, [*file.notes, *output.notes, *_notes(file, settings)]
 
 
 def _range_of(file: RasterFile, model: ModelFacts, settings: ArrayFileSettings) -> tuple[float, float]:

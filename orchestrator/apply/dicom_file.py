@@ -1,11 +1,10 @@
 """Upscaling of a DICOM file, of one slice or of several frames."""
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from orchestrator.archive.batch.commit import output_mode, publish
+from orchestrator.archive.batch.commit import whole_file
 from orchestrator.dicom.element_values import DicomError
 from orchestrator.dicom.frames import is_multi_frame
 from orchestrator.dicom.settings import DicomFacts, DicomSettings
@@ -65,11 +64,9 @@ def _upscale_frames(
 ) -> DicomFacts:
     if is_tiff(target.uri):
         raise DicomError("unsupported", "it has several frames, and a TIFF takes one: name an output that ends in .dcm")
-    with tempfile.TemporaryDirectory(prefix="rayscale-") as folder:
-        output = Path(folder, PurePosixPath(target.path).name)
+    with whole_file(target, _CONTENT_TYPE) as output:
         facts = upscale_frames(path, output, net, settings, lock)
         _check_flags(facts, strict)
-        publish(output, target, _CONTENT_TYPE, mode=output_mode())
     return facts
 
 

@@ -10,9 +10,10 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Collection
-from contextlib import suppress
-from pathlib import Path
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 
 from botocore.exceptions import ClientError
 
@@ -54,6 +55,20 @@ def publish(
         local.unlink()
     else:
         _rename(local, Path(output.path), mode)
+
+
+@contextmanager
+def whole_file(output: Storage, content_type: str) -> Iterator[Path]:
+    """A local path to write an output to, which becomes the output once the block has ended without an error.
+
+    Args:
+        output: Its place; the local file has its name.
+        content_type: Content type in a bucket.
+    """
+    with tempfile.TemporaryDirectory(prefix="rayscale-") as folder:
+        local = Path(folder, PurePosixPath(output.path).name)
+        yield local
+        publish(local, output, content_type)
 
 
 def output_mode() -> int:

@@ -103,6 +103,20 @@ def test_a_copy_is_locked_and_hidden_until_it_takes_its_place(tmp_path, monkeypa
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "a.tif"]
 
 
+def test_a_file_that_is_written_in_a_block_is_an_output_only_if_the_block_ends_well(tmp_path):
+    out = Storage(str(tmp_path / "out" / "a.npy"))
+    for error in (ValueError("half"), None):
+        try:
+            with commit.whole_file(out, "application/octet-stream") as local:
+                local.write_bytes(b"pixels")
+                if error:
+                    raise error
+        except ValueError:
+            assert not (tmp_path / "out").exists()
+    assert (local.name, out.read_bytes()) == ("a.npy", b"pixels")
+    assert not local.parent.exists()
+
+
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
