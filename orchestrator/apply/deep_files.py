@@ -11,7 +11,6 @@ from orchestrator.apply.array_file import ArrayFileSettings, upscale_array_file
 from orchestrator.apply.dicom_file import flagged, upscale_dicom_file
 from orchestrator.apply.file_outcome import Outcome, failed
 from orchestrator.apply.images_to_upscale import Work
-from orchestrator.archive.scene.types import ModelFacts
 from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.dicom.settings import DicomSettings
 from orchestrator.dicom.slice import Normalisation
@@ -33,15 +32,14 @@ def deep_upscaler(found: FoundModel, net: Prepared, settings: "Settings", lock: 
         settings: Settings for upscaling.
         lock: Held while the network computes.
     """
-    units, downscaling = (
-        str(found.card.get("units") or ""),
-        downscaling_of(settings.back_project, decimation_of(found.card)),
-    )
+    units = str(found.card.get("units") or "")
+    downscaling = downscaling_of(settings.back_project, decimation_of(found.card))
+    stated = settings.value_range if isinstance(settings.value_range, tuple) else None
     dicom = DicomSettings(
         digest=found.card["sha256"],
         model=found.where,
-        normalisation=settings.dicom or _range_of_card(found.card),
-        units="" if settings.dicom else units,
+        normalisation=stated or _range_of_card(found.card),
+        units="" if stated else units,
         tile=settings.tile,
         ensemble=settings.ensemble,
         downscaling=downscaling,
@@ -59,10 +57,12 @@ def deep_upscaler(found: FoundModel, net: Prepared, settings: "Settings", lock: 
     def upscale_file(work: Work) -> Outcome:
         try:
             if work.kind == "array":
-                return _upscale_array(net, facts, arrays, work, lock)
-            return _upscale_dicom(net, dicom, work, lock, settings.strict)
+                pixels, notes = upscale_array_file(work.source, work.target, net, facts, arrays, lock)
+            else:
+                pixels, notes = _upscale_dicom(net, dicom, work, lock, settings.strict)
         except Exception as error:  # an error of one file must not end the run
             return failed(work, error)
+        return Outcome(work.name, note="; ".join(notes) or None, pixels=pixels)
 
     return upscale_file
 
@@ -72,14 +72,11 @@ def _range_of_card(card: ModelCard) -> Normalisation:
     return (float(stated[0]), float(stated[1])) if stated else "stored"
 
 
-def _upscale_dicom(net: Prepared, settings: DicomSettings, work: Work, lock: Lock, strict: bool) -> Outcome:
+def _upscale_dicom(
+    net: Prepared, settings: DicomSettings, work: Work, lock: Lock, strict: bool
+) -> tuple[int, list[str]]:
+    """Pixels of the output, and notes for people."""
     facts = upscale_dicom_file(work.source, work.target, net, settings, lock, strict)
     flags = facts["consistency"]["flags"]
-    notes = facts["notes"] + ([flagged(flags)] if flags else [])
     pixels = facts["frames"] * facts["width"] * facts["height"]
-    return Outcome(work.name, note="; ".join(notes) or None, pixels=pixels)
-
-
-def _upscale_array(net: Prepared, model: ModelFacts, settings: ArrayFileSettings, work: Work, lock: Lock) -> Outcome:
-    pixels, notes = upscale_array_file(work.source, work.target, net, model, settings, lock)
-    return Outcome(work.name, note="; ".join(notes) or None, pixels=pixels)
+    return pixels, facts["notes"] + ([flagged(flags)] if flags else [])

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event, Lock
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -33,9 +32,6 @@ from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.radiometry import BackProject
 from trainables.inference.upscale import TILE
 
-if TYPE_CHECKING:
-    from orchestrator.dicom.slice import Normalisation
-
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2
 """Files in work at a time: one in the network while another is decoded or written."""
@@ -53,11 +49,9 @@ class Settings:
         ensemble: Whether to average eight flips and rotations.
         precision: Precision of the convolutions; ``auto`` is float32 for DICOM, arrays and volumes, which have more
             than 8 bits.
-        value_range: Values of arrays and volumes that mean 0 and 1, for all or by data type; None for the range of the
-            model's card.
+        value_range: Values of DICOM, arrays and volumes that mean 0 and 1, in their units, for all or by data type;
+            None, and by data type for DICOM, for the range of the model's card.
         slice_axis: The axis of a NIfTI volume that its slices are cut across: 0, 1 or 2.
-        dicom: Values of a DICOM slice that mean 0 and 1: limits of its stored bits, its window, or two rescaled values;
-            None for the range of the model's card, or for the stored bits if it states none.
         back_project: Back-projection of DICOM, arrays and volumes, see :mod:`trainables.inference.radiometry`.
         strict: True to make flagged DICOM outputs failures.
     """
@@ -70,7 +64,6 @@ class Settings:
     precision: Precision = "auto"
     value_range: Range | Mapping[str, Range] | None = None
     slice_axis: int = 2
-    dicom: "Normalisation | None" = None
     back_project: BackProject = "on"
     strict: bool = False
 

@@ -12,7 +12,7 @@ from trainables.metrics.consistency import ConsistencyRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DicomSettings:
-    """Settings for upscaling images.
+    """Settings for upscaling DICOM images.
 
     Attributes:
         digest: SHA-256 of the model's weights.

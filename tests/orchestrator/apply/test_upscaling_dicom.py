@@ -52,6 +52,15 @@ def test_the_card_states_the_range_in_units(tmp_path, rayscale, bands):
     assert not np.array_equal(in_units.pixel_array, stored.pixel_array)
 
 
+def test_the_command_states_the_range_in_units(tmp_path, rayscale):
+    """Before that of the card, whose unit then says nothing of it."""
+    source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    source.write_bytes(dicom_files.ct())
+    model = tiny_models.write(tmp_path / "m", tiny_models.net(2), value_range={"dicom": [0, 1]}, units="BQML")
+    assert rayscale("upscale", source, target, "--model", model, "--normalisation=-1000,3000")[0] == 0
+    assert "values 0 to 2000 as 0 to 1" in pydicom.dcmread(target).DerivationDescription
+
+
 def test_a_slice_in_another_unit_than_the_models_range_is_refused(tmp_path, rayscale):
     folder = tmp_path / "in"
     folder.mkdir()
