@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.summary import ArchiveSummary
-from orchestrator.cli.output import print_passed_over
+from orchestrator.cli.output import plural, print_passed_over
 from orchestrator.foundation.quantities import duration, number, size
 from orchestrator.runtime.progress import Display
 from trainables.errors import printable
@@ -46,7 +46,7 @@ def watching() -> Iterator[Callable[[Progress], None]]:
 def progress_line(progress: Progress) -> str:
     """Progress of a run in words: output per second, scenes and time left, failures so far."""
     rate = progress.megapixels / max(progress.seconds, 1e-9)
-    parts = [f"{progress.done} of {scenes(progress.scenes)} done", f"{rate:.1f} MP/s"]
+    parts = [f"{progress.done} of {_scenes(progress.scenes)} done", f"{rate:.1f} MP/s"]
     parts.append(f"{progress.scenes - progress.done} left")
     if progress.elsewhere:
         parts.append(f"{progress.elsewhere} by other runs")
@@ -62,7 +62,7 @@ def print_archive(summary: ArchiveSummary) -> None:
     """Prints the numbers of written, skipped and failed scenes, and how to handle failures."""
     rate = summary["megapixels"] / max(summary["seconds"], 1e-9)
     print(
-        f"{scenes(summary['written'])} upscaled x{summary['scale']} with {summary['model']}, in {summary['output']}"
+        f"{_scenes(summary['written'])} upscaled x{summary['scale']} with {summary['model']}, in {summary['output']}"
         + (
             f" ({summary['megapixels']:.1f} MP in {duration(summary['seconds'])}, {rate:.1f} MP/s)"
             if summary["written"]
@@ -70,20 +70,19 @@ def print_archive(summary: ArchiveSummary) -> None:
         )
     )
     if summary["skipped"]:
-        print(f"{scenes(summary['skipped'])} skipped: finished by other runs (--overwrite makes them again)")
+        print(f"{_scenes(summary['skipped'])} skipped: finished by other runs (--overwrite makes them again)")
     for failure in summary["failed"][:_NAMED]:
         print(f"failed: {printable(failure['file'])}: {failure.get('error', '')}: {printable(failure['reason'])}")
     if len(summary["failed"]) > _NAMED:
         print(f"and {len(summary['failed']) - _NAMED} more, named in the ledger")
     if summary["failed"]:
         classes = Counter(failure.get("error", "") for failure in summary["failed"])
-        print(f"{scenes(len(summary['failed']))} failed: {_by_class(classes)}")
+        print(f"{_scenes(len(summary['failed']))} failed: {_by_class(classes)}")
     for outlier in summary["flagged"][:_NAMED]:
         print(f"flagged: {printable(outlier['file'])}: {', '.join(outlier['flags'])}")
     print_passed_over(summary.get("passed_over"))
     if summary["odd_ledger_lines"]:
-        count = summary["odd_ledger_lines"]
-        print(f"{count} odd {'line' if count == 1 else 'lines'} in the ledgers passed over:")
+        print(f"{plural(summary['odd_ledger_lines'], 'odd line')} in the ledgers passed over:")
         for odd in summary["odd_ledgers"][:_NAMED]:
             print(f"  {printable(odd)}")
     if summary["leftovers"]:
@@ -91,21 +90,22 @@ def print_archive(summary: ArchiveSummary) -> None:
         for name in summary["leftovers"][:_NAMED]:
             print(f"  {summary['output']}/{name}")
     if summary["stopped"]:
-        print(f"Given up with {scenes(summary['not_tried'])} left: {summary['stopped']}")
+        print(f"Given up with {_scenes(summary['not_tried'])} left: {summary['stopped']}")
     print(f"Ledger: {summary['ledger']}")
 
 
 def print_estimate(estimate: "ArchiveEstimate") -> None:
     """Prints the estimate of a run, with the sample that it rests on."""
-    failed, sampled = sum(estimate["sampled_failed"].values()), 100 * estimate["sampled_share"]
+    failed, share = estimate["sampled_failed"], 100 * estimate["sampled_share"]
     print(
-        f"{scenes(estimate['scenes'])} to upscale, {estimate['finished']} finished"
+        f"{_scenes(estimate['scenes'])} to upscale, {estimate['finished']} finished"
         + (f", {estimate['not_tried']} not tried (failed before, or cannot start)" if estimate["not_tried"] else "")
-        + f"; {estimate['sampled']} sampled, {sampled:{'.0f' if sampled >= 10 else '.2g'}} % of the pixels upscaled"
-        + (f", {failed} of them failed ({_by_class(estimate['sampled_failed'])})" if failed else "")
+        + f"; {estimate['sampled']} sampled"
+        + (f", failed {_by_class(failed)}" if failed else "")
+        + f"; {share:{'.0f' if share >= 10 else '.2g'}} % of the pixels upscaled"
     )
     print(
-        f"Time: {duration(3600 * estimate['hours'])} with {estimate['workers']} workers, "
+        f"Time: {duration(3600 * estimate['hours'])} with {plural(estimate['workers'], 'worker')}, "
         f"{number(estimate['core_hours'])} core-hours for {estimate['megapixels']:,.0f} MP"
     )
     print(f"Bytes: {size(estimate['output_bytes'])} of outputs, {size(estimate['scratch_bytes'])} of scratch")
@@ -119,9 +119,8 @@ def print_estimate(estimate: "ArchiveEstimate") -> None:
         print(f"Area: {area:,.0f} km², {number(1000 * estimate['core_hours'] / area)} core-hours per 1,000 km²")
 
 
-def scenes(count: int) -> str:
-    """A number of scenes in words."""
-    return f"{count} scene" if count == 1 else f"{count} scenes"
+def _scenes(count: int) -> str:
+    return plural(count, "scene")
 
 
 def _by_class(errors: Mapping[str, int]) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from orchestrator.cli.output import wide_console
+from orchestrator.cli.output import plural, wide_console
 from trainables.errors import printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def print_benchmark(result: "BenchmarkResult") -> None:
 
 
 def _add_part(table: Table, part: "PartResult", measures: list[str]) -> None:
-    images = f"{part['images']} image{'' if part['images'] == 1 else 's'}"
+    images = plural(part["images"], "image")
     for number, (arm, values) in enumerate(part["arms"].items()):
         cells = [_cell(name, values[name]) for name in measures]
         gain = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**part["gains"][arm]) if arm in part["gains"] else ""

@@ -220,11 +220,10 @@ def print_finetuning(result: "FinetuneResult", images: str) -> None:
 
 def print_export(result: "ExportResult") -> None:
     """Prints where the file is, how far it is from torch, and how long both take."""
-    bands = "1 band" if result["bands"] == 1 else f"{result['bands']} bands"
     latency = result["latency"]
     print(
-        f"{result['model']}, x{result['scale']}, {bands}: {result['output']} ({result['bytes'] / 1e6:.1f} MB, opset "
-        f"{result['opset']})"
+        f"{result['model']}, x{result['scale']}, {plural(result['bands'], 'band')}: {result['output']} "
+        f"({result['bytes'] / 1e6:.1f} MB, opset {result['opset']})"
     )
     print(f"Halo of tiles: {result['halo']} LR pixels")
     print(f"Largest difference from torch: {result['largest_difference']:.1g}, where black to white is 1")
@@ -344,11 +343,16 @@ def counter(word: str, unit: str = "image") -> Iterator[CountCallback]:
     from orchestrator.runtime.progress import Display
 
     with Display(Console(stderr=True)).line() as show:
-        yield lambda done, of: show(done, of, f"{done} of {_images(of, unit)} {word}")
+        yield lambda done, of: show(done, of, f"{done} of {plural(of, unit)} {word}")
 
 
-def _images(count: int, unit: str = "image") -> str:
-    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+def plural(count: int, noun: str) -> str:
+    """A number of things in words, such as ``1 image`` or ``2 images``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _images(count: int) -> str:
+    return plural(count, "image")
 
 
 def wide_console() -> Console:

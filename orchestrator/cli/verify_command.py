@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import AsJson
-from orchestrator.cli.output import print_json
+from orchestrator.cli.output import plural, print_json
 from trainables.errors import printable
 
 
@@ -30,7 +30,7 @@ def verify(
         for entry in found.problems:
             print(printable(f"{entry.path}: {entry.problem}" if entry.path else entry.problem))
         counts = ", ".join(f"{count} {kind}" for kind, count in found.checked.items())
-        wrong = f"{len(found.problems)} problems" if found.problems else "all in good order"
+        wrong = plural(len(found.problems), "problem") if found.problems else "all in good order"
         print(f"{counts} read: {wrong}")
     if found.problems:
         raise typer.Exit(1)
