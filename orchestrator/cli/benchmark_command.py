@@ -20,13 +20,14 @@ def benchmark(
     data: Annotated[str, typer.Option(help="Folder of the data set, as its home distributes it.")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Packaged model, folder or s3:// prefix, scored beside bicubic; again for further models."),
+        typer.Option(help="Packaged model, folder or s3:// prefix, scored beside bicubic. May be repeated."),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(help="Scale factor; that of the models, or the benchmark's largest, by default.")
     ] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="Part to score, such as a site or a compression; all by default.")
+        list[str] | None,
+        typer.Option(help="Part to score, such as a site or a compression; all by default. May be repeated."),
     ] = None,
     precision: PrecisionName = "auto",
     self_ensemble: SelfEnsemble = False,

@@ -43,7 +43,9 @@ def data_list(as_json: AsJson = False) -> None:
 def data_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `rayscale data list`.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to fetch it into.")],
-    only: Annotated[list[str] | None, typer.Option(help="File or pattern to fetch, such as 'IXI-T2*'; again.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="File or pattern to fetch, such as 'IXI-T2*'. May be repeated.")
+    ] = None,
     shards: Annotated[bool, typer.Option("--shards", help="Pack its HR images into shards, in OUT/shards.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
 ) -> None:

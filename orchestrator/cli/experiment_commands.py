@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # imports at run time would slow every command down
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting, e.g. targets.satellite.images=DIR."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replaces a setting, e.g. targets.satellite.images=DIR. May be repeated."
+    ),
 ]
 Trim = Annotated[
     bool,

@@ -50,7 +50,7 @@ def evaluate(
         str,
         typer.Option(
             help="GeoTIFF values that mean black and white: LOW,HIGH, scales (the file's own), dtype (its limits) or "
-            "auto (uint8: 0,255; otherwise the range in the model's card, or else scales)."
+            "auto (uint8: 0,255; otherwise the range in the model's card, or else of the file's scales or product)."
         ),
     ] = "auto",
     band_map: Annotated[

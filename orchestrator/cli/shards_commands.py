@@ -1,10 +1,14 @@
 """`rayscale shards`: builds, verifies and shows shards."""
 
+from typing import Annotated
+
 import typer
 
 from orchestrator.cli.experiment_commands import ExperimentFile, Overrides, run_until
 from orchestrator.cli.options import AsJson, LogFile, Verbose
 from orchestrator.cli.output import print_json, print_shards
+
+Shards = Annotated[str, typer.Argument(metavar="PLACE", help="Folder or s3:// prefix of the shards of one domain.")]
 
 shards_app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +29,7 @@ def shards_build(
 
 
 @shards_app.command("verify", epilog="Example: rayscale shards verify runs/demo/shards/satellite")
-def shards_verify(place: str) -> None:
+def shards_verify(place: Shards) -> None:
     """Reads shards again and compares every byte with the manifest; exit code 1 if anything differs.
 
     The locked test split of a domain is compared too; nothing is scored.
@@ -48,7 +52,7 @@ def shards_verify(place: str) -> None:
 
 
 @shards_app.command("info", epilog="Example: rayscale shards info runs/demo/shards/satellite")
-def shards_info(place: str, as_json: AsJson = False) -> None:
+def shards_info(place: Shards, as_json: AsJson = False) -> None:
     """Shows the content of shards, and the size of their locked test split."""
     from orchestrator.data.locked_test import locked_beside
     from orchestrator.data.shards import read_manifest

@@ -76,8 +76,8 @@ def upscale(
         list[str] | None,
         typer.Option(
             help="Values that mean 0 and 1: auto (for 8 bits 0 and 255, otherwise those of the model's card, or else "
-            "of the file's scales or product), dtype, scales, LOW,HIGH, measured (once, on a sample of the scenes), or "
-            "by data type, such as uint16=0,10000, which may be repeated.",
+            "of the file's scales or product), dtype, scales, LOW,HIGH (also for DICOM, volumes and arrays), measured "
+            "(once, on a sample of the scenes), or by data type, such as uint16=0,10000, which may be repeated.",
             show_default="auto",
             rich_help_panel=_SCENES,
         ),
@@ -117,8 +117,9 @@ def upscale(
         Literal["on", "model", "off"],
         typer.Option(
             "--back-project",
-            help="Adds the upsampled difference of source and downscaled output, to scenes and DICOM. on: the mean of "
-            "the output pixels of each pixel becomes its value; model: downscaled as the model's training images were.",
+            help="Adds the upsampled difference of source and downscaled output, but not to plain images. on: the mean "
+            "of the output pixels of each source pixel becomes its value; model: downscaled as the model's training "
+            "images were.",
             rich_help_panel=_SCENES,
         ),
     ] = "on",
@@ -199,7 +200,7 @@ def upscale(
     Each scene (.tif, .jp2) becomes a Cloud-Optimised GeoTIFF with a STAC item and a row in OUTPUT/_ledger, in this
     process if they are few and small, or on a local Ray or a cluster. Plain images become PNG: gray stays gray,
     transparency is kept, palette and CMYK turn RGB.
-    DICOM slices, NIfTI volumes (slice by slice) and .npy arrays keep their format, data type and units.
+    DICOM images, NIfTI volumes (slice by slice) and .npy arrays keep their format, data type and units.
 
     Finished outputs are skipped, so the same command continues after an interruption. Exit code: 0 all done, 2 some
     failed, 1 nothing could run.
