@@ -86,20 +86,22 @@ def evaluate(
     from orchestrator.archive.scene.value_range import read_normalisation
 
     scene_options = read_normalisation(normalisation), read_band_map(band_map)
-    evaluation = evaluate_model(
-        model,
-        images,
-        space,
-        self_ensemble,
-        precision,
-        baselines,
-        lr or (),
-        *scene_options,
-        lpips,
-        chip=chip,
-        slice_axis=slice_axis,
-        back_project=back_project,
-    )
+    with counter("scored") as report_progress:
+        evaluation = evaluate_model(
+            model,
+            images,
+            space,
+            self_ensemble,
+            precision,
+            baselines,
+            lr or (),
+            *scene_options,
+            lpips,
+            report_progress,
+            chip,
+            slice_axis,
+            back_project,
+        )
     if as_json:
         print_json(evaluation)
     else:

@@ -193,6 +193,13 @@ def test_the_command_prints_a_row_for_each_set_or_a_document(tmp_path, images, m
     assert re.search(r"^images by lanczos: \d+\.\d\d dB, 0\.\d{4}$", printed("--baselines"), re.MULTILINE)
 
 
+def test_the_command_shows_its_progress_beside_the_document(model, images, monkeypatch, rayscale):
+    monkeypatch.setattr("orchestrator.runtime.progress.LINE_SECONDS", 0)
+    code, out, err = rayscale("evaluate", "--model", model, "--images", images, "--json")
+    assert (code, json.loads(out)["sets"][0]["images"]) == (0, 3)
+    assert err.splitlines() == [f"{done} of 3 images scored" for done in (1, 2, 3)]
+
+
 def test_lpips_is_told_of_plain_images_where_it_is_asked_for(model, images, tmp_path, monkeypatch, rayscale):
     monkeypatch.setattr(
         "orchestrator.apply.evaluate.Lpips", lambda: lambda output, hr: 0.25 if min(hr.shape[1:]) > 50 else None
