@@ -47,15 +47,16 @@ def ask(url: str) -> RemoteFacts:
         RunError: If the server does not have it, or cannot be reached.
     """
     try:
-        with _open(_request(url, "HEAD")) as response:
+        try:
+            with _open(_request(url, "HEAD")) as response:
+                return _facts(response.headers)
+        except urllib.error.HTTPError as error:
+            if error.code not in _NO_HEAD:
+                raise _refused(url, error) from None
+        with open_from(url, 0, "").response as response:
             return _facts(response.headers)
-    except urllib.error.HTTPError as error:
-        if error.code not in _NO_HEAD:
-            raise _refused(url, error) from None
     except BROKEN as error:
         raise RunError(f"{_host(url)} cannot be reached for '{without_secrets(url)}': {_why(error)}.") from None
-    with open_from(url, 0, "").response as response:
-        return _facts(response.headers)
 
 
 def open_from(url: str, start: int, validator: str) -> Stream:

@@ -12,6 +12,7 @@ import pytest
 import range_server
 
 from orchestrator.public_sets import download as module
+from orchestrator.public_sets import remote
 from orchestrator.public_sets.catalogue import RemoteFile
 from orchestrator.public_sets.download import download
 from orchestrator.public_sets.remote import RemoteFacts, ask
@@ -196,6 +197,19 @@ def test_facts_of_a_file(home):
     assert ask(home.url("set.zip")) == facts
     home.versions = False
     assert ask(home.url("set.zip")) == RemoteFacts(len(CONTENT), "")
+
+
+def test_a_server_that_knows_no_head_request_and_breaks_off(home, monkeypatch):
+    home.head, opened = False, remote._open
+
+    def broken(request):
+        if request.get_method() == "GET":
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        return opened(request)
+
+    monkeypatch.setattr(remote, "_open", broken)
+    with pytest.raises(RunError, match=r"127.0.0.1 cannot be reached for '.*': Connection reset by peer"):
+        ask(home.url("set.zip"))
 
 
 def test_nobody_answers(tmp_path):
