@@ -378,7 +378,7 @@ def upscale(
         price_per_hour=price_per_hour,
         max_cost=max_cost,
     )
-    display, patterns = _UpscaleProgress(progress or _ignore), Patterns(include, exclude)
+    display, patterns = _UpscaleProgress(progress), Patterns(include, exclude)
     name = _model_name(model)
     if plan:
         return plan_inputs(name, os.fspath(source), os.fspath(target), as_, scenes, options, display, patterns)
@@ -626,14 +626,14 @@ def benchmark(
 class _UpscaleProgress:
     """Display that reports the progress of images and of scenes as a task each."""
 
-    def __init__(self, report: ProgressCallback) -> None:
-        self._report = report
+    def __init__(self, progress: ProgressCallback | None) -> None:
+        self._progress = progress
 
     def images(self) -> AbstractContextManager[CountCallback]:
-        return nullcontext(_counted("upscale images", self._report))
+        return nullcontext(_counted("upscale images", self._progress))
 
     def scenes(self) -> AbstractContextManager[Callable[["Progress"], None]]:
-        report = _counted("upscale scenes", self._report)
+        report = _counted("upscale scenes", self._progress)
         return nullcontext(lambda progress: report(progress.done, progress.scenes))
 
     def note(self, text: str) -> None:
