@@ -21,11 +21,13 @@ from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from orchestrator.dicom.element_values import DicomError, has_value
+from orchestrator.dicom.grid import FRAME_GROUPS
 from orchestrator.dicom.slice import (
     RLE_AT_MOST,
     Slice,
     check_description,
     frame_bytes,
+    holds_frames,
     number_of_frames,
     slice_of,
 )
@@ -84,7 +86,7 @@ class Frames:
 
     def _groups(self, frame: int) -> Iterator[Dataset]:
         """Functional groups that hold for a frame: the shared ones, then its own."""
-        shared, own = (self.header.get(f"{kind}FunctionalGroupsSequence") or [] for kind in ("Shared", "PerFrame"))
+        shared, own = (self.header.get(name) or [] for name in FRAME_GROUPS)
         yield from shared[:1]
         yield from own[frame : frame + 1]
 
@@ -98,8 +100,7 @@ def is_multi_frame(path: Path) -> bool:
         with _quiet(), path.open("rb") as file:
             if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                 return False
-            header = _header(file)
-            return number_of_frames(header) > 1 or "SharedFunctionalGroupsSequence" in header
+            return holds_frames(_header(file))
     except Exception:  # whoever reads the slice says what is wrong
         return False
 

@@ -172,12 +172,11 @@ def _check(dataset: Dataset) -> None:
         cut = ", or it ends too early" if has_value(dataset, "Rows") or not len(dataset) else ""
         what = f"modality {dataset.Modality}" if has_value(dataset, "Modality") else _kind_of_object(dataset)
         raise DicomError("unsupported", f"it holds no image of whole numbers ({what}){cut}")
-    frames = number_of_frames(dataset)
-    if frames > 1 or "SharedFunctionalGroupsSequence" in dataset:
+    if holds_frames(dataset):
         raise DicomError(
             "unsupported",
-            f"it is a multi-frame object ({frames} frames) whose frames cannot be read one by one; store it without "
-            "deflated elements",
+            f"it is a multi-frame object ({number_of_frames(dataset)} frames) whose frames cannot be read one by one; "
+            "store it without deflated elements",
         )
     check_description(dataset)
     _check_bytes(dataset)
@@ -186,6 +185,11 @@ def _check(dataset: Dataset) -> None:
 def number_of_frames(dataset: Dataset) -> int:
     """The number of images in a file; 1 where it does not say."""
     return whole_number(dataset, "NumberOfFrames") if has_value(dataset, "NumberOfFrames") else 1
+
+
+def holds_frames(dataset: Dataset) -> bool:
+    """Returns True of a multi-frame object, of one frame too, whose functional groups describe it."""
+    return number_of_frames(dataset) > 1 or "SharedFunctionalGroupsSequence" in dataset
 
 
 def check_description(dataset: Dataset) -> None:
