@@ -187,6 +187,8 @@ def _sentence(problem: Any) -> str:
     expected = _EXPECTED[kind].format(**problem.get("ctx", {})) if kind in _EXPECTED else problem["msg"]
     if kind == "tuple_type":
         expected = _RANGES.get(place[-1], expected)
+    if kind == "string_pattern_mismatch" and "labels" in place:
+        expected = "must hold letters, digits and . _ - alone, and begin and end with a letter or digit"
     if TRIAL_TAGS[0] in place:
         expected += " or `auto`"
     found = "nothing" if problem["input"] is None else f"{problem['input']!r:.80}"

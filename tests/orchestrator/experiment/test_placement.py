@@ -122,7 +122,11 @@ def test_a_cluster_without_such_nodes_is_refused_unless_it_grows(monkeypatch, ki
     ("sections", "words"),
     [
         ({}, "names the accelerator type A100 .* but nothing runs on GPUs"),
-        ({"cluster": {"labels": {"pool": "in(a,b)"}}}, "cluster.labels.pool"),
+        (
+            {"cluster": {"labels": {"pool": "spot-"}}},
+            "'cluster.labels.pool' must hold .* alone, and begin and end with a letter or digit, found 'spot-'",
+        ),
+        ({"cluster": {"labels": {"my pool": "a"}}}, "'cluster.labels.my pool' must hold .* found 'my pool'"),
         ({"cluster": {"accelerator_type": ""}}, "cluster.accelerator_type"),
     ],
 )
