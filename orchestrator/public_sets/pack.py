@@ -50,17 +50,18 @@ def pack(public_set: PublicSet, folder: Path) -> dict[str, Manifest]:
     if not found:
         expected = ", ".join(images.path for images in public_set.hr)
         raise UsageError(f"'{folder}' has no folder of HR images to pack; expected {expected}.")
-    return {f"{SHARDS}/{images.name}".rstrip("/"): _pack(public_set, images, folder) for images in found}
+    places = {f"{SHARDS}/{images.name}".rstrip("/"): images for images in found}
+    return {place: _pack(public_set, images, folder, place) for place, images in places.items()}
 
 
-def _pack(public_set: PublicSet, images: HRFolder, folder: Path) -> Manifest:
-    root, place = Storage.at(str(folder)), [SHARDS, *([images.name] if images.name else [])]
+def _pack(public_set: PublicSet, images: HRFolder, folder: Path, place: str) -> Manifest:
+    root = Storage.at(str(folder))
     section = ImageSet(images=images.path, validation_share=_VALIDATION, licence=public_set.licence)
     return build_shards(
         list_files(section, root, endings=RASTER_INPUTS if images.volumes else PICTURES),
         {"validation": _VALIDATION},
         _LEAST_SIDE,
-        root.child(*place),
+        root.child(place),
         public_set.licence,
         deep=_SLICES if images.volumes else None,
     )
