@@ -76,7 +76,7 @@ def submit(
 def status(
     place: Annotated[
         str | None,
-        typer.Argument(metavar="[EXPERIMENT]", help="An experiment's YAML file, or its folder or s3:// prefix."),
+        typer.Argument(metavar="EXPERIMENT", help="An experiment's YAML file, or its folder or s3:// prefix."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(metavar="URL", help="List the jobs of this cluster too, by its head's dashboard.")
@@ -142,7 +142,7 @@ def stop(job: JobName, address: Address = _HEAD) -> None:
 @cluster_app.command("render", epilog="Example: rayscale cluster render experiments/four-domains.yaml deploy-mine")
 def cluster_render(
     experiment: ExperimentFile,
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write the files.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the files.")] = Path(
         "deploy-rendered"
     ),
     overrides: Overrides = None,

@@ -146,7 +146,7 @@ def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJ
 def analyze(
     experiment: Annotated[
         Path | None,
-        typer.Argument(metavar="[EXPERIMENT.yaml]", help="The experiment file, whose targets are analysed."),
+        typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file, whose targets are analysed."),
     ] = None,
     overrides: Overrides = None,
     model: Annotated[

@@ -9,7 +9,7 @@ from trainables.errors import printable
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write them.")] = Path("experiments"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.")] = Path("experiments"),
 ) -> None:
     """Writes the example experiments; existing files are left as they are."""
     from orchestrator.experiment.examples_writer import write_examples

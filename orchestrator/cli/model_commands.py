@@ -160,7 +160,9 @@ def adapt(
 
 def finetune(
     best: Annotated[str, typer.Argument(metavar="BEST.yaml", help="best.yaml in the report of an experiment.")],
-    images: Annotated[str, typer.Argument(help="Folder or s3:// prefix of HR images of that domain.")],
+    images: Annotated[
+        str, typer.Argument(metavar="IMAGES", help="Folder or s3:// prefix of HR images of that domain.")
+    ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3:// prefix of the fine-tuned model.")],
     domain: Annotated[str | None, typer.Option(help="Domain of the file; needed where it holds several.")] = None,
     model: Annotated[
@@ -192,7 +194,10 @@ def finetune(
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix; see `upscale`.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A packaged model (base-x2, base-x4), a folder or an s3:// prefix; see `upscale`."
+        ),
     ],
     to: Annotated[Literal["onnx"], typer.Option(help="Format of the file.")] = "onnx",
     out: Annotated[

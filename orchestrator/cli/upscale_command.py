@@ -23,7 +23,11 @@ _SCENES, _IMAGES = "Scenes (GeoTIFF, JPEG 2000)", "Plain images (PNG, JPEG)"
 def upscale(
     source: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="A file, a folder, an s3:// prefix, or a list of scenes (.txt or .csv)."),
+        typer.Argument(
+            metavar="INPUT",
+            help="A file, a folder, an s3:// prefix, a product such as .SAFE, a STAC file, or a list of scenes (.txt, "
+            ".csv).",
+        ),
     ],
     target: Annotated[
         str,
