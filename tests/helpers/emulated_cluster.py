@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ray.cluster_utils import Cluster
+from waiting import wait_for
 
 
 class EmulatedCluster:
@@ -76,13 +76,5 @@ def processes(title: str, below: int | None = None) -> list[int]:
 
 def kill_process(title: str, seconds: float = 120.0) -> None:
     """Kills a process of Ray's as soon as there is one with this title."""
-    found = wait_for(lambda: processes(title), seconds, title)
+    found = wait_for(lambda: processes(title), seconds, title, pause=0.05)
     os.kill(found[0], signal.SIGKILL)
-
-
-def wait_for(reached: Callable[[], Any], seconds: float, what: str) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := reached()):
-        assert time.monotonic() < end, f"waited {seconds:g} s for {what}"
-        time.sleep(0.05)
-    return found

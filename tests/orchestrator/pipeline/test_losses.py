@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulated_cluster import EmulatedCluster, emulated_cluster, kill_process, processes, wait_for
+from emulated_cluster import EmulatedCluster, emulated_cluster, kill_process, processes
 from run_results import confirmed, trials
 from tiny_experiment import settings, write_experiment, write_images
+from waiting import wait_for
 
 from orchestrator.foundation.storage import Storage
 
@@ -51,7 +52,7 @@ class Run:
             return reached()
 
         try:
-            wait_for(checked, LIMIT_SECONDS, what)
+            wait_for(checked, LIMIT_SECONDS, what, pause=0.05)
         except AssertionError as error:
             raise AssertionError("\n".join([*self.lines, str(error)])) from None
 
@@ -70,7 +71,7 @@ def cluster() -> Iterator[EmulatedCluster]:
 
 def kill_node_of(cluster: EmulatedCluster, title: str) -> None:
     """Kills the node on which a process runs, and adds another one."""
-    [process] = wait_for(lambda: processes(title)[:1], LIMIT_SECONDS, title)
+    [process] = wait_for(lambda: processes(title)[:1], LIMIT_SECONDS, title, pause=0.05)
     [node] = [node for node in cluster.nodes if process in processes(title, below=cluster.process_of(node))]
     cluster.kill_node(node)
     cluster.nodes.remove(node)

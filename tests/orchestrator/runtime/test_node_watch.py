@@ -1,8 +1,7 @@
 """Lines about nodes that are lost and that join."""
 
-import time
-
 import pytest
+from waiting import wait_for
 
 from orchestrator.runtime import node_watch
 from orchestrator.runtime.node_watch import changes, watching_nodes
@@ -44,14 +43,15 @@ def test_lines_about_lost_and_new_nodes(before, now, expected):
 
 def test_nodes_are_watched_until_the_end_and_through_errors(monkeypatch):
     monkeypatch.setattr(node_watch, "WATCH_SECONDS", 0.01)
-    lists, lines = [{"h": HEAD, "b": CPU}, RuntimeError("no answer"), {"h": HEAD}], []
+    lists, lines, looks = [{"h": HEAD, "b": CPU}, RuntimeError("no answer"), {"h": HEAD}], [], []
 
     def nodes():
+        looks.append(1)
         found = lists.pop(0) if len(lists) > 1 else lists[0]
         if isinstance(found, Exception):
             raise found
         return found
 
     with watching_nodes(nodes, lines.append):
-        time.sleep(0.3)
+        wait_for(lambda: len(looks) > 10)
     assert [line.partition(":")[0] for line in lines] == ["node 10.0.0.3 with 4 CPUs was lost"]

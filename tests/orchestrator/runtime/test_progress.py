@@ -2,13 +2,14 @@
 
 import io
 import pickle
+import re
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 from ray import exceptions
 from rich.console import Console
+from waiting import wait_for
 
 from orchestrator.runtime import progress, ray_updates
 from orchestrator.runtime.progress import Display
@@ -45,14 +46,14 @@ class Answers:
         return answer if isinstance(answer, tuple) else (answer, [])
 
 
-def shown_of(monkeypatch, board, seconds=0.3, terminal=False, display=None):
+def shown_of(monkeypatch, board, heard=None, terminal=False):
+    """What is shown until something was heard: by default, until there is no answer left."""
     monkeypatch.setattr(ray_updates, "ray", board)
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     monkeypatch.setattr(progress, "POLL_SECONDS", 0.005)
     out = io.StringIO()
-    display = display or Display(Console(file=out, force_terminal=terminal, width=100))
-    with display.watching(RayUpdates("progress")):
-        time.sleep(seconds)
+    with Display(Console(file=out, force_terminal=terminal, width=100)).watching(RayUpdates("progress")):
+        wait_for(heard or (lambda: not board.answers))
     return out.getvalue()
 
 
@@ -68,12 +69,11 @@ def test_a_slow_answer_or_a_dead_actor_does_not_silence_a_run_for_good(monkeypat
 def test_a_slow_answer_is_waited_for_and_one_that_is_lost_is_asked_for_again(monkeypatch):
     board = Answers(*["late"] * 5, {"search a": (1, 9, "x")})
     board.answers += ["late"] * 1000
-    shown_of(monkeypatch, board, 0.1)
+    shown_of(monkeypatch, board, lambda: len(board.answers) < 980)
     assert board.asked == 2
     monkeypatch.setattr(ray_updates, "ANSWER_SECONDS", 0.02)
     lost = Answers(*["late"] * 1000)
-    shown_of(monkeypatch, lost, 0.2)
-    assert lost.asked > 2
+    shown_of(monkeypatch, lost, lambda: lost.asked > 2)
 
 
 def test_lines_are_logged_and_a_lost_actor_is_named_once(monkeypatch):
@@ -170,15 +170,16 @@ def lines(display):
 
 def test_a_stage_in_which_nothing_moves_is_named_again_and_again(display):
     with display.doing("shards source"):
-        time.sleep(0.2)
-    assert len(lines(display)) >= 3
-    assert lines(display)[0] == "  still shards source, for 0 s"
+        wait_for(lambda: len(lines(display)) >= 3)
+    assert re.fullmatch(r"  still shards source, for \d+ s", lines(display)[0])
 
 
 def test_nothing_is_said_of_a_stage_that_moves(monkeypatch, display):
-    monkeypatch.setattr(progress, "STILL_SECONDS", 30.0)
+    looks = []
+    standing = SimpleNamespace(monotonic=lambda: looks.append(1) or 7.0)  # by this clock it has moved just now
+    monkeypatch.setattr(progress, "time", standing)
     with display.doing("shards source"):
-        time.sleep(0.1)
+        wait_for(lambda: len(looks) > 20)
     assert lines(display) == []
 
 
@@ -186,7 +187,7 @@ def test_what_has_not_been_started_is_waited_for_with_what_it_asks_and_what_is_f
     display.free = lambda: "0 of 2 CPUs are free"
     display._latest = {"pretraining": (0, 24, "starting workers")}
     with display.doing("pretrain", {"pretraining": "2 workers with 1 GPUs each"}):
-        time.sleep(0.06)
+        wait_for(lambda: lines(display))
     assert lines(display)[0] == "  waiting for 2 workers with 1 GPUs each to start pretraining; 0 of 2 CPUs are free"
 
 
@@ -208,15 +209,17 @@ def test_what_is_said_when_nothing_moves(latest, expected):
 
 
 def test_a_cluster_that_does_not_answer_silences_nothing_for_good(display):
+    asked = []
+
     def fail():
+        asked.append(1)
         raise RuntimeError("no GCS")
 
     display.free = fail
     with display.doing("search"):
-        time.sleep(0.06)
+        wait_for(lambda: asked)
         display.free = None
-        time.sleep(0.1)
-    assert lines(display)
+        wait_for(lambda: lines(display))
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("closed")])
@@ -238,10 +241,10 @@ def test_a_terminal_without_moving_lines_gets_plain_ones(monkeypatch):
 
 
 def test_threads_of_a_display_end_with_it(monkeypatch, display):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with display.doing("x"):
         pass
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -250,10 +253,8 @@ def test_one_line_moves_on_a_terminal_and_comes_now_and_then_in_a_log(monkeypatc
     out = io.StringIO()
     with Display(Console(file=out, force_terminal=terminal, width=100)).line() as show:
         show(1, 2, "1 of 2 images done")
-        time.sleep(0.2)
-    if terminal:
-        assert "1 of 2 images done" in out.getvalue()
-    else:
+        wait_for(lambda: "1 of 2 images done" in out.getvalue())
+    if not terminal:
         assert out.getvalue() == "1 of 2 images done\n"
 
 

@@ -1,11 +1,12 @@
 """A start of Ray that takes long is waited for; one that has died is not."""
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 import ray
+from waiting import wait_for
 
 from orchestrator.runtime import ray_start
 from orchestrator.runtime.ray_start import PATIENCE, patience, patient_start, started_again
@@ -58,13 +59,10 @@ def test_only_a_living_raylet_of_this_process_counts(tmp_path):
     assert not ray_start._has_raylet()
     child = subprocess.Popen([program, "60"])
     try:
-        until = time.monotonic() + 30
-        while not ray_start._has_raylet() and time.monotonic() < until:
-            time.sleep(0.01)
-        assert ray_start._has_raylet()
+        wait_for(ray_start._has_raylet)
     finally:
         child.kill()
-    time.sleep(0.2)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not ray_start._has_raylet(), "dead, and not yet waited for"
     child.wait()
 

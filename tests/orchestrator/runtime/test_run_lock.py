@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,6 +14,7 @@ from email.utils import format_datetime
 import pytest
 import s3_stub
 from botocore.exceptions import ClientError
+from waiting import wait_for
 
 from orchestrator.foundation import s3
 from orchestrator.foundation.s3 import ATTEMPTS
@@ -204,20 +204,13 @@ def test_a_lease_is_renewed_and_one_that_was_taken_over_is_noticed(bucket, monke
     monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.01)
     with locked(PLACE, "x") as lock:
         bucket.now += timedelta(seconds=100)
-        _until(lambda: bucket.objects[KEY][1] == bucket.now)
+        wait_for(lambda: bucket.objects[KEY][1] == bucket.now)
         lock.check()
         other = leave(bucket)
-        _until(lambda: lock._taken_over.is_set())
+        wait_for(lock._taken_over.is_set)
         with pytest.raises(RunError, match="taken over 's3://bucket/runs/x'"):
             lock.check()
     assert Holder.read(bucket.objects[KEY][0]) == other, "another run's lock was removed"
-
-
-def _until(reached):
-    end = time.monotonic() + 5
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_put_whose_answer_was_lost_refuses_nobody(monkeypatch):

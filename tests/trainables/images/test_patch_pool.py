@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from waiting import act_after, wait_for
 
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
@@ -214,11 +215,10 @@ def test_waits_are_counted_in_sampling_alone():
     settings = {"scale": 2, "lr_patch": 8, "degradation": Degradation(), "seed": 0, "capacity": 2}
     with PatchPool(read, patches_per_image=4, **settings) as pool:
         assert (pool.waits, pool.waited_s) == (0, 0.0)
-        while not pool._reader._shelf.items:
-            time.sleep(0.001)
+        wait_for(lambda: pool._reader._shelf.items)
         pool.sample(4)
         assert (pool.waits, pool.waited_s) == (0, 0.0)
-        threading.Timer(0.1, gate.release).start()
+        act_after(lambda: pool.waits, 0.1, gate.release)
         pool.sample(4)
         assert pool.waits == 1
         assert pool.waited_s > 0.05
@@ -248,16 +248,12 @@ def readers():
     return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
-def gone(seconds=5.0):
-    end = time.monotonic() + seconds
-    while readers() and time.monotonic() < end:
-        gc.collect()
-        time.sleep(0.005)
-    return not readers()
+def wait_until_gone():
+    wait_for(lambda: not readers() or gc.collect() < 0)
 
 
 def test_no_thread_outlives_its_pool():
-    assert gone()
+    wait_until_gone()
     images = [flat(i) for i in range(9)]
     with make_pool(images, capacity=2) as pool:
         assert len(readers()) == 1
@@ -266,12 +262,12 @@ def test_no_thread_outlives_its_pool():
     assert pool.sample(200)[0].shape[0] == 200
     pool = make_pool(images, capacity=2)
     del pool
-    assert gone()
+    wait_until_gone()
     make_pool(images, capacity=100)
-    assert gone()
+    wait_until_gone()
     with pytest.raises(ImageSetError):
         make_pool([flat(1, 20)])
-    assert gone()
+    wait_until_gone()
 
 
 def test_plain_images_give_the_patches_that_they_always_gave():

@@ -1,9 +1,9 @@
 """What a cluster shows of an archive: gauges, and lines about its nodes; nothing where there is no cluster."""
 
-import time
 from collections import Counter
 
 import pytest
+from waiting import wait_for
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.cluster_watch import watching_cluster
@@ -45,12 +45,10 @@ def gauges(monkeypatch):
 def test_the_gauges_and_a_lost_node(gauges):
     lines = []
     with watching_cluster(Runner(), "s3://b/out", True, lines.append) as show:
-        progress = Progress(10, done=4, megapixels=30.0, failed=Counter(corrupt=1))
-        progress.started -= 15
+        progress = Progress(10, done=4, megapixels=30_000.0, failed=Counter(corrupt=1))
+        progress.started -= 15_000
         show(progress)
-        until = time.monotonic() + 5
-        while not lines and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: lines)
     assert gauges["rayscale_archive_megapixels_per_second"] == pytest.approx(2, rel=0.01)
     assert (gauges["rayscale_archive_scenes_left"], gauges["rayscale_archive_scenes_failed"]) == (6, 1)
     assert gauges["output"] == "s3://b/out"
