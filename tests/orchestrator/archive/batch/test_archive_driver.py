@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.archive.batch import driver as driving
 from orchestrator.archive.batch.driver import Driver
-from orchestrator.archive.batch.ledger import Ledger, read_events, read_histories
+from orchestrator.archive.batch.ledger import Ledger, read_events, read_records
 from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, make_plan
 from orchestrator.archive.batch.scene_pool import Ended, Slots
@@ -40,7 +40,7 @@ class ScriptedPool:
         assert attempts[task.scene.name] >= task.round, "an attempt must be on record before it starts"
         self.running.append(task)
         self.tasks.append(task)
-        self.times.append(time.monotonic())
+        self.times.append(driving.time.monotonic())
         self.most = max(self.most, len(self.running))
 
     @property
@@ -57,16 +57,38 @@ class ScriptedPool:
         return [Ended(task, node=node, **end) if isinstance(end, dict) else Ended(task, end, node)]
 
 
-@pytest.fixture
-def drive(tmp_path, monkeypatch):
-    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.01)
+class Clock:
+    """The driver's clock, which moves only when the driver sleeps."""
 
+    gmtime, strftime = staticmethod(time.gmtime), staticmethod(time.strftime)
+
+    def __init__(self):
+        self.now, self.naps = 0.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(driving, "time", made)
+    return made
+
+
+@pytest.fixture
+def drive(tmp_path, clock):
     def run(scenes, script=None, slots=TWO, **options):
         out = Storage.at(str(tmp_path / "out"))
-        ledger = Ledger.new(out)
+        records = read_records(out)
+        ledger = Ledger.new(out, records.next_order)
         pool = ScriptedPool(ledger, script, slots)
         driver = Driver(pool, ledger, RECIPE, **options)
-        progress = driver.run(make_plan(scenes, read_histories(out), {}, RECIPE))
+        progress = driver.run(make_plan(scenes, records.histories, {}, RECIPE))
         return driver, pool, progress
 
     return run
@@ -160,7 +182,6 @@ def test_a_scene_begins_where_there_is_a_gpu_and_stays_there(drive):
 
 
 def test_scenes_wait_while_no_node_can_compute(drive, monkeypatch):
-    monkeypatch.setattr(driving.time, "sleep", lambda seconds: None)
     looks = iter([Slots(1, 4)] * 3)
     monkeypatch.setattr(ScriptedPool, "slots", lambda pool: next(looks, GPU_NODES))
     driver, pool, progress = drive([scene("a.tif")], {"a.tif": divided([(0, 1)])}, only_parts=True, shared=False)
@@ -259,13 +280,10 @@ def test_how_often_a_scene_is_tried_follows_its_class(drive):
             assert outcomes(again)[f"{error}2.tif"] == ("ok", None, times)
 
 
-def test_a_scene_is_tried_again_after_a_pause_that_grows(drive, monkeypatch):
-    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.3)
+def test_a_scene_is_tried_again_after_a_pause_that_grows(drive):
     driver, pool, _ = drive([scene("a.tif")], {"a.tif": [Failed("transient", "no answer")] * 2})
     assert outcomes(driver)["a.tif"] == ("ok", None, 3)
-    first, second, third = pool.times
-    assert second - first >= 0.3
-    assert third - second >= 0.6
+    assert pool.times == [0.0, driving.PAUSE_SECONDS, 3 * driving.PAUSE_SECONDS]
 
 
 def test_a_scene_over_its_time_is_failed_and_the_others_go_on(drive):
@@ -292,7 +310,8 @@ def test_a_part_of_a_round_that_was_given_up_is_not_joined(drive):
     assert outcomes(driver)["big.tif"] == ("ok", None, 2)
 
 
-def test_a_part_of_an_abandoned_round_that_ends_in_the_next_one_is_passed_over(drive, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("clock")
+def test_a_part_of_an_abandoned_round_that_ends_in_the_next_one_is_passed_over(tmp_path, monkeypatch):
     """The same, with the next round already at work when the late part comes."""
     monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.0)
     ledger = Ledger.new(Storage.at(str(tmp_path / "late")))
@@ -395,13 +414,9 @@ def test_a_plan_is_as_it_was_after_its_run(tmp_path):
     assert len(driver.ended) == 2
 
 
-def test_a_driver_that_has_nothing_but_a_pause_looks_twice_a_second(drive, monkeypatch):
-    monkeypatch.setattr(driving, "PAUSE_SECONDS", 0.2)
-    naps = []
-    sleep = time.sleep
-    monkeypatch.setattr(driving.time, "sleep", lambda seconds: (naps.append(seconds), sleep(seconds)))
+def test_a_driver_that_has_nothing_but_a_pause_looks_twice_a_second(drive, clock):
     drive([scene("a.tif")], {"a.tif": [Failed("transient", "no answer")]})
-    assert set(naps) == {0.5}
+    assert clock.naps == [0.5] * int(driving.PAUSE_SECONDS / 0.5)
 
 
 def test_what_only_computes_keeps_few_scenes_open_and_all_slots_busy(drive):
