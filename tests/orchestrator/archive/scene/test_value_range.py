@@ -270,11 +270,11 @@ def test_sizes_have_limits_that_are_stated(wrong, right, reason):
 )
 def test_a_header_that_promises_too_much_costs_nothing(tmp_path, tags):
     path = made_tiffs.write(tmp_path / "a.tif", np.zeros((4, 4), np.uint8), tags=tags)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(SceneError) as error:
         check_scene(path, scenes.model().facts, SceneSettings())
     assert error.value.kind in ("unsupported", "unreadable")
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_many_bands_take_smaller_tiles_and_cells():
