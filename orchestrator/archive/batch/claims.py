@@ -135,10 +135,8 @@ class Claims:
             self._writers.submit(self._write, name, json.dumps(failure).encode())
 
     def close(self) -> None:
-        """Ends the claims of this run, and removes those of all if no other run is left."""
+        """Ends the claims of this run; all of its marks are written when it returns."""
         self._writers.shutdown()
-        if not others_present(self.ledger):
-            remove_claims(self.ledger)
 
     def _write(self, name: str, data: bytes) -> None:
         with suppress(OSError):  # at worst the scene is done again by another run
@@ -224,6 +222,15 @@ class Claims:
             f"The S3 server of '{self.ledger.place.uri}' has no conditional writes, by which runs side by side share "
             "scenes: run one at a time, without --side-by-side."
         )
+
+
+def remove_last_claims(ledger: Ledger) -> None:
+    """Removes all claims if no other run is left; this run's own heartbeat must have ended.
+
+    Of runs that end at the same time, the one whose heartbeat ends last then sees no other.
+    """
+    if not others_present(ledger):
+        remove_claims(ledger)
 
 
 def remove_claims(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.archive_state import ArchiveState
-from orchestrator.archive.batch.claims import Claims, remove_claims
+from orchestrator.archive.batch.claims import Claims, remove_claims, remove_last_claims
 from orchestrator.archive.batch.cluster_watch import watching_cluster
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
 from orchestrator.archive.batch.compute_nodes import choose_precision
@@ -99,6 +99,8 @@ def upscale_archive(
     with ExitStack() as held:
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         ledger = Ledger.new(out)
+        if options.side_by_side:
+            held.callback(remove_last_claims, ledger)  # when the heartbeat has ended
         heartbeat = held.enter_context(alive(ledger, out, options.side_by_side))
         # Claims see which scenes have ended before the ledgers are read, which then hold the rows of these.
         claims = held.enter_context(closing(Claims(ledger))) if options.side_by_side else None

@@ -13,7 +13,7 @@ from fake_s3 import install, refused
 from orchestrator.archive.batch import claims as claiming
 from orchestrator.archive.batch import driver as driving
 from orchestrator.archive.batch import heartbeat as liveness
-from orchestrator.archive.batch.claims import Claim, Claims, remove_claims
+from orchestrator.archive.batch.claims import Claim, Claims, remove_claims, remove_last_claims
 from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.heartbeat import Heartbeat
 from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_histories, read_records
@@ -183,13 +183,26 @@ def test_the_last_run_removes_all_claims(out, runs):
     first, second = runs()
     first.claims.take("/o/a", KEY)
     first.claims.close()
-    assert len(claiming._names(out.child(FOLDER, claiming.CLAIMS))) == 1, "another run needs it"
     first.heart.stop()
+    remove_last_claims(first.ledger)
+    assert len(claiming._names(out.child(FOLDER, claiming.CLAIMS))) == 1, "another run needs it"
     second.claims.close()
     second.heart.stop()
+    remove_last_claims(second.ledger)
     assert claiming._names(out.child(FOLDER, claiming.CLAIMS)) == []
     assert out.remote or not Path(out.path, FOLDER).exists()
     remove_claims(second.ledger)
+
+
+def test_of_runs_that_end_at_the_same_time_one_removes_all_claims(out, runs):
+    both = runs()
+    for run in both:
+        run.claims.take("/o/a", KEY)
+        run.claims.close()
+    for run in both:
+        run.heart.stop()
+    remove_last_claims(both[0].ledger)
+    assert claiming._names(out.child(FOLDER, claiming.CLAIMS)) == []
 
 
 @pytest.mark.parametrize("name", ["probe-another-run", "notes.txt", "a.b.c.d.e", "x.1.y"])
@@ -282,6 +295,7 @@ def test_two_drivers_at_once_do_each_scene_once_and_both_end(out, monkeypatch):
         progress = driver.run(plan)
         claims.close()
         heart.stop()
+        remove_last_claims(ledger)
         results.append((seen, progress, driver))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
