@@ -16,6 +16,7 @@ from orchestrator.archive.batch.worker import Failed, Finished, RunContext, Scen
 from orchestrator.archive.products import members
 from orchestrator.archive.products.members import FolderMembers
 from orchestrator.archive.scene.types import SceneSettings
+from orchestrator.foundation import storage
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 
@@ -137,7 +138,7 @@ def test_parts_of_a_product_may_fetch_one_file_at_once(tmp_path, monkeypatch):
                 fetched.append(FolderMembers(place).local("B04.TIF", tmp_path))
             return super().read(*size)
 
-    monkeypatch.setattr(members, "open_object", lambda uri: Body(b"pixels"))
+    monkeypatch.setattr(storage, "open_object", lambda uri: Body(b"pixels"))
     path = FolderMembers(place).local("B04.TIF", tmp_path)
     assert fetched == ["begun", path]
     assert [(file, file.read_bytes()) for file in tmp_path.iterdir()] == [(path, b"pixels")]
