@@ -115,7 +115,7 @@ class BackProjection:
     ) -> "BackProjection":
         """Filters the (C, H, W) source values less the downscaled output."""
         kernels = _kernels(scale, downscaling).to(difference.device)
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             correction = functional.conv2d(difference[:, None], kernels)
         return cls(lr, correction, scale, downscaling, limits)
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from torch.nn import functional
 
 from trainables.degradation.resampling import decimate
 from trainables.inference.prepare import enlarge, prepared
 from trainables.inference.radiometry import (
     MARGINS,
+    BackProjection,
     back_projected,
     block_means,
     downscaled,
@@ -141,3 +143,15 @@ def test_constant_fields_come_back(level, downscaling):
     blocks = hr.reshape(20, 4, 20, 4, 3).mean((1, 3))
     # Of a network that adds another pattern to each pixel of a block, bicubic weights see another mean.
     np.testing.assert_allclose(blocks, level, atol=1e-6 if downscaling == "area" else 0.05)
+
+
+def test_differences_are_filtered_in_full_precision_and_by_cudnn_where_there_is_a_gpu(monkeypatch):
+    convolve, flags = functional.conv2d, []
+
+    def observed(*arguments, **options):
+        flags.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+        return convolve(*arguments, **options)
+
+    monkeypatch.setattr(functional, "conv2d", observed)
+    BackProjection.of(torch.rand(1, 12, 12), torch.rand(1, 12, 12), 2, "area")
+    assert flags == [(True, False)]
