@@ -145,14 +145,14 @@ def test_what_is_no_ledger_file_is_named_or_left_alone(out, monkeypatch):
     write(out, b"notes", name="notes.txt")
     assert (len(read_events(out)), read_records(out).odd) == (1, [])
     closed = write(out, GOOD, name="closed.jsonl")
-    real = ledger_lines.Path.open
+    real = Path.open
 
     def denied(self, *arguments, **options):  # root may read everything
         if self.name == "closed.jsonl":
             raise PermissionError(13, "Permission denied")
         return real(self, *arguments, **options)
 
-    monkeypatch.setattr(ledger_lines.Path, "open", denied)
+    monkeypatch.setattr(Path, "open", denied)
     records = read_records(out)
     assert [str(odd) for odd in records.odd] == [f"{closed}: it cannot be read (Permission denied)"]
     assert len(records.events) == 1
