@@ -30,6 +30,7 @@ def test_an_estimate_names_failures_of_the_sample(capsys):
     estimate = {
         "scenes": 9,
         "finished": 1,
+        "not_tried": 0,
         "sampled": 3,
         "sampled_failed": {"unreadable": 1, "corrupt": 1},
         "sampled_share": 0.25,

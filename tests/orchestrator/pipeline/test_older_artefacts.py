@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.archive.batch import run as running
+from orchestrator.archive.batch import archive_state, machines
 from orchestrator.pipeline import run_context
 from orchestrator.pipeline.stages import report, shards
 
@@ -147,7 +147,7 @@ def outputs(out: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.fixture
 def same_format(monkeypatch):
     """The format of those outputs: today's has other values, so that finished scenes of it are made again."""
-    monkeypatch.setattr(running, "_FORMAT", "archive-1")
+    monkeypatch.setattr(archive_state, "_FORMAT", "archive-1")
 
 
 @pytest.mark.cluster
@@ -172,8 +172,8 @@ def test_a_finished_archive_starts_nothing(fixture, tmp_path, rayscale, monkeypa
     for path in (tmp_path / "scenes").glob("*.tif"):
         if path.name not in names:
             path.unlink()
-    monkeypatch.setattr(running, "on_ray", None)
-    monkeypatch.setattr(running, "InProcessRunner", None)
+    monkeypatch.setattr(machines, "on_ray", None)
+    monkeypatch.setattr(machines, "InProcessRunner", None)
     command = ["upscale", tmp_path / "scenes", out, "--model", fixture / "model", "--precision", "float32"]
     before = outputs(out)
     code, printed, err = rayscale(*command, "--json")
