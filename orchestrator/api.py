@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from orchestrator.image_sets.deep_reading import ValueRange
     from orchestrator.protocols.result import BenchmarkResult
     from orchestrator.report.schema import Report
+    from trainables.inference.downscaling import BackProject
     from trainables.inference.precision import Precision
-    from trainables.inference.radiometry import BackProject
 
 __all__ = [
     "TaskProgress",

@@ -7,7 +7,7 @@ from search_spaces.portfolio import PORTFOLIO
 from search_spaces.registry import find_space, known_spaces
 from search_spaces.space import TransferSpace, check_domain
 from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 __all__ = [
     "PORTFOLIO",

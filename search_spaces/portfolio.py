@@ -5,7 +5,7 @@ least mean regret. Chosen on three domains and judged on the fourth, such a pair
 cells; a search by Gaussian process needs 24 trials for a mean of 0.009 dB (`benchmarks/search/tabular/portfolio.py`).
 """
 
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 PORTFOLIO = (
     TransferConfiguration(learning_rate=4.75e-4, lambda_=0.0, frozen_depth=0),

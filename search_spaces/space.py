@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 _ID = re.compile(r"(?P<domain>[a-z][a-z0-9_]*)-v(?P<version>[1-9][0-9]*)")
 

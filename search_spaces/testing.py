@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from search_spaces.space import TransferSpace, check_domain
-from trainables.network.network import SCALES
+from trainables.network.architecture import SCALES
 
 
 class DomainContract:

@@ -39,11 +39,12 @@ from orchestrator.archive.scene.upscale import load_model, upscale_part
 from orchestrator.archive.scene.values.measured import PERCENTILES
 from orchestrator.dicom.slice import read_slice
 from orchestrator.foundation.model_store import find_model
-from trainables.degradation.resampling import Decimation, decimate
+from trainables.degradation.resampling import decimate
+from trainables.degradation.settings import Decimation
 from trainables.errors import RayScaleError
 from trainables.images.hidden_colour import nearest
+from trainables.inference.downscaling import BackProject, downscaling_of
 from trainables.inference.prepare import Prepared, prepared
-from trainables.inference.radiometry import BackProject, downscaling_of
 from trainables.inference.upscale import for_bands, upscale_values
 from trainables.metrics.consistency import ConsistencyMeter
 

@@ -17,7 +17,7 @@ from orchestrator.image_sets.set_files import SourceFile, list_files, listing_fi
 from orchestrator.training.finetune import DomainJob
 from search_spaces import TransferSpace, find_space
 from trainables.images.patch_pool import smallest_image
-from trainables.loops.finetune import Budget
+from trainables.loops.settings import Budget
 from trainables.network.model_files import CARD
 from trainables.network.network import frozen_depth_limit
 

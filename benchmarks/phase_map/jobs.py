@@ -14,7 +14,7 @@ from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import DomainJob
-from trainables.loops.finetune import Budget, TransferMethod
+from trainables.loops.settings import Budget, TransferMethod
 
 SCALE = 4
 SOURCE_CONTENT = "natural"

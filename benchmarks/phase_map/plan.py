@@ -10,8 +10,7 @@ from itertools import product
 from typing import Literal, get_args
 
 from trainables.degradation import Degradation
-from trainables.loops.finetune import TransferConfiguration
-from trainables.loops.regularizers import RegularizerName
+from trainables.loops.settings import RegularizerName, TransferConfiguration
 
 Network = Literal["tiny", "base", "large"]
 Shift = Literal["bicubic", "blur", "noise", "strong noise", "codec", "real pairs"]

@@ -31,8 +31,9 @@ from search_spaces import find_space
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool, TrainingImage
 from trainables.images.raster import PixelFormat, Raster
-from trainables.loops.finetune import Budget, TransferConfiguration, finetune
+from trainables.loops.finetune import finetune
 from trainables.loops.seeding import restart
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, Pair, Score, Upscaler, bicubic, make_pairs, mean_psnr, score
 from trainables.network.bands import by_band, with_bands
 from trainables.network.network import SuperResolutionNet

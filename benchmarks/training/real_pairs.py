@@ -37,7 +37,7 @@ from orchestrator.training.finetune import DomainJob, run_finetuning
 from search_spaces import find_space
 from trainables.errors import RunError
 from trainables.images.patch_pool import smallest_image
-from trainables.loops.finetune import Budget, TransferConfiguration
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import Upscaler, bicubic, make_pairs, score
 from trainables.version import __version__
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainables.loops.finetune import TransferConfiguration, TransferMethod
-from trainables.loops.regularizers import RegularizerName
+from trainables.loops.settings import RegularizerName, TransferConfiguration, TransferMethod
 
 ZERO_SHOT, FEATURE, MODEL = "zero-shot", "feature transfer", "model transfer"
 INTERPOLATED, LR_ALONE = "interpolated", "LR images alone"

@@ -8,7 +8,7 @@ from benchmarks.common.domain_images import PAINTER
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.storage import Storage
-from trainables.loops.finetune import Budget
+from trainables.loops.settings import Budget
 
 
 def domain_of(name: str, root: Storage, model: FoundModel, options: argparse.Namespace, out: Storage) -> Domain:

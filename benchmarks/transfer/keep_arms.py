@@ -14,7 +14,7 @@ from orchestrator.search.trials_in_turn import run_in_turn
 from orchestrator.training.finetune import DomainJob
 from search_spaces import TransferSpace
 from trainables.errors import RunError
-from trainables.loops.finetune import TransferConfiguration, TransferMethod
+from trainables.loops.settings import TransferConfiguration, TransferMethod
 
 FREE = "no limit"
 """The arm whose search knows no limit; weight averaging then brings its winner back to the limit (WiSE-FT)."""

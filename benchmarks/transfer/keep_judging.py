@@ -17,7 +17,7 @@ from orchestrator.foundation.stage_record import fingerprint, now
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.training.finetune import DomainJob, load_source, source_degradation, source_loss, validation_psnr
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.metrics.evaluation import Pair, make_pairs, mean_psnr, score
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import FINE_SHARES, interpolated

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.analysis.record import AdviceRecord, Regime
 from search_spaces import TransferSpace
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 NEAR, FAR = 0.1, 0.15
 """Squared MMD above its floor: below the first no gain is expected, from the second on one is."""

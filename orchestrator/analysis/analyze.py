@@ -38,8 +38,8 @@ from trainables.errors import ImageSetError
 from trainables.images.raster import PLAIN, PixelFormat
 from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.metrics.scene_bootstrap import Estimate
+from trainables.network.architecture import frozen_depth_limit
 from trainables.network.bands import with_bands
-from trainables.network.network import frozen_depth_limit
 from trainables.samples import generate
 
 MOST_IMAGES = 96

@@ -33,7 +33,7 @@ from orchestrator.image_sets.deep_reading import (
 from search_spaces import TransferSpace, find_space
 from trainables.images.raster import PreparedImage
 from trainables.loops.cross_scale import adapt, patch_that_fits
-from trainables.loops.finetune import Budget, TransferConfiguration
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.bands import by_band
 from trainables.network.network import SuperResolutionNet

@@ -15,11 +15,11 @@ from orchestrator.archive.scene.values.network import apply_network, halo_of, li
 from orchestrator.foundation.model_store import FoundModel
 from trainables.errors import RunError, UsageError
 from trainables.images.raster import RGB
+from trainables.inference.downscaling import BackProject, downscaling_of
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
-from trainables.inference.radiometry import BackProject, downscaling_of
-from trainables.inference.tiling import Grid, cut
-from trainables.inference.upscale import TILE, self_ensemble, upscale
+from trainables.inference.tiling import TILE, Grid, cut
+from trainables.inference.upscale import self_ensemble, upscale
 
 Array = NDArray[Any]
 

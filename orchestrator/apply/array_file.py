@@ -20,9 +20,10 @@ from orchestrator.rasters.types import RasterFile
 from trainables.errors import UnreadableImageError
 from trainables.images.hidden_colour import nearest, put_back
 from trainables.images.raster import Raster
+from trainables.inference.downscaling import Downscaling
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import Downscaling
-from trainables.inference.upscale import TILE, Values, upscale_groups
+from trainables.inference.tiling import TILE
+from trainables.inference.upscale import Values, upscale_groups
 
 _CONTENT_TYPE = "application/octet-stream"
 

@@ -15,8 +15,8 @@ from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.dicom.settings import DicomSettings
 from orchestrator.dicom.slice import Normalisation
 from orchestrator.foundation.model_store import FoundModel
+from trainables.inference.downscaling import downscaling_of
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import downscaling_of
 from trainables.network.model_card import ModelCard, decimation_of
 
 if TYPE_CHECKING:

@@ -36,9 +36,9 @@ from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, printable, reason_of
 from trainables.images.raster import PreparedImage
+from trainables.inference.downscaling import BackProject
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
-from trainables.inference.radiometry import BackProject
 from trainables.inference.upscale import upscale
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, bicubic, compare, make_pairs, run
 from trainables.metrics.lpips import Lpips

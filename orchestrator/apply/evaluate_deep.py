@@ -20,8 +20,8 @@ from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.images.raster import PixelFormat
+from trainables.inference.downscaling import BackProject, downscaling_of
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import BackProject, downscaling_of
 from trainables.inference.upscale import upscale_groups
 from trainables.metrics.evaluation import NamedImage, Score, Upscaler, compare, make_pairs, run
 from trainables.metrics.means import mean_of_known

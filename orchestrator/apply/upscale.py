@@ -27,10 +27,10 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import Failure, UpscaleSummary
 from orchestrator.foundation.task_progress import CountCallback
 from trainables.errors import UnreadableImageError
+from trainables.inference.downscaling import BackProject
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared, prepared
-from trainables.inference.radiometry import BackProject
-from trainables.inference.upscale import TILE
+from trainables.inference.tiling import TILE
 
 _AGAIN = "remove it, or make it again with --overwrite"
 _FILES_AT_ONCE = 2

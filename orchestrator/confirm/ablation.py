@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.search.trial_record import TrialRecord, best_of_any
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from orchestrator.confirm.job import FrontRun
 from orchestrator.confirm.record import Candidate
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
 from orchestrator.search.trial_record import TrialRecord, best_of_any
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 NO_EFFECT = 1e-4
 """A λ below this does what none does: on the measured table λ = 1e-5 moves PSNR by 0.015 dB (root mean square over 207

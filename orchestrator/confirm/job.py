@@ -14,7 +14,7 @@ from orchestrator.foundation.vocabulary import CLASSICAL, ZERO_SHOT
 from orchestrator.runtime.progress_updates import ProgressUpdates
 from orchestrator.search.trial_record import TrialRecord
 from orchestrator.training.finetune import DomainJob, source_as_it_is, zero_shot
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.metrics.evaluation import Pair, Upscaler, make_pairs
 from trainables.network.model_files import WEIGHTS
 from trainables.network.network import SuperResolutionNet

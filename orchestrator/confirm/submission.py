@@ -8,7 +8,7 @@ from orchestrator.confirm.job import ConfirmJob
 from orchestrator.confirm.tasks import Start, train_run
 from orchestrator.runtime.progress_updates import reporter
 from orchestrator.runtime.task_runner import Needs, Task, TaskRunner, result_of, results
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 log = logging.getLogger(__name__)
 

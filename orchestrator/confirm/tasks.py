@@ -48,7 +48,7 @@ from orchestrator.training.finetune import (
     zero_shot,
 )
 from trainables.errors import DivergedError, RunError, UsageError
-from trainables.loops.finetune import TransferConfiguration, TransferMethod
+from trainables.loops.settings import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import Score, score
 from trainables.network.model_files import WEIGHTS
 from trainables.network.network import SuperResolutionNet

@@ -5,9 +5,9 @@ from typing import TypedDict
 
 from orchestrator.dicom.slice import Normalisation
 from trainables.errors import UsageError
-from trainables.inference.radiometry import Downscaling
-from trainables.inference.upscale import TILE
-from trainables.metrics.consistency import ConsistencyRecord
+from trainables.inference.downscaling import Downscaling
+from trainables.inference.tiling import TILE
+from trainables.metrics.consistency_record import ConsistencyRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

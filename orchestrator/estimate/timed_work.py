@@ -18,11 +18,13 @@ from trainables.degradation import Degradation
 from trainables.images.image_pair import PreparedPair
 from trainables.images.patch_pool import PatchPool
 from trainables.images.raster import PLAIN, PixelFormat, PreparedImage
-from trainables.loops.finetune import Budget, TransferConfiguration, finetune
+from trainables.loops.finetune import finetune
 from trainables.loops.pretrain import PretrainSettings, pretrain
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import Pair, make_pairs, mean_psnr, named, score
+from trainables.network.architecture import Architecture
 from trainables.network.model_files import weights_of
-from trainables.network.network import Architecture, SuperResolutionNet
+from trainables.network.network import SuperResolutionNet
 
 _SCORED = 2
 """Images that are scored."""

@@ -14,7 +14,7 @@ from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, r
 from trainables.errors import UsageError, suggestion
 from trainables.images.raster import RGB
 from trainables.network.adapters import check_rank
-from trainables.network.network import check_frozen_depth, preset, shortened
+from trainables.network.architecture import check_frozen_depth, preset, shortened
 
 
 def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:

@@ -13,10 +13,8 @@ from orchestrator.foundation.model_store import FoundModel, find_rgb_model
 from orchestrator.foundation.storage import Storage
 from search_spaces import PORTFOLIO, TransferSpace, find_space
 from trainables.inference.precision import Precision
-from trainables.loops.finetune import Budget, TransferMethod
-from trainables.loops.optimizers import OptimizerName
-from trainables.loops.regularizers import RegularizerName
-from trainables.network.network import Architecture, FrozenFrom, frozen_depth_limit, preset
+from trainables.loops.settings import Budget, OptimizerName, RegularizerName, TransferMethod
+from trainables.network.architecture import Architecture, FrozenFrom, frozen_depth_limit, preset
 
 SMALLEST_EFFECT = 0.02
 """Default of the smallest difference of PSNR in dB that matters: that of single seeds is as large."""

@@ -24,7 +24,7 @@ from orchestrator.finish.tasks import assemble, compare_averaging, copy_confirme
 from orchestrator.foundation.logs import log_context
 from orchestrator.foundation.vocabulary import ZERO_SHOT
 from orchestrator.runtime.task_runner import Needs, TaskRunner, result_of, results
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 log = logging.getLogger(__name__)
 

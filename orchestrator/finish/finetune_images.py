@@ -33,7 +33,7 @@ from orchestrator.training.finetune import DomainJob, load_source, run_finetunin
 from search_spaces import find_space
 from trainables.errors import ImageSetError, UsageError
 from trainables.images.patch_pool import smallest_image
-from trainables.loops.finetune import Budget
+from trainables.loops.settings import Budget
 from trainables.metrics.evaluation import Upscaler, bicubic, score
 from trainables.network.adapters import check_rank
 from trainables.network.architecture import check_frozen_depth, shortened

@@ -7,7 +7,7 @@ from orchestrator.confirm.record import Candidate, ConfirmationRecord
 from orchestrator.confirm.tasks import Start
 from orchestrator.experiment.settings import Finish
 from orchestrator.foundation.storage import Storage
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 ALL_SPLITS = ("train", "validation")
 """Splits that a finished model is trained on."""

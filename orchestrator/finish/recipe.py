@@ -10,9 +10,8 @@ from orchestrator.foundation.record import DamagedRecordError, Record
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, suggestion
-from trainables.loops.finetune import TransferMethod
-from trainables.loops.regularizers import RegularizerName
-from trainables.network.network import FrozenFrom
+from trainables.loops.settings import RegularizerName, TransferMethod
+from trainables.network.architecture import FrozenFrom
 
 _Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 

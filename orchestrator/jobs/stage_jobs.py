@@ -30,7 +30,7 @@ from orchestrator.training.pretrain_worker import SOURCE_DEGRADATION
 from search_spaces import PORTFOLIO, TransferSpace
 from trainables.images.patch_pool import smallest_image
 from trainables.images.raster import PixelFormat
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.network.model_files import CARD
 
 SOURCE = "source"

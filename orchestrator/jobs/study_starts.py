@@ -10,7 +10,7 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.search.source_limit import held_starts
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from search_spaces import PORTFOLIO
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 
 def study_starts(jobs: Jobs, domain: str) -> tuple[Start, ...]:

@@ -29,7 +29,7 @@ from orchestrator.report.svg import (
     log_ticks,
     view,
 )
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 Setting = Literal["learning_rate", "lambda_", "frozen_depth"]
 SETTINGS: tuple[Setting, ...] = ("learning_rate", "lambda_", "frozen_depth")

@@ -8,8 +8,8 @@ from orchestrator.jobs.study_starts import study_starts
 from orchestrator.report.range_edges import Axis
 from orchestrator.report.study_facts import StudyFacts, study_facts
 from orchestrator.search.trial_record import TrialRecord
-from trainables.loops.finetune import TransferConfiguration
-from trainables.network.network import frozen_depth_limit
+from trainables.loops.settings import TransferConfiguration
+from trainables.network.architecture import frozen_depth_limit
 
 
 def study_report(

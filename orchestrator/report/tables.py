@@ -8,7 +8,7 @@ from orchestrator.confirm.record import Difference
 from orchestrator.foundation.vocabulary import ArmName
 from orchestrator.report.finished_yaml import finished_yaml
 from orchestrator.report.schema import Arm, DomainReport, Front, FrontPoint, Report
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 AS_IT_IS = "use the source model as it is"
 COMPARED: tuple[ArmName, ...] = ("zero_shot", "default")

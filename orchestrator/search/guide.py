@@ -18,7 +18,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.search.expected_gain import expected_gain
 from orchestrator.search.samplers import near
 from orchestrator.search.starts import found_best
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 if TYPE_CHECKING:
     from orchestrator.search.study import StudyJob

@@ -17,8 +17,9 @@ from orchestrator.foundation.model_store import read_model
 from orchestrator.foundation.stage_record import now
 from orchestrator.foundation.storage import Storage
 from trainables.inference.speed import ROUNDS, Device, describe_device, output_speeds
-from trainables.loops.finetune import TransferConfiguration
-from trainables.network.network import Architecture, SuperResolutionNet, frozen_depth_limit, shortened
+from trainables.loops.settings import TransferConfiguration
+from trainables.network.architecture import Architecture, frozen_depth_limit, shortened
+from trainables.network.network import SuperResolutionNet
 
 
 @dataclass(frozen=True, slots=True)

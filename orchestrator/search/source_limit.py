@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.search.trial_record import TrialRecord
 from search_spaces import PORTFOLIO
-from trainables.loops.finetune import TransferConfiguration
-from trainables.loops.regularizers import RegularizerName
+from trainables.loops.settings import RegularizerName, TransferConfiguration
 
 _LAMBDAS = {"replay": (1e-2, 1e-3)}
 _OTHER_LAMBDAS = (1e-1, 1e-2)

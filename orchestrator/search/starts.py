@@ -13,8 +13,8 @@ from orchestrator.foundation.stage_record import read_result
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.result import SearchResult
 from trainables.errors import UsageError
-from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
+from trainables.loops.settings import TransferConfiguration
 
 Origin = Literal["default", "portfolio", "advice", "start", "sibling"]
 

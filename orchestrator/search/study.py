@@ -21,8 +21,8 @@ from orchestrator.search.samplers import DIVERGED, EXCESS, NumberedSearch, Repea
 from orchestrator.search.starts import Start
 from orchestrator.search.trial_record import TrialOrigin, TrialRecord
 from orchestrator.training.finetune import DomainJob
-from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
+from trainables.loops.settings import TransferConfiguration
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from orchestrator.search.trial_record import SourceKept, Status, TrialRecord, re
 from orchestrator.training.certificate import Certificate
 from orchestrator.training.finetune import Certify, Curve, run_finetuning, source_loss, validation_pairs
 from trainables.errors import DivergedError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
 from trainables.network.network import SuperResolutionNet
 

@@ -18,9 +18,10 @@ from trainables.errors import ImageSetError, UsageError
 from trainables.images.patch_pool import PatchPool, Pixels, TrainingImage, smallest_image
 from trainables.images.raster import PLAIN, RGB, PixelFormat
 from trainables.inference.precision import Precision
-from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.loops.finetune import finetune
 from trainables.loops.received import Received
 from trainables.loops.seeding import restart
+from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import NamedImage, Pair, Upscaler, make_pairs, mean_psnr, psnr_of_each
 from trainables.network.bands import by_band, with_bands
 from trainables.network.model_card import ModelCard

@@ -14,7 +14,8 @@ from orchestrator.runtime.progress_updates import ProgressUpdates, reporter
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool, Pixels, replaced
 from trainables.loops.pretrain import Files, PretrainSettings, Shares, pretrain
-from trainables.network.network import Architecture, SuperResolutionNet
+from trainables.network.architecture import Architecture
+from trainables.network.network import SuperResolutionNet
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from orchestrator.search.study import StudyJob, searcher
 from orchestrator.search.trial_record import read_records
 from orchestrator.search.trials_in_turn import run_suggested
 from trainables.errors import DivergedError
-from trainables.loops.finetune import Budget, TransferConfiguration
+from trainables.loops.settings import Budget, TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 SLOW = TransferConfiguration(learning_rate=5e-5, lambda_=1e-3, frozen_depth=2)

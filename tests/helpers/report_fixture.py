@@ -26,7 +26,7 @@ from orchestrator.report.schema import (
     SplitCounts,
     Trial,
 )
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 LABELS: dict[ArmName, str] = {
     "bicubic": "Bicubic",

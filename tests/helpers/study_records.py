@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from records import trial
 
 from orchestrator.report.range_edges import Axis
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 DISTRIBUTIONS = {
     "learning_rate": FloatDistribution(3e-5, 3e-3, log=True),

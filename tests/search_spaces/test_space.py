@@ -10,7 +10,7 @@ from search_spaces.space import TransferSpace, check_domain, checked
 from search_spaces.testing import DomainContract
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 
 def space(**changes):

@@ -1,6 +1,5 @@
 """Degradation of HR images to LR, as by a domain's camera, scanner or codec."""
 
-from trainables.degradation.chain import Degradation
-from trainables.degradation.draws import Range
+from trainables.degradation.settings import Degradation, Range
 
 __all__ = ["Degradation", "Range"]

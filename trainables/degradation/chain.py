@@ -1,252 +1,127 @@
 """The chain from HR to LR: optics → decimation → noise → rounding to the sensor's depth → compression.
 
-Shapes: hr (N, C, H, W) and lr (N, C, H/r, W/r), float in [0, 1]. Every image of a batch draws its own parameters. All
-of it runs batched on the images' device, without waiting for it, and is differentiable: rounding passes gradients
-straight through.
+Shapes: hr (N, C, H, W) and lr (N, C, H/r, W/r), float in [0, 1]. Every image of a batch draws its own parameters from
+the ranges of a :class:`Degradation`. All of it runs batched on the images' device, without waiting for it, and is
+differentiable: rounding passes gradients straight through.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from trainables.degradation.depth import EIGHT_BITS, ValueRange, rounding_of, to_levels
-from trainables.degradation.draws import Range, integers, uniform
-from trainables.degradation.h264 import HIGHEST_QP, h264
+from trainables.degradation.draws import integers, to_levels, uniform
+from trainables.degradation.h264 import h264
 from trainables.degradation.jpeg import jpeg
 from trainables.degradation.noise import add_dose_noise, add_rician_noise, add_sensor_noise
-from trainables.degradation.resampling import DECIMATIONS, Decimation, decimate, gaussian_weights
+from trainables.degradation.resampling import decimate, gaussian_weights
+from trainables.degradation.settings import Degradation, Range
 from trainables.errors import UsageError
 
-HIGHEST_MTF = 0.5
-"""A square detector alone passes 2/π at its Nyquist frequency; up to here the blur is wide enough to be sampled at
-HR pixels."""
 
+def degrade(settings: Degradation, hr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
+    """Degrades a batch.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Degradation:
-    """Ranges to draw from; (low, high), both included, and (0, 0) or None for none of it.
+    Args:
+        settings: Ranges to draw from.
+        hr: (N, C, H, W) in [0, 1]; H and W must be multiples of ``scale``. Values are checked only for a single image
+            on the CPU, where looking at them costs nothing that matters.
+        scale: Scale factor r.
+        gray: (N,) bool; where true, all channels get the same noise, because they are one channel.
+        generator: Source of randomness on ``hr``'s device.
 
-    Attributes:
-        blur: Optics: standard deviation of a Gaussian blur, in units of the scale factor (0.5 at r = 4 is 2 HR
-            pixels), 0 or more.
-        mtf: Optics, instead of ``blur``: modulation transfer of the whole system, Gaussian blur and decimation, at
-            the LR grid's Nyquist frequency, 0.001 to 0.5. A Gaussian alone that passes m there has
-            σ = r/π·√(-2 ln m) HR pixels.
-        jitter: Largest displacement along each axis in LR pixels, 0 to 0.5, from a resampling onto a map's grid; each
-            image draws from ±jitter, so that the mean is none, but HR and LR of one image no longer align exactly.
-        decimation: ``bicubic``: antialiased, MATLAB's; ``area``: mean over r×r pixels, a detector's aperture;
-            ``fourier``: truncation of k-space, aligned to pixel centres.
-        noise: Standard deviation on the [0, 1] scale, 0 or more.
-        noise_kind: ``gaussian``, or ``rician`` as in magnitude images.
-        shot: Standard deviation at full scale of the noise that photon counting adds to Gaussian ``noise``; it grows
-            with the square root of the signal, and each band draws its own; 0 or more.
-        photons: CT dose: photons per detector pixel without a patient, 1 or more, drawn on a log scale.
-        attenuation: CT: line integral of the attenuation along the rays, 0 to 12, no unit; only with ``photons``.
-        window: CT: width of the gray scale in HU, that is how many of them [0, 1] stands for; only with ``photons``.
-        jpeg: JPEG quality, integers from 1 to 100.
-        h264: QP of an H.264-like intra frame, integers from 0 to 51. Given both, each image draws one codec.
-        levels: Steps between 0 and 1 that LR values are rounded to, above 0: 255 for 8 bits, the only depth of the
-            codecs; None for no rounding.
+    Returns:
+        (N, C, H/r, W/r) in [0, 1], multiples of 1/levels.
+
+    Raises:
+        UsageError: If H or W is not a multiple of ``scale``, if ``hr`` is no float tensor or not in [0, 1], or if a
+            codec gets other than three channels.
     """
+    _check_images(settings, hr, scale)
+    lr = decimate(hr, scale, settings.decimation, _draw_blur(settings, hr, scale, generator))
+    lr = _add_noise(settings, lr, scale, gray, generator)
+    return _compress(settings, to_levels(lr.clamp(0, 1), settings.levels), generator)
 
-    blur: Range = (0.0, 0.0)
-    mtf: Range | None = None
-    jitter: float = 0.0
-    decimation: Decimation = "bicubic"
-    noise: Range = (0.0, 0.0)
-    noise_kind: Literal["gaussian", "rician"] = "gaussian"
-    shot: Range = (0.0, 0.0)
-    photons: Range | None = None
-    attenuation: Range = (2.0, 4.0)
-    window: float = 1500.0
-    jpeg: tuple[int, int] | None = None
-    h264: tuple[int, int] | None = None
-    levels: float | None = EIGHT_BITS
 
-    def __post_init__(self) -> None:
-        _check_range("blur", self.blur, 0, math.inf)
-        _check_range("mtf", self.mtf, 1e-3, HIGHEST_MTF)
-        _check_range("noise", self.noise, 0, math.inf)
-        _check_range("shot", self.shot, 0, math.inf)
-        _check_range("photons", self.photons, 1, math.inf)
-        _check_range("attenuation", self.attenuation, 0, 12)
-        _check_range("jpeg", self.jpeg, 1, 100, whole=True)
-        _check_range("h264", self.h264, 0, HIGHEST_QP, whole=True)
-        if not 0 <= self.jitter <= 0.5:
-            raise UsageError(f"jitter must lie between 0 and 0.5 LR pixels, found {self.jitter}.")
-        if not 0 < self.window < math.inf:
-            raise UsageError(f"window must be a positive number of HU, found {self.window}.")
-        if self.levels is not None and not 0 < self.levels < math.inf:
-            raise UsageError(f"levels must be a number above 0, or None for no rounding, found {self.levels}.")
-        if self.levels != EIGHT_BITS and self._codecs:
-            raise UsageError(f"{self._codecs} needs 8-bit values, 255 levels, found {rounding_of(self.levels)}.")
-        if self.decimation not in DECIMATIONS or self.noise_kind not in ("gaussian", "rician"):
-            raise UsageError(f"There is no decimation '{self.decimation}' or noise '{self.noise_kind}'.")
-        if self.mtf is not None and self.blur[1] > 0:
-            raise UsageError(f"Give blur or mtf, not both, found blur {self.blur} and mtf {self.mtf}.")
-        if self.shot[1] > 0 and self.noise_kind == "rician":
-            raise UsageError(f"Shot noise needs noise_kind 'gaussian', found 'rician' and shot {self.shot}.")
+def linear(settings: Degradation, hr: Tensor, scale: int) -> Tensor:
+    """The part that is linear and the same for every image: blur or MTF at the middle of its range, decimation.
 
-    def __call__(self, hr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
-        """Degrades a batch.
+    Left out are displacement, whose mean is none, noise, rounding and compression.
 
-        Args:
-            hr: (N, C, H, W) in [0, 1]; H and W must be multiples of ``scale``. Values are checked only for a single
-                image on the CPU, where looking at them costs nothing that matters.
-            scale: Scale factor r.
-            gray: (N,) bool; where true, all channels get the same noise, because they are one channel.
-            generator: Source of randomness on ``hr``'s device.
+    Args:
+        settings: Ranges, of which the middle is taken.
+        hr: (N, C, H, W) of any values; H and W must be multiples of ``scale``.
+        scale: Scale factor r.
 
-        Returns:
-            (N, C, H/r, W/r) in [0, 1], multiples of 1/levels.
+    Returns:
+        (N, C, H/r, W/r), neither rounded nor clipped.
 
-        Raises:
-            UsageError: If H or W is not a multiple of ``scale``, if ``hr`` is no float tensor or not in [0, 1], or if
-                a codec gets other than three channels.
-        """
-        self._check_images(hr, scale)
-        lr = decimate(hr, scale, self.decimation, self._draw_blur(hr, scale, generator))
-        lr = self._add_noise(lr, scale, gray, generator)
-        return self._compress(to_levels(lr.clamp(0, 1), self.levels), generator)
+    Raises:
+        UsageError: If H or W is not a multiple of ``scale``.
+    """
+    _check_size(hr, scale)
+    fixed = replace(settings, blur=_middle(settings.blur), mtf=settings.mtf and _middle(settings.mtf), jitter=0.0)
+    return decimate(hr, scale, settings.decimation, _draw_blur(fixed, hr, scale, torch.Generator(hr.device)))
 
-    def linear(self, hr: Tensor, scale: int) -> Tensor:
-        """The part that is linear and the same for every image: blur or MTF at the middle of its range, decimation.
 
-        Left out are displacement, whose mean is none, noise, rounding and compression.
+def _check_images(settings: Degradation, hr: Tensor, scale: int) -> None:
+    _check_size(hr, scale)
+    if not hr.is_floating_point():
+        raise UsageError(f"HR images must be float in [0, 1], found {hr.dtype}.")
+    if (settings.jpeg is not None or settings.h264 is not None) and hr.shape[1] != 3:
+        raise UsageError(f"JPEG and H.264 need three channels, found {hr.shape[1]}.")
+    if len(hr) == 1 and hr.device.type == "cpu":
+        low, high = (float(end) for end in hr.detach().aminmax())
+        if not -1e-3 <= low <= high <= 1.001:
+            raise UsageError(f"HR images must lie in [0, 1], found values from {low:g} to {high:g}.")
 
-        Args:
-            hr: (N, C, H, W) of any values; H and W must be multiples of ``scale``.
-            scale: Scale factor r.
 
-        Returns:
-            (N, C, H/r, W/r), neither rounded nor clipped.
+def _draw_blur(
+    settings: Degradation, hr: Tensor, scale: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor] | None:
+    """Weights along rows and columns, in HR pixels."""
+    sigmas, largest = None, 0.0
+    if settings.mtf is not None:
+        # Decimation passes this much at Nyquist; the Gaussian has to do the rest.
+        aperture = 1 / (scale * math.sin(math.pi / (2 * scale))) if settings.decimation == "area" else 1.0
+        sigmas = scale / math.pi * (-2 * torch.log(uniform(settings.mtf, len(hr), generator) / aperture)).sqrt()
+        largest = scale / math.pi * math.sqrt(-2 * math.log(settings.mtf[0] / aperture))
+    elif settings.blur[1] > 0:
+        sigmas, largest = uniform(settings.blur, len(hr), generator) * scale, settings.blur[1] * scale
+    if sigmas is None and settings.jitter == 0:
+        return None
+    if sigmas is None:
+        sigmas = torch.zeros(len(hr), device=generator.device)
+    radius = min(math.ceil(3 * largest) + math.ceil(settings.jitter * scale), *(side - 1 for side in hr.shape[-2:]))
+    if settings.jitter == 0:
+        weights = gaussian_weights(sigmas, None, radius).to(hr.dtype)
+        return weights, weights
+    shifts = uniform((-settings.jitter * scale, settings.jitter * scale), 2 * len(hr), generator).view(2, -1)
+    down, across = (gaussian_weights(sigmas, shift, radius).to(hr.dtype) for shift in shifts)
+    return down, across
 
-        Raises:
-            UsageError: If H or W is not a multiple of ``scale``.
-        """
-        _check_size(hr, scale)
-        fixed = replace(self, blur=_middle(self.blur), mtf=self.mtf and _middle(self.mtf), jitter=0.0)
-        return decimate(hr, scale, self.decimation, fixed._draw_blur(hr, scale, torch.Generator(hr.device)))
 
-    def for_format(self, pixel_format: ValueRange) -> "Degradation":
-        """The same degradation of images of another format: rounded at their depth, dose noise on their scale.
+def _add_noise(settings: Degradation, lr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
+    if settings.photons is not None:
+        lr = add_dose_noise(lr, scale, settings.photons, settings.attenuation, settings.window, gray, generator)
+    if settings.noise[1] == 0 and settings.shot[1] == 0:
+        return lr
+    deviations = uniform(settings.noise, len(lr), generator)
+    if settings.noise_kind == "rician":
+        return add_rician_noise(lr, deviations, gray, generator)
+    return add_sensor_noise(lr, deviations, settings.shot, gray, generator)
 
-        Args:
-            pixel_format: What the values of a domain's images mean. Where their unit is HU, its range is the CT
-                ``window``.
 
-        Raises:
-            UsageError: If it has a codec, and the images are not 8-bit gray or RGB.
-        """
-        if pixel_format.plain:
-            return replace(self, levels=EIGHT_BITS)
-        if self._codecs:
-            raise UsageError(
-                f"{self._codecs} is a codec of 8-bit gray and RGB images and cannot degrade images of another depth, "
-                "value range or other bands: choose a domain whose degradation has no codec."
-            )
-        in_hounsfield = self.photons is not None and pixel_format.units == "HU"
-        window = pixel_format.high - pixel_format.low if in_hounsfield else self.window
-        return replace(self, levels=pixel_format.levels, window=window)
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values, as a model card stores them; without ``levels`` for 8 bits, as cards always had it."""
-        values = asdict(self)
-        return {name: value for name, value in values.items() if name != "levels" or value != EIGHT_BITS}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> "Degradation":
-        """The inverse of :meth:`to_dict`, also after a trip through JSON; what a card lacks is off, or 8 bits."""
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
-
-    def describe(self) -> str:
-        """One line for reports, with every range."""
-        parts = []
-        if self.blur[1] > 0:
-            parts.append(f"Gaussian blur σ {_said(self.blur)} × scale")
-        if self.mtf is not None:
-            parts.append(f"system MTF at Nyquist {_said(self.mtf)}")
-        if self.jitter > 0:
-            parts.append(f"displacement up to ±{self.jitter:g} LR pixels")
-        parts.append({"bicubic": "bicubic", "area": "area-average", "fourier": "k-space truncation"}[self.decimation])
-        if self.photons is not None:
-            parts.append(
-                f"CT dose of {_said(self.photons)} photons per detector pixel behind attenuation "
-                f"{_said(self.attenuation)}, window {self.window:g} HU"
-            )
-        if self.noise[1] > 0:
-            kind = self.noise_kind.replace("rician", "Rician").replace("gaussian", "Gaussian")
-            parts.append(f"{kind} noise σ {_said(self.noise)}")
-        if self.shot[1] > 0:
-            parts.append(f"shot noise σ {_said(self.shot)} at full scale")
-        if self.levels != EIGHT_BITS:
-            parts.append(rounding_of(self.levels))
-        codecs = [f"JPEG quality {_said(self.jpeg)}"] if self.jpeg is not None else []
-        codecs += [f"H.264-like intra QP {_said(self.h264)}"] if self.h264 is not None else []
-        return ", ".join([*parts, " or ".join(codecs)] if codecs else parts)
-
-    @property
-    def _codecs(self) -> str:
-        named = {"JPEG": self.jpeg, "H.264": self.h264}
-        return " or ".join(name for name, bounds in named.items() if bounds is not None)
-
-    def _check_images(self, hr: Tensor, scale: int) -> None:
-        _check_size(hr, scale)
-        if not hr.is_floating_point():
-            raise UsageError(f"HR images must be float in [0, 1], found {hr.dtype}.")
-        if (self.jpeg is not None or self.h264 is not None) and hr.shape[1] != 3:
-            raise UsageError(f"JPEG and H.264 need three channels, found {hr.shape[1]}.")
-        if len(hr) == 1 and hr.device.type == "cpu":
-            low, high = (float(end) for end in hr.detach().aminmax())
-            if not -1e-3 <= low <= high <= 1.001:
-                raise UsageError(f"HR images must lie in [0, 1], found values from {low:g} to {high:g}.")
-
-    def _draw_blur(self, hr: Tensor, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
-        """Weights along rows and columns, in HR pixels."""
-        sigmas, largest = None, 0.0
-        if self.mtf is not None:
-            # Decimation passes this much at Nyquist; the Gaussian has to do the rest.
-            aperture = 1 / (scale * math.sin(math.pi / (2 * scale))) if self.decimation == "area" else 1.0
-            sigmas = scale / math.pi * (-2 * torch.log(uniform(self.mtf, len(hr), generator) / aperture)).sqrt()
-            largest = scale / math.pi * math.sqrt(-2 * math.log(self.mtf[0] / aperture))
-        elif self.blur[1] > 0:
-            sigmas, largest = uniform(self.blur, len(hr), generator) * scale, self.blur[1] * scale
-        if sigmas is None and self.jitter == 0:
-            return None
-        if sigmas is None:
-            sigmas = torch.zeros(len(hr), device=generator.device)
-        radius = min(math.ceil(3 * largest) + math.ceil(self.jitter * scale), *(side - 1 for side in hr.shape[-2:]))
-        if self.jitter == 0:
-            weights = gaussian_weights(sigmas, None, radius).to(hr.dtype)
-            return weights, weights
-        shifts = uniform((-self.jitter * scale, self.jitter * scale), 2 * len(hr), generator).view(2, -1)
-        down, across = (gaussian_weights(sigmas, shift, radius).to(hr.dtype) for shift in shifts)
-        return down, across
-
-    def _add_noise(self, lr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
-        if self.photons is not None:
-            lr = add_dose_noise(lr, scale, self.photons, self.attenuation, self.window, gray, generator)
-        if self.noise[1] == 0 and self.shot[1] == 0:
-            return lr
-        deviations = uniform(self.noise, len(lr), generator)
-        if self.noise_kind == "rician":
-            return add_rician_noise(lr, deviations, gray, generator)
-        return add_sensor_noise(lr, deviations, self.shot, gray, generator)
-
-    def _compress(self, lr: Tensor, generator: torch.Generator) -> Tensor:
-        by_jpeg = None if self.jpeg is None else jpeg(lr, integers(self.jpeg, len(lr), generator))
-        if self.h264 is None:
-            return lr if by_jpeg is None else by_jpeg
-        by_h264 = h264(lr, integers(self.h264, len(lr), generator))
-        if by_jpeg is None:
-            return by_h264
-        first = integers((0, 1), len(lr), generator).bool().view(-1, 1, 1, 1)
-        return torch.where(first, by_jpeg, by_h264)
+def _compress(settings: Degradation, lr: Tensor, generator: torch.Generator) -> Tensor:
+    by_jpeg = None if settings.jpeg is None else jpeg(lr, integers(settings.jpeg, len(lr), generator))
+    if settings.h264 is None:
+        return lr if by_jpeg is None else by_jpeg
+    by_h264 = h264(lr, integers(settings.h264, len(lr), generator))
+    if by_jpeg is None:
+        return by_h264
+    first = integers((0, 1), len(lr), generator).bool().view(-1, 1, 1, 1)
+    return torch.where(first, by_jpeg, by_h264)
 
 
 def _check_size(hr: Tensor, scale: int) -> None:
@@ -256,19 +131,3 @@ def _check_size(hr: Tensor, scale: int) -> None:
 
 def _middle(bounds: Range) -> Range:
     return (sum(bounds) / 2, sum(bounds) / 2)
-
-
-def _check_range(name: str, bounds: Range | None, least: float, most: float, whole: bool = False) -> None:
-    if bounds is None:
-        return
-    if not isinstance(bounds, tuple) or len(bounds) != 2 or not all(isinstance(bound, int | float) for bound in bounds):
-        raise UsageError(f"The range of {name} must be two numbers, found {bounds!r}.")
-    if not least <= bounds[0] <= bounds[1] <= most or not math.isfinite(bounds[1]):
-        limits = f"{least:g} <= low <= high" + (f" <= {most:g}" if math.isfinite(most) else "")
-        raise UsageError(f"The range of {name} must be {limits}, found {bounds}.")
-    if whole and not all(isinstance(bound, int) for bound in bounds):
-        raise UsageError(f"The range of {name} must be two integers, found {bounds}.")
-
-
-def _said(bounds: Range) -> str:
-    return f"{bounds[0]:g}–{bounds[1]:g}"

@@ -2,10 +2,6 @@
 
 from typing import Protocol
 
-from torch import Tensor
-
-from trainables.degradation.draws import rounded
-
 EIGHT_BITS = 255.0
 """Steps between 0 and 1 of 8-bit values."""
 
@@ -32,11 +28,6 @@ class ValueRange(Protocol):
     @property
     def units(self) -> str:
         """Unit of the values."""
-
-
-def to_levels(values: Tensor, levels: float | None) -> Tensor:
-    """Rounds to multiples of 1/levels; None for no rounding."""
-    return values if levels is None else rounded(values * levels) / levels
 
 
 def rounding_of(levels: float | None) -> str:

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-Range = tuple[float, float]
-"""Lowest and highest value, both included."""
+from trainables.degradation.settings import Range
 
 
 def uniform(bounds: Range, count: int, generator: torch.Generator) -> Tensor:
@@ -34,3 +33,8 @@ def normal(like: Tensor, gray: Tensor, generator: torch.Generator) -> Tensor:
 def rounded(values: Tensor) -> Tensor:
     """Rounds to integers; the gradient passes straight through, as rounding has none."""
     return values + (values.round() - values).detach() if values.requires_grad else values.round()
+
+
+def to_levels(values: Tensor, levels: float | None) -> Tensor:
+    """Rounds to multiples of 1/levels; None for no rounding."""
+    return values if levels is None else rounded(values * levels) / levels

@@ -22,7 +22,6 @@ from torch.nn import functional
 from trainables.degradation.blocks import dct, from_blocks, from_planes, inverse_dct, to_blocks, to_planes
 
 SIDE = 4
-HIGHEST_QP = 51
 
 ROUNDING = 0.28
 """Rounding offset of the quantiser, 0.5 being no dead zone. Encoders choose it; the reference encoder takes 1/3 for

@@ -9,7 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from trainables.degradation.draws import Range, log_uniform, normal, uniform
+from trainables.degradation.draws import log_uniform, normal, uniform
+from trainables.degradation.settings import Range
 
 VIEWS = 1000
 """Projections of a CT scan over half a turn (LoDoPaB-CT, Leuschner et al. 2021, arXiv 1910.01113)."""

@@ -9,13 +9,12 @@ area work window by window.
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Decimation = Literal["bicubic", "area", "fourier"]
+from trainables.degradation.settings import Decimation
 
 LARGEST_DENSE = 512
 """Largest side in HR pixels that is decimated by a dense matrix."""
@@ -172,9 +171,8 @@ def _blurred(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
     return flat.view(count, channels, height, width)
 
 
-_MATRICES: dict[str, Callable[[int, int], Tensor]] = {
+_MATRICES: dict[Decimation, Callable[[int, int], Tensor]] = {
     "bicubic": _bicubic_matrix,
     "area": _area_matrix,
     "fourier": _fourier_matrix,
 }
-DECIMATIONS = tuple(_MATRICES)

@@ -23,38 +23,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import inf
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.inference.downscaling import MARGINS, Downscaling
 from trainables.inference.prepare import REACH, bicubic_kernels, enlarge
-
-Downscaling = Literal["area", "bicubic"]
-BackProject = Literal["on", "model", "off"]
-"""Option: ``on`` downscales by block means, ``model`` as a model's training images were, ``off`` leaves it out."""
-
-MARGINS: dict[Downscaling, int] = {"area": 2, "bicubic": 4}
-"""LR pixels around a pixel whose output back-projection needs: two for each bicubic interpolation."""
 
 _ROWS = 8
 """LR rows whose output is averaged at once, few enough for a CPU's cache."""
 
 Limits = tuple[float, float]
 """Least and greatest value that an output can hold."""
-
-
-def downscaling_of(option: BackProject, decimation: str | None) -> Downscaling | None:
-    """Downscaling for back-projection; None for none.
-
-    Args:
-        option: The option.
-        decimation: Decimation of the model's training images, as its card states it; None if it states none.
-    """
-    if option == "off":
-        return None
-    return "area" if option == "on" or decimation == "area" else "bicubic"
 
 
 def upscale_clamped(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 
 from trainables.inference.precision import resolve
 from trainables.inference.prepare import prepared
-from trainables.inference.upscale import TILE, upscale
+from trainables.inference.tiling import TILE
+from trainables.inference.upscale import upscale
 from trainables.network.network import SuperResolutionNet
 
 ROUNDS = 5

@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
 
+TILE = 256
+"""Default largest side of a tile in LR pixels, without its halo."""
+
+LARGEST_TILE = 512
+"""Larger ones save little: with a halo of 18 pixels, 512 costs 15 % more than the image, 1024 7 %."""
+
+SMALLEST_TILE = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:

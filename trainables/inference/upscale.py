@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.errors import RunError, UsageError
+from trainables.inference.downscaling import MARGINS, Downscaling
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import MARGINS, Downscaling, Limits, back_projected, upscale_clamped
-from trainables.inference.tiling import Grid, cut
+from trainables.inference.radiometry import Limits, back_projected, upscale_clamped
+from trainables.inference.tiling import TILE, Grid, cut
 from trainables.network.bands import by_band
 from trainables.network.network import interpolate
-
-TILE = 256
-"""Default largest side of a tile in LR pixels, without its halo."""
 
 _BICUBIC_RADIUS = 3
 Pixels = NDArray[np.uint8]

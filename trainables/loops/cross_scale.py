@@ -14,7 +14,8 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.patch_pool import MARGIN, PatchPool, Pixels, smallest_image
 from trainables.images.raster import PreparedImage
-from trainables.loops.finetune import Budget, TransferConfiguration, finetune
+from trainables.loops.finetune import finetune
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet
 

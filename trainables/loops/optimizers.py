@@ -2,13 +2,14 @@
 
 import math
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-OptimizerName = Literal["muon", "adam"]
+from trainables.loops.settings import OptimizerName
+
 Schedule = torch.optim.lr_scheduler.LambdaLR
 
 _BETAS = (0.9, 0.99)

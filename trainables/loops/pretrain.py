@@ -13,7 +13,8 @@ from torch.nn import functional
 from trainables.errors import DivergedError
 from trainables.images.patch_pool import PatchPool
 from trainables.inference.precision import Precision, resolve
-from trainables.loops.optimizers import OptimizerName, Schedule, descend, make_optimizer
+from trainables.loops.optimizers import Schedule, descend, make_optimizer
+from trainables.loops.settings import OptimizerName
 from trainables.network.network import SuperResolutionNet
 
 STATE, HISTORY = "state.safetensors", "history.json"

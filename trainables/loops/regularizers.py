@@ -8,7 +8,7 @@ runs from unnoticeable to dominant for all of them; docs/method.md has the measu
 
 import copy
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,9 @@ from torch.nn import functional
 
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.settings import RegularizerName
 from trainables.network.adapters import trainable_weights
 from trainables.network.network import SuperResolutionNet
-
-RegularizerName = Literal["l2-sp", "l2", "features", "replay"]
 
 L2_SCALE = 0.1
 """The weights themselves are many times longer than the way that fine-tuning takes them."""

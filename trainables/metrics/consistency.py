@@ -13,7 +13,7 @@ import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.errors import UsageError
-from trainables.metrics.radiometry import Blocks, Radiometry, RadiometryMeter, RadiometryRecord
+from trainables.metrics.consistency_record import ConsistencyRecord
+from trainables.metrics.radiometry import Blocks, Radiometry, RadiometryMeter
 from trainables.metrics.registration import phase_shift
 from trainables.metrics.spectral import spectral_angles
 
@@ -40,19 +41,6 @@ _ROWS = 8
 """LR rows whose output is averaged at once: it stays in a core's cache."""
 Values = NDArray[Any] | Tensor
 Levels = NDArray[Any] | float
-
-
-class ConsistencyRecord(TypedDict):
-    """Plain values of a :class:`Consistency`; ledgers of earlier versions have no radiometry."""
-
-    pixels: int
-    non_finite: int
-    reflectance: list[float]
-    spectral_angle: float | None
-    shift: list[float] | None
-    patches: int
-    radiometry: NotRequired[RadiometryRecord]
-    flags: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ block mean.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from trainables.metrics.consistency_record import RadiometryRecord
 
 BIAS_LIMIT = 0.5
 """Mean difference of block means and source above which whole-number values are flagged, in stored units."""
@@ -32,17 +33,6 @@ LEAST_SUM = 0.02
 
 INDICES = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir")}
 """Bands (a, b) of each index (a - b) / (a + b): vegetation (Rouse et al. 1974) and water (McFeeters 1996)."""
-
-
-class RadiometryRecord(TypedDict):
-    """Plain values of a :class:`Radiometry`."""
-
-    bias: list[float]
-    block_error: float
-    overshoot: float
-    outside_percent: float
-    ndvi_shift: float | None
-    ndwi_shift: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from trainables.errors import UsageError, suggestion
 SCALES = (2, 3, 4)
 
 Family = Literal["thin", "resnet18", "resnet34"]
+FrozenFrom = Literal["input", "output"]
+"""The end of the network that ``frozen_depth`` counts blocks from."""
+
 STAGE_BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Residual blocks of each stage of torchvision's networks; stage i is 64·2^(i-1) channels wide."""
 

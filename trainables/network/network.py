@@ -7,7 +7,6 @@ the last convolution starts at zero: an untrained network *is* bicubic interpola
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from trainables.network.architecture import (
     PRESETS,
     SCALES,
     Architecture,
+    FrozenFrom,
     check_frozen_depth,
     frozen_depth_limit,
     preset,
@@ -29,7 +29,6 @@ __all__ = [
     "SCALES",
     "Architecture",
     "FeatureExtractor",
-    "FrozenFrom",
     "Generator",
     "SuperResolutionNet",
     "check_frozen_depth",
@@ -38,10 +37,6 @@ __all__ = [
     "preset",
     "shortened",
 ]
-
-
-FrozenFrom = Literal["input", "output"]
-"""The end that ``frozen_depth`` counts blocks from."""
 
 
 class Generator(nn.Module):

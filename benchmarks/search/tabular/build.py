@@ -34,7 +34,7 @@ from orchestrator.experiment.settings import Finetuning
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
-from trainables.loops.finetune import Budget
+from trainables.loops.settings import Budget
 from trainables.version import __version__
 
 ESTIMATE_ROWS = 12

@@ -8,7 +8,7 @@ import numpy as np
 
 from search_spaces import TransferSpace
 from trainables.errors import UsageError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 FULL, SECOND_SEED, SECOND_SEED_FROZEN = "full", "second seed", "second seed, frozen"
 

@@ -20,7 +20,7 @@ from orchestrator.runtime.ray_session import connect
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from trainables.errors import DivergedError, RunError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
 from trainables.network.network import SuperResolutionNet
 from trainables.network.weight_average import SHARES as ALL_SHARES

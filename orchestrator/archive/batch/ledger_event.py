@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict, cast
 
-from trainables.metrics.consistency import ConsistencyRecord
+from trainables.metrics.consistency_record import ConsistencyRecord
 
 
 class Event(TypedDict, total=False):

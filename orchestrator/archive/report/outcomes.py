@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 from orchestrator.archive.batch.ledger import read_outcomes
 from orchestrator.archive.batch.ledger_event import Event, columns_of
 from orchestrator.foundation.storage import Storage
-from trainables.metrics.consistency import ConsistencyRecord
+from trainables.metrics.consistency_record import ConsistencyRecord
 
 Status = Literal["ok", "failed"]
 

@@ -26,9 +26,9 @@ from orchestrator.archive.scene.reader import Scene, Strip
 from orchestrator.archive.scene.types import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView
 from orchestrator.archive.scene.value_range import Normalisation
 from orchestrator.archive.scene.values.network import apply_network, halo_of, limits_of_values
-from trainables.inference.radiometry import Downscaling, downscaling_of
-from trainables.inference.tiling import Grid, Tile, cut, rows_needed
-from trainables.inference.working_memory import SMALLEST_TILE, pixels_within, tile_within
+from trainables.inference.downscaling import Downscaling, downscaling_of
+from trainables.inference.tiling import SMALLEST_TILE, Grid, Tile, cut, rows_needed
+from trainables.inference.working_memory import pixels_within, tile_within
 
 _LARGEST_CELL = 2**28
 """Bytes of a cell, in all bands."""

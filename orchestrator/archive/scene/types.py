@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import RayScaleError, UsageError
+from trainables.inference.downscaling import BackProject
 from trainables.inference.precision import Precision
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import BackProject
 
 Rows = tuple[int, int]
 Range = tuple[float, float]

@@ -42,7 +42,8 @@ from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.prepare import Prepared, prepared
-from trainables.inference.working_memory import LARGEST_TILE, bytes_per_pixel
+from trainables.inference.tiling import LARGEST_TILE
+from trainables.inference.working_memory import bytes_per_pixel
 from trainables.network.model_card import decimation_of
 
 

@@ -16,7 +16,7 @@ from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.run_files import set_aside
 from orchestrator.pipeline.stages.stage import Stage, trial_request
 from trainables.errors import reason_of
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.metrics.constant_fields import constant_field_sentence
 from trainables.network.model_files import CARD, WEIGHTS
 

@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.confirm.answer import MARGIN_DB, Contender, choose
 from orchestrator.confirm.record import Candidate
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 SCENES = 8
 

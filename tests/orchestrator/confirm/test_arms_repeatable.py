@@ -27,7 +27,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.search import trial as trials
 from orchestrator.training import finetune as finetuning
 from trainables.classical import reconstruction
-from trainables.loops.finetune import TransferConfiguration, TransferMethod
+from trainables.loops.settings import TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import NamedImage
 
 DEFAULT = TransferConfiguration(learning_rate=1e-3, lambda_=0.0, frozen_depth=0)

@@ -7,7 +7,7 @@ from searched_experiment import record
 
 from orchestrator.confirm.candidates import NO_EFFECT, alike, candidates_of, trials_of
 from orchestrator.search.trial_record import SourceKept
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 FAST = replace(DEFAULT, learning_rate=5e-4)

@@ -24,7 +24,7 @@ from orchestrator.report.domain_section import domain_report
 from orchestrator.runtime.task_runner import InProcessRunner
 from search_spaces import PORTFOLIO
 from trainables.errors import RunError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.metrics.evaluation import Score
 
 DEFAULT = PORTFOLIO[0]

@@ -16,7 +16,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.search.network_speed import read_speeds
 from orchestrator.search.starts import Start, found_best, searched_domains, settle_starts
 from trainables.errors import UsageError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 TIME = "2026-01-01T00:00:00+00:00"
 RUN = {"validation_psnr": 30.0, "curve": [[2, 29.0], [4, 30.0]], "finished_at": TIME}

@@ -15,7 +15,7 @@ from orchestrator.foundation.vocabulary import INTERPOLATED
 from orchestrator.runtime.task_runner import InProcessRunner
 from orchestrator.search.trial_record import SourceKept
 from orchestrator.training.finetune import load_source
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.network.weight_average import FINE_SHARES, SHARES
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)

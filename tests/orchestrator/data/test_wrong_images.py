@@ -18,7 +18,8 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files
 from trainables.degradation import Degradation
 from trainables.images.patch_pool import PatchPool
-from trainables.loops.finetune import Budget, TransferConfiguration, finetune
+from trainables.loops.finetune import finetune
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, make_pairs, score
 from trainables.network.model_files import weights_of
 from trainables.network.network import SuperResolutionNet, preset

@@ -10,7 +10,7 @@ from orchestrator.finish.job import ALL_SPLITS, run_name
 from orchestrator.finish.record import FINISHED, Decision, Length
 from orchestrator.finish.tasks import assemble
 from orchestrator.foundation.storage import Storage
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.network.model_files import CARD
 
 STEPS = 8

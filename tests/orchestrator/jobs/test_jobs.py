@@ -10,7 +10,7 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.jobs.study_starts import study_starts
 from orchestrator.report.build import _notes, _protocol
 from search_spaces import PORTFOLIO
-from trainables.loops.finetune import TransferMethod
+from trainables.loops.settings import TransferMethod
 
 
 def study_of(jobs):

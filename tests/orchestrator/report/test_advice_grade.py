@@ -8,7 +8,7 @@ from orchestrator.report import advice_grade
 from orchestrator.report.advice_grade import grade_advice, grade_search_worth
 from orchestrator.report.schema import Trial
 from search_spaces.portfolio import PORTFOLIO
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 POINT = {"learning_rate": 8e-4, "lambda_": 1e-4, "frozen_depth": 0}
 OTHER = {"learning_rate": 2e-3, "lambda_": 0.0, "frozen_depth": 1}

@@ -12,7 +12,7 @@ from orchestrator.confirm.record import Difference
 from orchestrator.report.html import render_html
 from orchestrator.report.schema import Front, FrontPoint, Report
 from orchestrator.report.tables import best_yaml, markdown_table
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 DEVICE = "A CPU, 1 thread, float32, PyTorch 2.12, one tile of 256×256 LR pixels with its halo, the best of 5 rounds"
 

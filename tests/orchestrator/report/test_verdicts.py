@@ -5,7 +5,7 @@ import pytest
 from orchestrator.confirm.record import Candidate, Difference
 from orchestrator.report.schema import Arm, CurvePoint, Interpolation
 from orchestrator.report.verdicts import flags, forgetting, optimism, remarks, still_rises, strongest_classical, verdict
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 FOUND = TransferConfiguration(learning_rate=1e-3, lambda_=1e-4, frozen_depth=1)
 

@@ -15,7 +15,7 @@ from orchestrator.search.guide import StudyEnd, StudyGuide, read_end
 from orchestrator.search.result import BestTrial, SearchResult
 from orchestrator.search.study import searcher
 from orchestrator.search.trial_record import read_records
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 FOUND = TransferConfiguration(learning_rate=2e-3, lambda_=0.0, frozen_depth=9)
 

@@ -33,7 +33,7 @@ from orchestrator.search.optuna_export import write_optuna_log
 from orchestrator.search.samplers import DIVERGED, NumberedSearch, RepeatableSampler, maximised
 from orchestrator.search.starts import Start
 from orchestrator.search.study import study_with
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 from trainables.network.network import preset
 
 SPEEDS = {kept: 20.0 - kept for kept in range(2, 9)}

@@ -5,7 +5,7 @@ import records
 
 from orchestrator.confirm.candidates import candidates_of, front_of
 from orchestrator.search.pareto_front import confirmed_of, pareto_front
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 BLOCKS = 8

@@ -17,8 +17,8 @@ from orchestrator.search.samplers import NumberedSearch, RepeatableSampler, _see
 from orchestrator.search.starts import Start
 from orchestrator.search.study import StudyJob, study_with
 from orchestrator.search.trial_record import read_records
-from trainables.loops.finetune import TransferConfiguration
 from trainables.loops.objective import effective_lambda
+from trainables.loops.settings import TransferConfiguration
 
 KINDS = ("gp", "tpe", "random")
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)

@@ -16,7 +16,7 @@ from orchestrator.pipeline.preflight import preflight
 from orchestrator.search.result import BestTrial, SearchResult
 from orchestrator.search.starts import Start, found_best, inside, searched_domains, settle_starts
 from trainables.errors import UsageError
-from trainables.loops.finetune import TransferConfiguration
+from trainables.loops.settings import TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 FOUND = TransferConfiguration(learning_rate=2e-3, lambda_=5e-1, frozen_depth=7)

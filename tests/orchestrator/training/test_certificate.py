@@ -20,8 +20,8 @@ from orchestrator.training import finetune as training
 from orchestrator.training.certificate import Certificate
 from trainables.errors import RunError
 from trainables.loops import finetune as loop
-from trainables.loops.finetune import Budget, TransferConfiguration
 from trainables.loops.received import digest_of_weights
+from trainables.loops.settings import Budget, TransferConfiguration
 
 DEFAULT = TransferConfiguration(learning_rate=1e-4, lambda_=0.0, frozen_depth=0)
 TWELVE = [

@@ -15,7 +15,7 @@ from orchestrator.training.finetune import DomainJob, load_source, run_finetunin
 from orchestrator.training.finetune import _training_images as training_images
 from orchestrator.training.finetune import validation_pairs as pairs_of
 from trainables.degradation import Degradation
-from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod
+from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
 from trainables.samples import write_samples
 
 CONFIGURATION = TransferConfiguration(learning_rate=1e-3, lambda_=1e-2, frozen_depth=1)

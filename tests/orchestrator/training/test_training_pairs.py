@@ -15,7 +15,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files
 from orchestrator.training.finetune import DomainJob, run_finetuning, validation_pairs
 from trainables.degradation import Degradation
-from trainables.loops.finetune import Budget, TransferConfiguration
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import bicubic, mean_psnr
 
 CONFIGURATION = TransferConfiguration(learning_rate=2e-3, lambda_=0.0, frozen_depth=0)

@@ -9,7 +9,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from trainables.degradation import Degradation, resampling
-from trainables.degradation.resampling import DECIMATIONS, LARGEST_DENSE, decimate, gaussian_weights
+from trainables.degradation.resampling import LARGEST_DENSE, decimate, gaussian_weights
+from trainables.degradation.settings import DECIMATIONS
 from trainables.samples import generate
 
 SCALES = (2, 3, 4)

@@ -7,16 +7,9 @@ import torch
 from torch.nn import functional
 
 from trainables.degradation.resampling import decimate
+from trainables.inference.downscaling import MARGINS, downscaling_of
 from trainables.inference.prepare import enlarge, prepared
-from trainables.inference.radiometry import (
-    MARGINS,
-    BackProjection,
-    back_projected,
-    block_means,
-    downscaled,
-    downscaling_of,
-    upscale_clamped,
-)
+from trainables.inference.radiometry import BackProjection, back_projected, block_means, downscaled, upscale_clamped
 from trainables.inference.upscale import upscale_values
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from trainables.inference.prepare import interpolate_by_phase, prepared
-from trainables.inference.tiling import Grid, cut, reflected, rows_needed
-from trainables.inference.working_memory import SMALLEST_TILE, bytes_per_pixel, tile_within
+from trainables.inference.tiling import SMALLEST_TILE, Grid, cut, reflected, rows_needed
+from trainables.inference.working_memory import bytes_per_pixel, tile_within
 from trainables.network import packaged as pretrained
 from trainables.network.bands import with_bands
 from trainables.network.network import SuperResolutionNet, interpolate, preset

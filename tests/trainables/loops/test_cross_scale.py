@@ -8,7 +8,7 @@ from trainables.degradation import Degradation
 from trainables.errors import ImageSetError
 from trainables.images.raster import PixelFormat, PreparedImage
 from trainables.loops.cross_scale import adapt, least_side, patch_that_fits
-from trainables.loops.finetune import Budget, TransferConfiguration
+from trainables.loops.settings import Budget, TransferConfiguration
 from trainables.metrics.evaluation import NamedImage, make_pairs, mean_psnr
 from trainables.network.bands import with_bands
 from trainables.network.network import Architecture, SuperResolutionNet

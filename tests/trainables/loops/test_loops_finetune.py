@@ -9,8 +9,9 @@ import torch
 from trainables.degradation import Degradation
 from trainables.errors import DivergedError, UsageError
 from trainables.images.patch_pool import PatchPool
-from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune, precision_on
+from trainables.loops.finetune import finetune, precision_on
 from trainables.loops.optimizers import descend, make_optimizer
+from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
 from trainables.metrics.evaluation import NamedImage, bicubic, make_pairs, mean_psnr
 from trainables.network.model_files import weights_of
 from trainables.network.network import Architecture, SuperResolutionNet

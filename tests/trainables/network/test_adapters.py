@@ -7,7 +7,8 @@ from torch import nn
 from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool
-from trainables.loops.finetune import Budget, TransferConfiguration, TransferMethod, finetune
+from trainables.loops.finetune import finetune
+from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
 from trainables.network.adapters import (
     MOST_SHARE,
     adapter_parameters,

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.archive.scene.types import SceneError
+from trainables.inference.downscaling import MARGINS, Downscaling
 from trainables.inference.prepare import Prepared
-from trainables.inference.radiometry import MARGINS, BackProjection, Downscaling, Limits, downscaled, upscale_clamped
+from trainables.inference.radiometry import BackProjection, Limits, downscaled, upscale_clamped
 
 _ROWS_AT_ONCE = 8
 """LR rows whose output is rounded at once on a CPU, few enough for its cache."""

@@ -1,0 +1,27 @@
+"""Consistency of an upscaled scene as ledgers and records keep it, in plain values; read without torch."""
+
+from typing import NotRequired, TypedDict
+
+
+class RadiometryRecord(TypedDict):
+    """Plain values of a :class:`trainables.metrics.radiometry.Radiometry`."""
+
+    bias: list[float]
+    block_error: float
+    overshoot: float
+    outside_percent: float
+    ndvi_shift: float | None
+    ndwi_shift: float | None
+
+
+class ConsistencyRecord(TypedDict):
+    """Plain values of a :class:`trainables.metrics.consistency.Consistency`; earlier versions have no radiometry."""
+
+    pixels: int
+    non_finite: int
+    reflectance: list[float]
+    spectral_angle: float | None
+    shift: list[float] | None
+    patches: int
+    radiometry: NotRequired[RadiometryRecord]
+    flags: list[str]
