@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from orchestrator.apply.device import chosen_device
 from orchestrator.archive.scene.band_map import band_groups
+from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.archive.scene.types import DTYPES, BandMap, ModelFacts, Normalisation, SceneError, SceneSettings
-from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.archive.scene.value_range import normalisation
 from orchestrator.archive.scene.values.network import apply_network, halo_of, limits_of_values
 from orchestrator.foundation.model_store import FoundModel
@@ -69,7 +69,7 @@ def upscale_array(array: Array, model: FoundModel, settings: ArraySettings) -> A
         if _is_picture(image, settings):
             result: Array = upscale(net, np.ascontiguousarray(image), settings.tile, settings.ensemble)
         else:
-            result = _in_its_depth(image, net, facts_of(model, net), settings)
+            result = _in_its_depth(image, net, facts_of(model, net.precision), settings)
     except SceneError as error:
         raise (RunError if error.kind == "verification" else UsageError)(error.reason) from None
     return result[..., 0] if array.ndim == 2 else result

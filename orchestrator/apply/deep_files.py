@@ -11,7 +11,7 @@ from orchestrator.apply.array_file import ArrayFileSettings, upscale_array_file
 from orchestrator.apply.dicom_file import flagged, upscale_dicom_file
 from orchestrator.apply.file_outcome import Outcome, failed
 from orchestrator.apply.images_to_upscale import Work
-from orchestrator.archive.scene.upscale import facts_of
+from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.dicom.settings import DicomSettings
 from orchestrator.dicom.slice import Normalisation
 from orchestrator.foundation.model_store import FoundModel
@@ -52,7 +52,7 @@ def deep_upscaler(found: FoundModel, net: Prepared, settings: "Settings", lock: 
         ensemble=settings.ensemble,
         downscaling=downscaling,
     )
-    facts = facts_of(found, net)
+    facts = facts_of(found, net.precision)
 
     def upscale_file(work: Work) -> Outcome:
         try:

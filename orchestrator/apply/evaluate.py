@@ -19,8 +19,9 @@ from orchestrator.apply.evaluate_deep import PART, DeepFiles, deep_files, evalua
 from orchestrator.apply.evaluate_scenes import are_scenes, evaluate_scenes
 from orchestrator.apply.evaluation_record import DeepSet, Evaluation, PlainSet, SceneSet
 from orchestrator.apply.scene_scores import LEAST_LR_SIDE, as_models
+from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.archive.scene.types import BandMap, Normalisation, SceneSettings
-from orchestrator.archive.scene.upscale import facts_of, load_model
+from orchestrator.archive.scene.upscale import load_model
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
 from orchestrator.foundation.model_store import FoundModel, find_model
@@ -153,7 +154,7 @@ def evaluate_model(
     upscalers = {**plain, "model": _as_stored(net, ensemble)}
     deep_models = {
         image_set.deep.pixel_format.bands: value_upscaler(
-            net, facts_of(found, net), image_set.deep.pixel_format.bands, ensemble, back_project
+            net, facts_of(found, net.precision), image_set.deep.pixel_format.bands, ensemble, back_project
         )
         for image_set in sets
         if image_set.deep

@@ -8,28 +8,22 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
-from threading import Event, Lock
+from dataclasses import dataclass
+from threading import Event
 
-import torch
-from torch import Tensor
-
-from orchestrator.apply.device import chosen_device
+from orchestrator.apply.device import check_device
 from orchestrator.apply.existing_outputs import is_whole
-from orchestrator.apply.file_outcome import Outcome, failed
+from orchestrator.apply.file_outcome import Outcome
 from orchestrator.apply.images_to_upscale import Work, missing, works_of
-from orchestrator.apply.picture import available_memory, upscale_picture
 from orchestrator.archive.scene.types import Range
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.file_types import is_jpeg
-from orchestrator.foundation.model_store import find_model
+from orchestrator.foundation.model_store import find_model_files
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import Failure, UpscaleSummary
 from orchestrator.foundation.task_progress import CountCallback
-from trainables.errors import UnreadableImageError
 from trainables.inference.downscaling import BackProject
 from trainables.inference.precision import Precision
-from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.tiling import TILE
 
 _AGAIN = "remove it, or make it again with --overwrite"
@@ -97,29 +91,19 @@ def upscale_images(
     Raises:
         UsageError: If the work cannot start: no model, no image, no place to write to, or a wrong setting.
     """
-    device = chosen_device(settings.device)
+    check_device(settings.device)
     works, listing = works_of(source, target, listing, include, exclude)
-    found = find_model(model)
+    found = find_model_files(model)
     to_do = works if settings.overwrite else missing(works, target)
     wanted = {work.target.uri for work in to_do}
     broken = [work for work in works if work.target.uri not in wanted and not is_whole(work.target)]
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+
+    from orchestrator.apply.image_network import ready_for_images  # with torch, after all refusals
+
     stopped = Event()
-    net = _stoppable(prepared(found.net, device, settings.precision), stopped)
-    start, lock, outcomes = time.monotonic(), Lock(), []
-    deep = None
-    if any(work.deep for work in to_do):
-        from orchestrator.apply.deep_files import deep_upscaler
-
-        precise = net
-        if settings.precision == "auto":
-            precise = _stoppable(prepared(found.net, device, "float32"), stopped)
-        deep = deep_upscaler(found, precise, settings, lock)
-
-    def upscale_file(work: Work) -> Outcome:
-        return deep(work) if deep is not None and work.deep else _upscale_picture(net, work, settings, lock)
-
+    net, upscale_file = ready_for_images(found.unpacked(), to_do, settings, stopped)
+    start = time.monotonic()
+    outcomes: list[Outcome] = []
     report_progress(0, len(to_do))
     # Closed at once, because Ctrl-C while progress is reported would otherwise stop the threads much later.
     with closing(_all(upscale_file, to_do, stopped)) as finished:
@@ -143,7 +127,7 @@ def upscale_images(
         "notes": [{"file": o.name, "note": o.note} for o in outcomes if o.note is not None],
         "megapixels": round(sum(outcome.pixels for outcome in outcomes) / 1e6, 3),
         "seconds": round(time.monotonic() - start, 1),
-        "device": device.type,
+        "device": net.device.type,
         "precision": net.precision,
         "passed_over": listing.report(),
     }
@@ -156,30 +140,6 @@ def _all(function: Callable[[Work], Outcome], works: list[Work], stopped: Event)
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
-
-
-def _stoppable(net: Prepared, stopped: Event) -> Prepared:
-    """A network that raises before the next tile once ``stopped`` is set, so that Ctrl-C ends a large image soon."""
-
-    def run(lr: Tensor) -> Tensor:
-        if stopped.is_set():
-            raise RuntimeError("interrupted")
-        return net.run(lr)
-
-    return replace(net, run=run)
-
-
-def _upscale_picture(net: Prepared, work: Work, settings: Settings, lock: Lock) -> Outcome:
-    try:
-        if work.lost is not None:
-            raise UnreadableImageError(work.lost)
-        data = work.source.read_bytes()
-        jpeg = is_jpeg(work.target.uri)
-        picture = upscale_picture(data, net, jpeg, settings.tile, settings.ensemble, lock, available_memory())
-        work.target.write_bytes(picture.data)
-    except Exception as error:  # an error of one file must not end the run
-        return failed(work, error)
-    return Outcome(work.name, note=picture.note, pixels=picture.pixels)
 
 
 def _kind(work: Work) -> str:

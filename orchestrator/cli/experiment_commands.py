@@ -51,9 +51,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Runs all stages up to the report; an interrupted run is continued."""
-    from orchestrator.experiment.load import load_experiment
-
-    _run(load_experiment(experiment, overrides or []), _display(quiet=as_json), trim=trim, as_json=as_json)
+    _run(_loaded(experiment, overrides), _display(quiet=as_json), trim=trim, as_json=as_json)
 
 
 def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = False, as_json: AsJson = False) -> None:
@@ -61,12 +59,11 @@ def plan(experiment: ExperimentFile, overrides: Overrides = None, trim: Trim = F
 
     Finished work is not counted. Exit code 2 if the run exceeds cluster.budget_hours or cluster.budget_cost.
     """
+    loaded = _loaded(experiment, overrides)
     from orchestrator.estimate.budget import check_trim, within_budget
     from orchestrator.estimate.plan import make_plan
-    from orchestrator.experiment.load import load_experiment
     from orchestrator.pipeline.preflight import preflight
 
-    loaded = load_experiment(experiment, overrides or [])
     check_trim(loaded, trim)
     inputs = preflight(loaded)
     asked = make_plan(loaded, inputs)
@@ -103,12 +100,11 @@ def search(
 
     An extended search keeps its length in later runs, which confirm it again.
     """
-    from orchestrator.experiment.load import load_experiment
+    loaded = _loaded(experiment, overrides)
     from orchestrator.pipeline.extend_search import run_search
     from orchestrator.pipeline.preflight import preflight
     from orchestrator.pipeline.run import only_run_of
 
-    loaded = load_experiment(experiment, overrides or [])
     inputs = preflight(loaded)
     with only_run_of(loaded):
         run_search(loaded, inputs, _display(), domain, extend)
@@ -136,10 +132,9 @@ def finish(
 
 def report(experiment: ExperimentFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Shows the report of a finished experiment."""
-    from orchestrator.experiment.load import load_experiment
+    loaded = _loaded(experiment, overrides)
     from orchestrator.report.build import read_report
 
-    loaded = load_experiment(experiment, overrides or [])
     print_report(read_report(loaded), loaded.home.child("report").uri, as_json)
 
 
@@ -220,15 +215,21 @@ def analyze(
 
 def run_until(stage: str, experiment: Path, overrides: list[str] | None, quiet: bool = False) -> "Experiment":
     """Runs an experiment up to a stage; returns it."""
-    from orchestrator.experiment.load import load_experiment
+    loaded, display = _loaded(experiment, overrides), _display(quiet)
     from orchestrator.pipeline.preflight import preflight
     from orchestrator.pipeline.run import only_run_of, run_experiment
 
-    loaded, display = load_experiment(experiment, overrides or []), _display(quiet)
     inputs = preflight(loaded)
     with only_run_of(loaded) as lock:
         run_experiment(loaded, inputs, display, until=stage, check=lock.check)
     return loaded
+
+
+def _loaded(file: Path, overrides: list[str] | None) -> "Experiment":
+    """The experiment of a file; what is wrong in it is said before PyTorch is imported, which takes seconds."""
+    from orchestrator.experiment.load import load_experiment
+
+    return load_experiment(file, overrides or [])
 
 
 def _print_plan(experiment: "Experiment", estimate: "Plan", trimmed: str, as_json: bool) -> None:

@@ -81,11 +81,13 @@ def evaluate(
     GeoTIFF scenes are compared band by band in their own depth, where they have values, also by spatial correlation
     (SCC), spectral angle (SAM) and ERGAS.
     """
-    from orchestrator.apply.evaluate import evaluate_model
     from orchestrator.archive.scene.band_map import read_band_map
     from orchestrator.archive.scene.value_range import read_normalisation
 
     scene_options = read_normalisation(normalisation), read_band_map(band_map)
+    _check_there(model, *images, *(lr or ()))
+    from orchestrator.apply.evaluate import evaluate_model
+
     with counter("scored") as report_progress:
         evaluation = evaluate_model(
             model,
@@ -134,6 +136,7 @@ def adapt(
     compare the adapted model with the original one. Where a value range is stated, they may have any depth and bands,
     and the adapted model's card states both.
     """
+    _check_there(model, images)
     from orchestrator.apply.adapt import Settings, adapt_model
     from orchestrator.image_sets.deep_reading import read_bands, read_value_range
 
@@ -181,6 +184,7 @@ def finetune(
 
     A fifth of the scenes is held out to compare the model with the source model.
     """
+    _check_there(model, images, *([] if lr is None else [lr]))
     from orchestrator.finish.finetune_images import Settings, finetune_images
 
     settings = Settings(domain=domain, model=model, lr=lr, scenes=scenes, seed=seed)
@@ -213,11 +217,24 @@ def export(
     The file takes any batch, height and width. Its metadata hold the model's card, the halo that tiles need, the
     largest difference from torch, and the latency with ONNX Runtime and torch on this machine.
     """
-    from orchestrator.apply.export import export_model
-    from orchestrator.foundation.model_store import find_model
+    from orchestrator.foundation.model_store import find_model_files
 
-    result = export_model(find_model(model), out, to, overwrite)
+    files = find_model_files(model)
+    from orchestrator.apply.export import export_model
+
+    result = export_model(files.unpacked(), out, to, overwrite)
     if as_json:
         print_json(result)
     else:
         print_export(result)
+
+
+def _check_there(model: str | None, *folders: str) -> None:
+    """Refuses a model or folder that is not there, before PyTorch is imported, which takes seconds."""
+    from orchestrator.foundation.model_store import check_there
+    from orchestrator.foundation.storage import Storage
+
+    if model is not None:
+        check_there(model)
+    for folder in folders:
+        Storage.at(folder).check_readable()

@@ -13,7 +13,6 @@ from orchestrator.experiment.settings import TRIAL_TAGS, Experiment
 from orchestrator.foundation.safe_yaml import UnreadableYamlError, parse_yaml, read_yaml
 from trainables.errors import UsageError, suggestion
 from trainables.images.raster import RGB
-from trainables.network.adapters import check_rank
 from trainables.network.architecture import check_frozen_depth, preset, shortened
 
 
@@ -91,6 +90,8 @@ def check_source(experiment: Experiment) -> None:
                 "`network`, whose place the model takes."
             )
     if experiment.finetuning.adapter_rank is not None:
+        from trainables.network.adapters import check_rank  # with torch, for this setting alone
+
         with _naming("finetuning"):
             check_rank(experiment.finetuning.adapter_rank, architecture)
     for kept in experiment.search.kept_blocks or ():

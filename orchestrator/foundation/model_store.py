@@ -1,21 +1,56 @@
 """Models by name: a packaged one, or a place with the two files that :mod:`trainables.network.model_files` packs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of, suggestion
 from trainables.network import packaged as pretrained
-from trainables.network.model_card import ModelCard
-from trainables.network.model_files import CARD, WEIGHTS, pack_model, unpack_model
-from trainables.network.network import SuperResolutionNet
+from trainables.network.architecture import Architecture
+from trainables.network.model_card import CARD, WEIGHTS, ModelCard, architecture_of, card_of
+
+if TYPE_CHECKING:
+    from trainables.network.network import SuperResolutionNet
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model as a user named it, before a network is built of it, which takes torch.
+
+    Attributes:
+        where: The packaged name, or the folder or prefix.
+        files: Its two files, by name; the weights have the digest that the card states.
+        card: Content of its card, checked.
+    """
+
+    where: str
+    files: dict[str, bytes]
+    card: ModelCard
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape, as the card states it."""
+        return architecture_of(self.card)
+
+    def unpacked(self) -> "FoundModel":
+        """The model with its network.
+
+        Raises:
+            UsageError: If the weights are damaged, or are not those of the card's architecture.
+        """
+        from trainables.network.model_files import build_model
+
+        with _named(self.where):
+            return FoundModel(self.where, self.files, *build_model(self.files[WEIGHTS], self.card))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model as a user named it.
+    """A model as a user named it, with its network.
 
     Attributes:
         where: The packaged name, or the folder or prefix.
@@ -26,8 +61,13 @@ class FoundModel:
 
     where: str
     files: dict[str, bytes]
-    net: SuperResolutionNet
+    net: "SuperResolutionNet"
     card: ModelCard
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape."""
+        return self.net.architecture
 
     @property
     def licence(self) -> str:
@@ -47,17 +87,45 @@ def degradation_of(card: ModelCard) -> Degradation | None:
 
 
 def find_model(named: str) -> FoundModel:
-    """Reads the model that a user names.
+    """Reads the model that a user names, and builds its network.
+
+    Args:
+        named: As :func:`find_model_files` takes it.
+
+    Raises:
+        UsageError: If there is none, or it is damaged.
+    """
+    return find_model_files(named).unpacked()
+
+
+def find_model_files(named: str) -> ModelFiles:
+    """Reads the files of the model that a user names.
 
     Args:
         named: A packaged name such as ``base-x4``, a folder, or an ``s3://`` prefix. A folder that is called like a
             packaged model is meant only where it is written with a slash (``./base-x4``).
 
     Raises:
-        UsageError: If there is none, or it is damaged.
+        UsageError: If there is none, its card makes no sense, or its weights are not those that the card describes.
     """
-    if "/" not in named and named in pretrained.names():
-        return _unpacked(named, pretrained.files(named))
+    check_there(named)
+    if _is_packaged(named):
+        return _checked(named, pretrained.files(named))
+    place = Storage.at(named)
+    return _checked(place.uri, _files(place))
+
+
+def check_there(named: str) -> None:
+    """Checks that there is a packaged model or a folder of a name; nothing of it is read.
+
+    Args:
+        named: As :func:`find_model_files` takes it.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if _is_packaged(named):
+        return
     place = Storage.at(named)
     if "/" not in named and not Path(place.path).is_dir():
         known = pretrained.names()
@@ -66,7 +134,10 @@ def find_model(named: str) -> FoundModel:
             f"{', '.join(known) or 'none'}.{suggestion(named, known)}"
         )
     place.check_readable()
-    return _unpacked(place.uri, _files(place))
+
+
+def _is_packaged(named: str) -> bool:
+    return "/" not in named and named in pretrained.names()
 
 
 def find_rgb_model(named: str) -> FoundModel:
@@ -84,7 +155,7 @@ def check_rgb(found: FoundModel) -> FoundModel:
     Raises:
         UsageError: If it takes another number of bands than three.
     """
-    channels = found.net.architecture.channels
+    channels = found.architecture.channels
     if channels != 3:
         bands = "1 band" if channels == 1 else f"{channels} bands"
         raise UsageError(f"Model '{found.where}' takes {bands}; gray and colour images need one that takes 3.")
@@ -102,19 +173,22 @@ def check_free(place: Storage) -> None:
     place.check_writable()
 
 
-def write_model(place: Storage, net: SuperResolutionNet, facts: Mapping[str, object]) -> None:
+def write_model(place: Storage, net: "SuperResolutionNet", facts: Mapping[str, object]) -> None:
     """Writes a network and its card; ``facts`` are the card's entries beside the architecture."""
+    from trainables.network.model_files import pack_model
+
     for name, data in pack_model(net, facts).items():
         place.child(name).write_bytes(data)
 
 
-def read_model(place: Storage) -> tuple[SuperResolutionNet, ModelCard]:
+def read_model(place: Storage) -> "tuple[SuperResolutionNet, ModelCard]":
     """Reads a network and its card.
 
     Raises:
         UsageError: If there is none, or it is damaged.
     """
-    return _unpack(place.uri, _files(place))
+    found = _checked(place.uri, _files(place)).unpacked()
+    return found.net, found.card
 
 
 def _files(place: Storage) -> dict[str, bytes]:
@@ -126,12 +200,14 @@ def _files(place: Storage) -> dict[str, bytes]:
         raise UsageError(f"The model at '{place.uri}' cannot be read: {reason_of(error)}.") from None
 
 
-def _unpacked(where: str, files: dict[str, bytes]) -> FoundModel:
-    return FoundModel(where, files, *_unpack(where, files))
+def _checked(where: str, files: dict[str, bytes]) -> ModelFiles:
+    with _named(where):
+        return ModelFiles(where, files, card_of(files))
 
 
-def _unpack(where: str, files: dict[str, bytes]) -> tuple[SuperResolutionNet, ModelCard]:
+@contextmanager
+def _named(where: str) -> Iterator[None]:
     try:
-        return unpack_model(files)
+        yield
     except UsageError as error:
         raise UsageError(f"Model '{where}': {error}") from None

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.archive.scene.band_map import Group, name_groups
+from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.archive.scene.types import ModelFacts, SceneError
-from orchestrator.archive.scene.upscale import facts_of
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.protocols.protocol import REFLECTANCE, LoadedPair
 from trainables.errors import UsageError
@@ -52,7 +52,7 @@ def bicubic_arm(name: str, scale: int) -> Arm:
 
 def model_arm(name: str, found: FoundModel, net: Prepared, ensemble: bool) -> Arm:
     """A model: 8-bit images as `rayscale upscale` writes them, others by the bands and range of its card."""
-    facts = facts_of(found, net)
+    facts = facts_of(found, net.precision)
     low, high = _range_of(found)
 
     def run(lr: Image, bands: tuple[str, ...]) -> Image:

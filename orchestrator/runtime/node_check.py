@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import Ended, Needs, Task, TaskRunner
@@ -167,9 +166,15 @@ def look(place: str, node: str, reads: Sequence[str], with_gpus: bool) -> NodeFa
         code=code_digest(),
         python=_python(),
         ray=ray.__version__,
-        gpus=torch.cuda.device_count() if with_gpus else None,
+        gpus=_gpus_seen() if with_gpus else None,
         problem=next((problem for check in checks if (problem := check())), ""),
     )
+
+
+def _gpus_seen() -> int:
+    import torch  # on the nodes alone: who asks them has no need of it
+
+    return torch.cuda.device_count()
 
 
 def _python() -> str:

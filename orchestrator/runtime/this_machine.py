@@ -1,17 +1,20 @@
 """This machine and this process, as far as they can be told without importing Ray, which takes seconds."""
 
+import ctypes
 import sys
-
-import torch
+from pathlib import Path
 
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.usable_cpus import usable_cpus
 
+_NVIDIA, _AMD = "libcuda.so.1", Path("/dev/kfd")
+"""What a machine has whose GPUs PyTorch can use: a library of the driver, or its device file."""
+
 
 def local_resources(cluster: Cluster) -> Resources:
     """Resources that a Ray of our own will have on this machine, without starting it."""
-    gpus = torch.cuda.device_count()
+    gpus = _gpus() if _has_gpu_driver() else 0
     return Resources(cluster.cpus or usable_cpus(), gpus, gpus)
 
 
@@ -19,3 +22,18 @@ def ray_is_started() -> bool:
     """True if this process is connected to a Ray, which somebody has started before."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _has_gpu_driver() -> bool:
+    """False on a machine without a GPU's driver, which PyTorch need not be imported to find out."""
+    try:
+        ctypes.CDLL(_NVIDIA)
+    except OSError:
+        return _AMD.exists()
+    return True

@@ -29,7 +29,7 @@ def on_cpu(worker: SceneWorker) -> SceneWorker:
     """The same work without a GPU."""
     assert worker.context.settings.device == "cuda"
     assert isinstance(worker.model, SharedModel)
-    model = SharedModel(worker.model.found, replace(worker.model.settings, device="cpu"))
+    model = SharedModel(worker.model.files, replace(worker.model.settings, device="cpu"))
     return OnCpu(worker.context, worker.facts, model)
 
 

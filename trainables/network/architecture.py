@@ -66,6 +66,12 @@ class Architecture:
         """Channels that the trunk hands to the generator."""
         return self.width if self.family == "thin" else 64 * 2 ** (self.stages - 1)
 
+    @property
+    def receptive_radius(self) -> int:
+        """LR pixels to each side that an output pixel depends on: three for a 7×7 convolution, one for each of 3×3."""
+        stem = 1 if self.family == "thin" else 3
+        return stem + 2 * self.blocks + 1
+
     def to_dict(self) -> dict[str, object]:
         """The values that matter for this family, as a model card stores them."""
         unused = {"stages", "norm"} if self.family == "thin" else {"width", "depth"}

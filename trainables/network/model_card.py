@@ -1,14 +1,19 @@
-"""Validation of model cards: each field that is used later is checked before a network is built from it."""
+"""A model's card: every field that is used later is checked, before a network is built from it. Imports no torch."""
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypedDict, cast
 
 from trainables.degradation import Degradation
 from trainables.errors import UsageError, reason_of
 from trainables.network.architecture import Architecture
 from trainables.version import __version__
+
+WEIGHTS, CARD = "model.safetensors", "card.json"
+"""Names of a model's two files."""
 
 FORMAT = 2
 """Version of a model's two files; 1 was that of rayscale 0.1, whose networks were built otherwise."""
@@ -69,6 +74,37 @@ class ModelCard(TypedDict, total=False):
     parameters: dict[str, int]
     macs_per_lr_pixel: int
     blocks: list[str]
+
+
+def card_of(files: Mapping[str, bytes]) -> ModelCard:
+    """The checked card of a model, by its two files; the weights are compared with the digest that it states.
+
+    A network is not built: :func:`trainables.network.model_files.unpack_model` does, and checks the weights themselves.
+
+    Raises:
+        UsageError: If a file is missing, the card makes no sense, or the weights are not those that it describes.
+    """
+    with reading_model():
+        if missing := [name for name in (WEIGHTS, CARD) if name not in files]:
+            raise UsageError(f"{' and '.join(missing)} missing.")
+        card = read_card(files[CARD])
+        if hashlib.sha256(files[WEIGHTS]).hexdigest() != card["sha256"]:
+            raise UsageError(f"{WEIGHTS} is not the file that {CARD} describes (the digests differ); copy both again.")
+        return card
+
+
+@contextmanager
+def reading_model() -> Iterator[None]:
+    """Turns whatever is wrong with a model's files into one sentence.
+
+    Raises:
+        UsageError: If the block raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(reason_of(error).split()).rstrip(".")
+        raise UsageError(f"This is not a RayScale model: {reason:.240}. Expected {WEIGHTS} and {CARD}.") from None
 
 
 def read_card(data: bytes) -> ModelCard:

@@ -13,14 +13,21 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainables.errors import UsageError, reason_of
-from trainables.network.model_card import FORMAT, ModelCard, architecture_of, check_stated, read_card
+from trainables.errors import UsageError
+from trainables.network.model_card import (
+    CARD,
+    FORMAT,
+    WEIGHTS,
+    ModelCard,
+    architecture_of,
+    card_of,
+    check_stated,
+    reading_model,
+)
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.version import __version__
 
 __all__ = ["CARD", "FORMAT", "WEIGHTS", "pack_model", "unpack_model", "weights_of"]
-
-WEIGHTS, CARD = "model.safetensors", "card.json"
 
 _PLAIN = "8-bit values divided by 255; gray images are repeated to three bands"
 _RANGE = "the two values of value_range become 0 and 1; values of 8 bits without one are divided by 255"
@@ -58,17 +65,19 @@ def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, ModelCard
     Raises:
         UsageError: If the files are damaged or do not belong together, or if the weights are not finite.
     """
-    try:
-        if missing := [name for name in (WEIGHTS, CARD) if name not in files]:
-            raise UsageError(f"{' and '.join(missing)} missing.")
-        card = read_card(files[CARD])
-        if hashlib.sha256(files[WEIGHTS]).hexdigest() != card["sha256"]:
-            raise UsageError(f"{WEIGHTS} is not the file that {CARD} describes (the digests differ); copy both again.")
-        net = _build(architecture_of(card), load(files[WEIGHTS]))
+    return build_model(files[WEIGHTS], card_of(files))
+
+
+def build_model(weights: bytes, card: ModelCard) -> tuple[SuperResolutionNet, ModelCard]:
+    """Rebuilds a network from the bytes of its weights, as :func:`unpack_model` does.
+
+    Args:
+        weights: The weights that the card describes.
+        card: A card of :func:`trainables.network.model_card.card_of`.
+    """
+    with reading_model():
+        net = _build(architecture_of(card), load(weights))
         check_stated(card, _computed(net))
-    except Exception as error:
-        reason = " ".join(reason_of(error).split()).rstrip(".")
-        raise UsageError(f"This is not a RayScale model: {reason:.240}. Expected {WEIGHTS} and {CARD}.") from None
     return net, _computed(net) | card
 
 

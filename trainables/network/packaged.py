@@ -6,11 +6,13 @@ Each is a folder of package data, ``trainables/weights/<name>/``, with the two f
 
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
 
 from trainables.errors import UsageError, suggestion
-from trainables.network.model_card import ModelCard
-from trainables.network.model_files import CARD, WEIGHTS, unpack_model
-from trainables.network.network import SuperResolutionNet
+from trainables.network.model_card import CARD, WEIGHTS, ModelCard
+
+if TYPE_CHECKING:
+    from trainables.network.network import SuperResolutionNet
 
 
 def folder() -> Traversable:
@@ -38,10 +40,12 @@ def files(name: str) -> dict[str, bytes]:
     return {file: folder().joinpath(name, file).read_bytes() for file in (WEIGHTS, CARD)}
 
 
-def load(name: str) -> tuple[SuperResolutionNet, ModelCard]:
+def load(name: str) -> "tuple[SuperResolutionNet, ModelCard]":
     """A packaged network, ready to evaluate, and its card.
 
     Raises:
         UsageError: If no packaged model is called so.
     """
+    from trainables.network.model_files import unpack_model
+
     return unpack_model(files(name))

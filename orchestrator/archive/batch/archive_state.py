@@ -7,7 +7,7 @@ from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
 from orchestrator.archive.scene.types import SceneSettings
-from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.model_store import ModelFiles
 from orchestrator.foundation.storage import Storage
 
 _FORMAT = "archive-2"
@@ -28,7 +28,7 @@ class ArchiveState:
         histories: Scene histories by the output's place.
     """
 
-    found: FoundModel
+    found: ModelFiles
     scenes: list[Scene]
     out: Storage
     options: Options
@@ -37,7 +37,7 @@ class ArchiveState:
     histories: dict[str, SceneHistory]
 
     @classmethod
-    def read(cls, found: FoundModel, scenes: list[Scene], out: Storage, options: Options) -> "ArchiveState":
+    def read(cls, found: ModelFiles, scenes: list[Scene], out: Storage, options: Options) -> "ArchiveState":
         """Reads the outputs and the ledgers.
 
         Raises:
@@ -47,6 +47,11 @@ class ArchiveState:
         # Read after the outputs: what a run beside this one has ended by then has a row.
         records = read_records(out)
         return cls(found, scenes, out, options, existing, records, records.histories)
+
+    @property
+    def all_tried(self) -> bool:
+        """True if every scene has a history: then all may be finished."""
+        return all(scene.output in self.histories for scene in self.scenes)
 
     def plan(self, settings: SceneSettings) -> tuple[Recipe, Plan]:
         """Recipe and plan of a run.
@@ -60,12 +65,12 @@ class ArchiveState:
         return recipe, plan
 
     def finished_settings(self, settings: SceneSettings) -> SceneSettings | None:
-        """Settings with the precision in which all scenes are finished: then no GPU is needed to tell its precision."""
+        """Settings with the precision in which all scenes are finished: then no device has to tell its own."""
         either = (replace(settings, precision="bfloat16"), replace(settings, precision="float32"))
         return next((known for known in either if not self.plan(known)[1].work), None)
 
 
-def recipe_of(found: FoundModel, settings: SceneSettings) -> Recipe:
+def recipe_of(found: ModelFiles, settings: SceneSettings) -> Recipe:
     """Recipe of outputs by a model under settings whose device and precision are known."""
     files = {name: digest(data.hex()) for name, data in found.files.items()}
     return Recipe(digest(files), digest([_FORMAT, settings.of_the_result(), settings.device]))

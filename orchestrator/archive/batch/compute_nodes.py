@@ -1,12 +1,11 @@
-"""Choice of the device of a run, and of one precision for all nodes that compute."""
-
-import torch
+"""Choice of the device of a run and of one precision for all nodes that compute, and a first look at the weights."""
 
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.scene_pool import on_every_node
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.feasibility import Resources
-from orchestrator.runtime.task_runner import TaskRunner
+from orchestrator.foundation.model_store import ModelFiles
+from orchestrator.runtime.task_runner import TaskRunner, result_of
 from trainables.errors import RunError, UsageError
 from trainables.inference.precision import Precision, resolve
 
@@ -47,8 +46,12 @@ def choose_precision(settings: SceneSettings, runner: TaskRunner | None) -> Prec
     Raises:
         RunError: If a node that computes cannot work, or none answers.
     """
-    if runner is None or settings.precision != "auto":
-        return resolve(settings.precision, torch.device(settings.device))
+    if settings.precision != "auto":
+        return settings.precision
+    if runner is None:
+        import torch
+
+        return resolve("auto", torch.device(settings.device))
     kind, least = ("GPU", 1.0) if settings.device == "cuda" else ("CPU", float(settings.threads))
     found = set()
     for node, answer in on_every_node(runner, _precision_of, settings.device, seconds=_SURVEY_SECONDS):
@@ -68,6 +71,27 @@ def choose_precision(settings: SceneSettings, runner: TaskRunner | None) -> Prec
     return found.pop() if len(found) == 1 else "float32"
 
 
+def check_weights(runner: TaskRunner, model: ModelFiles) -> None:
+    """Builds the network once, on any node: a damaged model is refused before it fails scene after scene.
+
+    Raises:
+        UsageError: If its weights are damaged, or are not those of its card's architecture.
+        RunError: If the node was lost again and again.
+    """
+    result_of(runner, runner.submit(build_network, model, name="check of the model"))
+
+
+def build_network(model: ModelFiles) -> None:
+    """Builds a network and forgets it.
+
+    Raises:
+        UsageError: If its weights are damaged.
+    """
+    model.unpacked()
+
+
 def _precision_of(device: str) -> Precision | None:
     """Precision of this node; None if it has no such device."""
+    import torch
+
     return resolve("auto", torch.device(device)) if device == "cpu" or torch.cuda.is_available() else None

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
-import torch
-
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device
 from orchestrator.archive.batch.listing import Scene
@@ -77,6 +75,8 @@ class Machines:
         if self.joined is not None:
             yield self.joined
         elif threads is not None:
+            import torch  # only now: up to here, nothing is computed in this process
+
             before = torch.get_num_threads()
             try:
                 yield InProcessRunner(Resources(threads, 0, 0))

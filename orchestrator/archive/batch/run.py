@@ -14,7 +14,7 @@ from orchestrator.archive.batch.archive_state import ArchiveState
 from orchestrator.archive.batch.claims import Claims, remove_claims, remove_last_claims
 from orchestrator.archive.batch.cluster_watch import watching_cluster
 from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_commits
-from orchestrator.archive.batch.compute_nodes import choose_precision
+from orchestrator.archive.batch.compute_nodes import check_weights, choose_precision
 from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.heartbeat import others_alive
 from orchestrator.archive.batch.ledger import Ledger, SceneHistory, merge_ledgers
@@ -36,9 +36,10 @@ from orchestrator.archive.batch.workspace import (
     sweep_workspaces,
 )
 from orchestrator.archive.products.types import ModelBands
+from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.archive.scene.types import LoadedModel, SceneSettings
 from orchestrator.archive.scene.upscale import load_model
-from orchestrator.foundation.model_store import FoundModel, find_model
+from orchestrator.foundation.model_store import ModelFiles, find_model_files
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import TaskRunner
 from trainables.errors import UsageError, reason_of
@@ -48,15 +49,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class SharedModel:
-    """A model on its way to the workers, each of which prepares it once."""
+    """A model on its way to the workers as the bytes of its files; each worker builds and prepares the network once."""
 
-    found: FoundModel
+    files: ModelFiles
     settings: SceneSettings
 
     @cached_property
     def loaded(self) -> LoadedModel:
         """The model, ready to compute."""
-        return load_model(self.found, self.settings)
+        return load_model(self.files.unpacked(), self.settings)
 
     def __call__(self) -> LoadedModel:
         """The model, ready to compute."""
@@ -95,7 +96,7 @@ def upscale_archive(
         RunError: If no cluster answers, it is lost, or the ledger cannot be written.
     """
     check_bands(scenes, settings, report_note)
-    found, out = find_model(model), Storage.at(target)
+    found, out = find_model_files(model), Storage.at(target)
     with ExitStack() as held:
         check_lock = held.enter_context(only_run(out, options.side_by_side))
         ledger = Ledger.new(out)
@@ -173,9 +174,11 @@ def resolve_settings(
         RunError: If a node that computes cannot work, or none answers.
     """
     settings = replace(settings, device=machines.device)
-    bands = ModelBands(state.found.net.architecture.channels, tuple(state.found.card.get("band_names") or ()))
+    bands = ModelBands(state.found.architecture.channels, tuple(state.found.card.get("band_names") or ()))
     settings = with_measured_range(settings, state.scenes, state.out, bands, report_note, record_range)
-    if settings.precision == "auto" and machines.waits_for_gpu:
+    # On this machine, PyTorch would have to be imported to tell the precision.
+    unknown_here = settings.precision == "auto" and machines.joined is None
+    if (settings.precision == "auto" and machines.waits_for_gpu) or (unknown_here and state.all_tried):
         settings = state.finished_settings(settings) or settings
         waiting = Progress(len(state.scenes))
         while settings.precision == "auto" and machines.waits_for_gpu:
@@ -236,10 +239,12 @@ def work_through(
             mode=output_mode(),
             strict=options.strict,
         )
-        shared_model = SharedModel(state.found, settings)
-        # Only where it stays in this process is the model prepared once for all.
-        ready = shared_model.loaded if threads is not None else load_model(state.found, replace(settings, device="cpu"))
-        worker = change_worker(SceneWorker(context, ready.facts, shared_model))
+        facts, shared_model = facts_of(state.found, settings.precision), SharedModel(state.found, settings)
+        if threads is None:
+            check_weights(runner, state.found)
+        else:
+            shared_model()  # prepared here, once for all scenes
+        worker = change_worker(SceneWorker(context, facts, shared_model))
         held.enter_context(_tidy(runner, out, ledger, scratch, state.histories))
         joined = machines.joined is not None
         show_others = held.enter_context(watching_cluster(runner, out.uri, joined, machines.notes.append))
@@ -251,7 +256,7 @@ def work_through(
         pool = ScenePool(runner, worker, settings.threads, 1.0 if machines.gpus else 0.0, options.scene_timeout)
         # A cluster of one node may grow.
         shared = not joined or (not out.remote and options.scratch is None)
-        driver = Driver(pool, ledger, recipe, shared, machines.gpus, report_to_all, ready.facts.scale, claims)
+        driver = Driver(pool, ledger, recipe, shared, machines.gpus, report_to_all, facts.scale, claims)
         try:
             driver.run(plan)
         finally:

@@ -11,7 +11,7 @@ from orchestrator.archive.batch.ledger_event import Event
 from orchestrator.archive.batch.ledger_lines import OddLines
 from orchestrator.archive.batch.workspace import WORKSPACES, earlier_workspaces
 from orchestrator.archive.scene.types import SceneSettings
-from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.model_store import ModelFiles
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import UpscaleSummary
 
@@ -53,7 +53,7 @@ class Summary:
         odd: Lines of ledgers that were passed over.
     """
 
-    model: FoundModel
+    model: ModelFiles
     out: Storage
     ledger: Ledger
     settings: SceneSettings
@@ -67,7 +67,7 @@ class Summary:
         failed = sorted((event for event in ended if event["status"] == "failed"), key=lambda event: str(event["name"]))
         return {
             "model": self.model.where,
-            "scale": self.model.net.architecture.scale,
+            "scale": self.model.architecture.scale,
             "output": self.out.uri,
             "ledger": self.ledger.uri,
             "run": self.ledger.run,

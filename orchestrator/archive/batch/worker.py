@@ -4,10 +4,10 @@ Nothing here raises for a bad scene: each function returns an outcome, so that o
 the machinery. Pixels stay on disk; only these small outcomes travel.
 """
 
-import copy
 import hashlib
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -52,7 +52,9 @@ from orchestrator.foundation.file_listing import version_on_disk
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
-from trainables.metrics.consistency import ConsistencyMeter
+
+if TYPE_CHECKING:
+    from trainables.metrics.consistency import ConsistencyMeter
 
 _COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 _ITEM_TYPE = "application/geo+json"
@@ -115,10 +117,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class PartFinished:
-    """Some rows of a scene, on the disk of a node, and how well they agree with their source."""
+    """Some rows of a scene, on the disk of a node.
+
+    Attributes:
+        part: Facts about them.
+        meter: How well they agree with their source, as a pickled meter: the driver passes it on as it is, because
+            opening it would take torch.
+    """
 
     part: PartFacts
-    meter: ConsistencyMeter | None = None
+    meter: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +149,13 @@ class ConsistencyObserver:
     """
 
     scale: int
-    meter: ConsistencyMeter | None = None
+    meter: "ConsistencyMeter | None" = None
 
     def __call__(self, view: TileView) -> None:
         """Adds one piece of the output."""
         if self.meter is None:
+            from trainables.metrics.consistency import ConsistencyMeter
+
             self.meter = ConsistencyMeter(self.scale, len(view.lr))
         self.meter.add(
             view.lr,
@@ -231,7 +241,8 @@ class SceneWorker:
             path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
             observer = ConsistencyObserver(self.facts.scale)
             output = upscale_part(source, rows, path, model, scene.settings(self.context.settings), observer)
-            return PartFinished(replace(output, seconds={"fetch": fetched, **output.seconds}), observer.meter)
+            meter = None if observer.meter is None else pickle.dumps(observer.meter)
+            return PartFinished(replace(output, seconds={"fetch": fetched, **output.seconds}), meter)
 
         return outcome_of(work)
 
@@ -315,7 +326,7 @@ class SceneWorker:
         key = scene.output.removeprefix(self.context.out).strip("/")
         return Provenance(item_id=str(PurePosixPath(key).with_suffix("")).replace("/", "_"), source=scene.source)
 
-    def _store(self, scene: Scene, output: SceneOutput, fetched: float, meter: ConsistencyMeter | None) -> Outcome:
+    def _store(self, scene: Scene, output: SceneOutput, fetched: float, meter: "ConsistencyMeter | None") -> Outcome:
         _check_unchanged(scene)
         if self.context.strict and meter is not None and (flags := meter.result().flags):
             raise SceneError(FLAGGED, f"its output is flagged: {', '.join(flags)}; without --strict it is kept")
@@ -354,12 +365,12 @@ class _UnfitError(Exception):
     """The node cannot compute."""
 
 
-def _merged(meters: list[ConsistencyMeter | None]) -> ConsistencyMeter | None:
-    seen = [meter for meter in meters if meter is not None]
-    if not seen:
+def _merged(pickled: list[bytes | None]) -> "ConsistencyMeter | None":
+    meters: list[ConsistencyMeter] = [pickle.loads(meter) for meter in pickled if meter is not None]
+    if not meters:
         return None
-    merged = copy.deepcopy(seen[0])  # arrays that came through Ray are read-only
-    for meter in seen[1:]:
+    merged, *others = meters
+    for meter in others:
         merged.merge(meter)
     return merged
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
@@ -15,9 +16,11 @@ from orchestrator.archive.scene.band_roles import settle
 from orchestrator.archive.scene.open_raster import open_raster
 from orchestrator.archive.scene.outline import outline
 from orchestrator.archive.scene.reader import Scene, gdal
-from orchestrator.archive.scene.rows import Worker, make_worker
 from orchestrator.archive.scene.types import LoadedModel, SceneFacts, SceneSettings
 from orchestrator.foundation.file_types import TIFF
+
+if TYPE_CHECKING:
+    from orchestrator.archive.scene.rows import Worker
 
 SIDE = 512
 """Side of a part in LR pixels."""
@@ -105,6 +108,8 @@ def work_per_pixel(source: Path, model: LoadedModel, settings: SceneSettings) ->
     Raises:
         SceneError: As :func:`orchestrator.archive.scene.upscale.check_scene`.
     """
+    from orchestrator.archive.scene.rows import make_worker
+
     with gdal(), Scene(source) as scene:
         meaning = settle(scene, model.facts, settings)
         facts = scene.facts
@@ -112,7 +117,7 @@ def work_per_pixel(source: Path, model: LoadedModel, settings: SceneSettings) ->
         return _computed(worker, facts.height, facts.width) / facts.pixels
 
 
-def _computed(worker: Worker, height: int, width: int) -> int:
+def _computed(worker: "Worker", height: int, width: int) -> int:
     tile = worker.grid(worker.cells.rows, worker.cells.columns)
     rows = sum(ceil(min(worker.cells.rows, height - row) / tile.rows) for row in range(0, height, worker.cells.rows))
     columns = sum(

@@ -21,7 +21,7 @@ from orchestrator.archive.estimate.extrapolate import choose, extrapolate, makes
 from orchestrator.archive.estimate.sampling_worker import SAMPLES, Sample, SamplingWorker
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import describe_scene
-from orchestrator.foundation.model_store import find_model
+from orchestrator.foundation.model_store import find_model_files
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.usable_cpus import usable_cpus
 from trainables.errors import UsageError
@@ -88,7 +88,7 @@ def plan_archive(
     """
     begun = time.monotonic()
     check_bands(scenes, settings, report_note)
-    found, out = find_model(model), Storage.at(target)
+    found, out = find_model_files(model), Storage.at(target)
     out.check_writable()
     remove_dead_plans(out)
     state = ArchiveState.read(found, scenes, out, options)

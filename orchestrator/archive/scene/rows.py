@@ -4,7 +4,6 @@ A cell is a part of the output that is written at once: whole internal tiles. It
 network, all of one shape. Memory holds one strip of LR rows and one cell, independent of the scene's size.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -255,7 +254,7 @@ def make_worker(scene: Scene, model: LoadedModel, meaning: Meaning, settings: Sc
             "memory",
             f"Not even tiles of {SMALLEST_TILE} pixels fit into memory_mb {settings.memory_mb}; give it more.",
         )
-    step = row_step(net.scale, settings.blocksize)
+    step = settings.row_step(net.scale)
     # A cell is in memory in all bands.
     side = int((_LARGEST_CELL / (len(norm.low) * np.dtype(facts.dtype).itemsize)) ** 0.5) // net.scale
     cells = Grid.of(facts.height, facts.width, max(min(tile, side), step), halo, step)
@@ -266,11 +265,6 @@ def make_worker(scene: Scene, model: LoadedModel, meaning: Meaning, settings: Sc
 def _pixels_at_once(model: LoadedModel, settings: SceneSettings) -> int:
     """As many as memory allows on a GPU; on CPUs those of one band, where a batch takes as long, and more memory."""
     return pixels_within(settings.memory_mb * 2**20, model.bytes_per_pixel) if model.net.device.type == "cuda" else 0
-
-
-def row_step(scale: int, blocksize: int) -> int:
-    """Number of LR rows after which a row of the output's internal tiles ends."""
-    return blocksize // math.gcd(blocksize, scale)
 
 
 def upscale_rows(

@@ -7,9 +7,9 @@ LR is the source scene, HR its upscaled output, r the scale factor. Rows and col
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from math import inf
+from math import gcd, inf
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from trainables.errors import RayScaleError, UsageError
 from trainables.inference.downscaling import BackProject
 from trainables.inference.precision import Precision
-from trainables.inference.prepare import Prepared
+
+if TYPE_CHECKING:
+    from trainables.inference.prepare import Prepared
 
 Rows = tuple[int, int]
 Range = tuple[float, float]
@@ -142,6 +144,10 @@ class SceneSettings:
         }
         return settings | {name: value for name, (value, default) in later.items() if value != default}
 
+    def row_step(self, scale: int) -> int:
+        """Number of LR rows after which a row of the output's internal tiles ends."""
+        return self.blocksize // gcd(self.blocksize, scale)
+
     def for_bands(self, bands: int, dtype: str) -> "SceneSettings":
         """The same with smaller internal tiles where a scene has so many bands that they would not fit a cache."""
         side = self.blocksize
@@ -205,7 +211,7 @@ class LoadedModel:
     """
 
     facts: ModelFacts
-    net: Prepared
+    net: "Prepared"
     bytes_per_pixel: float
 
 

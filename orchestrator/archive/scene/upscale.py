@@ -1,7 +1,8 @@
 """Upscaling of one scene: its facts, some of its rows upscaled, and all rows as one verified COG.
 
 Several workers may share a scene: each calls :func:`upscale_part` for some rows, and one calls :func:`finish_scene`,
-which needs no model and no GPU. The bytes of the output do not depend on how many parts there were.
+which needs no model and no GPU. The bytes of the output do not depend on how many parts there were. Torch is imported
+where rows go through the network: who plans and counts scenes needs none.
 """
 
 import itertools
@@ -14,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-import torch
 from rasterio.enums import Resampling
 
 from orchestrator.archive.scene.band_map import band_text
 from orchestrator.archive.scene.band_roles import Meaning, settle
 from orchestrator.archive.scene.bigtiff import check_room, join, writing
 from orchestrator.archive.scene.cog import add_overviews, copy_as_cog, digest, published, verify
+from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.archive.scene.reader import Scene, gdal
-from orchestrator.archive.scene.rows import make_worker, row_step, upscale_rows
 from orchestrator.archive.scene.stac import NO_GEOMETRY, make_item
 from orchestrator.archive.scene.tags import carry_over, own_tags
 from orchestrator.archive.scene.types import (
@@ -41,38 +41,21 @@ from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError
 from trainables.inference.allocator import keep_freed_memory
-from trainables.inference.prepare import Prepared, prepared
 from trainables.inference.tiling import LARGEST_TILE
-from trainables.inference.working_memory import bytes_per_pixel
-from trainables.network.model_card import decimation_of
 
 
 def load_model(found: FoundModel, settings: SceneSettings) -> LoadedModel:
     """Prepares a model on the settings' device, sets torch's number of threads and, for a CPU, how memory is freed."""
+    import torch
+
+    from trainables.inference.prepare import prepared
+    from trainables.inference.working_memory import bytes_per_pixel
+
     torch.set_num_threads(settings.threads)
     if settings.device == "cpu":
         keep_freed_memory()
     net = prepared(found.net, settings.device, settings.precision)
-    facts = facts_of(found, net)
-    return LoadedModel(facts, net, bytes_per_pixel(net))
-
-
-def facts_of(found: FoundModel, net: Prepared) -> ModelFacts:
-    """Facts about a model that scenes need."""
-    card = found.card
-    ranges, maps = card.get("value_range") or {}, card.get("band_map") or {}
-    return ModelFacts(
-        name=str(card.get("name") or Path(found.where).name),
-        digest=str(card["sha256"]),
-        scale=net.scale,
-        channels=found.net.architecture.channels,
-        radius=net.radius,
-        precision=net.precision,
-        value_range={dtype: (float(low), float(high)) for dtype, (low, high) in ranges.items()},
-        band_map={int(count): tuple(tuple(group) for group in groups) for count, groups in maps.items()},
-        band_names=tuple(card.get("band_names") or ()),
-        decimation=decimation_of(card),
-    )
+    return LoadedModel(facts_of(found, net.precision), net, bytes_per_pixel(net))
 
 
 @contextmanager
@@ -121,7 +104,7 @@ def part_rows(facts: SceneFacts, scale: int, settings: SceneSettings, parts: int
         LR rows of at most ``parts`` parts, about even; all but the last end where a row of the output's internal
         tiles ends, and, in scenes of many, where a row of the network's tiles does.
     """
-    step = row_step(scale, settings.for_bands(facts.bands, facts.dtype).blocksize)
+    step = settings.for_bands(facts.bands, facts.dtype).row_step(scale)
     tile = max(1, LARGEST_TILE // step) * step
     step = tile if facts.height >= 4 * parts * tile else step
     steps = math.ceil(facts.height / step)
@@ -151,6 +134,8 @@ def upscale_part(
     Raises:
         SceneError: ``corrupt``, ``memory``, ``disk``, or what :func:`check_scene` raises.
     """
+    from orchestrator.archive.scene.rows import make_worker, upscale_rows
+
     with _named_failures(), Scene(path) as scene:
         meaning = settle(scene, model.facts, settings)
         settings = settings.for_bands(scene.facts.bands, scene.facts.dtype)

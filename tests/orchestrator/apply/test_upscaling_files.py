@@ -14,10 +14,10 @@ import noise_images
 import numpy as np
 import pytest
 import tiny_models
+import torch
 from PIL import Image
 
 from orchestrator.apply import picture
-from orchestrator.apply import upscale as upscaling
 from orchestrator.cli import app as cli
 from orchestrator.cli import upscale_command as cli_upscale
 from trainables.images.codec import decode, encode_png
@@ -159,11 +159,11 @@ def test_transparency_and_profile_are_kept_in_png_and_said_to_be_lost_in_jpeg(ra
 
 @pytest.mark.parametrize("option", [["--tile", "16"], ["--threads", "1"], ["--device", "cpu"], ["--self-ensemble"]])
 def test_options_change_how_not_what(rayscale, photos, option):
-    before = upscaling.torch.get_num_threads()
+    before = torch.get_num_threads()
     try:
         assert rayscale(photos / "a.png", "big.png", *option)[0] == 0
     finally:
-        upscaling.torch.set_num_threads(before)
+        torch.set_num_threads(before)
     assert Image.open("big.png").size == (96, 80)
 
 
@@ -205,7 +205,7 @@ def test_a_model_that_is_not_there(rayscale, photos):
     )
 
 
-@pytest.mark.skipif(upscaling.torch.cuda.is_available(), reason="has a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there(rayscale, photos):
     assert "torch finds no usable GPU here; take --device cpu" in rayscale(photos, "out", "--device", "cuda")[2]
 

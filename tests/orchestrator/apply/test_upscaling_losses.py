@@ -284,7 +284,7 @@ def test_statistics_beside_a_picture_are_no_place_and_missing_values_are_named(f
 
 def test_a_model_that_gives_no_numbers_never_makes_a_black_picture(folder, monkeypatch):
     monkeypatch.setattr(
-        "orchestrator.apply.upscale.prepared",
+        "orchestrator.apply.image_network.prepared",
         lambda *arguments: replace(NET, run=lambda lr: NET.run(lr) * float("nan")),
     )
     report = run(folder)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import s3_stub
+import torch
 
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime import node_check
@@ -35,7 +36,7 @@ class Nodes(InProcessRunner):
 @pytest.fixture(autouse=True)
 def addresses(monkeypatch):
     monkeypatch.setattr(node_check, "node_names", lambda: {"a" * 40: "10.0.0.1", "b" * 40: "10.0.0.2"})
-    monkeypatch.setattr(node_check.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_a_node_that_is_lost_meanwhile_is_no_failure(home):
 
 
 def test_gpus_that_are_numbers_only_are_not_looked_for(home, monkeypatch):
-    monkeypatch.setattr(node_check.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UsageError, match="claims 2 GPUs, but PyTorch sees 0 there"):
         check_nodes(Nodes(), home, needs_gpus=True)
     check_nodes(Nodes(), home, needs_gpus=False)

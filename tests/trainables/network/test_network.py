@@ -1,5 +1,7 @@
 """The network's shape, its blocks, what freezing keeps, and the numbers it states about itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -44,6 +46,13 @@ def test_untrained_network_is_bicubic_of_exactly_r_times_the_size(name, scale):
             output = net(lr)
         size = (scale * height, scale * width)
         assert torch.equal(output, functional.interpolate(lr, size=size, mode="bicubic", antialias=True))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_receptive_radius_follows_from_the_architecture(name):
+    with torch.device("meta"):
+        for architecture in (preset(name, 2), replace(preset(name, 3), depth=1, stages=3)):
+            assert SuperResolutionNet(architecture).receptive_radius() == architecture.receptive_radius
 
 
 def test_interpolation_reproduces_a_ramp():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from orchestrator.archive.scene import cog
+from orchestrator.archive.scene import cog, rows
 from orchestrator.archive.scene import upscale as scene_module
 from orchestrator.archive.scene.bigtiff import check_extents
 from orchestrator.archive.scene.reader import gdal
@@ -37,7 +37,7 @@ def source(tmp_path):
 
 
 def test_too_little_room_is_said_before_any_work(source, small_disk, monkeypatch):
-    monkeypatch.setattr(scene_module, "upscale_rows", None)
+    monkeypatch.setattr(rows, "upscale_rows", None)
     with pytest.raises(SceneError, match=r"needs \d MB in .*small, where 2 MB are free") as error:
         scenes.run(source, small_disk)
     assert error.value.kind == "disk"

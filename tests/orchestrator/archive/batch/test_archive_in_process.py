@@ -14,7 +14,7 @@ import torch
 from archive_without_gpu import on_cpu
 
 from benchmarks.common import scene_files
-from orchestrator.archive.batch import run
+from orchestrator.archive.batch import compute_nodes, run
 from orchestrator.archive.batch.ledger import read_events
 from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
@@ -107,6 +107,41 @@ def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
         assert told["written"] == 1
         made.append((out / "a.tif").read_bytes())
     assert made[0] == made[1]
+
+
+def test_an_archive_that_is_finished_in_one_precision_is_not_asked_for_another(tmp_path, monkeypatch):
+    """Whatever this machine computes in; one scene that is left has it found out."""
+    model = tiny_models.write(tmp_path / "model", tiny_models.net(2))
+    scene_files.write(tmp_path / "in" / "a.tif", (40, 36))
+
+    def upscale(precision="auto"):
+        scenes = list_archive(str(tmp_path / "in"), str(tmp_path / "out"), "cog").scenes
+        settings = SceneSettings(precision=precision, blocksize=128)
+        return upscale_archive(model, scenes, str(tmp_path / "out"), settings, Options(), lambda _: None)
+
+    assert upscale("float32")["written"] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(compute_nodes, "resolve", lambda *_: pytest.fail("it is asked for"))
+        again = upscale()
+    assert (again["skipped"], again["precision"]) == (1, "float32")
+    scene_files.write(tmp_path / "in" / "b.tif", (40, 36))
+    monkeypatch.setattr(compute_nodes, "resolve", lambda *_: "float32")
+    last = upscale()
+    assert (last["written"], last["skipped"], last["precision"]) == (1, 1, "float32")
+
+
+@pytest.mark.parametrize("start", [None, in_process], ids=["here", "a cluster"])
+def test_damaged_weights_are_refused_before_the_first_scene(tmp_path, start):
+    net = tiny_models.net(2)
+    with torch.no_grad():
+        net.generator.conv.bias[0] = torch.nan
+    model = tiny_models.write(tmp_path / "model", net)
+    scene_files.write(tmp_path / "in" / "a.tif", (40, 36))
+    scenes = list_archive(str(tmp_path / "in"), str(tmp_path / "out"), "cog").scenes
+    settings = SceneSettings(precision="float32")
+    with pytest.raises(UsageError, match=rf"Model '{model}': .*tensor 'generator.conv.bias' holds NaN"):
+        upscale_archive(model, scenes, str(tmp_path / "out"), settings, Options(), lambda _: None, start=start)
+    assert list(read_events(Storage.at(str(tmp_path / "out")))) == []
 
 
 def test_four_bands_of_16_bits_need_no_word_beyond_the_models_card(tmp_path):
