@@ -134,7 +134,7 @@ def plan_archive(
         "hours": round(hours, 4),
         "price": None if price is None else round(price, 4),
         "price_per_1000_km2": None if per_area is None else round(per_area, 4),
-        "megapixels": round(totals.lr_megapixels * found.net.architecture.scale**2, 3),
+        "megapixels": round(totals.lr_megapixels * found.architecture.scale**2, 3),
         "output_bytes": round(totals.output_bytes),
         "scratch_bytes": round(totals.scratch_bytes),
         "area_km2": None if totals.area_km2 is None else round(totals.area_km2, 3),
