@@ -38,6 +38,15 @@ def one_torch_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def one_torch_thread_again() -> Iterator[None]:
+    """Tasks set the threads of their process, which in these tests is the next test's too."""
+    import torch
+
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
 def clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The developer's own settings and credentials reach no test, save an S3 server's the tests marked s3."""
     foreign = ("RAYSCALE_",) if request.node.get_closest_marker("s3") else ("RAYSCALE_", "AWS_")
