@@ -6,8 +6,9 @@ The image is continued by reflection, as in ``numpy.pad(mode="reflect")``, and e
 pixels of it. Whatever a network does at its own borders stays within R pixels and is cut off. So the result is
 ``crop(network(reflect_pad(image, R)), r·R)``, whatever the tiles; a border of the image is treated as none.
 
-On CPUs this holds bit for bit where every convolution adds up in one order for all shapes, which oneDNN's kernels do
-for the packaged models (tests/trainables/inference/test_tiling.py); elsewhere to the last bits of a sum.
+On CPUs this holds bit for bit where every convolution adds up in one order for all shapes, which oneDNN's kernels for
+AVX2 and later do for the packaged models (tests/trainables/inference/test_tiling.py); elsewhere to the last bits of a
+sum.
 """
 
 import math

@@ -4,6 +4,7 @@ import archive_scenes as scenes
 import numpy as np
 import pytest
 import rasterio
+from kernels import assert_same_files
 
 from orchestrator.archive.batch.worker import ConsistencyObserver
 from orchestrator.archive.scene.nodata import enlarged
@@ -99,11 +100,12 @@ def test_tiles_and_parts_change_no_byte_beyond_the_range_and_beside_nodata(tmp_p
     holes = np.random.default_rng(1).random((1, 150, 70)) < 0.02
     values[:, 60:90, 10:25] = 0
     source = scenes.write(tmp_path / "a.tif", np.where(holes, 0, values).astype(np.uint16), nodata=0)
-    outputs = set()
+    outputs = []
     for memory, parts in ((8, 1), (64, 1), (8, 3)):
         settings = SceneSettings(**REFLECTANCE, memory_mb=memory, back_project=back_project)
-        outputs.add(scenes.run(source, tmp_path, settings, parts=parts, scale=scale).sha256)
-    assert len(outputs) == 1
+        out = scenes.run(source, tmp_path, settings, parts=parts, scale=scale)
+        outputs.append((out.sha256, scenes.read(out.path)))
+    assert_same_files(*outputs)
 
 
 @pytest.mark.parametrize("nodata", [0, 65535, 777])
