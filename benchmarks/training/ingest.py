@@ -20,12 +20,10 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,25 +34,14 @@ from benchmarks.common.arguments import add_out, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, today, write_results
 from benchmarks.training import loaders
-from benchmarks.training.loaders import (
-    BATCH,
-    DEGRADATION,
-    LR_PATCH,
-    READERS,
-    SCALE,
-    WINDOWS,
-    Pixels,
-    Row,
-    compare,
-    encoded_images,
-    flat_images,
-    prepare,
-    rows,
-    run_row,
-    upload,
-)
+from benchmarks.training.loader_data import encoded_images, flat_images, prepare
+from benchmarks.training.loader_table import add_row_options, measured_rows, qualities, run_row, tell
+from benchmarks.training.loaders import BATCH, DEGRADATION, LR_PATCH, READERS, SCALE, Pixels, Row, rows
 from trainables.images.codec import decode
 from trainables.images.patch_pool import PatchPool
+
+MODULE = "benchmarks.training.ingest"
+WINDOWS = (16, 256, 1024)
 
 
 def measure(row: Row, place: str, warm_up: float, seconds: float) -> dict[str, Any]:
@@ -118,13 +105,8 @@ def one_row(arguments: argparse.Namespace) -> None:
     row = Row(**json.loads(arguments.row))
     torch.set_num_threads(row.threads)
     if arguments.flat:
-        told = measure_quality(row, arguments.place, arguments.flat)
-    else:
-        told = measure(row, arguments.place, arguments.warm_up, arguments.seconds)
-    print("RESULT " + json.dumps(told), flush=True)
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
-    os._exit(0)  # the workers of some loaders take long to end, and nothing is left to do
+        tell(measure_quality(row, arguments.place, arguments.flat))
+    tell(measure(row, arguments.place, arguments.warm_up, arguments.seconds))
 
 
 # The parts.
@@ -142,8 +124,10 @@ def tune(options: argparse.Namespace, work: Path) -> None:
     ]
     tried += [Row("pool < pyarrow", 64, options.pool, 0, "main", threads) for threads in (1, 2)]
     for row in tried:
-        figures = run_row(row, str(work / "data"), warm_up=options.warm_up, seconds=options.seconds)
-        quality = run_row(row, str(work / "flat"), flat=len(images)).get("quality") if row.degrade == "main" else None
+        figures = run_row(MODULE, row, str(work / "data"), warm_up=options.warm_up, seconds=options.seconds)
+        quality = None
+        if row.degrade == "main":
+            quality = run_row(MODULE, row, str(work / "flat"), flat=len(images)).get("quality")
         print(f"{row.name}, {row.workers} workers, {row.degrade}, {row.threads}: {figures} {quality}", flush=True)
 
 
@@ -154,31 +138,18 @@ def shuffling_of_rows(options: argparse.Namespace, work: Path) -> dict[str, Any]
     told: dict[str, Any] = {}
     for row in rows(options.pool, options.many, options.buffer):
         if row.name not in told:  # where pairs are made does not matter to shuffling
-            told[row.name] = run_row(row, str(work / "flat"), 300, flat=len(images))
+            told[row.name] = run_row(MODULE, row, str(work / "flat"), 300, flat=len(images))
             print(row.name, told[row.name], file=sys.stderr, flush=True)
     return told
 
 
 def speed(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Patches per second of every row."""
-    newest = max(options.out.glob("ingest-shuffling_*.json"))
-    qualities = json.loads(newest.read_text(encoding="utf-8"))["shuffling"]
-    images = encoded_images(options.images)
-    prepare(images, work / "data")
-    places = {"disk": str(work / "data")}
-    if os.environ.get("AWS_ENDPOINT_URL"):
-        places["S3"] = upload(work / "data", f"ingest-{os.getpid()}")
-    table: list[dict[str, Any]] = []
-    for row in rows(options.pool, options.many, options.buffer):
-        entry: dict[str, Any] = {"row": asdict(row), "name": row.name, "ours": row.ours}
-        entry["shuffling"] = qualities[row.name]
-        for place, uri in places.items():
-            entry[place] = run_row(row, uri, warm_up=options.warm_up, seconds=options.seconds)
-        table.append(entry)
-        print(json.dumps(entry), file=sys.stderr, flush=True)
-    for place in places:
-        compare(table, place)
-    return {"images": len(images), "bytes": sum(map(len, images)), "places": list(places), "rows": table}
+    shuffling, table = qualities(options.out), rows(options.pool, options.many, options.buffer)
+    if missing := [row.name for row in table if row.name not in shuffling]:
+        raise SystemExit(f"How well '{missing[0]}' shuffles is not in {options.out}: run --part shuffling first.")
+    settings = {"warm_up": options.warm_up, "seconds": options.seconds}
+    return measured_rows(MODULE, table, options.images, work, shuffling, **settings)
 
 
 def reuse(options: argparse.Namespace, _: Path) -> dict[str, Any]:
@@ -312,18 +283,13 @@ def _describe_reuse(told: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--part", choices=["shuffling", "speed", "reuse", "tune"], default="shuffling")
-    parser.add_argument("--images", type=Path, help="folder of images; generated ones by default")
+    add_row_options(parser)
     parser.add_argument("--validation", type=Path, help="folder of other images, for --part reuse")
-    parser.add_argument("--pool", type=int, default=96, help="decoded images in our pool, fewer than there are images")
-    parser.add_argument("--many", type=int, default=64, help="patches per decode of the rivals that reuse")
-    parser.add_argument("--buffer", type=int, default=2048, help="patches in the shuffle buffer of each rival's worker")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--warm-up", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=2)
     add_out(parser)
-    for hidden in ("--row", "--place"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--flat", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
@@ -347,7 +313,6 @@ def main() -> None:
     page = describe(result) if options.part != "shuffling" else None  # its figures are columns of the speed table
     write_results(options.out, f"ingest-{options.part}", CPUS, data=result, page=page)
     print(page or "")
-    shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

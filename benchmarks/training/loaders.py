@@ -1,14 +1,10 @@
-"""Loaders of training patches, ours and others, one row of a table each, and the data in the format of each."""
+"""Loaders of training patches, ours and others, one row of a table each."""
 
-import contextlib
 import importlib
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from trainables.degradation import Degradation
-from trainables.images.codec import decode, encode_png
+from trainables.images.codec import decode
 from trainables.images.patch_pool import MARGIN, PatchPool, smallest_image
 
-ROOT = Path(__file__).parents[2]
 SCALE, LR_PATCH, BATCH = 4, 32, 16
 SIDE = smallest_image(LR_PATCH, SCALE)
 DEGRADATION = Degradation()
-SHARD_BYTES = 2 * 2**20
-WINDOWS = (16, 256, 1024)
-AS_GOOD = 0.02
-"""Difference of quality that counts as none."""
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Pairs = Iterator[tuple[Tensor, Tensor]]
@@ -156,7 +147,7 @@ def delivered(row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> Pairs
         yield batch if row.degrade == "workers" else pairs(batch, noise)
 
 
-# The readers. Each takes a place, a folder or s3://bucket/prefix, that `prepare` has filled.
+# The readers. Each takes a place, a folder or s3://bucket/prefix, that `loader_data.prepare` has filled.
 
 
 def pool(row: Row, place: str) -> Pairs:
@@ -310,130 +301,3 @@ READERS: dict[str, Callable[[Row, str], Pairs]] = {
     "MosaicML Streaming": mosaic_streaming,
     "litdata": lit_data,
 }
-
-
-# Measuring one row, in a process of its own.
-
-
-def run_row(
-    row: Row, place: str, limit: float = 120, module: str = "benchmarks.training.ingest", **options: Any
-) -> dict[str, Any]:
-    """A row's figures by a benchmark that measures one row in its own process, or why there are none."""
-    command = [sys.executable, "-m", module, "--row", json.dumps(asdict(row)), "--place", place]
-    for name, value in options.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
-    # A process group of its own, because os._exit leaves the row's workers behind.
-    with (
-        tempfile.TemporaryFile("w+") as told,
-        subprocess.Popen(
-            command, stdout=told, stderr=subprocess.STDOUT, process_group=0, env=_environment()
-        ) as process,
-    ):
-        try:
-            process.wait(limit)
-            failure = ""
-        except subprocess.TimeoutExpired:
-            failure = f"nothing after {limit:.0f} s"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        told.seek(0)
-        text = told.read()
-    results = [line for line in text.splitlines() if line.startswith("RESULT ")]
-    if results:
-        return json.loads(results[-1].removeprefix("RESULT "))
-    return {"failure": failure or next((line for line in reversed(text.splitlines()) if line.strip()), "no output")}
-
-
-def _environment() -> dict[str, str]:
-    added = {"OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    if "AWS_ENDPOINT_URL" in os.environ:
-        added["S3_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]  # MosaicML Streaming's own name for it
-    return {**os.environ, **added}
-
-
-# The data in every loader's format.
-
-
-def prepare(images: list[bytes], place: Path) -> None:
-    """Writes the same encoded images as loose files and in each loader's format."""
-    import litdata
-    import webdataset as wds
-    from streaming import MDSWriter
-
-    from orchestrator.data.shards import build_shards
-    from orchestrator.foundation.storage import Storage
-    from orchestrator.image_sets.set_files import SourceFile
-
-    (place / "files").mkdir(parents=True)
-    for number, data in enumerate(images):
-        (place / "files" / f"{number:06d}.jpg").write_bytes(data)
-    files = Storage.at(str(place / "files"))
-    sources = [SourceFile(files, facts, facts.path, False) for facts in files.files()]
-    build_shards(sources, {}, SIDE, Storage.at(str(place / "shards")), "benchmark")
-    (place / "wds").mkdir()
-    with wds.ShardWriter(str(place / "wds" / "%05d.tar"), maxsize=SHARD_BYTES, verbose=0) as tar:
-        for number, data in enumerate(images):
-            tar.write({"__key__": f"{number:06d}", "jpg": data})
-    with MDSWriter(out=str(place / "mds"), columns={"image": "bytes"}, size_limit=SHARD_BYTES) as mds:
-        for data in images:
-            mds.write({"image": data})
-    litdata.optimize(
-        fn=_read_file,
-        inputs=[str(place / "files" / f"{n:06d}.jpg") for n in range(len(images))],
-        output_dir=str(place / "litdata"),
-        chunk_bytes=SHARD_BYTES,
-        num_workers=1,
-        verbose=False,
-    )
-
-
-def _read_file(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def upload(place: Path, bucket: str) -> str:
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=bucket)
-    for path in sorted(place.rglob("*")):
-        if path.is_file():
-            client.upload_file(str(path), bucket, f"data/{path.relative_to(place)}")
-    return f"s3://{bucket}/data"
-
-
-def encoded_images(folder: Path | None) -> list[bytes]:
-    """The folder's images that hold a patch; generated samples without a folder."""
-    if folder is None:
-        from trainables.samples import write_samples
-
-        with tempfile.TemporaryDirectory() as made:
-            return [path.read_bytes() for path in write_samples(Path(made), "natural", 192, 1, 0, (321, 481))]
-    files = [path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()]
-    return [data for data in files if min(decode(data).pixels.shape[:2]) >= SIDE]
-
-
-def flat_images(like: list[bytes]) -> list[bytes]:
-    """Images of one colour each, which is their number, of as many bytes as ``like``, so that shards come out alike."""
-    flat = [encode_png(np.full((321, 481, 3), (n % 256, n // 256, 0), np.uint8)) for n in range(len(like))]
-    return [data + bytes(max(0, len(other) - len(data))) for data, other in zip(flat, like, strict=True)]
-
-
-def compare(table: list[dict[str, Any]], place: str) -> None:
-    """Adds to each of our rows its ratio to the fastest rival that shuffles as well, keeping as little decoded."""
-    for entry in table:
-        if not entry["ours"] or "patches_per_s" not in entry[place]:
-            continue
-        quality = entry["shuffling"].get("quality", 1.0)
-        rivals = [
-            other
-            for other in table
-            if not other["ours"]
-            and "patches_per_s" in other[place]
-            and other["shuffling"].get("quality", 0.0) >= quality - AS_GOOD
-            and (other["row"]["keep"] is None) <= (entry["row"]["keep"] is None)
-        ]
-        if rivals:
-            best = max(rivals, key=lambda other: other[place]["patches_per_s"])
-            entry[place]["best_rival"] = best["name"]
-            entry[place]["ratio"] = entry[place]["patches_per_s"] / best[place]["patches_per_s"]

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ from torch.nn import functional
 
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
+from benchmarks.common.image_folder import read_folder
 from benchmarks.common.results import CPUS, today, write_results
 from benchmarks.common.timing import in_turns
 from trainables.degradation import Degradation
-from trainables.images.codec import EXTENSIONS, decode
-from trainables.images.patch_pool import PatchPool, Pixels
+from trainables.images.patch_pool import PatchPool
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.precision import resolve
 from trainables.inference.prepare import prepared
@@ -113,12 +113,6 @@ def make_pool(images: Path) -> PatchPool:
     return PatchPool(
         lambda: read_folder(images), scale=SCALE, lr_patch=LR_PATCH, degradation=Degradation(), seed=0, capacity=POOL
     )
-
-
-def read_folder(folder: Path) -> Iterator[Pixels]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in EXTENSIONS:
-            yield decode(path.read_bytes()).pixels
 
 
 def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, shards: str, precision: str) -> None:

@@ -27,13 +27,12 @@ import heapq
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +43,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.common.arguments import add_out, command, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import today, write_results
-from benchmarks.training.loaders import (
-    BATCH,
-    LR_PATCH,
-    READERS,
-    SCALE,
-    Pairs,
-    Row,
-    compare,
-    encoded_images,
-    prepare,
-    run_row,
-    upload,
-)
+from benchmarks.training.loader_table import add_row_options, measured_rows, qualities, tell
+from benchmarks.training.loaders import BATCH, LR_PATCH, READERS, SCALE, Pairs, Row
 from trainables.loops.optimizers import descend, make_optimizer
 from trainables.network.network import SuperResolutionNet, preset
 
+MODULE = "benchmarks.training.utilisation"
 AU = 0.9
 AHEAD = 2
 """Batches for each accelerator that may lie ready."""
@@ -149,8 +138,7 @@ def one_row(options: argparse.Namespace) -> None:
         told: dict[str, Any] = {"first_batch_s": time.perf_counter() - start}
         feed(batches, 1, 0.0, options.warm_up)
         told |= fed_by(batches, options.step_ms / 1000, options.seconds)
-    print("RESULT " + json.dumps(told), flush=True)
-    os._exit(0)  # the workers of some loaders take long to end, and nothing is left to do
+    tell(told)
 
 
 @contextmanager
@@ -199,38 +187,11 @@ def arithmetic_ms() -> float:
     return 1000 * counter.get_total_flops() / H100_FLOPS
 
 
-def qualities(folder: Path) -> dict[str, Any]:
-    """How well each row shuffles, as ``training.ingest --part shuffling`` measured it last."""
-    files = sorted(folder.glob("ingest-shuffling_*.json"))
-    return json.loads(files[-1].read_text(encoding="utf-8"))["shuffling"] if files else {}
-
-
 def measured(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """All rows, from each place."""
-    images, shuffling = encoded_images(options.images), qualities(options.out)
-    prepare(images, work / "data")
-    places = {"disk": str(work / "data")}
-    if os.environ.get("AWS_ENDPOINT_URL"):
-        places["S3"] = upload(work / "data", f"utilisation-{os.getpid()}")
-    table: list[dict[str, Any]] = []
-    for row in rows(options.pool, options.many, options.buffer):
-        entry: dict[str, Any] = {"row": asdict(row), "name": row.name, "ours": row.ours}
-        entry["shuffling"] = shuffling.get(row.name, {})
-        for place, uri in places.items():
-            entry[place] = run_row(
-                row,
-                uri,
-                60,
-                module="benchmarks.training.utilisation",
-                warm_up=options.warm_up,
-                seconds=options.seconds,
-                step_ms=options.step_ms,
-            )
-        table.append(entry)
-        print(json.dumps(entry), file=sys.stderr, flush=True)
-    for place in places:
-        compare(table, place)
-    return {"images": len(images), "bytes": sum(map(len, images)), "places": list(places), "rows": table}
+    settings = {name: getattr(options, name) for name in ("warm_up", "seconds", "step_ms")}
+    table, shuffling = rows(options.pool, options.many, options.buffer), qualities(options.out)
+    return measured_rows(MODULE, table, options.images, work, shuffling, limit=60, **settings)
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -271,16 +232,11 @@ def _cells(figures: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--images", type=Path, help="folder of images; generated ones by default")
+    add_row_options(parser)
     parser.add_argument("--step-ms", type=float, help="milliseconds of a simulated GPU's step; the host's by default")
-    parser.add_argument("--pool", type=int, default=96, help="decoded images in our pool, fewer than there are images")
-    parser.add_argument("--many", type=int, default=64, help="patches per decode of the rivals that reuse")
-    parser.add_argument("--buffer", type=int, default=2048, help="patches in the shuffle buffer of each rival's worker")
     parser.add_argument("--seconds", type=float, default=2.5, help="seconds of each measurement")
     parser.add_argument("--warm-up", type=float, default=1.0)
     add_out(parser)
-    for hidden in ("--row", "--place"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
         one_row(options)

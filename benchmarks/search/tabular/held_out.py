@@ -10,10 +10,11 @@ where chance is with the policy. The search that pauses trains its suggestions t
 
 import argparse
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -242,14 +243,14 @@ def _regret(
     for table in tables:
         judge = judges[table.name]
         reference = judge.score(table, table.best_cell)
-        by_domain[table.name] = reference - _mean(judge.score(table, cell) for cell in cells[table.name])
-        same.append(table.best - _mean(float(table.objective[cell]) for cell in cells[table.name]))
-        moved.append(_mean(float(np.isnan(judge.scores[cell])) for cell in cells[table.name]))
+        by_domain[table.name] = reference - fmean(judge.score(table, cell) for cell in cells[table.name])
+        same.append(table.best - fmean(float(table.objective[cell]) for cell in cells[table.name]))
+        moved.append(fmean(float(np.isnan(judge.scores[cell])) for cell in cells[table.name]))
     return {
-        "mean": _mean(by_domain.values()),
+        "mean": fmean(by_domain.values()),
         "domains": by_domain,
-        "same_seed": _mean(same),
-        "moved": _mean(moved),
+        "same_seed": fmean(same),
+        "moved": fmean(moved),
     }
 
 
@@ -261,11 +262,6 @@ def _noise(table: DomainTable, judge: Judge) -> float:
 def _cell(position: int, shape: tuple[int, ...]) -> Cell:
     rate, lambda_, depth = np.unravel_index(position, shape)
     return int(rate), int(lambda_), int(depth)
-
-
-def _mean(values: Iterable[float]) -> float:
-    every = list(values)
-    return sum(every) / len(every)
 
 
 def _options() -> argparse.Namespace:

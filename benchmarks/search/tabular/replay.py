@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -92,7 +93,7 @@ def judge(options: argparse.Namespace) -> Json:
         "rungs": tables[0].rungs,
         "questions": questions(tables, traces, options.trials),
         "policies": [_policy(tables, policy, of, counts) for policy, of in traces.items() if policy.stopping is None],
-        "expected_random_regret": {str(n): _mean(expected_random_regret(table, n) for table in tables) for n in counts},
+        "expected_random_regret": {str(n): fmean(expected_random_regret(table, n) for table in tables) for n in counts},
         "mean_random_regret": {str(n): float(regrets(tables, random, n).mean()) for n in counts} if random else {},
         "stopping_trials": stopping_trials,
         "stopping": [_stopping(each) for each in stopping_effects(tables, traces, stopping_trials)],
@@ -170,8 +171,8 @@ def _policy(
         "regret_by_domain": {
             table.name: {str(n): asdict(quartiles(regrets([table], traces, n))) for n in counts} for table in tables
         },
-        "cost": {str(n): _mean(t.cost[n - 1] for each in traces.values() for t in each) for n in counts},
-        "repeats": _mean(t.repeats for each in traces.values() for t in each),
+        "cost": {str(n): fmean(t.cost[n - 1] for each in traces.values() for t in each) for n in counts},
+        "repeats": fmean(t.repeats for each in traces.values() for t in each),
     }
 
 
@@ -193,11 +194,6 @@ def _domain(table: DomainTable, rows: Sequence[Json]) -> Json:
         "correlations": rank_correlations(table),
         "data_budgets": data_budgets(rows, table.name),
     }
-
-
-def _mean(values: Iterable[float]) -> float:
-    every = list(values)
-    return sum(every) / len(every)
 
 
 def _further(options: argparse.Namespace) -> str:
