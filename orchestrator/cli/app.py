@@ -102,7 +102,7 @@ def run_command() -> int:
     try:
         code = app(prog_name="rayscale", standalone_mode=False)
     except typer.TyperException as error:
-        message = error.format_message()
+        message = error.format_message().replace(": Value error, ", ": ")  # which Typer has from pydantic
         # The message is empty if no command was given: the help has been printed.
         stop = "" if message.endswith((".", "?")) else "."
         return _fail(f"{message}{stop} See `rayscale --help`.", 2) if message else 2

@@ -131,6 +131,10 @@ def test_wrong_settings(refused, file, setting, words):
         (["pretrain", "none.yaml"], "There is no experiment file 'none.yaml'"),
         (["run", "x.yaml", "--set"], "Option '--set' requires an argument. See"),
         (["run", "x.yaml", "--fast"], r"No such option: --fast.*\. See"),
+        (
+            ["upscale", "a", "b", "--model", "base-x4", "--as", "tiff"],
+            r"Invalid value for '--as': 'tiff' is not one of 'auto'",
+        ),
         (["evaluate", "--model", "m"], "Missing option '--images'"),
         (["evaluate", "--model", "m", "--images", "i"], "There is no model 'm': no folder is called so"),
         (["shards", "verify", "nowhere"], "There is no folder"),
