@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 SIDE = 512
 """Side of a part in LR pixels."""
+
+_CELLS = 64
+"""Places of a part are looked for in steps of a 64th of its side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class Crop:
 
 
 def crop_of(source: Path, folder: Path, seed: str) -> Crop:
-    """Copies a square of a scene, at a place that the seed decides.
+    """Copies a square of a scene whose share of pixels with a value is the scene's, as far as there is one.
+
+    Among several such places the seed decides.
 
     Raises:
         SceneError: If the scene cannot be opened.
@@ -57,9 +63,7 @@ def crop_of(source: Path, folder: Path, seed: str) -> Crop:
         area = None if geometry is None else area_of(geometry)
         height, width = min(SIDE, facts.height), min(SIDE, facts.width)
         whole = 2 * height * width >= facts.pixels
-        place = random.Random(seed)
-        row = 0 if whole else place.randint(0, facts.height - height)
-        column = 0 if whole else place.randint(0, facts.width - width)
+        row, column = (0, 0) if whole else _corner(scene.dataset, height, width, random.Random(seed))
         last = facts.height if whole else row + height
         start = time.perf_counter()
         scene.strip(row, last)
@@ -71,6 +75,20 @@ def crop_of(source: Path, folder: Path, seed: str) -> Crop:
     path.parent.mkdir(exist_ok=True)
     _copy(source, path, Window(column, row, width, height))
     return Crop(path, facts, height * width, read, area)
+
+
+def _corner(dataset: rasterio.DatasetReader, height: int, width: int, place: random.Random) -> tuple[int, int]:
+    last_row, last_column = dataset.height - height, dataset.width - width
+    if all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums):
+        return place.randint(0, last_row), place.randint(0, last_column)
+    cell = max(1, min(height, width) // _CELLS)
+    valid = dataset.dataset_mask(out_shape=(ceil(dataset.height / cell), ceil(dataset.width / cell))) > 0
+    windows = np.lib.stride_tricks.sliding_window_view
+    rows = windows(valid.astype(np.float64), max(1, height // cell), 0).mean(-1)
+    shares = windows(rows, max(1, width // cell), 1).mean(-1)
+    difference = abs(shares - valid.mean())
+    row, column = place.choice(np.argwhere(difference <= difference.min() + 1e-9).tolist())
+    return min(row * cell, last_row), min(column * cell, last_column)
 
 
 def _copy(source: Path, target: Path, window: Window) -> None:

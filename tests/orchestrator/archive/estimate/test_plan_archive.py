@@ -168,6 +168,19 @@ def test_a_part_is_the_scene_in_all_but_size(tmp_path, monkeypatch):
         assert found.transform == Affine(30, 0, 500000 + 30 * column, 0, -30, 5000000 - 30 * row)
 
 
+def test_a_part_has_as_large_a_share_without_values_as_its_scene(tmp_path, monkeypatch):
+    monkeypatch.setattr(crop, "SIDE", 48)
+    values = archive_scenes.pixels(2, 150, 150, "uint16") + 1
+    values[:, :, :50] = 0
+    source = archive_scenes.write(tmp_path / "a.tif", values, nodata=0)
+    corners = set()
+    for seed in range(5):
+        with rasterio.open(crop_of(source, tmp_path, str(seed)).path) as part:
+            assert (part.read(1) == 0).mean() == pytest.approx(1 / 3, abs=0.03)
+            corners.add((part.transform.c, part.transform.f))
+    assert len(corners) > 1
+
+
 class TestArithmetic:
     scenes = tuple(Scene(f"{n}.tif", f"/in/{n}.tif", "", 100 * n, 0.0, f"/out/{n}.tif") for n in range(1, 9))
 
