@@ -9,7 +9,7 @@ from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.usable_cpus import usable_cpus
 
 _NVIDIA, _AMD = "libcuda.so.1", Path("/dev/kfd")
-"""What a machine has whose GPUs PyTorch can use: a library of the driver, or its device file."""
+"""A library of the driver or its device file: one of them is there where PyTorch can use GPUs."""
 
 
 def local_resources(cluster: Cluster) -> Resources:

@@ -1,4 +1,4 @@
-"""How back-projection downscales an output: its option, and what a model's card says. Imports no torch."""
+"""The downscaling of back-projection: its option, and what a model's card says. Imports no torch."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning is set by: the configuration that a study searches, the transfer method, the budget.
+"""Settings of a fine-tuning: the configuration that a study searches, the transfer method, the budget.
 
 Nothing here imports torch: an experiment is read, planned and reported without it.
 """

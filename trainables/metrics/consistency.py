@@ -9,10 +9,11 @@ Shapes: C bands, H×W LR pixels of a window, r the scale factor. Values are in t
 in which 1 is the reflectance 1 or the top of the stated range.
 """
 
+import copy
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.errors import UsageError
-from trainables.metrics.consistency_record import ConsistencyRecord
+from trainables.metrics.consistency_record import ConsistencyRecord, MeterState
 from trainables.metrics.radiometry import Blocks, Radiometry, RadiometryMeter
 from trainables.metrics.registration import phase_shift
 from trainables.metrics.spectral import spectral_angles
@@ -100,7 +101,7 @@ class ConsistencyMeter:
     Half of them may be wrong, as clouds' shadows on water or repeated patterns are, before it is. Patches whose
     standard deviation is below 1/255 say nothing about place and are left out.
 
-    Several workers on one scene have a meter each, which can be pickled and merged.
+    Several workers on one scene have a meter each; its :meth:`state` goes where torch is not loaded, and is merged.
 
     Attributes:
         scale: Scale factor r.
@@ -181,6 +182,18 @@ class ConsistencyMeter:
 
     def _levels(self, level: Levels) -> Tensor:
         return torch.as_tensor(level, dtype=torch.float32).reshape(-1, 1, 1).expand(self.bands, 1, 1)
+
+    def state(self) -> MeterState:
+        """All that the meter has seen, as plain numbers and numpy arrays."""
+        return {own.name: getattr(self, own.name) for own in fields(self)} | {"_radiometry": self._radiometry.state()}
+
+    @classmethod
+    def of(cls, state: MeterState) -> "ConsistencyMeter":
+        """The meter that had a :meth:`state`; nothing of the state is changed by what it sees later."""
+        meter = cls(state["scale"], state["bands"])
+        for name, value in copy.deepcopy(state).items():
+            setattr(meter, name, RadiometryMeter.of(value) if name == "_radiometry" else value)
+        return meter
 
     def merge(self, other: "ConsistencyMeter") -> None:
         """Adds what another meter has seen of the same scene."""

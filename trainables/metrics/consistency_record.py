@@ -1,6 +1,10 @@
 """Consistency of an upscaled scene as ledgers and records keep it, in plain values; read without torch."""
 
-from typing import NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+MeterState = Mapping[str, Any]
+"""All that a :class:`trainables.metrics.consistency.ConsistencyMeter` has seen, as numbers and numpy arrays."""
 
 
 class RadiometryRecord(TypedDict):

@@ -5,7 +5,7 @@ block mean.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.metrics.consistency_record import RadiometryRecord
+from trainables.metrics.consistency_record import MeterState, RadiometryRecord
 
 BIAS_LIMIT = 0.5
 """Mean difference of block means and source above which whole-number values are flagged, in stored units."""
@@ -158,6 +158,18 @@ class RadiometryMeter:
         shifts = torch.where(defined, _index(after) - _index(before), 0)
         self._shifts[index] = self._shifts.get(index, 0.0) + float(shifts.sum(dtype=torch.float64))
         self._index_pixels[index] = self._index_pixels.get(index, 0) + int(defined.sum())
+
+    def state(self) -> MeterState:
+        """All that the meter has seen, as plain numbers and numpy arrays."""
+        return {own.name: getattr(self, own.name) for own in fields(self)}
+
+    @classmethod
+    def of(cls, state: MeterState) -> "RadiometryMeter":
+        """The meter that had a :meth:`state`."""
+        meter = cls(state["bands"])
+        for name, value in state.items():
+            setattr(meter, name, value)
+        return meter
 
     def merge(self, other: "RadiometryMeter") -> None:
         """Adds what another meter has seen of the same scene."""

@@ -65,7 +65,8 @@ def unpack_model(files: dict[str, bytes]) -> tuple[SuperResolutionNet, ModelCard
     Raises:
         UsageError: If the files are damaged or do not belong together, or if the weights are not finite.
     """
-    return build_model(files[WEIGHTS], card_of(files))
+    card = card_of(files)
+    return build_model(files[WEIGHTS], card)
 
 
 def build_model(weights: bytes, card: ModelCard) -> tuple[SuperResolutionNet, ModelCard]:

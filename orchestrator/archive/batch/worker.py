@@ -7,7 +7,6 @@ the machinery. Pixels stay on disk; only these small outcomes travel.
 import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
 import socket
@@ -52,6 +51,7 @@ from orchestrator.foundation.file_listing import version_on_disk
 from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
+from trainables.metrics.consistency_record import MeterState
 
 if TYPE_CHECKING:
     from trainables.metrics.consistency import ConsistencyMeter
@@ -121,12 +121,11 @@ class PartFinished:
 
     Attributes:
         part: Facts about them.
-        meter: How well they agree with their source, as a pickled meter: the driver passes it on as it is, because
-            opening it would take torch.
+        meter: State of the meter that compared them with their source; a meter itself would make the driver load torch.
     """
 
     part: PartFacts
-    meter: bytes | None = None
+    meter: MeterState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +240,7 @@ class SceneWorker:
             path = folder / f"rows-{rows[0]}-{rows[1]}.tif"
             observer = ConsistencyObserver(self.facts.scale)
             output = upscale_part(source, rows, path, model, scene.settings(self.context.settings), observer)
-            meter = None if observer.meter is None else pickle.dumps(observer.meter)
+            meter = None if observer.meter is None else observer.meter.state()
             return PartFinished(replace(output, seconds={"fetch": fetched, **output.seconds}), meter)
 
         return outcome_of(work)
@@ -365,14 +364,13 @@ class _UnfitError(Exception):
     """The node cannot compute."""
 
 
-def _merged(pickled: list[bytes | None]) -> "ConsistencyMeter | None":
-    meters: list[ConsistencyMeter] = [pickle.loads(meter) for meter in pickled if meter is not None]
-    if not meters:
-        return None
-    merged, *others = meters
-    for meter in others:
-        merged.merge(meter)
-    return merged
+def _merged(states: list[MeterState | None]) -> "ConsistencyMeter | None":
+    from trainables.metrics.consistency import ConsistencyMeter
+
+    meters = [ConsistencyMeter.of(state) for state in states if state is not None]
+    for meter in meters[1:]:
+        meters[0].merge(meter)
+    return meters[0] if meters else None
 
 
 def _parts(pixels: int, workers: int) -> int:
