@@ -1,12 +1,16 @@
-"""Upscales an archive in GPU mode where only Ray counts GPUs: the network runs on CPUs, and takes its time.
+"""Upscales an archive in GPU mode where only Ray counts GPUs: the network runs on CPUs.
 
-``python archive_without_gpu.py ADDRESS GPUS MODEL SCENES OUT SCRATCH`` prints the summary as JSON.
+``python archive_without_gpu.py ADDRESS GPUS MODEL SCENES OUT SCRATCH`` prints the summary as JSON. On a node whose ID
+is the name of a file in SCRATCH-held, nothing ends any more.
 """
 
 import json
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+
+import ray
 
 from orchestrator.archive.batch.listing import Scene, list_archive
 from orchestrator.archive.batch.options import Options
@@ -14,14 +18,14 @@ from orchestrator.archive.batch.run import SharedModel, upscale_archive
 from orchestrator.archive.batch.worker import Outcome, SceneWorker
 from orchestrator.archive.scene.types import Rows, SceneSettings
 
-SECONDS = 0.6
-
 
 class OnCpu(SceneWorker):
-    """The real worker with a network on the CPU; a part takes so long that a node can be lost meanwhile."""
+    """The real worker with a network on the CPU."""
 
     def part(self, scene: Scene, rows: Rows) -> Outcome:
-        time.sleep(SECONDS)
+        held = Path(f"{self.context.scratch}-held", ray.get_runtime_context().get_node_id())
+        while held.exists():
+            time.sleep(0.1)
         return SceneWorker.part(self, scene, rows)
 
 

@@ -75,6 +75,8 @@ def test_gpu_nodes_that_start_at_zero_and_of_which_one_is_lost(cluster: Any, tmp
         assert events("attempt") == [], "no scene begins on the head"
         first = cluster.add_node(num_cpus=2, num_gpus=1)
         until(lambda: finished_by(first) >= 2, driver)
+        (tmp_path / "scratch-held").mkdir()
+        (tmp_path / "scratch-held" / first.node_id).touch()  # so that it has something to lose
         second = cluster.add_node(num_cpus=2, num_gpus=1)
         until(lambda: finished_by(second) >= 2, driver)
         cluster.remove_node(first, allow_graceful=False)
