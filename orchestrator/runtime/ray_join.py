@@ -19,7 +19,11 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable in which Ray tells a submitted job its runtime environment."""
 
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
-_TOKEN = re.compile(r"unauthenticated|authentication|\btoken\b", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"unauthenticated|AuthenticationError|InvalidAuthToken|token is invalid|no authentication token was found",
+    re.IGNORECASE,
+)
+"""Words of a refusal alone: of tokens Ray also speaks where all is well."""
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _LONGEST = 300
 _MOST_HELD = 2**20

@@ -116,6 +116,12 @@ def test_a_token_that_is_missing_or_wrong_is_said(monkeypatch, settings, words):
     assert "\n" not in said
 
 
+def test_a_slow_cluster_whose_token_is_right_is_not_said_to_refuse_it(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "x")
+    printed = "Token authentication is enabled for this Ray cluster.\nLoaded authentication token from RAY_AUTH_TOKEN\n"
+    assert "token" not in sentence_of_failure("a:1", TimeoutError("Timed out after 60 s"), printed)
+
+
 def test_a_cluster_that_does_not_answer_is_said():
     said = sentence_of_failure("a:1", ConnectionError("Failed to connect to Ray cluster at a:1"))
     assert said.startswith("No Ray cluster answers at 'a:1': check that it runs")
