@@ -213,7 +213,7 @@ def test_ctrl_c_stops_between_tiles_and_writes_nothing_more(rayscale, monkeypatc
 
     monkeypatch.setattr(cli_upscale, "counter", lambda word: nullcontext(press))
     noise_images.write(Path("two"), ["a.png"], (4, 4))
-    noise_images.write(Path("two"), ["b.png"], (400, 400))  # more than 600 tiles
+    noise_images.write(Path("two"), ["b.png"], (1600, 1600))  # 10,000 tiles
     code, _, err = rayscale("two", "out", "--tile", "16")
     assert (code, made()) == (130, ["a.png"])
     assert "Interrupted. What had finished is kept" in err
