@@ -17,7 +17,9 @@ demo: install ## a whole experiment on generated images, in minutes
 
 test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray
 	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill and not types"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "cluster and not s3 and not browser and not kill"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "cluster and not s3 and not browser and not kill" \
+	--ignore tests/orchestrator/cluster_jobs
+	$(BIN)/python -m pytest -m "cluster and not s3 and not browser and not kill" tests/orchestrator/cluster_jobs
 
 test-s3: $(VENV)/installed-dev ## tests on a real S3 server, started and stopped here
 	@settings=$$(PYTHON=$(PYTHON) tests/services/start-s3.sh $(S3) $(S3_PORT)) && eval "$$settings" && \
