@@ -141,7 +141,7 @@ def _is_packaged(named: str) -> bool:
 
 
 def find_rgb_model(named: str) -> FoundModel:
-    """The same, for work with plain images in gray or colour alone.
+    """Reads the model that a user names, for work with plain images in gray or colour alone.
 
     Raises:
         UsageError: If there is none, it is damaged, or it takes another number of bands than three.

@@ -13,7 +13,7 @@ import copy
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -185,12 +185,13 @@ class ConsistencyMeter:
 
     def state(self) -> MeterState:
         """All that the meter has seen, as plain numbers and numpy arrays."""
-        return {own.name: getattr(self, own.name) for own in fields(self)} | {"_radiometry": self._radiometry.state()}
+        return asdict(self)
 
     @classmethod
     def of(cls, state: MeterState) -> "ConsistencyMeter":
         """The meter that had a :meth:`state`; nothing of the state is changed by what it sees later."""
         meter = cls(state["scale"], state["bands"])
+        # A copy, since arrays that came through Ray are read-only.
         for name, value in copy.deepcopy(state).items():
             setattr(meter, name, RadiometryMeter.of(value) if name == "_radiometry" else value)
         return meter

@@ -5,7 +5,7 @@ block mean.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -159,13 +159,9 @@ class RadiometryMeter:
         self._shifts[index] = self._shifts.get(index, 0.0) + float(shifts.sum(dtype=torch.float64))
         self._index_pixels[index] = self._index_pixels.get(index, 0) + int(defined.sum())
 
-    def state(self) -> MeterState:
-        """All that the meter has seen, as plain numbers and numpy arrays."""
-        return {own.name: getattr(self, own.name) for own in fields(self)}
-
     @classmethod
     def of(cls, state: MeterState) -> "RadiometryMeter":
-        """The meter that had a :meth:`state`."""
+        """The meter whose fields, by name, are the state."""
         meter = cls(state["bands"])
         for name, value in state.items():
             setattr(meter, name, value)
