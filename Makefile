@@ -15,11 +15,13 @@ install: $(VENV)/installed ## install rayscale into .venv
 demo: install ## a whole experiment on generated images, in minutes
 	$(BIN)/rayscale demo
 
-test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray
-	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill and not types"
+test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray; each group runs, whatever fails
+	@failed=0; PS4='> '; set -x; \
+	$(BIN)/python -m pytest -n 2 -m "not cluster and not s3 and not browser and not kill and not types" || failed=1; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "cluster and not s3 and not browser and not kill" \
-	--ignore tests/orchestrator/cluster_jobs
-	$(BIN)/python -m pytest -m "cluster and not s3 and not browser and not kill" tests/orchestrator/cluster_jobs
+	--ignore tests/orchestrator/cluster_jobs || failed=1; \
+	$(BIN)/python -m pytest -m "cluster and not s3 and not browser and not kill" tests/orchestrator/cluster_jobs || \
+	failed=1; { set +x; } 2>/dev/null; exit $$failed
 
 test-s3: $(VENV)/installed-dev ## tests on a real S3 server, started and stopped here
 	@settings=$$(PYTHON=$(PYTHON) tests/services/start-s3.sh $(S3) $(S3_PORT)) && eval "$$settings" && \

@@ -80,7 +80,7 @@ def upscale_tiles(lr: NDArray[np.float32], tile: int, upscale: Upscale) -> NDArr
 def write(out: NDArray[np.uint8], source: Any, path: Path, cog: bool) -> Path:
     """The output's file; a COG is read back and compared."""
     profile = source.profile
-    transform = profile["transform"] * rasterio.Affine.scale(1 / SCALE)
+    transform = profile["transform"] @ rasterio.Affine.scale(1 / SCALE)
     profile |= {"width": out.shape[2], "height": out.shape[1], "transform": transform, "compress": None}
     profile.pop("predictor", None)
     raw, final = path.with_name("raw.tif"), path

@@ -133,7 +133,7 @@ def check_pair(lr: Scene, hr: Scene, scale: int) -> None:
         )
     if hr.facts.kind != "georeferenced":
         return
-    off = _farthest_corner(lr.dataset.transform * Affine.scale(1 / scale), hr.dataset.transform, *sizes[1])
+    off = _farthest_corner(lr.dataset.transform @ Affine.scale(1 / scale), hr.dataset.transform, *sizes[1])
     if off > _TOLERANCE:
         raise UnreadableImageError(
             f"bounds of LR must be those of HR, {_bounds(hr)}, found {_bounds(lr)}, {off:.1f} HR pixels off"

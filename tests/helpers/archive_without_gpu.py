@@ -19,8 +19,8 @@ from orchestrator.archive.batch.worker import Outcome, SceneWorker
 from orchestrator.archive.scene.types import Rows, SceneSettings
 
 
-class OnCpu(SceneWorker):
-    """The real worker with a network on the CPU."""
+class Held(SceneWorker):
+    """The real worker, which stops for good on a node that is to be lost."""
 
     def part(self, scene: Scene, rows: Rows) -> Outcome:
         held = Path(f"{self.context.scratch}-held", ray.get_runtime_context().get_node_id())
@@ -29,12 +29,17 @@ class OnCpu(SceneWorker):
         return SceneWorker.part(self, scene, rows)
 
 
-def on_cpu(worker: SceneWorker) -> SceneWorker:
+def on_cpu(worker: SceneWorker, kind: type[SceneWorker] = SceneWorker) -> SceneWorker:
     """The same work without a GPU."""
     assert worker.context.settings.device == "cuda"
     assert isinstance(worker.model, SharedModel)
     model = SharedModel(worker.model.files, replace(worker.model.settings, device="cpu"))
-    return OnCpu(worker.context, worker.facts, model)
+    return kind(worker.context, worker.facts, model)
+
+
+def held_on_cpu(worker: SceneWorker) -> SceneWorker:
+    """The same as `on_cpu`; nothing ends on a node that is to be lost."""
+    return on_cpu(worker, Held)
 
 
 if __name__ == "__main__":
@@ -43,4 +48,4 @@ if __name__ == "__main__":
     # No node here could tell the precision of its GPU.
     settings = SceneSettings(precision="float32", blocksize=128)
     scenes = list_archive(source, out, "cog").scenes
-    print(json.dumps(upscale_archive(model, scenes, out, settings, options, lambda progress: None, on_cpu)))
+    print(json.dumps(upscale_archive(model, scenes, out, settings, options, lambda progress: None, held_on_cpu)))

@@ -159,7 +159,7 @@ def _pole_within(dataset: "rasterio.io.DatasetReader", mean_latitude: float) -> 
             (x,), (y,) = transform(_GLOBE, dataset.crs, [0.0], [pole])
         except (*GDAL_ERRORS, CRSError):
             continue
-        column, row = ~dataset.transform * (x, y)
+        column, row = ~dataset.transform @ (x, y)
         if 0 <= column <= dataset.width and 0 <= row <= dataset.height:
             within.append(pole)
     return within[0] if len(within) == 1 else nearer

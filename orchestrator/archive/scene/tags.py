@@ -88,7 +88,7 @@ def _place(scene: Scene, target: "rasterio.io.DatasetWriter", scale: int) -> lis
     elif scene.facts.kind == "georeferenced":
         if source.crs is not None:
             target.crs = source.crs
-        target.transform = source.transform * Affine.scale(1 / scale)
+        target.transform = source.transform @ Affine.scale(1 / scale)
     if source.rpcs:
         target.rpcs = scaled_rpcs(source.rpcs, scale)
     return ["georef: none"] if scene.facts.kind == "none" else []

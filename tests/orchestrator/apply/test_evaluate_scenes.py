@@ -126,7 +126,7 @@ def test_the_model_is_what_an_archive_would_get(model, hr, tmp_path):
     archive_scenes.write(hr / "a.tif", values)
     (tmp_path / "lr").mkdir()
     lr, _ = degraded(values, np.ones(values.shape, bool), PLAIN, 2)
-    path = archive_scenes.write(tmp_path / "lr/a.tif", lr, transform=archive_scenes.PLACE * Affine.scale(2))
+    path = archive_scenes.write(tmp_path / "lr/a.tif", lr, transform=archive_scenes.PLACE @ Affine.scale(2))
     settings = SceneSettings(normalisation=(0, 10000), precision="float32", back_project="model")
     part = upscale_part(path, (0, SIZE // 2), tmp_path / "part.tif", load_model(find_model(model), settings), settings)
     output, target = (torch.from_numpy(each / 10000.0) for each in (archive_scenes.read(part.path), values))
@@ -260,7 +260,7 @@ class TestWrongInput:
         ids=["size", "bands", "dtype", "crs", "bounds"],
     )
     def test_lr_that_does_not_belong_to_hr(self, model, hr, pair, values, facts, words):
-        facts = {"transform": archive_scenes.PLACE * Affine.scale(2)} | facts
+        facts = {"transform": archive_scenes.PLACE @ Affine.scale(2)} | facts
         archive_scenes.write(pair / "a.tif", values, **facts)
         with pytest.raises(ImageSetError, match=words):
             scores(model, hr, lr=[str(pair)])

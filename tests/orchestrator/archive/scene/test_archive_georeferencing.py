@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 30, 50
 CORNERS = [(0, 0), (0, WIDTH), (HEIGHT, 0), (HEIGHT, WIDTH), (7.25, 31.5)]
 PLACES = {
     "north-up": scenes.PLACE,
-    "rotated": Affine.translation(500000, 5000000) * Affine.rotation(17) * Affine.scale(10, -10),
+    "rotated": Affine.translation(500000, 5000000) @ Affine.rotation(17) @ Affine.scale(10, -10),
     "south-up": Affine(10, 0, 500000, 0, 10, 4000000),
     "sheared": Affine(10, 2, 500000, 1, -12, 4000000),
 }
@@ -40,7 +40,7 @@ def test_affine_places_stay(tmp_path, place, scale, point):
         with AffineTransformer(lr.transform) as one, AffineTransformer(hr.transform) as other:
             for row, column in CORNERS:
                 x, y = one.xy(row, column, offset="ul")
-                back = ~hr.transform * (x, y)
+                back = ~hr.transform @ (x, y)
                 np.testing.assert_allclose(np.array(back) / scale, (column, row), atol=1e-6)
                 np.testing.assert_allclose(other.xy(row * scale, column * scale, offset="ul"), (x, y), rtol=1e-12)
 

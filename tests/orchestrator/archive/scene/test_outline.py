@@ -71,7 +71,7 @@ def check(made, dataset):
         *((0.1, 0.1, True), (0.9, 0.2, True), (0.48, 0.53, True), (0.13, 0.88, True), (0.93, 0.93, True)),
         *((-0.2, 0.5, False), (1.2, 0.4, False), (0.5, 1.3, False), (0.45, -0.3, False)),
     ):
-        x, y = dataset.transform * (share_x * dataset.width, share_y * dataset.height)
+        x, y = dataset.transform @ (share_x * dataset.width, share_y * dataset.height)
         if dataset.crs.is_geographic and abs(y) > 90:
             continue
         if not inside and east - west == 360 and abs(south) != 90 != north:  # beside the globe's map is its other side
@@ -114,7 +114,7 @@ def test_across_180_degrees_west_is_greater_than_east_and_the_geometry_is_split(
 
 
 def test_an_edge_is_cut_at_180_degrees_where_it_crosses_it():
-    made = found("EPSG:4326", Affine.translation(179.6, -16) * Affine.rotation(20) * Affine.scale(0.008, -0.008))
+    made = found("EPSG:4326", Affine.translation(179.6, -16) @ Affine.rotation(20) @ Affine.scale(0.008, -0.008))
     eastern, western = rings(made)
     cuts = [sorted({y for x, y in ring if abs(x) == 180}) for ring in (eastern, western)]
     assert cuts[0] == pytest.approx(cuts[1])
@@ -169,8 +169,8 @@ def test_the_whole_of_web_mercator():
 def test_a_scene_that_holds_a_pole(crs, sign, turned):
     centre = 2000000.0 if crs == "EPSG:32661" else 0.0
     affine = (
-        Affine.translation(centre, centre) * Affine.rotation(turned) * Affine.scale(5000, -5000)
-        * Affine.translation(-40, -35)
+        Affine.translation(centre, centre) @ Affine.rotation(turned) @ Affine.scale(5000, -5000)
+        @ Affine.translation(-40, -35)
     )  # fmt: skip
     made = found(crs, affine)
     west, south, east, north = made.bbox
