@@ -112,7 +112,7 @@ def measured_rows(
     table: list[Json] = []
     for row in rows:
         entry: Json = {"row": asdict(row), "name": row.name, "ours": row.ours}
-        entry["shuffling"] = shuffling.get(row.name, {})
+        entry["shuffling"] = shuffling.get(row.order, {})
         for place, uri in places.items():
             entry[place] = run_row(module, row, uri, limit, **options)
         table.append(entry)
@@ -123,7 +123,10 @@ def measured_rows(
 
 
 def compare(table: list[Json], place: str) -> None:
-    """Adds to each of our rows its ratio to the fastest rival that shuffles as well, keeping as little decoded."""
+    """Adds to each of our rows its ratio to the fastest comparable rival.
+
+    It shuffles as well, keeps as little decoded and makes pairs on the same processor.
+    """
     for entry in table:
         if not entry["ours"] or "patches_per_s" not in entry[place]:
             continue
@@ -133,6 +136,7 @@ def compare(table: list[Json], place: str) -> None:
             for other in table
             if not other["ours"]
             and "patches_per_s" in other[place]
+            and (other["row"]["degrade"] == "gpu") == (entry["row"]["degrade"] == "gpu")
             and other["shuffling"].get("quality", 0.0) >= quality - AS_GOOD
             and (other["row"]["keep"] is None) <= (entry["row"]["keep"] is None)
         ]

@@ -35,7 +35,9 @@ class Row:
         keep: Decoded images that our pool holds, or patches that a rival's shuffle buffer holds in each worker; None
             for all images, decoded once.
         workers: Processes beside the training process; 0 is a thread.
-        degrade: Where patches become pairs of tensors: in the ``workers`` or in the training process (``main``).
+        degrade: Where patches become pairs of tensors: in the ``workers``, in the training process (``main``), or on a
+            GPU that need not be there (``gpu``): the loader hands over HR patches, and the training process only issues
+            the operations of pairs, on patches so small that their arithmetic is nothing.
         threads: Of the training process.
     """
 
@@ -54,6 +56,11 @@ class Row:
     @property
     def name(self) -> str:
         """What the tables call it."""
+        return f"{self.order}, pairs on the GPU" if self.degrade == "gpu" else self.order
+
+    @property
+    def order(self) -> str:
+        """What the tables of shuffling call it: where pairs are made changes no order."""
         if self.keep is None:
             return f"{self.loader}, all images kept decoded"
         if self.patches == 1:
@@ -107,6 +114,21 @@ def pairs(hr: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
     return lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(), hr[..., inner:-inner, inner:-inner].contiguous()
 
 
+def issue_pairs(hr: Tensor, noise: torch.Generator) -> None:
+    """Issues the operations of :func:`pairs`, as a host does for its GPU."""
+    small = smallest_image(1, SCALE)
+    pairs(hr[:2, :, :small, :small], noise)
+
+
+class LeftToGpu(Degradation):
+    """Only issues the degradation's operations, and gives every pixel of the grid in place of LR."""
+
+    def __call__(self, hr: Tensor, scale: int, gray: Tensor, generator: torch.Generator) -> Tensor:
+        small = smallest_image(1, scale)
+        DEGRADATION(hr[:2, :, :small, :small], scale, gray[:2], generator)
+        return hr[..., ::scale, ::scale]
+
+
 class Batches(IterableDataset[Any]):
     """What a rival's worker does with the images that its reader gives it."""
 
@@ -144,7 +166,11 @@ def delivered(row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> Pairs
     noise = torch.Generator().manual_seed(0)
     prefetch = {"prefetch_factor": 4} if row.workers else {}
     for batch in DataLoader(Batches(row, encoded), batch_size=None, num_workers=row.workers, **prefetch):
-        yield batch if row.degrade == "workers" else pairs(batch, noise)
+        if row.degrade == "gpu":
+            issue_pairs(batch, noise)
+            yield batch, batch
+        else:
+            yield batch if row.degrade == "workers" else pairs(batch, noise)
 
 
 # The readers. Each takes a place, a folder or s3://bucket/prefix, that `loader_data.prepare` has filled.
@@ -170,7 +196,7 @@ def pool(row: Row, place: str) -> Pairs:
         read,
         scale=SCALE,
         lr_patch=LR_PATCH,
-        degradation=DEGRADATION,
+        degradation=LeftToGpu() if row.degrade == "gpu" else DEGRADATION,
         seed=0,
         patches_per_image=row.patches,
         **settings,

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_ours_is_compared_with_the_fastest_rival_that_shuffles_as_well(tmp_path,
     ours, *rivals = (row["disk"] for row in told["rows"])
     assert (ours["best_rival"], ours["ratio"]) == (GOOD.name, 1.5)
     assert rivals == [{"patches_per_s": 200.0}, {"patches_per_s": 900.0}]
+
+
+def test_rows_that_leave_pairs_to_a_gpu_are_compared_among_themselves():
+    def entry(row: Row, speed: float) -> loader_table.Json:
+        facts = {"row": asdict(row), "name": row.name, "ours": row.ours, "shuffling": QUALITY[row.order]}
+        return {**facts, "disk": {"patches_per_s": speed}}
+
+    left = [replace(row, degrade="gpu") for row in (OURS, GOOD)]
+    table = [entry(OURS, 300.0), entry(GOOD, 200.0), entry(left[0], 900.0), entry(left[1], 600.0)]
+    loader_table.compare(table, "disk")
+    assert [row["disk"].get("best_rival") for row in table] == [GOOD.name, None, left[1].name, None]
+    assert left[1].name == f"{GOOD.name}, pairs on the GPU"
 
 
 def test_the_speed_of_rows_needs_how_well_they_shuffle(tmp_path: Path):

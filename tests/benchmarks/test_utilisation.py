@@ -3,9 +3,11 @@
 import itertools
 
 import pytest
+import torch
 
-from benchmarks.training.loaders import BATCH
+from benchmarks.training.loaders import BATCH, SCALE, SIDE, LeftToGpu, issue_pairs
 from benchmarks.training.utilisation import Fed, arithmetic_ms, fed_by, feed, host_step_ms
+from trainables.degradation import Degradation
 
 
 class Time:
@@ -58,3 +60,18 @@ def test_the_most_accelerators_are_found_that_stay_at_90_percent(monkeypatch):
 
 def test_the_default_step_time_is_measured_and_is_above_that_of_the_arithmetic():
     assert 0 < arithmetic_ms() < host_step_ms(3)
+
+
+def test_operations_that_are_issued_for_a_gpu_are_those_of_the_degradation(monkeypatch):
+    seen, degrade = [], Degradation.__call__
+
+    def record(self, hr, *rest):
+        seen.append(hr.shape)
+        return degrade(self, hr, *rest)
+
+    monkeypatch.setattr(Degradation, "__call__", record)
+    hr = torch.rand(BATCH, 3, SIDE, SIDE)
+    lr = LeftToGpu()(hr, SCALE, torch.zeros(BATCH, dtype=torch.bool), torch.Generator())
+    issue_pairs(hr.mul(255).byte(), torch.Generator())
+    assert torch.equal(lr, hr[..., ::SCALE, ::SCALE])
+    assert seen == [(2, 3, 20, 20)] * 2
