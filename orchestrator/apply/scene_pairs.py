@@ -143,7 +143,7 @@ def check_pair(lr: Scene, hr: Scene, scale: int) -> None:
 def _farthest_corner(first: Affine, other: Affine, width: int, height: int) -> float:
     """Largest distance between corners of two grids, in pixels of the second."""
     corners = np.array([(x, y) for x in (0, width) for y in (0, height)])
-    places = np.array([~other * (first * tuple(corner)) for corner in corners])
+    places = np.array([~other @ (first @ tuple(corner)) for corner in corners])
     return float(np.abs(places - corners).max())
 
 
