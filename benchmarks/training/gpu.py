@@ -1,7 +1,7 @@
-"""One CUDA GPU, without Ray: how fast patches and steps are, and base ×4 and ×2 trained to the table.
+"""CUDA GPUs, without Ray: how fast patches and steps are on one, and steps on several; base ×4 and ×2 trained.
 
     python -m benchmarks.training.gpu --images DATA/natural/train --benchmarks DATA/benchmarks --minutes 25 --out gpu
-    python -m benchmarks.training.gpu --part step --minutes 6 --out gpu    # one part: ingest, step, train
+    python -m benchmarks.training.gpu --part step --minutes 6 --out gpu    # one part: ingest, step, split, train
     python -m benchmarks.training.gpu --smoke --device cpu --out smoke     # tiny, in seconds
 
 It needs this repository, torch, torchvision, numpy, scipy, pillow and safetensors. `--benchmarks` names a folder with a
@@ -35,15 +35,17 @@ from trainables.degradation import Degradation
 from trainables.images.codec import EXTENSIONS, decode, encode_png
 from trainables.images.patch_pool import PatchPool, Pixels
 from trainables.inference.prepare import prepared
+from trainables.loops.objective import TransferObjective
 from trainables.loops.optimizers import descend, make_optimizer
 from trainables.loops.pretrain import HISTORY, STATE, Files, PretrainSettings, pretrain
+from trainables.loops.replicas import Replicas
 from trainables.metrics.evaluation import NamedImage, Upscaler, bicubic, make_pairs, score
 from trainables.network.model_files import pack_model
 from trainables.network.network import SuperResolutionNet, preset
 from trainables.samples import generate
 
 Json = dict[str, Any]
-WEIGHTS = {"ingest": 1.0, "step": 3.0, "train": 8.0}
+WEIGHTS = {"ingest": 1.0, "step": 3.0, "split": 1.0, "train": 8.0}
 """How --minutes is shared; what a part leaves goes to those after it."""
 
 
@@ -268,6 +270,48 @@ def measure_step(images: list[bytes], size: Size, device: torch.device, deadline
     return {"scale": scale, "matmul_tflops": ceiling, "rows": rows, "not_reached": missed}
 
 
+# Part split.
+
+
+class SplitStep:
+    """A step in bfloat16 whose batch several devices share, as :mod:`trainables.loops.finetune` takes it."""
+
+    def __init__(self, pool: PatchPool, net: str, batch: int, devices: list[torch.device]) -> None:
+        torch.manual_seed(0)
+        self.pool, self.batch = pool, batch
+        self.net = SuperResolutionNet(preset(net, pool.scale)).to(devices[0])
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer, self.schedule = make_optimizer(self.net, 1e-4, 10**6)
+        self.objective, self.replicas = TransferObjective(None, 0.0, half=True), Replicas(self.net, devices)
+
+    def __call__(self) -> None:
+        lr, hr = self.pool.sample(self.batch)
+        loss = self.objective(self.replicas, lr.contiguous(memory_format=torch.channels_last), hr)
+        descend(self.net, loss, self.optimizer, self.schedule, self.replicas)
+
+
+def measure_split(images: list[bytes], size: Size, device: torch.device, deadline: float) -> Json:
+    """Milliseconds of a step whose batch 1, 2, 4, … devices share; on a CPU the copies share its cores."""
+    most = torch.cuda.device_count() if device.type == "cuda" else 2
+    counts = [count for count in (1, 2, 4, 8) if count <= min(most, size.batch)]
+    nets = ("large", size.net) if size.net != "tiny" else (size.net,)
+    todo = list(itertools.product(nets, sorted({min(8, size.batch), size.batch}), counts))
+    rows: list[Json] = []
+    with make_pool(images, 4, size, device) as pool:
+        for number, (net, batch, count) in enumerate(todo):
+            left = deadline - time.monotonic()
+            if left <= 0 and rows:
+                break
+            if batch < count:
+                continue
+            devices = [device] * count if device.type == "cpu" else [torch.device("cuda", n) for n in range(count)]
+            step = SplitStep(pool, net, batch, devices)
+            each = seconds_each(step, device, max(size.least_s, min(8.0, left / len(todo[number:]) / 2)))
+            rows.append({"net": net, "batch": batch, "devices": count, "ms": 1000 * each})
+            show(rows[-1])
+    return {"rows": rows, "devices": most}
+
+
 # Part train.
 
 
@@ -468,6 +512,8 @@ def main() -> None:
             told = measure_ingest(images, size, device, deadline)
         elif part == "step":
             told = measure_step(images, size, device, deadline, not (options.no_compile or options.smoke))
+        elif part == "split":
+            told = measure_split(images, size, device, deadline)
         else:
             told = {"rows": []}
             for place, scale in enumerate(options.scales):

@@ -296,8 +296,8 @@ def print_plan(experiment: "Experiment", plan: "Plan") -> None:
     print(f"On {where}, {plan.slots} trials at once. Measured here, on {plan.rates.machine}: ms a step: {steps}.")
     if plan.unknown:
         print(
-            f"The time of {', '.join(plan.unknown)} is unknown: this machine has no GPU. Run `rayscale plan` on a "
-            "machine with the GPUs of the cluster to estimate it. The rest:"
+            f"The time of {', '.join(plan.unknown)} is unknown: this machine lacks the GPUs for it. Run `rayscale "
+            "plan` on a machine with the GPUs of the cluster to estimate it. The rest:"
         )
     print(f"Time: {duration(plan.seconds)}, give or take 30 %: {duration(low)} to {duration(high)}.")
     if plan.cost_range is None:

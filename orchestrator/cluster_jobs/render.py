@@ -86,9 +86,11 @@ def render(
         overwrite: Whether existing files are replaced.
 
     Raises:
-        UsageError: If a place of the experiment is this machine's own, or the files cannot be written.
+        UsageError: If a place of the experiment is this machine's own, a trial or worker asks for more GPUs than a node
+            of these files has, or the files cannot be written.
     """
     check_shared(experiment)
+    _check_one_gpu(experiment)
     size = size_for(experiment)
     sizing = [f"cluster.gpus={size.gpus}"] if size.gpus and experiment.cluster.gpus is None else []
     settings = as_options([*overrides, *sizing])
@@ -117,6 +119,19 @@ def render(
         _summary(size),
         (f"ray up {files[0]}", f"ray dashboard {files[0]}", submit, f"kubectl apply -f {files[1]}"),
     )
+
+
+def _check_one_gpu(experiment: Experiment) -> None:
+    asked = {
+        "search.gpus_per_trial": experiment.search.gpus_per_trial,
+        "pretraining.gpus_per_worker": experiment.pretraining.gpus_per_worker,
+    }
+    for setting, gpus in asked.items():
+        if gpus > 1:
+            raise UsageError(
+                f"{setting} is {gpus:g}, but the nodes of these files have one GPU each, on which that would wait for "
+                f"ever: set it to 1, or start a cluster of your own whose nodes have {gpus:g} GPUs."
+            )
 
 
 def _summary(size: Size) -> str:

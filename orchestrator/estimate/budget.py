@@ -59,7 +59,7 @@ def fit_budget(experiment: Experiment, inputs: Inputs, trim: bool, log: Callable
     allowed = within_budget(experiment, inputs, plan, trim)
     if allowed.plan.unknown and not allowed.said:
         unknown = ", ".join(allowed.plan.unknown)
-        log(f"budget: not checked, since the time of {unknown} is unknown on this machine, which has no GPU")
+        log(f"budget: not checked, since the time of {unknown} is unknown on this machine, which lacks the GPUs for it")
         return experiment
     log(f"budget: {allowed.said or f'fits {_allowed(experiment)}'}")
     if allowed.said:

@@ -4,6 +4,7 @@ All is measured as a run would do it: on the experiment's own images, with each 
 processes at once as would run side by side, because cores that share their caches slow each other down.
 """
 
+import math
 import multiprocessing
 import tempfile
 import time
@@ -43,7 +44,8 @@ class Rates:
         read: Seconds to read and decode one image, by set.
         pretraining_step: Seconds of one step of all pretraining workers; 0 where there is none.
         domains: By target.
-        elsewhere: Stages whose GPUs this machine does not have; what is measured for them here is of its CPU.
+        elsewhere: Stages whose GPUs this machine does not have, or not as many as one trial takes; what is measured for
+            them here is of its CPU.
         machine: Processor, and what ran side by side.
     """
 
@@ -93,7 +95,8 @@ def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -
         for name in experiment.targets
     }
     search, cores = experiment.search, usable_cpus()
-    on_gpu = search.gpus_per_trial > 0 and torch.cuda.is_available()
+    gpus_here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    on_gpu = 0 < search.gpus_per_trial <= gpus_here
     threads = max(1, int(search.cpus_per_trial))
     task = Task(
         experiment.architecture,
@@ -105,6 +108,7 @@ def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -
         MEASURED_SECONDS,
         source,
         domains,
+        search.devices_per_trial,
     )
     side_by_side = max(1, min(slots, cores // threads))
     pretrains_on_gpu = experiment.pretraining.gpus_per_worker > 0 and torch.cuda.is_available()
@@ -125,17 +129,17 @@ def measure(experiment: Experiment, sets: Mapping[str, SetToTime], slots: int) -
         measured = at_once(time_domains, side_by_side, task)
     rates = {name: _mean([process[name] for process in measured]) for name in domains}
     crowd = 1.0 if pretrains_on_gpu else max(1.0, experiment.pretraining.workers / cores)
-    machine = f"{processor()}, {cores} cores, {side_by_side} at once{', on a GPU' if on_gpu else ''}"
-    elsewhere = stages_elsewhere(experiment, torch.cuda.is_available())
+    used = "a GPU" if task.device_count == 1 else f"{task.device_count} GPUs each"
+    machine = f"{processor()}, {cores} cores, {side_by_side} at once{f', on {used}' if on_gpu else ''}"
+    elsewhere = stages_elsewhere(experiment, gpus_here)
     return Rates(worker, read, max(stepping, default=0.0) * crowd, rates, machine, elsewhere)
 
 
-def stages_elsewhere(experiment: Experiment, gpu_here: bool) -> tuple[str, ...]:
-    """Stages that ask for a GPU, of a machine without one."""
-    if gpu_here:
-        return ()
-    pretraining = ("pretrain",) if experiment.pretraining.gpus_per_worker > 0 else ()
-    return (*pretraining, *(("search", "confirm", "finish") if experiment.search.gpus_per_trial > 0 else ()))
+def stages_elsewhere(experiment: Experiment, gpus_here: int) -> tuple[str, ...]:
+    """Stages that ask for GPUs, of a machine without one, or with fewer than one trial takes."""
+    pretraining = ("pretrain",) if experiment.pretraining.gpus_per_worker > 0 and not gpus_here else ()
+    trials = ("search", "confirm", "finish") if math.ceil(experiment.search.gpus_per_trial) > gpus_here else ()
+    return (*pretraining, *trials)
 
 
 class _Sample(NamedTuple):

@@ -71,7 +71,10 @@ class DomainTask:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Input of the timings: settings as of the experiment, ``seconds`` for each kind of step, images to do it on."""
+    """Input of the timings: settings as of the experiment, ``seconds`` for each kind of step, images to do it on.
+
+    ``device_count`` devices share each batch of a fine-tuning.
+    """
 
     architecture: Architecture
     finetuning: Finetuning
@@ -82,6 +85,7 @@ class Task:
     seconds: float
     source: list[PreparedImage | PreparedPair]
     domains: dict[str, DomainTask]
+    device_count: int = 1
 
 
 def time_start(rendezvous: Rendezvous) -> float:
@@ -155,12 +159,20 @@ def time_domains(rendezvous: Rendezvous, task: Task) -> dict[str, DomainRates]:
     names = list(task.domains)
     first = rank * len(names) // count
     with _process_group(rendezvous):
-        device = torch.device("cuda", rank % torch.cuda.device_count()) if task.on_gpu else torch.device("cpu")
-        return {name: _time_domain(task, task.domains[name], device) for name in names[first:] + names[:first]}
+        devices = _devices(task, rank)
+        return {name: _time_domain(task, task.domains[name], devices) for name in names[first:] + names[:first]}
 
 
-def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> DomainRates:
-    section, scale = task.finetuning, task.architecture.scale
+def _devices(task: Task, rank: int) -> list[torch.device]:
+    """Devices of a process's trials."""
+    if not task.on_gpu:
+        return [torch.device("cpu")]
+    first, count = rank * task.device_count, torch.cuda.device_count()
+    return [torch.device("cuda", (first + number) % count) for number in range(task.device_count)]
+
+
+def _time_domain(task: Task, domain: DomainTask, devices: list[torch.device]) -> DomainRates:
+    section, scale, device = task.finetuning, task.architecture.scale, devices[0]
 
     def patches() -> PatchPool:
         return PatchPool(
@@ -184,7 +196,18 @@ def _time_domain(task: Task, domain: DomainTask, device: torch.device) -> Domain
         configuration = TransferConfiguration(learning_rate=1e-6, lambda_=lambda_, frozen_depth=depth)
         anchor, method = weights_of(net), section.method()
         start = time.perf_counter()
-        finetune(net, configuration, budget, pool, anchor, lambda n: 0.0, lambda s, v: None, method, replay)
+        finetune(
+            net,
+            configuration,
+            budget,
+            pool,
+            anchor,
+            lambda n: 0.0,
+            lambda s, v: None,
+            method,
+            replay,
+            devices=devices,
+        )
         return (time.perf_counter() - start) / steps
 
     def step(depth: int) -> float:

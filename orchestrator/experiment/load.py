@@ -94,6 +94,13 @@ def check_source(experiment: Experiment) -> None:
 
         with _naming("finetuning"):
             check_rank(experiment.finetuning.adapter_rank, architecture)
+    gpus = experiment.search.devices_per_trial
+    if gpus > 1 and architecture.normalised:
+        raise UsageError(
+            f"search.gpus_per_trial is {gpus}, but the network {architecture.family} has batch normalisation, whose "
+            "statistics are those of a whole batch on one GPU: set gpus_per_trial to 1, or take a network without it, "
+            "such as `large`."
+        )
     for kept in experiment.search.kept_blocks or ():
         with _naming("search"):
             shortened(architecture, kept)
@@ -146,6 +153,12 @@ def _check_meaning(experiment: Experiment) -> None:
         raise UsageError(
             f"search.grace ({search.grace}) must be below finetuning.evaluations ({evaluations}): no trial can be "
             "stopped at its last validation score."
+        )
+    batch = experiment.finetuning.batch
+    if batch < search.devices_per_trial:
+        raise UsageError(
+            f"search.gpus_per_trial ({search.gpus_per_trial:g}) must be at most finetuning.batch ({batch}), since "
+            "these GPUs share each batch: lower gpus_per_trial, or raise the batch."
         )
     pretraining = experiment.pretraining
     if pretraining.checkpoint_every % pretraining.report_every:

@@ -40,7 +40,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 def _whole_above_one(gpus: float) -> float:
     if gpus > 1 and gpus != int(gpus):
-        raise ValueError(f"must be a whole number, or a fraction of one GPU, found {gpus:g}")
+        raise ValueError(
+            f"must be a whole number, or a fraction of one GPU, found {gpus:g}: take {int(gpus)} or {int(gpus) + 1}"
+        )
     if 0 < gpus < _LEAST_SHARE:
         raise ValueError(f"must be 0, or at least {_LEAST_SHARE:g}, found {gpus:g}")
     return gpus
@@ -229,11 +231,20 @@ class Search(Section):
         "`cluster.gpus`, if that and `gpus_per_trial` are set, else 1",
     )
     cpus_per_trial: Cpus = Field(1, description="CPUs per trial")
-    gpus_per_trial: Gpus = Field(0, description="GPUs per trial, of which it trains on one; fractions are allowed")
+    gpus_per_trial: Gpus = Field(
+        0,
+        description="GPUs per trial: a fraction of one for small networks, or so many of one node that share each "
+        "batch for large ones; 0 trains on CPU",
+    )
     validation_images: Positive = Field(16, description="validation images that are scored, spread over the scenes")
     validation_crop: Annotated[int, Field(ge=32, le=10**9)] = Field(
         256, description="side, in HR pixels, of the central crop that is scored"
     )
+
+    @property
+    def devices_per_trial(self) -> int:
+        """Devices that share each batch of a trial: its GPUs, or its CPU."""
+        return max(1, int(self.gpus_per_trial))
 
     @property
     def limit(self) -> int:

@@ -392,6 +392,7 @@ class Jobs:
             pixel_format=self.pixel_format(domain),
             pairs_share=experiment.targets[domain].pairs_share,
             precision=experiment.finetuning.precision,
+            device_count=search.devices_per_trial,
         )
 
     def records_place(self, domain: str) -> Storage:

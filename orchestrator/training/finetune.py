@@ -14,7 +14,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import Reporter
 from orchestrator.training.certificate import Certificate, certificate_of
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError, UsageError
+from trainables.errors import ImageSetError, RunError, UsageError
 from trainables.images.patch_pool import PatchPool, Pixels, TrainingImage, smallest_image
 from trainables.images.raster import PLAIN, RGB, PixelFormat
 from trainables.inference.precision import Precision
@@ -58,10 +58,11 @@ class DomainJob:
         validation_images: Most validation images that are scored.
         validation_crop: Side in HR pixels of the central crop that is scored.
         threads: torch threads of a worker.
-        on_gpu: Whether to use the GPU that Ray assigned.
+        on_gpu: Whether to use the GPUs that Ray assigned.
         method: Method of transfer: which weights are carried over, and the regularizer that holds them.
         source_images: Shards of the source's images; None to use generated natural images.
         precision: Number format of the training's convolutions; ``auto`` is bfloat16 on GPUs that have it.
+        device_count: Devices that share each batch of a training; all else runs on the first.
         pixel_format: What the values of the domain's images mean.
         pairs_share: Of pairs, share of training patches with their real LR.
         splits: Splits of the shards that are trained on; validation is one of them for a finished model alone.
@@ -86,6 +87,7 @@ class DomainJob:
     pairs_share: float = 1.0
     splits: tuple[str, ...] = ("train",)
     precision: Precision = "auto"
+    device_count: int = 1
 
     @property
     def scored_together(self) -> int:
@@ -96,6 +98,23 @@ class DomainJob:
     def device(self) -> torch.device:
         """Device on which the worker trains."""
         return torch.device("cuda" if self.on_gpu else "cpu")
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Devices that share each batch of a training, :attr:`device` first; on a CPU it is shared by copies there.
+
+        Raises:
+            RunError: If the worker sees fewer GPUs than it was given.
+        """
+        if self.device_count == 1 or not self.on_gpu:
+            return (self.device,) * self.device_count
+        if torch.cuda.device_count() < self.device_count:
+            raise RunError(
+                f"A training needs {self.device_count} GPUs (search.gpus_per_trial), but its process sees "
+                f"{torch.cuda.device_count()}: check the driver and CUDA_VISIBLE_DEVICES of that node, or lower "
+                "gpus_per_trial."
+            )
+        return tuple(torch.device("cuda", number) for number in range(self.device_count))
 
 
 def run_finetuning(
@@ -125,8 +144,10 @@ def run_finetuning(
 
     Raises:
         DivergedError: If training diverges.
+        RunError: If the worker sees fewer GPUs than the job's devices.
     """
     torch.set_num_threads(job.threads)
+    devices = job.devices
     source = load_source(job, configuration.kept_blocks)
     method = TransferMethod() if from_scratch else job.method
     pool = _pool(job, lambda: _training_images(job), job.degradation, seed)
@@ -150,7 +171,18 @@ def run_finetuning(
         certify(certificate_of(settings, job.shards_digest, job.splits))
 
     curve = finetune(
-        net, configuration, job.budget, pool, anchor, validate, report, method, replay, received, job.precision
+        net,
+        configuration,
+        job.budget,
+        pool,
+        anchor,
+        validate,
+        report,
+        method,
+        replay,
+        received,
+        job.precision,
+        devices,
     )
     return net.cpu(), curve
 
@@ -262,7 +294,7 @@ def _source_psnr_before(job: DomainJob) -> float:
 
 def _of_any_training(job: DomainJob) -> DomainJob:
     """The job without what concerns its training alone: the cache key of scored images, which all trainings share."""
-    return replace(job, method=TransferMethod(), budget=_ANY_BUDGET, splits=())
+    return replace(job, method=TransferMethod(), budget=_ANY_BUDGET, splits=(), device_count=1)
 
 
 def _pool(

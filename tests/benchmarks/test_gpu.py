@@ -62,6 +62,9 @@ def test_everything_runs_at_tiny_size_with_few_packages_and_training_goes_on(tmp
     assert step["rows"][0]["tflops"] > 0
     assert "failed" not in step["rows"][0]
     assert len(step["rows"]) + len(step["not_reached"]) == 12
+    split = told(out, "split")["rows"]
+    assert [row["devices"] for row in split] in ([1], [1, 2])
+    assert all(row["ms"] > 0 for row in split)
     (finished,) = told(out, "train")["rows"]
     assert finished["finished"]
     assert finished["settings"]["steps"] == at + 5

@@ -1,7 +1,7 @@
 """Fine-tuning a source model to a target domain: one trial, one confirmation run or one baseline."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
@@ -15,6 +15,7 @@ from trainables.loops.objective import TransferObjective
 from trainables.loops.optimizers import descend, make_optimizer
 from trainables.loops.received import Received, digest_of_weights, received_configuration, received_patches
 from trainables.loops.regularizers import make_regularizer
+from trainables.loops.replicas import Replicas
 from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
 from trainables.network.adapters import add_adapters, merge_adapters
 from trainables.network.network import SuperResolutionNet
@@ -46,6 +47,7 @@ def finetune(
     replay: PatchPool | None = None,
     certify: Callable[[Received], None] | None = None,
     precision: Precision = "auto",
+    devices: Sequence[torch.device] = (),
 ) -> list[tuple[int, float]]:
     """Trains ``net`` in place with Adam, a short warm-up and a cosine decay to zero.
 
@@ -62,13 +64,15 @@ def finetune(
         replay: Patches of the source, for the regularizer that asks for them.
         certify: Called before the first step with the settings as they were received.
         precision: Number format of convolutions, see :func:`precision_on`.
+        devices: Devices that share each batch, the network's own first, see :mod:`trainables.loops.replicas`; by
+            default that one alone.
 
     Returns:
         The (step, score) pairs, the last one being the final score.
 
     Raises:
         DivergedError: If the loss or the score stops being finite.
-        UsageError: If there are no source patches to replay.
+        UsageError: If there are no source patches to replay, or the devices cannot share a batch of this network.
     """
     regularizer, start = None, digest_of_weights(net) if certify else ""
     if configuration.lambda_ > 0:
@@ -98,10 +102,11 @@ def finetune(
         )
     pending, curve = budget.evaluation_steps(), []
     net.train(method.adapter_rank is None)  # adapters leave the statistics of batch norm alone
+    replicas = Replicas(net, devices)
     for step in range(1, budget.steps + 1):
         lr, hr = pool.sample(budget.batch)
-        loss = objective(net, lr.contiguous(memory_format=layout), hr)
-        descend(net, loss, optimizer, schedule)
+        loss = objective(replicas, lr.contiguous(memory_format=layout), hr)
+        descend(net, loss, optimizer, schedule, replicas)
         if step == pending[0]:
             pending.pop(0)
             value = validate(net.eval()) if math.isfinite(loss.item()) else math.nan

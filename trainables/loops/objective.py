@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.loops.regularizers import Regularizer
-from trainables.network.network import SuperResolutionNet
+from trainables.loops.replicas import Replicas
 
 
 def effective_lambda(sampled: float, floor: float) -> float:
@@ -34,13 +34,13 @@ class TransferObjective:
         """λ; 0 where there is no regularizer."""
         return 0.0 if self._regularizer is None else self._lambda
 
-    def __call__(self, net: SuperResolutionNet, lr: Tensor, hr: Tensor) -> Tensor:
-        """The scalar that is minimised, for a batch of LR and HR patches."""
+    def __call__(self, replicas: Replicas, lr: Tensor, hr: Tensor) -> Tensor:
+        """The scalar that is minimised, for a batch of LR and HR patches that the replicas share."""
+        parts, wanted = replicas.split(lr), replicas.split(hr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.half):
             if self._regularizer is None or self._lambda == 0:
-                output, penalty = net(lr), None
+                outputs, penalty = [net(part) for net, part in zip(replicas.nets, parts, strict=True)], None
             else:
-                output, penalty = self._regularizer(net, lr)
-        if penalty is None:
-            return functional.l1_loss(output, hr)
-        return functional.l1_loss(output, hr) + self._lambda * penalty
+                outputs, penalty = self._regularizer(replicas, parts)
+        loss = replicas.mean([functional.l1_loss(*pair) for pair in zip(outputs, wanted, strict=True)], wanted)
+        return loss if penalty is None else loss + self._lambda * penalty

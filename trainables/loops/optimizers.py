@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from trainables.loops.replicas import Replicas
 from trainables.loops.settings import OptimizerName
 
 Schedule = torch.optim.lr_scheduler.LambdaLR
@@ -42,13 +43,26 @@ def descend(
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
+    replicas: Replicas | None = None,
 ) -> None:
-    """One optimiser step, with gradients clipped to norm 1 so that one odd batch cannot wreck a run."""
+    """One optimiser step, with gradients clipped to norm 1 so that one odd batch cannot wreck a run.
+
+    Args:
+        net: The network, which moves.
+        loss: The scalar that is minimised.
+        optimizer: Optimiser of the network's weights.
+        schedule: Schedule of its learning rate.
+        replicas: The network with its copies on other devices, if the loss is theirs too.
+    """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    if replicas is not None:
+        replicas.gather_gradients()
     nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 1.0)
     optimizer.step()
     schedule.step()
+    if replicas is not None:
+        replicas.renew()
 
 
 def inner_kernels(net: nn.Module) -> list[Tensor]:

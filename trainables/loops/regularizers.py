@@ -7,7 +7,7 @@ runs from unnoticeable to dominant for all of them; docs/method.md has the measu
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool
+from trainables.loops.replicas import Replicas
 from trainables.loops.settings import RegularizerName
 from trainables.network.adapters import trainable_weights
 from trainables.network.network import SuperResolutionNet
@@ -33,8 +34,8 @@ REPLAY_SCALE = 100.0
 class Regularizer(Protocol):
     """A term that the objective adds to its loss."""
 
-    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's output for the target's LR batch (N, 3, H, W), and the scalar R."""
+    def __call__(self, replicas: Replicas, parts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Outputs of the replicas for the parts (N, 3, H, W) of the target's LR batch, and R of the whole batch."""
 
 
 class WeightDistance:
@@ -49,9 +50,10 @@ class WeightDistance:
     def __init__(self, anchor: Mapping[str, Tensor], scale: float = 1.0) -> None:
         self._anchor, self._half = anchor, 0.5 * scale
 
-    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, replicas: Replicas, parts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See :class:`Regularizer`."""
-        return net(lr), self.distance(net)
+        outputs = [net(part) for net, part in zip(replicas.nets, parts, strict=True)]
+        return outputs, self.distance(replicas.nets[0])  # the weights of all are equal
 
     def distance(self, net: nn.Module) -> Tensor:
         """R alone."""
@@ -69,22 +71,36 @@ class FeatureDistance:
     averaged over blocks (arXiv 1901.09229). Weights may move as long as their features stay. G_φ is free.
 
     Args:
-        source: The source model; a copy of it is kept.
+        source: The source model; a copy of it is kept, on each device that it is needed on.
     """
 
     def __init__(self, source: SuperResolutionNet) -> None:
         self._source = copy.deepcopy(source).eval().requires_grad_(False)
+        self._copies: dict[torch.device, SuperResolutionNet] = {}
 
-    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, replicas: Replicas, parts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See :class:`Regularizer`."""
-        output, stages = net.with_stages(lr)
-        with torch.no_grad():
-            wanted = self._source.features.stages(lr)
+        outputs, distances, squares = [], [], []
+        for net, part in zip(replicas.nets, parts, strict=True):
+            output, stages = net.with_stages(part)
+            with torch.no_grad():
+                wanted = self._on(part.device).features.stages(part)
+            outputs.append(output)
+            distances.append([functional.mse_loss(*pair) for pair in zip(stages, wanted, strict=True)])
+            squares.append([reference.square().mean() for reference in wanted])
         shares = [
-            functional.mse_loss(features, reference) / reference.square().mean().clamp_min(1e-12)
-            for features, reference in zip(stages, wanted, strict=True)
+            replicas.mean(distance, parts) / replicas.mean(square, parts).clamp_min(1e-12)
+            for distance, square in zip(zip(*distances, strict=True), zip(*squares, strict=True), strict=True)
         ]
-        return output, FEATURES_SCALE * torch.stack(shares).mean()
+        return outputs, FEATURES_SCALE * torch.stack(shares).mean()
+
+    def _on(self, device: torch.device) -> SuperResolutionNet:
+        """The source model on a device."""
+        if device == next(self._source.parameters()).device:
+            return self._source
+        if device not in self._copies:
+            self._copies[device] = copy.deepcopy(self._source).to(device)
+        return self._copies[device]
 
 
 class SourceReplay:
@@ -99,10 +115,14 @@ class SourceReplay:
     def __init__(self, pool: PatchPool) -> None:
         self._pool = pool
 
-    def __call__(self, net: SuperResolutionNet, lr: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, replicas: Replicas, parts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See :class:`Regularizer`."""
-        old_lr, old_hr = self._pool.sample(len(lr))
-        return net(lr), REPLAY_SCALE * functional.l1_loss(net(old_lr), old_hr)
+        old_lr, old_hr = (replicas.split(batch) for batch in self._pool.sample(sum(len(part) for part in parts)))
+        outputs, losses = [], []
+        for net, part, lr, hr in zip(replicas.nets, parts, old_lr, old_hr, strict=True):
+            outputs.append(net(part))
+            losses.append(functional.l1_loss(net(lr), hr))
+        return outputs, REPLAY_SCALE * replicas.mean(losses, old_hr)
 
 
 def make_regularizer(

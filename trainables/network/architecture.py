@@ -67,6 +67,11 @@ class Architecture:
         return self.width if self.family == "thin" else 64 * 2 ** (self.stages - 1)
 
     @property
+    def normalised(self) -> bool:
+        """True of a network with batch normalisation."""
+        return self.family != "thin" and self.norm == "batch"
+
+    @property
     def receptive_radius(self) -> int:
         """LR pixels to each side that an output pixel depends on: three for a 7×7 convolution, one for each of 3×3."""
         stem = 1 if self.family == "thin" else 3

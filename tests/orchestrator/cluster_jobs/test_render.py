@@ -49,6 +49,12 @@ def rendered(tmp_path):
     return run
 
 
+@pytest.mark.parametrize("setting", ["search.gpus_per_trial", "pretraining.gpus_per_worker"])
+def test_more_gpus_than_a_node_of_the_files_has_are_refused(rendered, setting):
+    with pytest.raises(UsageError, match=f"{setting} is 2, but the nodes of these files have one GPU each"):
+        rendered([f"{setting}=2"])
+
+
 def test_files_of_a_gpu_experiment(rendered, tmp_path):
     result, cluster, (config, job, archive) = rendered(["search.trials=5"], **GPUS)
     assert [path.name for path in result.files] == [CLUSTER, RAYJOB, ARCHIVE]

@@ -188,16 +188,21 @@ class TestCounting:
         made = experiment(
             cluster={"address": "auto", "gpus": 8}, pretraining={"gpus_per_worker": 1}, search={"gpus_per_trial": 0.5}
         )
-        assert measuring.stages_elsewhere(made, gpu_here=True) == ()
-        elsewhere = measuring.stages_elsewhere(made, gpu_here=False)
+        assert measuring.stages_elsewhere(made, gpus_here=1) == ()
+        elsewhere = measuring.stages_elsewhere(made, gpus_here=0)
         assert elsewhere == ("pretrain", "search", "confirm", "finish")
         planned = make_plan(made, Inputs(preflight(experiment()).files, None), replace(RATES, elsewhere=elsewhere))
         assert planned.unknown == ("pretrain", "search", "confirm")  # nothing is left to finish: it is disabled
         assert [stage["seconds"] for stage in planned.to_dict()["stages"] if stage["stage"] == "search"] == [None]
         print_plan(made, planned)
         said = capsys.readouterr().out
-        assert "The time of pretrain, search, confirm is unknown: this machine has no GPU." in said
+        assert "The time of pretrain, search, confirm is unknown: this machine lacks the GPUs for it." in said
         assert planned.seconds < make_plan(made, Inputs(preflight(experiment()).files, None), RATES).seconds
+
+    def test_the_time_of_more_gpus_than_are_here_is_unknown(self, experiment):
+        made = experiment(pretraining={"gpus_per_worker": 1}, search={"gpus_per_trial": 2})
+        assert measuring.stages_elsewhere(made, gpus_here=1) == ("search", "confirm", "finish")
+        assert measuring.stages_elsewhere(made, gpus_here=2) == ()
 
     def test_test_images_of_their_own_are_counted(self, experiment, images):
         noise_images.write(images / "held-out", [f"t{i}.png" for i in range(30)])
@@ -255,17 +260,28 @@ class TestCounting:
     def test_steps_are_timed_with_the_experiment_s_own_method(self, experiment, monkeypatch, method):
         made, asked = experiment(finetuning=method, network="base"), []
 
-        def trained(*arguments):
+        def trained(*arguments, devices):
             asked.append(arguments[-2:])
+            assert devices == [torch.device("cpu")]
             return []
 
         monkeypatch.setattr(timed_work, "finetune", trained)
         samples = [PreparedImage(np.zeros((128, 128, 3), np.uint8))]
         task = DomainTask(Degradation(), 2, samples)
         parts = made.architecture, made.finetuning, made.pretraining, 64, 1, False, 0.01, samples
-        timed_work._time_domain(Task(*parts, {"medical": task}), task, torch.device("cpu"))
+        timed_work._time_domain(Task(*parts, {"medical": task}), task, [torch.device("cpu")])
         assert {told for told, _ in asked} == {made.finetuning.method()}
         assert all((replay is not None) == ("regularizer" in method) for _, replay in asked)
+
+    def test_steps_are_timed_on_the_gpus_of_one_trial(self, experiment, monkeypatch):
+        made = experiment(search={"gpus_per_trial": 2})
+        parts = made.architecture, made.finetuning, made.pretraining, 64, 1, True, 0.01, [], {}
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+        task = Task(*parts, made.search.devices_per_trial)
+        found = [[device.index for device in timed_work._devices(task, rank)] for rank in range(3)]
+        assert found == [[0, 1], [2, 3], [0, 1]]
+        assert timed_work._devices(replace(task, on_gpu=False), 1) == [torch.device("cpu")]
+        assert [device.index for device in timed_work._devices(Task(*parts), 5)] == [1]
 
     def test_no_price_no_cost(self, experiment):
         assert planned(experiment()).to_dict()["cost_range"] is None

@@ -26,7 +26,10 @@ def load(**sections):
 )
 def test_workers_and_trials_fill_the_gpus(gpus, per_worker, per_trial, workers, concurrent):
     found = load(
-        cluster={"gpus": gpus}, pretraining={"gpus_per_worker": per_worker}, search={"gpus_per_trial": per_trial}
+        cluster={"gpus": gpus},
+        pretraining={"gpus_per_worker": per_worker},
+        search={"gpus_per_trial": per_trial},
+        finetuning={"batch": 16},
     )
     assert (found.pretraining.workers, found.search.concurrent_trials) == (workers, concurrent)
 

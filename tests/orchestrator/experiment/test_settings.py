@@ -271,6 +271,15 @@ def test_a_torchvision_trunk_cannot_be_shortened(refused):
     assert "found family resnet18" in told
 
 
+def test_batch_normalisation_needs_the_batch_on_one_gpu(refused, load):
+    assert "search.gpus_per_trial is 2, but the network resnet18 has batch normalisation" in refused(
+        "search.gpus_per_trial=2", "network=resnet18"
+    )
+    for gpus, devices in ((0, 1), (0.5, 1), (1, 1)):
+        assert load(f"search.gpus_per_trial={gpus}", "network=resnet18").search.devices_per_trial == devices
+    assert load("search.gpus_per_trial=2", "network=large").search.devices_per_trial == 2
+
+
 def test_trials_are_not_stopped_early_by_quality_where_speed_is_searched_too(refused, load):
     told = refused("search.kept_blocks=[2, 8]", "search.stopping=asha")
     assert "'search' cannot stop trials early by quality alone (`stopping: asha`) while `kept_blocks`" in told
@@ -402,7 +411,16 @@ def test_no_number_is_taken_that_fails_later(load, section, value):
         ("pretraining.learning_rate=1e-300", "'pretraining.learning_rate' must be at least 1e-12"),
         ("pretraining.batch=1000000", "'pretraining.batch' must be at most 65536"),
         ("confirmation.seeds=100000", "'confirmation.seeds' must be at most 1000"),
-        ("search.gpus_per_trial=1.5", "'search.gpus_per_trial' must be a whole number, or a fraction of one GPU"),
+        (
+            "search.gpus_per_trial=1.5",
+            "'search.gpus_per_trial' must be a whole number, or a fraction of one GPU, found 1.5: take 1 or 2.",
+        ),
+        ("search.gpus_per_trial=2.5", "must be a whole number, or a fraction of one GPU, found 2.5: take 2 or 3."),
+        (
+            "search.gpus_per_trial=16",
+            "search.gpus_per_trial (16) must be at most finetuning.batch (8), since these GPUs share each batch: lower "
+            "gpus_per_trial, or raise the batch.",
+        ),
         ("search.gpus_per_trial=1e-9", "'search.gpus_per_trial' must be 0, or at least 0.01, found 1e-09"),
         ("search.cpus_per_trial=1e-9", "'search.cpus_per_trial' must be at least 0.01"),
         ("pretraining.gpus_per_worker=2.5", "'pretraining.gpus_per_worker' must be a whole number"),

@@ -59,6 +59,16 @@ def test_source_images_are_the_shards_where_there_are_some(jobs):
     assert study_of(jobs({"model": "base-x4"})).domain.source_images is None
 
 
+@pytest.mark.parametrize(("gpus", "devices", "on_gpu"), [(0, 1, False), (0.25, 1, True), (1, 1, True), (2, 2, True)])
+def test_the_gpus_of_a_trial_share_its_batch_and_change_no_fingerprint(jobs, gpus, devices, on_gpu):
+    plain = jobs()
+    search = plain.experiment.search.model_copy(update={"gpus_per_trial": gpus})
+    changed = Jobs(plain.experiment.model_copy(update={"search": search}))
+    domain = study_of(changed).domain
+    assert (domain.device_count, domain.on_gpu) == (devices, on_gpu)
+    assert changed.confirm_inputs("satellite") == plain.confirm_inputs("satellite")
+
+
 @pytest.mark.parametrize(
     "change", [{"transfer": "model"}, {"transfer": "feature"}, {"regularizer": "replay"}, {"frozen_from": "output"}]
 )

@@ -15,6 +15,7 @@ from orchestrator.training.finetune import DomainJob, load_source, run_finetunin
 from orchestrator.training.finetune import _training_images as training_images
 from orchestrator.training.finetune import validation_pairs as pairs_of
 from trainables.degradation import Degradation
+from trainables.errors import RunError
 from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
 from trainables.samples import write_samples
 
@@ -99,6 +100,34 @@ def test_training_from_scratch_knows_no_method(job):
 
 def test_arms_share_their_validation_images(job):
     assert pairs_of(job) is pairs_of(replace(job, method=TransferMethod(regularizer="l2")))
+    assert pairs_of(job) is pairs_of(replace(job, device_count=2))
+
+
+@pytest.mark.parametrize("regularizer", ["l2-sp", "features", "replay"])
+def test_devices_that_share_a_batch_train_as_one_does(job, regularizer):
+    runs = {}
+    for count in (1, 2):
+        budget, certificates = Budget(steps=4, batch=3, evaluations=2), []
+        shared = replace(job, budget=budget, method=TransferMethod(regularizer=regularizer), device_count=count)
+        net, curve = run_finetuning(shared, CONFIGURATION, 3, lambda *_: None, certify=certificates.append)
+        runs[count] = net.state_dict(), curve, certificates
+    (one, curve, certificate), (two, shared_curve, shared_certificate) = runs[1], runs[2]
+    assert certificate == shared_certificate
+    assert shared_curve == [(step, pytest.approx(value, abs=1e-3)) for step, value in curve]
+    moved = max(float((one[name] - value).abs().max()) for name, value in load_source(job).state_dict().items())
+    assert moved > 1e-3
+    assert all(torch.allclose(one[name], two[name], atol=moved / 50) for name in one)
+
+
+def test_devices_are_the_gpus_that_the_worker_sees(job, monkeypatch):
+    cpu, gpu = torch.device("cpu"), replace(job, on_gpu=True)
+    assert job.devices == (cpu,)
+    assert replace(job, device_count=2).devices == (cpu, cpu)
+    assert gpu.devices == (torch.device("cuda"),)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert replace(gpu, device_count=2).devices == (torch.device("cuda", 0), torch.device("cuda", 1))
+    with pytest.raises(RunError, match=r"needs 3 GPUs \(search.gpus_per_trial\), but its process sees 2: check .*"):
+        run_finetuning(replace(gpu, device_count=3), CONFIGURATION, 0, lambda *_: None)
 
 
 def test_source_psnr_is_of_the_held_out_source_shards(job, monkeypatch):

@@ -8,6 +8,7 @@ from trainables.degradation import Degradation
 from trainables.errors import UsageError
 from trainables.images.patch_pool import PatchPool
 from trainables.loops.regularizers import FeatureDistance, SourceReplay, WeightDistance, make_regularizer
+from trainables.loops.replicas import Replicas
 from trainables.network.network import Architecture, SuperResolutionNet
 from trainables.samples import generate
 
@@ -60,7 +61,7 @@ def test_the_gradient_of_l2_sp_pulls_towards_the_source():
 @pytest.mark.parametrize("changes", [{}, {"family": "resnet18"}])
 def test_features_of_the_source_itself_have_no_distance(changes):
     net = network(**changes)
-    output, distance = FeatureDistance(net)(net, LR)
+    (output,), distance = FeatureDistance(net)(Replicas(net), [LR])
     assert distance.item() == 0
     assert torch.equal(output, net(LR))
 
@@ -73,7 +74,7 @@ def test_the_feature_distance_is_relative_to_the_source_and_averaged_over_blocks
         before = net.features.stages(LR)
         shift = before[-1].square().mean().sqrt() * 0.1
         net.features.blocks[-1].conv2.bias += shift
-    assert held(net, LR)[1].item() == pytest.approx(5.0 * 0.01 / 3, rel=1e-4)
+    assert held(Replicas(net), [LR])[1].item() == pytest.approx(5.0 * 0.01 / 3, rel=1e-4)
 
 
 def test_the_feature_distance_leaves_the_generator_free_and_its_source_alone():
@@ -82,7 +83,7 @@ def test_the_feature_distance_leaves_the_generator_free_and_its_source_alone():
     with torch.no_grad():
         net.generator.conv.weight.mul_(3)
         net.features.stem.weight.mul_(1.1)
-    distance = held(net, LR)[1]
+    distance = held(Replicas(net), [LR])[1]
     distance.backward()
     assert net.features.stem.weight.grad.abs().sum() > 0
     assert net.generator.conv.weight.grad is None
@@ -91,7 +92,7 @@ def test_the_feature_distance_leaves_the_generator_free_and_its_source_alone():
 
 def test_replay_is_the_loss_on_as_many_patches_of_the_source():
     net, wanted = network(), source_pool()
-    output, loss = SourceReplay(source_pool())(net, LR)
+    (output,), loss = SourceReplay(source_pool())(Replicas(net), [LR])
     lr, hr = wanted.sample(len(LR))
     assert torch.equal(output, net(LR))
     assert loss.item() == pytest.approx(100 * (net(lr) - hr).abs().mean().item())
@@ -99,11 +100,11 @@ def test_replay_is_the_loss_on_as_many_patches_of_the_source():
 
 def test_each_name_has_its_regularizer():
     net = network()
-    anchor = {name: value.detach() for name, value in net.named_parameters()}
+    anchor, whole = {name: value.detach() for name, value in net.named_parameters()}, Replicas(net)
     made = {name: make_regularizer(name, net, anchor, source_pool()) for name in ("l2-sp", "l2", "features", "replay")}
-    assert made["l2-sp"](net, LR)[1].item() == made["features"](net, LR)[1].item() == 0
+    assert made["l2-sp"](whole, [LR])[1].item() == made["features"](whole, [LR])[1].item() == 0
     half_norm = sum(0.5 * p.detach().square().sum().item() for p in net.parameters())
-    assert made["l2"](net, LR)[1].item() == pytest.approx(0.1 * half_norm, rel=1e-5)
+    assert made["l2"](whole, [LR])[1].item() == pytest.approx(0.1 * half_norm, rel=1e-5)
     assert isinstance(made["replay"], SourceReplay)
 
 
@@ -120,7 +121,7 @@ def test_one_range_of_lambda_runs_from_unnoticeable_to_dominant_for_every_kind()
         assert len(stages) == 3
     loss = 0.02  # a usual L1 loss of values from 0 to 1
     for name in ("l2-sp", "l2", "features", "replay"):
-        distance = make_regularizer(name, source, anchor, source_pool())(net, LR)[1].item()
+        distance = make_regularizer(name, source, anchor, source_pool())(Replicas(net), [LR])[1].item()
         assert 1e-5 * distance < loss / 10, name
         assert 1e-1 * distance > loss, name
 
@@ -128,14 +129,14 @@ def test_one_range_of_lambda_runs_from_unnoticeable_to_dominant_for_every_kind()
 def test_at_a_hundredth_replay_counts_as_much_as_the_target():
     net = network()
     lr, hr = source_pool().sample(len(LR))
-    _, distance = make_regularizer("replay", net, {}, source_pool())(net, LR)
+    _, distance = make_regularizer("replay", net, {}, source_pool())(Replicas(net), [LR])
     assert 0.01 * distance.item() == pytest.approx((net(lr) - hr).abs().mean().item())
 
 
 def test_feature_distance_needs_a_source_of_the_same_depth():
     held = FeatureDistance(network(depth=3))
     with pytest.raises(ValueError, match="zip"):
-        held(network(), LR)
+        held(Replicas(network()), [LR])
 
 
 def test_replay_without_source_patches_is_refused():
