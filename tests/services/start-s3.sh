@@ -22,7 +22,7 @@ healthy() {
 }
 alive() {  # its pid file, and a process that really is ours
   local pid
-  pid=$(cat "$root/run/$1.pid" 2>/dev/null) && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$root/"
+  pid=$(cat "$root/run/$1.pid" 2>/dev/null) && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$root/"
 }
 all_alive() { for name in "${!ports[@]}"; do alive "$name" || return 1; done; }
 

@@ -5,7 +5,7 @@ set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: stop-s3.sh ROOT" >&2; exit 1; }
 root=$(realpath -m "$1")
 
-ours() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$root/"; }
+ours() { tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -qF "$root/"; }
 
 shopt -s nullglob
 for file in "$root"/run/*.pid; do
