@@ -13,8 +13,11 @@ from orchestrator.runtime.stop_signals import Terminated, handlers_kept, heed_si
 
 
 @pytest.fixture(autouse=True)
-def handlers_as_before():
+def own_handlers():
+    """Those of a terminal, wherever the tests run: `nohup` ignores SIGHUP, a shell's background SIGINT."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -91,9 +94,8 @@ cli.main()
     [(signal.SIGTERM, 143, "Stopped by SIGTERM"), (signal.SIGHUP, 129, "Stopped by SIGHUP"), (2, 130, "Interrupted")],
 )
 def test_a_process_that_is_stopped_says_so_and_ends_with_128_and_the_signal(number, code, first):
-    heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", _SLEEP], stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
+    process = subprocess.Popen([sys.executable, "-c", _SLEEP], stdout=pipe, stderr=pipe, text=True)
     assert process.stdout.readline() == "started\n"
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
