@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from orchestrator.apply.adapt import AdaptResult
-    from orchestrator.apply.evaluation_record import Evaluation
+    from orchestrator.apply.evaluation.evaluation_record import Evaluation
     from orchestrator.apply.export import ExportResult
     from orchestrator.apply.upscale_inputs import InputsSummary
     from orchestrator.archive.batch.archive_progress import Progress
@@ -424,7 +424,7 @@ def evaluate(
     Raises:
         UsageError: If there is no model or no usable image, or if settings do not go together.
     """
-    from orchestrator.apply.evaluate import evaluate_model
+    from orchestrator.apply.evaluation.evaluate import evaluate_model
 
     return evaluate_model(
         _model_name(model),

@@ -6,9 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.archive.batch.ledger import FOLDER, Ledger
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, about, brief
+from orchestrator.archive.ledger.ledger import FOLDER, Ledger
+from orchestrator.archive.places.listing import Scene
 from orchestrator.foundation.storage import Storage
 
 PAGE = Path(__file__).parents[1] / "docs" / "archive.md"

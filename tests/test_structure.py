@@ -37,6 +37,8 @@ ROOMS = {
         "archive.estimate",
         "archive.report",
         "archive.batch",
+        "archive.places",
+        "archive.ledger",
         "public_sets",
         "data",
         "image_sets",

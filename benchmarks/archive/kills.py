@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.common import scene_files
 from benchmarks.common.arguments import make_parser
-from orchestrator.archive.batch.ledger import read_events
+from orchestrator.archive.ledger.ledger import read_events
 from orchestrator.foundation.storage import Storage
 
 ON_RUNS = ("_ledger", "_stac", "_report")

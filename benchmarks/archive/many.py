@@ -28,13 +28,13 @@ from typing import Any
 from benchmarks.common.arguments import add_out, make_parser, positive
 from benchmarks.common.results import CPUS, write_results
 from orchestrator.archive.batch.compute_nodes import build_network
-from orchestrator.archive.batch.ledger import FOLDER
-from orchestrator.archive.batch.ledger_event import encoded
-from orchestrator.archive.batch.ledger_lines import parse_line
-from orchestrator.archive.batch.listing import SIDECAR, Scene, list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.run import upscale_archive
 from orchestrator.archive.batch.worker import Finished, PartFinished
+from orchestrator.archive.ledger.ledger import FOLDER
+from orchestrator.archive.ledger.ledger_event import encoded
+from orchestrator.archive.ledger.ledger_lines import parse_line
+from orchestrator.archive.places.listing import SIDECAR, Scene, list_archive
 from orchestrator.archive.scene.types import Rows, SceneSettings
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
@@ -124,7 +124,7 @@ def run(folder: Path) -> dict[str, Any]:
 
 def resident_megabytes() -> int:
     """Resident memory of this process once libraries are imported."""
-    importlib.import_module("orchestrator.runtime.ray_runner")  # as the driver of a cluster does
+    importlib.import_module("orchestrator.runtime.on_ray.ray_runner")  # as the driver of a cluster does
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return round(next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1024)
 

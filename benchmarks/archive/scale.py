@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import scene_files
 from benchmarks.common.arguments import make_parser
-from orchestrator.archive.batch.ledger import read_events
+from orchestrator.archive.ledger.ledger import read_events
 from orchestrator.foundation.storage import Storage
 
 _BAD_SHARE = 0.03
@@ -78,8 +78,8 @@ def nodes(folder: Path, scenes: int, model: str, side: int) -> dict[str, Any]:
     from ray.cluster_utils import Cluster
 
     from orchestrator.archive.batch.archive_progress import Progress
-    from orchestrator.archive.batch.listing import list_archive
     from orchestrator.archive.batch.run import Options, upscale_archive
+    from orchestrator.archive.places.listing import list_archive
     from orchestrator.archive.scene.types import SceneSettings
 
     scene_files.write_many(folder / "archive", scenes, (side, side))

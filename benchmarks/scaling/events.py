@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.scaling.scenario import MIB, Scenario
-from orchestrator.archive.batch.ledger import MERGED_EVERY
+from orchestrator.archive.ledger.ledger import MERGED_EVERY
 from orchestrator.data.shards import GROUP_BYTES
 
 POOL_IMAGES, PATCHES_PER_IMAGE = 2000, 64
 REMOVED_AT_ONCE = 16
-"""Requests at once of `orchestrator.foundation.s3.delete_objects`."""
+"""Requests at once of `orchestrator.foundation.buckets.s3.delete_objects`."""
 
 
 @dataclass

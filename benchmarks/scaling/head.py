@@ -16,12 +16,12 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import create_trial
 
 from orchestrator.archive.batch.driver import Driver
-from orchestrator.archive.batch.ledger import Ledger, read_histories
-from orchestrator.archive.batch.ledger_event import Event
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, about, brief, make_plan
 from orchestrator.archive.batch.scene_pool import Ended, Slots, Task
 from orchestrator.archive.batch.worker import Finished, PartFinished, Split
+from orchestrator.archive.ledger.ledger import Ledger, read_histories
+from orchestrator.archive.ledger.ledger_event import Event
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import PartFacts
 from orchestrator.foundation.storage import Storage
 from orchestrator.search.region import Region

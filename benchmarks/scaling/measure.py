@@ -31,10 +31,10 @@ from benchmarks.common.results import CPUS, today, write_results
 from benchmarks.scaling import head
 from benchmarks.scaling.costs import newest
 from benchmarks.scaling.counting import Requests, counting
-from orchestrator.archive.batch.ledger import read_events
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.run import upscale_archive
+from orchestrator.archive.ledger.ledger import read_events
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.data.shard_reader import packed_files
 from orchestrator.data.shards import build_shards

@@ -31,7 +31,7 @@ from benchmarks.scaling.scenario import (
     S3_WRITES,
     Scenario,
 )
-from orchestrator.archive.batch.ledger import MERGED_EVERY
+from orchestrator.archive.ledger.ledger import MERGED_EVERY
 from orchestrator.data.shards import FILE_BYTES, GROUP_BYTES
 from orchestrator.experiment.settings import Finetuning, Pretraining
 from orchestrator.runtime.progress import POLL_SECONDS

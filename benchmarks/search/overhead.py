@@ -32,8 +32,8 @@ from orchestrator.jobs.stage_jobs import Jobs
 from orchestrator.pipeline.demo import prepare_demo
 from orchestrator.pipeline.preflight import Inputs, preflight
 from orchestrator.pipeline.run import run_experiment
+from orchestrator.runtime.on_ray.ray_session import connect
 from orchestrator.runtime.progress import Display
-from orchestrator.runtime.ray_session import connect
 from orchestrator.runtime.task_runner import run_for_all
 from orchestrator.search.driver import drive_study
 from orchestrator.search.trial_record import TrialRecord

@@ -39,8 +39,8 @@ from orchestrator.experiment.settings import Cluster, Experiment
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile
 from orchestrator.runtime.measurements import Measurement
+from orchestrator.runtime.on_ray.ray_session import connect
 from orchestrator.runtime.progress_updates import Updates
-from orchestrator.runtime.ray_session import connect
 from orchestrator.training import ray_train
 from orchestrator.training.pretrain import pretrain_source
 from trainables.images.parquet import PackedImage

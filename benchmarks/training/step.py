@@ -123,7 +123,7 @@ def with_ray(workers: str, folder: str, reports: int, batch: int, images: str, s
     from orchestrator.data.train_stream import Ingest
     from orchestrator.experiment.settings import Cluster
     from orchestrator.foundation.storage import Storage
-    from orchestrator.runtime.ray_session import connect
+    from orchestrator.runtime.on_ray.ray_session import connect
     from orchestrator.training import pretrain_worker, ray_train
 
     def loop(config: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.archive.batch.commit import whole_file
 from orchestrator.archive.scene.band_map import name_groups
 from orchestrator.archive.scene.types import ModelFacts, Range
-from orchestrator.foundation.local_copy import local_copy
+from orchestrator.foundation.buckets.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from orchestrator.rasters.errors import one_reason
 from orchestrator.rasters.open_raster_file import open_raster_file

@@ -10,8 +10,8 @@ from orchestrator.dicom.frames import is_multi_frame
 from orchestrator.dicom.settings import DicomFacts, DicomSettings
 from orchestrator.dicom.upscale import upscale_slice
 from orchestrator.dicom.upscale_frames import upscale_frames
+from orchestrator.foundation.buckets.local_copy import local_copy
 from orchestrator.foundation.file_types import is_tiff
-from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from trainables.inference.prepare import Prepared
 

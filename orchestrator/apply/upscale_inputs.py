@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, ParamSpec, Protocol, cast
 
 from orchestrator.apply.upscale import Settings, upscale_images
-from orchestrator.archive.batch.listing import Listing, list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.output_lock import only_run
+from orchestrator.archive.places.listing import Listing, list_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.file_types import FILE_OUTPUTS, PICTURE_OUTPUTS, As, suffix_of
 from orchestrator.foundation.storage import Storage

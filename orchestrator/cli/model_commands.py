@@ -86,7 +86,7 @@ def evaluate(
 
     scene_options = read_normalisation(normalisation), read_band_map(band_map)
     _check_there(model, *images, *(lr or ()))
-    from orchestrator.apply.evaluate import evaluate_model
+    from orchestrator.apply.evaluation.evaluate import evaluate_model
 
     with counter("scored") as report_progress:
         evaluation = evaluate_model(

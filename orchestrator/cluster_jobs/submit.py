@@ -18,7 +18,7 @@ from orchestrator.cluster_jobs.client import EXPERIMENT, HOME, VERSION, ClusterJ
 from orchestrator.experiment.image_settings import ImagePairs, ImageSet, PairFolders, SourceModel, Target, folder_of
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.settings import Experiment
-from orchestrator.foundation import s3_settings
+from orchestrator.foundation.buckets import s3_settings
 from trainables.errors import UsageError, without_secrets
 from trainables.version import __version__
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.foundation import summaries
+from orchestrator.foundation.buckets.s3 import objects_below
 from orchestrator.foundation.file_types import NIFTI_COMPRESSED
-from orchestrator.foundation.s3 import objects_below
 from trainables.errors import printable, reason_of
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Where a name cannot say it, content does later: which decoder reads a picture (:mod:`trainables.images.codec`), which
 driver a scene (:mod:`orchestrator.archive.scene.open_raster`), and whether a set of TIFFs to be scored is scenes
-(:func:`orchestrator.apply.scene_pairs.is_scene`).
+(:func:`orchestrator.apply.evaluation.scene_pairs.is_scene`).
 """
 
 from pathlib import PurePosixPath

@@ -1,7 +1,7 @@
 """One storage layer for a folder and for ``s3://``; every artefact is read and written here.
 
-Whole files go through :mod:`orchestrator.foundation.s3`, in a bucket; the file system is for Ray, and for streaming
-shards. Both use one client, whose settings are those of the AWS configuration chain.
+Whole files go through :mod:`orchestrator.foundation.buckets.s3`, in a bucket; the file system is for Ray, and for
+streaming shards. Both use one client, whose settings are those of the AWS configuration chain.
 """
 
 import json
@@ -21,8 +21,7 @@ from urllib.parse import urlsplit
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 
-from orchestrator.foundation.file_listing import FileFacts, is_utf8, list_tree
-from orchestrator.foundation.s3 import (
+from orchestrator.foundation.buckets.s3 import (
     delete_below,
     delete_object,
     kind_of,
@@ -31,7 +30,8 @@ from orchestrator.foundation.s3 import (
     read_object,
     write_object,
 )
-from orchestrator.foundation.s3_settings import check_endpoint, new_client, shown
+from orchestrator.foundation.buckets.s3_settings import check_endpoint, new_client, shown
+from orchestrator.foundation.file_listing import FileFacts, is_utf8, list_tree
 from trainables.errors import StorageError, printable, reason_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Storage:
 
         if not self.remote:
             return fs.LocalFileSystem()
-        from orchestrator.foundation.bucket_filesystem import bucket_filesystem
+        from orchestrator.foundation.buckets.bucket_filesystem import bucket_filesystem
 
         check_endpoint()
         return bucket_filesystem()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.experiment.image_settings import DeepImages
+from orchestrator.foundation.buckets.local_copy import local_copy
 from orchestrator.foundation.file_types import raster_format_of
-from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.pair_reading import check_fit
 from orchestrator.rasters.open_raster_file import open_raster_file

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from orchestrator.experiment.image_settings import DeepImages, ImageSet
+from orchestrator.foundation.buckets.local_copy import local_copy
 from orchestrator.foundation.file_listing import FileListing
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS, suffix_of
-from orchestrator.foundation.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.deep_images import Chip, FileShape, LrFile, common_shape, read_chips
 from orchestrator.image_sets.deep_reading import DeepReading

@@ -17,9 +17,9 @@ from orchestrator.experiment.image_settings import (
     Target,
     folder_of,
 )
+from orchestrator.foundation.buckets.s3 import ObjectError
 from orchestrator.foundation.file_listing import FileFacts, FileListing, list_tree, nothing_found
 from orchestrator.foundation.file_types import PICTURES, RASTER_INPUTS
-from orchestrator.foundation.s3 import ObjectError
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.image_pairs import Pair, pair_by_name, read_pair_table

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from orchestrator.experiment.settings import FORMAT, Experiment
+from orchestrator.foundation.buckets.s3 import end_uploads
 from orchestrator.foundation.logs import log_context
-from orchestrator.foundation.s3 import end_uploads
 from orchestrator.foundation.stage_record import now
 from orchestrator.pipeline.preflight import Inputs, needs_ray
 from orchestrator.pipeline.run_context import Connect, RunContext

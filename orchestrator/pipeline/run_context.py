@@ -11,10 +11,10 @@ from orchestrator.jobs.stage_jobs import SOURCE
 from orchestrator.pipeline.domain_failures import DomainFailures
 from orchestrator.runtime.node_check import check_nodes
 from orchestrator.runtime.node_watch import watching_nodes
+from orchestrator.runtime.on_ray.ray_gauges import RayGauges
+from orchestrator.runtime.on_ray.ray_session import connect
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.progress_updates import ProgressUpdates
-from orchestrator.runtime.ray_gauges import RayGauges
-from orchestrator.runtime.ray_session import connect
 from orchestrator.runtime.task_runner import TaskRunner
 from orchestrator.tracking.follow import Follower, following
 

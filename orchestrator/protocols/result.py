@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from orchestrator.apply.evaluation_record import GainRecord
+from orchestrator.apply.evaluation.evaluation_record import GainRecord
 from orchestrator.foundation.summaries import LeftOutFile
 
 

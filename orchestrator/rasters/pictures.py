@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.archive.scene import tiff_tags
+from orchestrator.archive.scene.geotiff import tiff_tags
 from orchestrator.archive.scene.open_raster import companions
 from orchestrator.rasters.types import Part, RasterFile
 from trainables.errors import UnreadableImageError

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from orchestrator.foundation import s3
+from orchestrator.foundation.buckets import s3
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.process_identity import kernel, start_of
 from trainables.errors import RunError, UsageError

@@ -1,6 +1,6 @@
 """Protocol of a task runner, and a runner that runs tasks one after another in this process.
 
-Stages submit plain functions and wait for them. :mod:`orchestrator.runtime.ray_runner` runs them on Ray; whole
+Stages submit plain functions and wait for them. :mod:`orchestrator.runtime.on_ray.ray_runner` runs them on Ray; whole
 experiments run in tests without it.
 """
 
@@ -275,7 +275,7 @@ class InProcessRunner:
 
 @contextmanager
 def in_process(cluster: Cluster, show: Callable[[str], None] | None = None) -> Iterator[TaskRunner]:
-    """Replacement of :func:`orchestrator.runtime.ray_session.connect` that runs everything in this process."""
+    """Replacement of :func:`orchestrator.runtime.on_ray.ray_session.connect` that runs everything in this process."""
     del show
     yield InProcessRunner(Resources(float(cluster.cpus or 2), 0.0, 0.0))
 

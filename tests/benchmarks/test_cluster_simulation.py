@@ -11,7 +11,7 @@ from botocore.httpsession import URLLib3Session
 from benchmarks.scaling import events, simulate
 from benchmarks.scaling.counting import counting, kind_of
 from benchmarks.scaling.scenario import Scenario
-from orchestrator.archive.batch.ledger import MERGED_EVERY
+from orchestrator.archive.ledger.ledger import MERGED_EVERY
 from orchestrator.data.shards import GROUP_BYTES
 
 FAST = {"1": 0.001, "100": 0.001, "1000": 0.001}

@@ -227,7 +227,7 @@ class LedgerLines(Target):
         return mutated_bytes(text, rng) if rng.random() < 0.3 else text
 
     def run(self, case: bytes) -> None:
-        from orchestrator.archive.batch.ledger import read_histories
+        from orchestrator.archive.ledger.ledger import read_histories
         from orchestrator.foundation.storage import Storage
 
         ledger = self.folder / "_ledger"
@@ -261,7 +261,7 @@ class SceneList(Target):
         return mutated_bytes(data, rng) if rng.random() < 0.4 else data
 
     def run(self, case: bytes) -> None:
-        from orchestrator.archive.batch.listing import list_archive
+        from orchestrator.archive.places.listing import list_archive
 
         if b"s3:" in case:
             return

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.archive.batch.listing import Scene, list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.run import SharedModel, upscale_archive
 from orchestrator.archive.batch.worker import Outcome, SceneWorker
+from orchestrator.archive.places.listing import Scene, list_archive
 from orchestrator.archive.scene.types import Rows, SceneSettings
 
 

@@ -109,6 +109,6 @@ class _Pages:
 def install(monkeypatch):
     """Puts a server in the place of boto3's client, wherever the archive's code asks for one."""
     server = FakeS3()
-    for module in ("foundation.s3", "archive.batch.commit", "archive.batch.worker", "archive.batch.listing"):
+    for module in ("foundation.buckets.s3", "archive.batch.commit", "archive.batch.worker", "archive.places.listing"):
         monkeypatch.setattr(f"orchestrator.{module}.client", lambda: server)
     return server

@@ -210,8 +210,8 @@ def serving(monkeypatch):
     """A server that the environment points to, with pauses between tries taken out."""
     import botocore.endpoint
 
-    from orchestrator.foundation import s3 as objects
     from orchestrator.foundation import storage
+    from orchestrator.foundation.buckets import s3 as objects
 
     server = StubServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -16,7 +16,7 @@ import torch
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime.ray_session import connect
+from orchestrator.runtime.on_ray.ray_session import connect
 from orchestrator.search.divergence import PENALTY_DB
 from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, validation_pairs, validation_psnr
 from trainables.errors import DivergedError, RunError

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from orchestrator.archive.batch.ledger import Records, SceneHistory, read_records
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.plan import Plan, Recipe, digest, make_plan
+from orchestrator.archive.ledger.ledger import Records, SceneHistory, read_records
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.model_store import ModelFiles
 from orchestrator.foundation.storage import Storage
@@ -20,7 +20,7 @@ class ArchiveState:
 
     Attributes:
         found: The model.
-        scenes: From :func:`orchestrator.archive.batch.listing.list_archive`.
+        scenes: From :func:`orchestrator.archive.places.listing.list_archive`.
         out: Place of the outputs.
         options: Options of the run.
         existing: Bytes of the outputs that exist, by their places.

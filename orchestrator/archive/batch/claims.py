@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.archive.batch.heartbeat import LEASE_SECONDS, Watch, others_present
-from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.ledger_event import Event
-from orchestrator.foundation.s3 import create_object, objects_below
+from orchestrator.archive.ledger.ledger import Ledger
+from orchestrator.archive.ledger.ledger_event import Event
+from orchestrator.foundation.buckets.s3 import create_object, objects_below
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 

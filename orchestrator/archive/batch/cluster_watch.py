@@ -23,7 +23,7 @@ def watching_cluster(
     if not runner.distributed:
         yield lambda _: None
         return
-    from orchestrator.runtime.ray_gauges import ArchiveGauges  # which needs Ray
+    from orchestrator.runtime.on_ray.ray_gauges import ArchiveGauges  # which needs Ray
 
     gauges = ArchiveGauges(output)
 

@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 
 from botocore.exceptions import ClientError
 
-from orchestrator.archive.batch.listing import SIDECAR
-from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
+from orchestrator.archive.places.listing import SIDECAR
+from orchestrator.archive.places.output_path import OUTSIDE, misplaced
 from orchestrator.archive.scene.types import SceneError
-from orchestrator.foundation.s3 import bucket_and_key, client, end_uploads
+from orchestrator.foundation.buckets.s3 import bucket_and_key, client, end_uploads
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.sync import sync
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.claims import LOOK_SECONDS, Claim, Claims
-from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.ledger_event import Event, columns_of
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import DEATHS, Plan, Recipe, about, brief
 from orchestrator.archive.batch.scene_pool import Ended, Pool, Slots, Task
 from orchestrator.archive.batch.scene_sizes import SceneSizes
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
+from orchestrator.archive.ledger.ledger import Ledger
+from orchestrator.archive.ledger.ledger_event import Event, columns_of
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import Rows
 from trainables.errors import reason_of
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.foundation.s3 import delete_object, objects_below
+from orchestrator.archive.ledger.ledger import Ledger
+from orchestrator.foundation.buckets.s3 import delete_object, objects_below
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.process_identity import kernel, start_of
 

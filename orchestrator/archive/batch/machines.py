@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.compute_nodes import ON_CPUS, choose_device
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.place_of_work import on_ray
+from orchestrator.archive.places.listing import Scene
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.storage import Storage

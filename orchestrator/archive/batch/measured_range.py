@@ -8,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from orchestrator.archive.batch.ledger import FOLDER
-from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.ledger.ledger import FOLDER
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.products.find import is_packed
 from orchestrator.archive.products.read import assemble_product
 from orchestrator.archive.products.types import ModelBands
 from orchestrator.archive.scene.types import DTYPES, Range, SceneError, SceneSettings
 from orchestrator.archive.scene.values.measured import PERCENTILES, MeasuredRange, measure_ranges, sample_values
-from orchestrator.foundation.local_copy import local_copy
+from orchestrator.foundation.buckets.local_copy import local_copy
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError, reason_of
 

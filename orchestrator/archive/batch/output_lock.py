@@ -13,8 +13,8 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
-from orchestrator.archive.batch.ledger import FOLDER, Ledger
-from orchestrator.foundation.s3 import error_class
+from orchestrator.archive.ledger.ledger import FOLDER, Ledger
+from orchestrator.foundation.buckets.s3 import error_class
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.run_lock import LOCK, Holder, lock_state, locked
 from trainables.errors import StorageError, UsageError

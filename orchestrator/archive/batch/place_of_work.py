@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from orchestrator.archive.batch.ledger import SceneHistory
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.plan import SUSPECT, Plan
 from orchestrator.archive.batch.scene_pool import guessed_samples
 from orchestrator.archive.batch.worker import samples_of
+from orchestrator.archive.ledger.ledger import SceneHistory
+from orchestrator.archive.places.listing import Scene
 from orchestrator.experiment.settings import Cluster
 from orchestrator.runtime.task_runner import TaskRunner
 from orchestrator.runtime.this_machine import ray_is_started
@@ -61,7 +61,7 @@ def on_ray(cluster: Cluster) -> Iterator[TaskRunner]:
         UsageError: If it is not clear which cluster is meant.
         RunError: If Ray does not start, does not answer, or is lost.
     """
-    from orchestrator.runtime.ray_session import connect, loss_explained
+    from orchestrator.runtime.on_ray.ray_session import connect, loss_explained
 
     with loss_explained(), connect(cluster) as runner:
         yield runner

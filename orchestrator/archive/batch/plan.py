@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestrator.archive.batch.ledger import SceneHistory
-from orchestrator.archive.batch.ledger_event import AGAIN, Event
-from orchestrator.archive.batch.listing import Scene
-from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
+from orchestrator.archive.ledger.ledger import SceneHistory
+from orchestrator.archive.ledger.ledger_event import AGAIN, Event
+from orchestrator.archive.places.listing import Scene
+from orchestrator.archive.places.output_path import OUTSIDE, misplaced
 
 PASSING = frozenset({"transient", "disk", "denied", "memory", "archived", OUTSIDE, "exists", "collision"})
 """Failures of the environment, which the next run may not meet again; all others are the scene's own."""

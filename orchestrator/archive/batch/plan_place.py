@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.archive.batch.heartbeat import process_ended, process_facts
-from orchestrator.archive.batch.workspace import WORKSPACES, enter_workspace, leave_workspace, sweep_workspaces
-from orchestrator.foundation.s3 import objects_below
+from orchestrator.archive.places.workspace import WORKSPACES, enter_workspace, leave_workspace, sweep_workspaces
+from orchestrator.foundation.buckets.s3 import objects_below
 from orchestrator.foundation.storage import Storage
 from trainables.errors import StorageError, reason_of
 

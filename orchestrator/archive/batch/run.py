@@ -17,8 +17,6 @@ from orchestrator.archive.batch.commit import abort_uploads, output_mode, sweep_
 from orchestrator.archive.batch.compute_nodes import check_weights, choose_precision
 from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.heartbeat import others_alive
-from orchestrator.archive.batch.ledger import Ledger, SceneHistory, merge_ledgers
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.machines import Machines, Start, machines_of
 from orchestrator.archive.batch.measured_range import with_measured_range
 from orchestrator.archive.batch.options import Options
@@ -29,7 +27,9 @@ from orchestrator.archive.batch.plan_place import remove_dead_plans
 from orchestrator.archive.batch.scene_pool import ScenePool, on_every_node
 from orchestrator.archive.batch.summary import ArchiveSummary, Summary
 from orchestrator.archive.batch.worker import RunContext, SceneWorker, Worker
-from orchestrator.archive.batch.workspace import (
+from orchestrator.archive.ledger.ledger import Ledger, SceneHistory, merge_ledgers
+from orchestrator.archive.places.listing import Scene
+from orchestrator.archive.places.workspace import (
     WORKSPACES,
     enter_workspace,
     leave_workspace,
@@ -79,7 +79,7 @@ def upscale_archive(
 
     Args:
         model: Packaged name, folder or prefix of the model.
-        scenes: From :func:`orchestrator.archive.batch.listing.list_archive`.
+        scenes: From :func:`orchestrator.archive.places.listing.list_archive`.
         target: Folder or prefix of the outputs and the ledger.
         settings: Settings for upscaling; device and precision are resolved here.
         options: Options of the run.

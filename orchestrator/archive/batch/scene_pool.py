@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.worker import Failed, Outcome, PartFinished, Unfit, Worker
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import Rows
 from orchestrator.foundation.logs import log_context
 from orchestrator.runtime import task_runner

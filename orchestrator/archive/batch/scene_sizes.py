@@ -12,10 +12,10 @@ from threading import Event, Lock, Thread
 
 from rasterio.io import MemoryFile
 
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.worker import samples_of
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.upscale import describe_scene
-from orchestrator.foundation.s3 import read_range
+from orchestrator.foundation.buckets.s3 import read_range
 from orchestrator.foundation.storage import Storage
 
 _AT_ONCE = 8

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from orchestrator.archive.batch.archive_progress import Progress
-from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.ledger_event import Event
-from orchestrator.archive.batch.ledger_lines import OddLines
-from orchestrator.archive.batch.workspace import WORKSPACES, earlier_workspaces
+from orchestrator.archive.ledger.ledger import Ledger
+from orchestrator.archive.ledger.ledger_event import Event
+from orchestrator.archive.ledger.ledger_lines import OddLines
+from orchestrator.archive.places.workspace import WORKSPACES, earlier_workspaces
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.model_store import ModelFiles
 from orchestrator.foundation.storage import Storage

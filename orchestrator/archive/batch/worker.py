@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from orchestrator.archive.batch.commit import publish
-from orchestrator.archive.batch.ledger_event import Event
-from orchestrator.archive.batch.listing import SIDECAR, Scene
-from orchestrator.archive.batch.output_path import OUTSIDE, misplaced
 from orchestrator.archive.batch.plan import FLAGGED
-from orchestrator.archive.batch.workspace import enter_workspace
+from orchestrator.archive.ledger.ledger_event import Event
+from orchestrator.archive.places.listing import SIDECAR, Scene
+from orchestrator.archive.places.output_path import OUTSIDE, misplaced
+from orchestrator.archive.places.workspace import enter_workspace
 from orchestrator.archive.products.find import is_packed
 from orchestrator.archive.products.identity import identity
 from orchestrator.archive.products.read import assemble_product, assembled_in, range_note
@@ -47,8 +47,8 @@ from orchestrator.archive.scene.upscale import (
     upscale_part,
     upscale_scene,
 )
+from orchestrator.foundation.buckets.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.file_listing import version_on_disk
-from orchestrator.foundation.s3 import bucket_and_key, client, error_class, naming
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 from trainables.metrics.consistency_record import MeterState

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import PurePosixPath
 
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.estimate.sampling_worker import Sample
+from orchestrator.archive.places.listing import Scene
 
 _PART = 16 * 2**20
 """LR pixels of a part of a scene that several workers share."""

@@ -9,8 +9,6 @@ from typing import TypedDict
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.archive_state import ArchiveState
-from orchestrator.archive.batch.ledger import Ledger
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.machines import Machines, Start, machines_of
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.place_of_work import note_of
@@ -19,6 +17,8 @@ from orchestrator.archive.batch.plan_place import plan_place, remove_dead_plans
 from orchestrator.archive.batch.run import check_bands, resolve_settings, threads_of_this_process, work_through
 from orchestrator.archive.estimate.extrapolate import choose, extrapolate, makespan, strata_of
 from orchestrator.archive.estimate.sampling_worker import SAMPLES, Sample, SamplingWorker
+from orchestrator.archive.ledger.ledger import Ledger
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import describe_scene
 from orchestrator.foundation.model_store import find_model_files

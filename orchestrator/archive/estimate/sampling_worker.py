@@ -5,9 +5,9 @@ import shutil
 import time
 from dataclasses import dataclass
 
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.worker import ConsistencyObserver, Finished, Outcome, SceneWorker, Split, outcome_of
 from orchestrator.archive.estimate.crop import crop_of, work_per_pixel
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import Rows
 from orchestrator.archive.scene.upscale import upscale_scene
 from orchestrator.foundation.record import Count, Number, Record

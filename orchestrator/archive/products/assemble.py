@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader as Dataset
 from rasterio.windows import Window
 
 from orchestrator.archive.products.types import Layer, Layers, Mask
-from orchestrator.archive.scene.bigtiff import check_room, writing
+from orchestrator.archive.scene.geotiff.bigtiff import check_room, writing
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
 from orchestrator.archive.scene.strips import usable_nodata
 from orchestrator.archive.scene.types import SceneError

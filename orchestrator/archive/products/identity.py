@@ -10,8 +10,8 @@ from orchestrator.archive.products.find import is_packed, is_part, scene_start
 from orchestrator.archive.products.members import files_beginning, parse_xml, resolved
 from orchestrator.archive.products.stac_items import reference
 from orchestrator.archive.products.types import Product, unreadable
+from orchestrator.foundation.buckets.s3 import facts_of
 from orchestrator.foundation.file_listing import FileFacts
-from orchestrator.foundation.s3 import facts_of
 from orchestrator.foundation.storage import Storage
 
 

@@ -17,8 +17,8 @@ from typing import IO, Protocol
 from xml.etree import ElementTree
 
 from orchestrator.archive.products.types import unreadable
+from orchestrator.foundation.buckets.s3 import facts_of, objects_below
 from orchestrator.foundation.file_listing import FileFacts
-from orchestrator.foundation.s3 import facts_of, objects_below
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 

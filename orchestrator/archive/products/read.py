@@ -18,7 +18,7 @@ from orchestrator.archive.products.planet import read_naip, read_planet
 from orchestrator.archive.products.sentinel2 import read_sentinel2
 from orchestrator.archive.products.stac_items import check_reference, read_item
 from orchestrator.archive.products.types import Assembled, Layers, ModelBands, Product, unreadable
-from orchestrator.archive.scene.bigtiff import check_room
+from orchestrator.archive.scene.geotiff.bigtiff import check_room
 from orchestrator.archive.scene.open_raster import GDAL_ERRORS, gdal, open_raster, plain
 from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettings
 from orchestrator.foundation.storage import Storage

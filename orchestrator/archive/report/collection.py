@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive.batch.listing import SIDECAR
+from orchestrator.archive.places.listing import SIDECAR
 from orchestrator.archive.report.item_table import Extent, Row, fitting, row_of, rows_of, write_table
 from orchestrator.archive.report.outcomes import SceneOutcome
 from orchestrator.foundation.storage import Storage

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from orchestrator.archive.batch.ledger import read_outcomes
-from orchestrator.archive.batch.ledger_event import Event, columns_of
+from orchestrator.archive.ledger.ledger import read_outcomes
+from orchestrator.archive.ledger.ledger_event import Event, columns_of
 from orchestrator.foundation.storage import Storage
 from trainables.metrics.consistency_record import ConsistencyRecord
 

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from orchestrator.archive.scene.band_map import Group, batches
 from orchestrator.archive.scene.band_roles import Meaning
-from orchestrator.archive.scene.bigtiff import create_raw, writing
+from orchestrator.archive.scene.geotiff.bigtiff import create_raw, writing
 from orchestrator.archive.scene.nodata import enlarged, enlarged_alpha, filled, nudge
 from orchestrator.archive.scene.reader import Scene, Strip
 from orchestrator.archive.scene.types import LoadedModel, Observer, PartFacts, Rows, SceneError, SceneSettings, TileView

@@ -9,7 +9,7 @@ from typing import Any
 import rasterio
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from orchestrator.archive.scene import tiff_tags
+from orchestrator.archive.scene.geotiff import tiff_tags
 from orchestrator.archive.scene.types import SceneError
 
 _PHOTOMETRIC = {

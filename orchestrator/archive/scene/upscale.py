@@ -19,12 +19,12 @@ from rasterio.enums import Resampling
 
 from orchestrator.archive.scene.band_map import band_text
 from orchestrator.archive.scene.band_roles import Meaning, settle
-from orchestrator.archive.scene.bigtiff import check_room, join, writing
-from orchestrator.archive.scene.cog import add_overviews, copy_as_cog, digest, published, verify
+from orchestrator.archive.scene.geotiff.bigtiff import check_room, join, writing
+from orchestrator.archive.scene.geotiff.cog import add_overviews, copy_as_cog, digest, published, verify
+from orchestrator.archive.scene.geotiff.tags import carry_over, own_tags
 from orchestrator.archive.scene.model_facts import facts_of
 from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.archive.scene.stac import NO_GEOMETRY, make_item
-from orchestrator.archive.scene.tags import carry_over, own_tags
 from orchestrator.archive.scene.types import (
     LoadedModel,
     ModelFacts,
@@ -37,8 +37,8 @@ from orchestrator.archive.scene.types import (
     SceneOutput,
     SceneSettings,
 )
+from orchestrator.foundation.buckets.s3 import error_class
 from orchestrator.foundation.model_store import FoundModel
-from orchestrator.foundation.s3 import error_class
 from trainables.errors import UsageError
 from trainables.inference.allocator import keep_freed_memory
 from trainables.inference.tiling import LARGEST_TILE

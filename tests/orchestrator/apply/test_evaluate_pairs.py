@@ -6,7 +6,7 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from orchestrator.apply.evaluate import evaluate_model
+from orchestrator.apply.evaluation.evaluate import evaluate_model
 from search_spaces import find_space
 from trainables.errors import ImageSetError
 from trainables.images.raster import PixelFormat, Raster

@@ -112,7 +112,9 @@ def test_neither_help_nor_the_driver_of_an_archive_on_ray_imports_torch():
 import sys
 from orchestrator.archive.batch import driver, run
 from orchestrator.archive.estimate import plan_archive
-from orchestrator.runtime import node_check, ray_runner, ray_session
+from orchestrator.runtime import node_check
+from orchestrator.runtime.on_ray import ray_runner
+from orchestrator.runtime.on_ray import ray_session
 print("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

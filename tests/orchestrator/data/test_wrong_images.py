@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from orchestrator.apply.evaluate import evaluate_model
+from orchestrator.apply.evaluation.evaluate import evaluate_model
 from orchestrator.apply.upscale import Settings, upscale_images
 from orchestrator.data.shard_verify import verify_shards
 from orchestrator.data.shards import build_shards, read_split

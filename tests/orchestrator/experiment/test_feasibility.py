@@ -6,8 +6,8 @@ import ray
 from orchestrator.experiment.feasibility import Resources, check_resources, cpus_per_worker
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Cluster
-from orchestrator.runtime.ray_runner import RayRunner
-from orchestrator.runtime.ray_session import _measured
+from orchestrator.runtime.on_ray.ray_runner import RayRunner
+from orchestrator.runtime.on_ray.ray_session import _measured
 from trainables.errors import UsageError
 
 

@@ -8,8 +8,8 @@ from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.placement import Placement
 from orchestrator.experiment.settings import Cluster, Search
-from orchestrator.runtime import ray_runner, ray_session
-from orchestrator.runtime.ray_runner import RayRunner
+from orchestrator.runtime.on_ray import ray_runner, ray_session
+from orchestrator.runtime.on_ray.ray_runner import RayRunner
 from orchestrator.runtime.task_runner import DRIVER, Needs
 from orchestrator.search.trials_on_tune import resources_of
 from orchestrator.training.ray_train import _scaling

@@ -9,12 +9,12 @@ import pytest
 import s3_stub
 from botocore.exceptions import ClientError
 
-from orchestrator.apply.evaluate_scenes import are_scenes
-from orchestrator.archive.batch.listing import list_archive
+from orchestrator.apply.evaluation.evaluate_scenes import are_scenes
 from orchestrator.archive.batch.plan import PASSING
-from orchestrator.foundation import s3 as objects
+from orchestrator.archive.places.listing import list_archive
+from orchestrator.foundation.buckets import s3 as objects
+from orchestrator.foundation.buckets.s3 import ATTEMPTS, ObjectError, end_uploads, error_class
 from orchestrator.foundation.file_listing import list_tree
-from orchestrator.foundation.s3 import ATTEMPTS, ObjectError, end_uploads, error_class
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets import set_files as image_sets
 from orchestrator.image_sets.set_files import Skipped, list_images, read_image

@@ -10,7 +10,7 @@ import tiny_experiment
 import tiny_models
 
 from orchestrator.archive.batch.archive_state import recipe_of
-from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.file_listing import FileFacts

@@ -11,7 +11,7 @@ from ray.util import placement_group_table
 from rich.console import Console
 from tiny_experiment import DOMAINS, settings, write_images
 
-from orchestrator.apply.evaluate import evaluate_model
+from orchestrator.apply.evaluation.evaluate import evaluate_model
 from orchestrator.data.locked_test import open_test
 from orchestrator.data.shards import read_split
 from orchestrator.experiment.feasibility import Resources
@@ -25,8 +25,8 @@ from orchestrator.jobs.study_starts import study_starts
 from orchestrator.pipeline.preflight import preflight
 from orchestrator.pipeline.run import run_experiment
 from orchestrator.report.build import read_report
+from orchestrator.runtime.on_ray.ray_runner import RayRunner
 from orchestrator.runtime.progress import Display
-from orchestrator.runtime.ray_runner import RayRunner
 from orchestrator.runtime.task_runner import result_of
 from orchestrator.search.driver import drive_study
 from trainables.errors import RunError

@@ -11,7 +11,7 @@ import tiny_models
 import torch
 from skimage.metrics import structural_similarity
 
-from orchestrator.apply.evaluate import evaluate_model
+from orchestrator.apply.evaluation.evaluate import evaluate_model
 from orchestrator.protocols.all_protocols import PROTOCOLS, find_protocol
 from orchestrator.protocols.measures import measure, uniform_ssim
 from orchestrator.protocols.protocol import BICUBIC, Published

@@ -51,7 +51,7 @@ URLS = {
 
 DRIVER = """
 import sys
-from orchestrator.runtime import ray_session as cluster
+from orchestrator.runtime.on_ray import ray_session as cluster
 cluster.remove_folder = lambda session: None  # the logs are looked at afterwards
 from orchestrator.cli.app import main
 main()

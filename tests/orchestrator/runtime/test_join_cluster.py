@@ -20,7 +20,7 @@ from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.error_sentence import sentence_of
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.node_check import check_nodes
-from orchestrator.runtime.ray_session import connect
+from orchestrator.runtime.on_ray.ray_session import connect
 
 try:
     with connect(Cluster(address=sys.argv[1])) as runner:

@@ -148,7 +148,8 @@ def test_keys_that_only_the_driver_has_are_said(monkeypatch):
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
         monkeypatch.setenv("AWS_CONFIG_FILE", "/none")
-        from orchestrator.foundation import s3, storage
+        from orchestrator.foundation import storage
+        from orchestrator.foundation.buckets import s3
 
         s3.forget_client()
         storage._check_bucket.cache_clear()

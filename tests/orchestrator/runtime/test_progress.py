@@ -11,10 +11,11 @@ from ray import exceptions
 from rich.console import Console
 from waiting import wait_for
 
-from orchestrator.runtime import progress, ray_updates
+from orchestrator.runtime import progress
+from orchestrator.runtime.on_ray import ray_updates
+from orchestrator.runtime.on_ray.ray_updates import RayUpdates
 from orchestrator.runtime.progress import Display
 from orchestrator.runtime.progress_updates import LocalUpdates, log_line, reporter
-from orchestrator.runtime.ray_updates import RayUpdates
 
 
 class Answers:

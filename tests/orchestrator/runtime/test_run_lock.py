@@ -16,8 +16,8 @@ import s3_stub
 from botocore.exceptions import ClientError
 from waiting import wait_for
 
-from orchestrator.foundation import s3
-from orchestrator.foundation.s3 import ATTEMPTS
+from orchestrator.foundation.buckets import s3
+from orchestrator.foundation.buckets.s3 import ATTEMPTS
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime import run_lock
 from orchestrator.runtime.run_lock import LOCK, Holder, locked

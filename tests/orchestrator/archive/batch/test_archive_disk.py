@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from orchestrator.archive.scene import cog, rows
+from orchestrator.archive.scene import rows
 from orchestrator.archive.scene import upscale as scene_module
-from orchestrator.archive.scene.bigtiff import check_extents
+from orchestrator.archive.scene.geotiff import cog
+from orchestrator.archive.scene.geotiff.bigtiff import check_extents
 from orchestrator.archive.scene.reader import gdal
 from orchestrator.archive.scene.types import Provenance, SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import finish_scene, upscale_part

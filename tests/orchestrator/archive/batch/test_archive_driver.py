@@ -7,11 +7,11 @@ import pytest
 
 from orchestrator.archive.batch import driver as driving
 from orchestrator.archive.batch.driver import Driver
-from orchestrator.archive.batch.ledger import Ledger, read_events, read_records
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, make_plan
 from orchestrator.archive.batch.scene_pool import Ended, Slots
 from orchestrator.archive.batch.worker import Failed, Finished, PartFinished, Split
+from orchestrator.archive.ledger.ledger import Ledger, read_events, read_records
+from orchestrator.archive.places.listing import Scene
 from orchestrator.cli.archive_output import progress_line
 from orchestrator.foundation.storage import Storage
 

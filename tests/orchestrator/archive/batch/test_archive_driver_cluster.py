@@ -15,10 +15,10 @@ import tiny_models
 
 from benchmarks.common import scene_files
 from orchestrator.archive.batch import run as running
-from orchestrator.archive.batch.ledger import read_events
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
 from orchestrator.archive.batch.worker import SceneWorker, Split
+from orchestrator.archive.ledger.ledger import read_events
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.archive.scene.upscale import describe_scene, part_rows
 from orchestrator.foundation.storage import Storage

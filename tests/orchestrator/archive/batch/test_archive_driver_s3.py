@@ -14,8 +14,8 @@ from benchmarks.common import scene_files
 from orchestrator.archive.batch.claims import Claims
 from orchestrator.archive.batch.commit import abort_uploads
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
-from orchestrator.archive.batch.ledger import Ledger, read_events
-from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.ledger.ledger import Ledger, read_events
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.foundation.storage import Storage
 
 pytestmark = pytest.mark.s3
@@ -67,7 +67,7 @@ def test_an_archive_from_a_bucket_to_a_bucket(
 def test_a_ledger_in_a_bucket_merges_its_objects_and_loses_nothing(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.archive.batch.ledger.MERGED_EVERY", 4)
+    monkeypatch.setattr("orchestrator.archive.ledger.ledger.MERGED_EVERY", 4)
     out = Storage.at(f"{s3_bucket}/ledger-test")
     ledger = Ledger.new(out)
     for number in range(10):

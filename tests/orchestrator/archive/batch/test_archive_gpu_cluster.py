@@ -21,7 +21,7 @@ from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
 
 from benchmarks.common import scene_files
-from orchestrator.archive.batch.ledger import read_events
+from orchestrator.archive.ledger.ledger import read_events
 from orchestrator.foundation.storage import Storage
 
 pytestmark = pytest.mark.cluster

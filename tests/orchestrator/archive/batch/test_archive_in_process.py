@@ -15,10 +15,10 @@ from archive_without_gpu import on_cpu
 
 from benchmarks.common import scene_files
 from orchestrator.archive.batch import compute_nodes, run
-from orchestrator.archive.batch.ledger import read_events
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
 from orchestrator.archive.batch.worker import SceneWorker
+from orchestrator.archive.ledger.ledger import read_events
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.foundation.storage import Storage

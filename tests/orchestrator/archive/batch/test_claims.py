@@ -16,11 +16,11 @@ from orchestrator.archive.batch import heartbeat as liveness
 from orchestrator.archive.batch.claims import Claim, Claims, remove_claims, remove_last_claims
 from orchestrator.archive.batch.driver import Driver
 from orchestrator.archive.batch.heartbeat import Heartbeat
-from orchestrator.archive.batch.ledger import FOLDER, Ledger, read_events, read_histories, read_records
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.plan import Recipe, make_plan
 from orchestrator.archive.batch.scene_pool import Ended, Slots
 from orchestrator.archive.batch.worker import Failed, Finished
+from orchestrator.archive.ledger.ledger import FOLDER, Ledger, read_events, read_histories, read_records
+from orchestrator.archive.places.listing import Scene
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
 
@@ -315,7 +315,7 @@ def test_two_drivers_at_once_do_each_scene_once_and_both_end(out, monkeypatch):
 
 UPSCALE = """
 import sys
-from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.run import upscale_archive
 from orchestrator.archive.scene.types import SceneSettings

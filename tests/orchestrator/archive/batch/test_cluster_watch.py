@@ -7,7 +7,8 @@ from waiting import wait_for
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.cluster_watch import watching_cluster
-from orchestrator.runtime import node_watch, ray_gauges
+from orchestrator.runtime import node_watch
+from orchestrator.runtime.on_ray import ray_gauges
 
 
 class Runner:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.foundation.storage import Storage
-from orchestrator.runtime import own_ray
+from orchestrator.runtime.on_ray import own_ray
 from orchestrator.search import driver as searching
 
 ROUND = "1795846614909023500-0"

@@ -8,10 +8,11 @@ import pytest
 from fake_s3 import install
 
 from orchestrator.archive.batch import heartbeat as liveness
-from orchestrator.archive.batch import output_lock, workspace
+from orchestrator.archive.batch import output_lock
 from orchestrator.archive.batch.heartbeat import Heartbeat, others_alive
-from orchestrator.archive.batch.ledger import Ledger
 from orchestrator.archive.batch.output_lock import alive, only_run
+from orchestrator.archive.ledger.ledger import Ledger
+from orchestrator.archive.places import workspace
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.run_lock import LOCK
 from trainables.errors import StorageError, UsageError

@@ -7,11 +7,11 @@ import pytest
 
 from benchmarks.common import scene_files
 from orchestrator.archive.batch import place_of_work
-from orchestrator.archive.batch.ledger import SceneHistory
-from orchestrator.archive.batch.listing import Scene, list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.place_of_work import note_of, threads_here
 from orchestrator.archive.batch.plan import Plan, Planned
+from orchestrator.archive.ledger.ledger import SceneHistory
+from orchestrator.archive.places.listing import Scene, list_archive
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from collections import deque
 import pytest
 
 from orchestrator.archive.batch import scene_pool
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.scene_pool import ScenePool, Slots, Started, Task, on_every_node, time_limit
 from orchestrator.archive.batch.worker import Failed, Finished, Unfit
+from orchestrator.archive.places.listing import Scene
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.runtime.task_runner import HERE, Ended, InProcessRunner, Update
 

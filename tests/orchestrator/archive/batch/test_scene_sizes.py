@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fake_s3 import install
 
-from orchestrator.archive.batch.listing import Scene
 from orchestrator.archive.batch.scene_sizes import SceneSizes, read_samples
+from orchestrator.archive.places.listing import Scene
 
 BIG = Scene("big.tif", "/in/big.tif", "1-1", 100, 0.0, "/out/big.tif")
 SMALL = replace(BIG, name="small.tif", size=50, output="/out/small.tif")

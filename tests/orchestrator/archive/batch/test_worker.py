@@ -9,9 +9,9 @@ import pytest
 from fake_s3 import install, refused
 
 from orchestrator.archive.batch import worker as work
-from orchestrator.archive.batch import workspace
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker, Split, Unfit, _parts
+from orchestrator.archive.places import workspace
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from trainables.errors import StorageError
 

@@ -12,13 +12,14 @@ from affine import Affine
 
 from orchestrator.apply.upscale import Settings
 from orchestrator.apply.upscale_inputs import plan_inputs, upscale_inputs
-from orchestrator.archive.batch import machines, run, workspace
-from orchestrator.archive.batch.listing import Scene
+from orchestrator.archive.batch import machines, run
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.estimate import crop, plan_archive
 from orchestrator.archive.estimate.crop import crop_of
 from orchestrator.archive.estimate.extrapolate import choose, extrapolate, makespan, strata_of
 from orchestrator.archive.estimate.sampling_worker import Sample
+from orchestrator.archive.places import workspace
+from orchestrator.archive.places.listing import Scene
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.cli.upscale_command import _Display
 from orchestrator.runtime.task_runner import in_process

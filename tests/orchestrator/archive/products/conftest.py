@@ -3,9 +3,9 @@
 import pytest
 import tiny_models
 
-from orchestrator.archive.batch.ledger import read_events
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
+from orchestrator.archive.ledger.ledger import read_events
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import in_process

@@ -9,7 +9,7 @@ import product_files
 import pytest
 import rasterio
 
-from orchestrator.archive.batch.listing import list_archive
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.products.find import product_of_file
 from orchestrator.archive.products.landsat import read_mtl
 from orchestrator.archive.products.members import FolderMembers

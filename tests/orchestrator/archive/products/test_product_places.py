@@ -10,9 +10,9 @@ import pytest
 import rasterio
 from fake_s3 import install
 
-from orchestrator.archive.batch import workspace
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.worker import Failed, Finished, RunContext, SceneWorker
+from orchestrator.archive.places import workspace
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.products import members
 from orchestrator.archive.products.members import FolderMembers
 from orchestrator.archive.scene.types import SceneSettings

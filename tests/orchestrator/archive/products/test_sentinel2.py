@@ -10,8 +10,8 @@ import pytest
 import rasterio
 import tiny_models
 
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.run import Options, upscale_archive
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.runtime.task_runner import in_process
 

@@ -13,8 +13,8 @@ from affine import Affine
 from orchestrator.apply.upscale import Settings
 from orchestrator.apply.upscale_inputs import upscale_inputs
 from orchestrator.archive.batch import run
-from orchestrator.archive.batch.ledger import Ledger, read_events
 from orchestrator.archive.batch.options import Options
+from orchestrator.archive.ledger.ledger import Ledger, read_events
 from orchestrator.archive.report.record import ArchiveReport
 from orchestrator.archive.report.well_known_binary import well_known_binary
 from orchestrator.archive.report.write import write_overview

@@ -13,9 +13,9 @@ from affine import Affine
 from pyarrow import parquet as pq
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from orchestrator.archive.batch.listing import list_archive
 from orchestrator.archive.batch.options import Options
 from orchestrator.archive.batch.run import upscale_archive
+from orchestrator.archive.places.listing import list_archive
 from orchestrator.archive.report import collection
 from orchestrator.archive.report.collection import write_collection
 from orchestrator.archive.report.item_table import item_of, rows_of

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from PIL import Image, ImageCms, PngImagePlugin
 
-from orchestrator.archive.scene import tiff_tags
+from orchestrator.archive.scene.geotiff import tiff_tags
 from orchestrator.archive.scene.reader import Scene, gdal
 from orchestrator.archive.scene.types import SceneError, SceneSettings
 from orchestrator.archive.scene.upscale import check_scene

@@ -1,0 +1,1 @@
+"""Scores of models on pictures, deep images and scenes."""

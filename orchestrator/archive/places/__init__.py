@@ -1,0 +1,1 @@
+"""Where the scenes of an archive, their outputs and working files lie."""

@@ -1,0 +1,1 @@
+"""GeoTIFF as a format: layout of large files, COGs, tags."""

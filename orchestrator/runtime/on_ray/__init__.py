@@ -1,0 +1,1 @@
+"""Ray: joined or started, its task runner, updates, metrics and log lines."""
