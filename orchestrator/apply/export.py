@@ -118,7 +118,7 @@ def export_model(
         raise UsageError(f"--to must be onnx, found '{to}'.")
     target = _target(model, out, overwrite)
     onnx, runtime = _libraries()
-    graph = _graph(ConvolutionalNet(model.net), model.net.architecture.channels, onnx)
+    graph = graph_of(ConvolutionalNet(model.net), model.net.architecture.channels, onnx)
     session = _session(runtime, graph.SerializeToString())
     difference = _largest_difference(model, session)
     if not difference <= LARGEST_DIFFERENCE:
@@ -169,7 +169,8 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     return onnx, onnxruntime
 
 
-def _graph(net: ConvolutionalNet, bands: int, onnx: ModuleType) -> Any:
+def graph_of(net: ConvolutionalNet, bands: int, onnx: ModuleType) -> Any:
+    """Exports a network of so many bands to ONNX, for any batch, height and width, and returns the ONNX model."""
     names = {0: "batch", 2: "height", 3: "width"}
     with tempfile.TemporaryDirectory(prefix="rayscale-") as folder:
         file = Path(folder) / "model.onnx"

@@ -26,7 +26,9 @@ PATIENCE_SECONDS = 300.0
 START_SECONDS = 120.0
 """Seconds for which a head that has just started may refuse a job, before that is an error."""
 
-_RETRY_SECONDS = 2.0
+RETRY_SECONDS = 2.0
+"""Seconds between two attempts to reach a head or a job's output."""
+
 _NOT_READY = "No available agent"
 """Part of the answer of a head whose agent, which starts jobs, has not started itself."""
 
@@ -155,7 +157,7 @@ class ClusterJobs:
                 except RuntimeError as error:
                     if _NOT_READY not in str(error) or time.monotonic() > until:
                         raise
-                time.sleep(_RETRY_SECONDS)
+                time.sleep(RETRY_SECONDS)
         return self.find(job_id)
 
     def log(self, job_id: str) -> str:
@@ -195,7 +197,7 @@ class ClusterJobs:
                         f"The connection to '{self.address}' was lost ({reason_of(error).rstrip('.')}). The job goes "
                         f"on there; `rayscale logs {job_id} --follow --address {self.address}` follows it again."
                     ) from None
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
     def stop(self, job_id: str, patience: float = 60.0) -> Job:
         """Asks a job to end, and waits until it has; it gets the time to end in good order first.

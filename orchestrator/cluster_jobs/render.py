@@ -17,6 +17,9 @@ from trainables.errors import UsageError, reason_of
 from trainables.version import __version__
 
 CLUSTER, RAYJOB, ARCHIVE = "cluster.yaml", "kuberay-rayjob.yaml", "kuberay-archive.yaml"
+Document = dict[str, Any]
+"""A YAML document of Ray's cluster launcher or of KubeRay, whose schemas are theirs."""
+
 CPUS_PER_WORKER = 8
 """CPUs of every worker of the files in ``deploy/``; those with a GPU have one."""
 
@@ -142,12 +145,12 @@ def _summary(size: Size) -> str:
     return f"Up to {size.cpu_workers} workers of {CPUS_PER_WORKER} CPUs, as the work asks for them."
 
 
-def _aws(config: dict[str, Any], name: str, size: Size, image: str) -> dict[str, Any]:
+def _aws(config: Document, name: str, size: Size, image: str) -> Document:
     """Fills in Ray's cluster launcher file."""
     config["cluster_name"] = name
     config["max_workers"] = size.gpus + size.cpu_workers
     config["docker"] |= {"head_image": _tagged(image, "cpu"), "worker_image": _tagged(image, "cuda")}
-    types: dict[str, Any] = config["available_node_types"]
+    types: Document = config["available_node_types"]
     for kind, node in list(types.items()):
         if kind == config["head_node_type"]:
             continue
@@ -161,8 +164,8 @@ def _aws(config: dict[str, Any], name: str, size: Size, image: str) -> dict[str,
 
 
 def _experiment_job(
-    documents: list[dict[str, Any]], name: str, size: Size, image: str, command: str, file: Path
-) -> list[dict[str, Any]]:
+    documents: list[Document], name: str, size: Size, image: str, command: str, file: Path
+) -> list[Document]:
     """Fills in the config map of the experiment and the RayJob that runs it."""
     config, job = documents
     config["metadata"]["name"] = f"{name}-experiment"
@@ -174,7 +177,7 @@ def _experiment_job(
     return documents
 
 
-def _archive_job(job: dict[str, Any], name: str, size: Size, image: str, experiment: Experiment) -> dict[str, Any]:
+def _archive_job(job: Document, name: str, size: Size, image: str, experiment: Experiment) -> Document:
     """Fills in the RayJob that upscales an archive with the model of the experiment's first target."""
     model = experiment.home.child("models", next(iter(experiment.targets))).uri
     words = shlex.split(job["spec"]["entrypoint"])
@@ -190,10 +193,10 @@ def _archive_job(job: dict[str, Any], name: str, size: Size, image: str, experim
     return job
 
 
-def _sized(job: dict[str, Any], size: Size, image: str) -> dict[str, Any]:
+def _sized(job: Document, size: Size, image: str) -> Document:
     """Fills the image and the number of workers into a RayJob; returns the head's pod."""
     cluster = job["spec"]["rayClusterSpec"]
-    head: dict[str, Any] = cluster["headGroupSpec"]["template"]["spec"]
+    head: Document = cluster["headGroupSpec"]["template"]["spec"]
     head["containers"][0]["image"] = _tagged(image, "cpu")
     groups = []
     for group in cluster["workerGroupSpecs"]:
@@ -216,7 +219,7 @@ def _kubernetes_name(name: str) -> str:
     return plain if plain and plain[0].isalpha() else f"rayscale-{plain}".strip("-")
 
 
-def _shipped(name: str) -> list[dict[str, Any]]:
+def _shipped(name: str) -> list[Document]:
     text = resources.files("orchestrator.cluster_jobs").joinpath("deploy", name).read_text(encoding="utf-8")
     return list(yaml.safe_load_all(text))
 
@@ -243,5 +246,5 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _dump(documents: list[dict[str, Any]]) -> str:
+def _dump(documents: list[Document]) -> str:
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)

@@ -34,6 +34,9 @@ _POSITIONS = {
 }
 """Attributes of the first pixel's centre, with those of the directions of its row and column, and their spacing."""
 
+Geometry = dict[str, Any]
+"""Values of the attributes of spacing and orientation, by keyword, as pydicom gives them."""
+
 FRAME_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 """Functional groups of an enhanced multi-frame image: those of all frames, and an item for each (C.7.6.16)."""
 
@@ -90,7 +93,7 @@ def _some(names: dict[str, None]) -> str:
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _fit(dataset: Dataset, scale: int, notes: _Notes, inherited: dict[str, Any]) -> None:
+def _fit(dataset: Dataset, scale: int, notes: _Notes, inherited: Geometry) -> None:
     """Fits one item; ``inherited`` are spacings and orientations of the items around it."""
     known = inherited | _geometry(dataset)
     _move(dataset, scale, notes, known)
@@ -102,12 +105,12 @@ def _fit(dataset: Dataset, scale: int, notes: _Notes, inherited: dict[str, Any])
             _fit_element(dataset, tag, scale, notes, known)
 
 
-def _geometry(dataset: Dataset) -> dict[str, Any]:
+def _geometry(dataset: Dataset) -> Geometry:
     """The spacings and orientations that an item states."""
     return {name: dataset[name].value for pair in _POSITIONS.values() for name in pair if has_value(dataset, name)}
 
 
-def _fit_frames(dataset: Dataset, scale: int, notes: _Notes, known: dict[str, Any]) -> None:
+def _fit_frames(dataset: Dataset, scale: int, notes: _Notes, known: Geometry) -> None:
     """Fits functional groups: a frame's position by its own spacing and orientation, or by those of all frames."""
     shared, own = (list(dataset.get(name) or []) for name in FRAME_GROUPS)
     for groups in shared:
@@ -120,15 +123,15 @@ def _fit_frames(dataset: Dataset, scale: int, notes: _Notes, known: dict[str, An
         _fit(groups, scale, notes, geometry)
 
 
-def _geometry_of_groups(groups: Dataset) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _geometry_of_groups(groups: Dataset) -> Geometry:
+    found: Geometry = {}
     for name in _GEOMETRY_GROUPS:
         for item in groups.get(name) or []:
             found |= _geometry(item)
     return found
 
 
-def _fit_element(dataset: Dataset, tag: BaseTag, scale: int, notes: _Notes, known: dict[str, Any]) -> None:
+def _fit_element(dataset: Dataset, tag: BaseTag, scale: int, notes: _Notes, known: Geometry) -> None:
     keyword = keyword_for_tag(tag)
     decided = decision(keyword, tag.group)
     action = decided.action if decided is not None else "unknown"
@@ -191,7 +194,7 @@ def _scale(element: DataElement, action: str, scale: int) -> None:
     element.value = of_type if len(of_type) > 1 else of_type[0]
 
 
-def _move(dataset: Dataset, scale: int, notes: _Notes, known: dict[str, Any]) -> None:
+def _move(dataset: Dataset, scale: int, notes: _Notes, known: Geometry) -> None:
     """Moves places of the first pixel's centre, which lies nearer the corner than the source's, by (r - 1)/2r of it."""
     share = (scale - 1) / (2 * scale)
     for name, (orientation, spacing) in _POSITIONS.items():

@@ -24,7 +24,7 @@ _ALGORITHMS = {"sha256": "SHA-256", "md5": "MD5"}
 _ATTEMPTS = 5
 """Attempts without a further byte after which a download gives up."""
 
-_PAUSE = 1.0
+PAUSE = 1.0
 """Seconds before the second attempt; twice as many before each further one."""
 
 
@@ -85,7 +85,7 @@ def download(
                 f"The download of '{file.path}' broke off {_ATTEMPTS} times, {part.size:,} bytes are here ({broken}): "
                 "the same command goes on from there."
             )
-        sleep(_PAUSE * 2**failures)
+        sleep(PAUSE * 2**failures)
     return _verified(file, part, target, notes)
 
 

@@ -48,7 +48,7 @@ def ask(url: str) -> RemoteFacts:
     """
     try:
         try:
-            with _open(_request(url, "HEAD")) as response:
+            with send(_request(url, "HEAD")) as response:
                 return _facts(response.headers)
         except urllib.error.HTTPError as error:
             if error.code not in _NO_HEAD:
@@ -78,7 +78,7 @@ def open_from(url: str, start: int, validator: str) -> Stream:
         if validator:
             request.add_header("If-Range", validator)
     try:
-        response = _open(request)
+        response = send(request)
     except urllib.error.HTTPError as error:
         if start and error.code == _BEYOND_END:
             return open_from(url, 0, "")
@@ -101,7 +101,12 @@ def _request(url: str, method: str) -> urllib.request.Request:
     return urllib.request.Request(url, headers=headers, method=method)
 
 
-def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
+def send(request: urllib.request.Request) -> http.client.HTTPResponse:
+    """Sends a request and returns the open response.
+
+    Raises:
+        OSError: If the server cannot be reached, or answers with an error.
+    """
     response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
     return response
 

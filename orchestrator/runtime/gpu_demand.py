@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.runtime.task_runner import Ended, Needs, Task, TaskRunner
 
-_LOOK_AGAIN_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 2.0
+"""Seconds between two looks at the cluster's GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class GpuDemand:
 
         It looks every two seconds and is cheap in between.
         """
-        if time.monotonic() - self._looked >= _LOOK_AGAIN_SECONDS:
+        if time.monotonic() - self._looked >= LOOK_AGAIN_SECONDS:
             self._looked = time.monotonic()
             wanted = min(self._gpus, most)
             self._joined = Joined(gpus_of(self._runner.nodes()), wanted)

@@ -8,7 +8,8 @@ from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.settings import Cluster
 from orchestrator.foundation.usable_cpus import usable_cpus
 
-_NVIDIA, _AMD = "libcuda.so.1", Path("/dev/kfd")
+NVIDIA, AMD = "libcuda.so.1", Path("/dev/kfd")
+"""Library of NVIDIA's driver, and the device of AMD's."""
 """A library of the driver or its device file: one of them is there where PyTorch can use GPUs."""
 
 
@@ -33,7 +34,7 @@ def _gpus() -> int:
 def _has_gpu_driver() -> bool:
     """False on a machine without a GPU's driver, which PyTorch need not be imported to find out."""
     try:
-        ctypes.CDLL(_NVIDIA)
+        ctypes.CDLL(NVIDIA)
     except OSError:
-        return _AMD.exists()
+        return AMD.exists()
     return True

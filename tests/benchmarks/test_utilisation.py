@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from benchmarks.training import loaders
 from benchmarks.training.loaders import BATCH, SCALE, SIDE, LeftToGpu, issue_pairs
 from benchmarks.training.utilisation import Fed, arithmetic_ms, fed_by, feed, host_step_ms
 from trainables.degradation import Degradation
@@ -63,13 +64,13 @@ def test_the_default_step_time_is_measured_and_is_above_that_of_the_arithmetic()
 
 
 def test_operations_that_are_issued_for_a_gpu_are_those_of_the_degradation(monkeypatch):
-    seen, degrade = [], Degradation.__call__
+    seen = []
 
-    def record(self, hr, *rest):
+    def record(hr, *rest):
         seen.append(hr.shape)
-        return degrade(self, hr, *rest)
+        return Degradation()(hr, *rest)
 
-    monkeypatch.setattr(Degradation, "__call__", record)
+    monkeypatch.setattr(loaders, "DEGRADATION", record)
     hr = torch.rand(BATCH, 3, SIDE, SIDE)
     lr = LeftToGpu()(hr, SCALE, torch.zeros(BATCH, dtype=torch.bool), torch.Generator())
     issue_pairs(hr.mul(255).byte(), torch.Generator())

@@ -10,7 +10,8 @@ from orchestrator.archive.scene.types import SceneSettings
 from orchestrator.foundation.model_store import ModelFiles
 from orchestrator.foundation.storage import Storage
 
-_FORMAT = "archive-2"
+FORMAT = "archive-2"
+"""Format of outputs; those of another format are made again."""
 """Version of this package's outputs: changes with what their bytes depend on beside model and settings."""
 
 
@@ -73,7 +74,7 @@ class ArchiveState:
 def recipe_of(found: ModelFiles, settings: SceneSettings) -> Recipe:
     """Recipe of outputs by a model under settings whose device and precision are known."""
     files = {name: digest(data.hex()) for name, data in found.files.items()}
-    return Recipe(digest(files), digest([_FORMAT, settings.of_the_result(), settings.device]))
+    return Recipe(digest(files), digest([FORMAT, settings.of_the_result(), settings.device]))
 
 
 def _existing(scenes: list[Scene], out: Storage) -> dict[str, int]:

@@ -29,7 +29,7 @@ _TRIES = {"transient": 3, "disk": 2, "memory": 2}
 
 PAUSE_SECONDS = 5.0
 _NODES_LOST = 5
-_REFUSED_SECONDS = 600.0
+REFUSED_SECONDS = 600.0
 """Time in which nodes may refuse all tasks before the run ends."""
 
 _BEGUN_PER_GPU = 2
@@ -322,8 +322,8 @@ class Driver:
         self._again(state, PAUSE_SECONDS)
         now = time.monotonic()
         self._refused_since = self._refused_since or now
-        if now - self._refused_since >= _REFUSED_SECONDS:
-            self.stopped = f"for {_REFUSED_SECONDS / 60:.0f} minutes no node has taken a task: {reason}"
+        if now - self._refused_since >= REFUSED_SECONDS:
+            self.stopped = f"for {REFUSED_SECONDS / 60:.0f} minutes no node has taken a task: {reason}"
 
     def _failed(self, state: _Open, outcome: Failed) -> None:
         state.failures += 1

@@ -14,10 +14,10 @@ from orchestrator.runtime.task_runner import TaskRunner
 from orchestrator.runtime.this_machine import ray_is_started
 
 _FEW = 16
-_SMALL = 3 * 2**22
+SMALL = 3 * 2**22
 """Samples (LR pixels times bands) of all scenes together, which take about as long as Ray takes to start."""
 
-_PER_THREAD = 2**20
+PER_THREAD = 2**20
 """Samples from which on another thread pays; on a busy machine, threads that wait for each other cost much."""
 
 
@@ -44,7 +44,7 @@ def threads_here(
     if any(histories[scene.output].interrupted >= SUSPECT for scene in scenes if scene.output in histories):
         return None
     samples = sum(map(_samples, scenes))
-    return None if samples > _SMALL else min(cpus, 1 + samples // _PER_THREAD)
+    return None if samples > SMALL else min(cpus, 1 + samples // PER_THREAD)
 
 
 def note_of(plan: Plan) -> str:

@@ -22,7 +22,9 @@ from orchestrator.foundation.file_listing import FileFacts
 from orchestrator.foundation.storage import Storage
 from trainables.errors import reason_of
 
-_MOST_METADATA = 64 * 2**20
+MOST_METADATA = 64 * 2**20
+"""Bytes that a file of metadata may have."""
+
 _AT_ONCE = 8 * 2**20
 
 
@@ -218,5 +220,5 @@ def _size(place: Storage) -> int:
 
 
 def _check_size(name: str, size: int) -> None:
-    if size > _MOST_METADATA:
-        raise unreadable(f"Its file {name} is larger than {_MOST_METADATA >> 20} MB, which no metadata are.")
+    if size > MOST_METADATA:
+        raise unreadable(f"Its file {name} is larger than {MOST_METADATA >> 20} MB, which no metadata are.")

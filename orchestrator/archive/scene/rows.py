@@ -258,11 +258,11 @@ def make_worker(scene: Scene, model: LoadedModel, meaning: Meaning, settings: Sc
     # A cell is in memory in all bands.
     side = int((_LARGEST_CELL / (len(norm.low) * np.dtype(facts.dtype).itemsize)) ** 0.5) // net.scale
     cells = Grid.of(facts.height, facts.width, max(min(tile, side), step), halo, step)
-    pixels = _pixels_at_once(model, settings)
+    pixels = pixels_at_once(model, settings)
     return Worker(scene, model, meaning.groups, norm, cells, tile, downscaling, meaning.named, pixels)
 
 
-def _pixels_at_once(model: LoadedModel, settings: SceneSettings) -> int:
+def pixels_at_once(model: LoadedModel, settings: SceneSettings) -> int:
     """As many as memory allows on a GPU; on CPUs those of one band, where a batch takes as long, and more memory."""
     return pixels_within(settings.memory_mb * 2**20, model.bytes_per_pixel) if model.net.device.type == "cuda" else 0
 

@@ -18,9 +18,13 @@ from trainables.errors import UsageError
 PATIENCE = "RAYSCALE_RAY_START_SECONDS"
 """Environment variable: seconds that a Ray of our own may take to start."""
 
+SAID_AFTER = 20.0
+"""Seconds after which a start that takes long is said to be waited for."""
+
+PAUSE = 0.5
+"""Seconds between two looks for a raylet."""
+
 _SECONDS = 300
-_SAID_AFTER = 20.0
-_PAUSE = 0.5
 _STARTS = 3
 _ENDED = "timed out during startup"
 """Ray's words for a node that did not come up, or ended before it did."""
@@ -57,15 +61,15 @@ def patient_start(show: Callable[[str], None]) -> Iterator[None]:
             try:
                 return ask(address, node)
             except RuntimeError:  # the raylet has not registered yet
-                if time.monotonic() > until or not _has_raylet():
+                if time.monotonic() > until or not has_raylet():
                     raise
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
 
     line = (
-        f"Ray has not started after {_SAID_AFTER:.0f} s; this machine is busy. It is waited for, {seconds} s in all "
+        f"Ray has not started after {SAID_AFTER:.0f} s; this machine is busy. It is waited for, {seconds} s in all "
         f"({PATIENCE})."
     )
-    timer = threading.Timer(_SAID_AFTER, show, (line,))
+    timer = threading.Timer(SAID_AFTER, show, (line,))
     timer.daemon = True
     timer.start()
     services.get_node = ask_again
@@ -97,7 +101,7 @@ def started_again(start: Callable[[], Any], show: Callable[[str], None]) -> Any:
     return start()
 
 
-def _has_raylet() -> bool:
+def has_raylet() -> bool:
     """True if a raylet that this process has started lives; true too where the system does not list processes."""
     processes = Path("/proc")
     if not (processes / "self" / "stat").exists():

@@ -91,7 +91,7 @@ def test_a_file_that_differs_from_torch_is_not_written(monkeypatch: Any, exporte
     broken = tiny_models.of_bands(*BANDS, scale=3)
     torch.nn.init.constant_(broken.generator.conv.bias, 0.5)
     graph = onnx.load(exported[1])
-    monkeypatch.setattr(export, "_graph", lambda *_: graph)
+    monkeypatch.setattr(export, "graph_of", lambda *_: graph)
     other = FoundModel(model.where, model.files, broken, model.card)
     with pytest.raises(RunError, match=r"differ from torch's by up to 0\.\d+, where at most 0\.001 was expected"):
         export_model(other, str(tmp_path / "x.onnx"))
@@ -100,7 +100,7 @@ def test_a_file_that_differs_from_torch_is_not_written(monkeypatch: Any, exporte
 
 def test_an_existing_file_is_kept_unless_told_otherwise(monkeypatch: Any, exported: Any, tmp_path: Path) -> None:
     model, file, _ = exported
-    monkeypatch.setattr(export, "_graph", lambda *_: onnx.load(file))
+    monkeypatch.setattr(export, "graph_of", lambda *_: onnx.load(file))
     monkeypatch.chdir(tmp_path)
     assert export_model(model)["output"] == str(tmp_path / "mine.onnx")
     with pytest.raises(UsageError, match="exists; give another --out, or --overwrite"):

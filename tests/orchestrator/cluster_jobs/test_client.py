@@ -65,7 +65,7 @@ def api():
 
 @pytest.fixture
 def jobs(api, monkeypatch):
-    monkeypatch.setattr(client, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0)
     return ClusterJobs(HEAD, lambda url: api)
 
 

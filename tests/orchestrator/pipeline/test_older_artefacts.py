@@ -147,7 +147,7 @@ def outputs(out: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.fixture
 def same_format(monkeypatch):
     """The format of those outputs: today's has other values, so that finished scenes of it are made again."""
-    monkeypatch.setattr(archive_state, "_FORMAT", "archive-1")
+    monkeypatch.setattr(archive_state, "FORMAT", "archive-1")
 
 
 @pytest.mark.cluster

@@ -200,14 +200,14 @@ def test_facts_of_a_file(home):
 
 
 def test_a_server_that_knows_no_head_request_and_breaks_off(home, monkeypatch):
-    home.head, opened = False, remote._open
+    home.head, opened = False, remote.send
 
     def broken(request):
         if request.get_method() == "GET":
             raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
         return opened(request)
 
-    monkeypatch.setattr(remote, "_open", broken)
+    monkeypatch.setattr(remote, "send", broken)
     with pytest.raises(RunError, match=r"127.0.0.1 cannot be reached for '.*': Connection reset by peer"):
         ask(home.url("set.zip"))
 

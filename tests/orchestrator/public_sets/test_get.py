@@ -31,7 +31,7 @@ def archive_of(names, size=(200, 200)):
 
 @pytest.fixture
 def home(monkeypatch):
-    monkeypatch.setattr(download, "_PAUSE", 0)
+    monkeypatch.setattr(download, "PAUSE", 0)
     with range_server.serve() as server:
         server.files["hr.zip"] = archive_of([f"hr/{number}.png" for number in range(12)])
         server.files["notes.bin"] = b"notes" * 1000

@@ -39,7 +39,7 @@ class Cluster(InProcessRunner):
 @pytest.fixture
 def cluster(monkeypatch):
     cluster = Cluster()
-    monkeypatch.setattr(gpu_demand, "_LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(gpu_demand, "LOOK_AGAIN_SECONDS", 0.0)
     return cluster
 
 
@@ -67,7 +67,7 @@ def test_no_more_than_there_is_work_for(cluster):
 
 
 def test_between_two_looks_nothing_is_asked(cluster, monkeypatch):
-    monkeypatch.setattr(gpu_demand, "_LOOK_AGAIN_SECONDS", 1e6)
+    monkeypatch.setattr(gpu_demand, "LOOK_AGAIN_SECONDS", 1e6)
     demand = GpuDemand(cluster, 2)
     assert demand.ask(9) == Joined(0, 2)
     cluster.gpus = 2

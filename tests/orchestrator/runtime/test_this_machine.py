@@ -12,8 +12,8 @@ from orchestrator.runtime.this_machine import local_resources
 
 def test_without_a_gpus_driver_pytorch_is_not_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("it was"))
-    monkeypatch.setattr(this_machine, "_NVIDIA", "libno-such-driver.so.1")
-    monkeypatch.setattr(this_machine, "_AMD", tmp_path / "kfd")
+    monkeypatch.setattr(this_machine, "NVIDIA", "libno-such-driver.so.1")
+    monkeypatch.setattr(this_machine, "AMD", tmp_path / "kfd")
     found = local_resources(Cluster(cpus=3))
     assert (found.cpus, found.gpus, found.gpus_of_a_node) == (3, 0, 0)
 
@@ -22,7 +22,7 @@ def test_without_a_gpus_driver_pytorch_is_not_asked(monkeypatch, tmp_path):
 def test_with_a_driver_pytorch_counts(monkeypatch, tmp_path, nvidia, amd):
     """The name None stands for this program itself, which can always be opened."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(this_machine, "_NVIDIA", nvidia)
-    monkeypatch.setattr(this_machine, "_AMD", Path(tmp_path, amd))
+    monkeypatch.setattr(this_machine, "NVIDIA", nvidia)
+    monkeypatch.setattr(this_machine, "AMD", Path(tmp_path, amd))
     found = local_resources(Cluster(cpus=3))
     assert (found.cpus, found.gpus, found.gpus_of_a_node) == (3, 2, 2)

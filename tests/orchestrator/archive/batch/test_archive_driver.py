@@ -153,7 +153,7 @@ def test_a_node_that_refuses_a_scene_says_nothing_about_the_scene(drive):
 
 
 def test_a_run_ends_if_no_node_takes_anything_for_long(drive, monkeypatch):
-    monkeypatch.setattr(driving, "_REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(driving, "REFUSED_SECONDS", 0.0)
     driver, _, progress = drive([scene("a.tif"), scene("b.tif")], {"a.tif": [REFUSED]})
     assert driver.stopped == "for 0 minutes no node has taken a task: it has no GPU"
     assert progress.failed == Counter(), "the next run tries all of them"

@@ -60,7 +60,7 @@ def test_many_scenes_go_to_ray(scene):
 
 
 def test_large_scenes_go_to_ray_and_files_that_cannot_be_opened_count_nothing(scene, monkeypatch, tmp_path):
-    monkeypatch.setattr(place_of_work, "_SMALL", 3 * 40 * 36)
+    monkeypatch.setattr(place_of_work, "SMALL", 3 * 40 * 36)
     assert in_this_process(plan_of(scene), {}, Options(), "cpu")
     assert not in_this_process(plan_of(scene, scene), {}, Options(), "cpu")
     scene_files.write_bad(tmp_path / "in", "empty.tif")
@@ -84,6 +84,6 @@ def test_a_scene_that_may_end_its_process_gets_one_of_its_own(scene):
 
 def test_another_thread_is_for_another_million_values(scene, monkeypatch):
     assert threads_here(plan_of(scene), {}, Options(), "cpu", 4) == 1
-    monkeypatch.setattr(place_of_work, "_PER_THREAD", 3 * 40 * 36)
+    monkeypatch.setattr(place_of_work, "PER_THREAD", 3 * 40 * 36)
     assert threads_here(plan_of(scene, scene), {}, Options(), "cpu", 4) == 3
     assert threads_here(plan_of(scene, scene), {}, Options(), "cpu", 2) == 2

@@ -107,7 +107,7 @@ class TestBucket:
 
     def test_what_is_too_large_for_metadata_is_not_read(self, server, worker, tmp_path, monkeypatch):
         scenes = {scene.name: scene for scene in list_archive("s3://bucket/in", str(tmp_path / "out")).scenes}
-        monkeypatch.setattr(members, "_MOST_METADATA", 2**10)
+        monkeypatch.setattr(members, "MOST_METADATA", 2**10)
         server.calls.clear()
         outcome = worker.begin(scenes[product_files.SAFE], 0)
         assert isinstance(outcome, Failed), outcome

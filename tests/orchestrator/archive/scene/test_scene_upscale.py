@@ -288,7 +288,7 @@ def test_bands_that_go_one_by_one_go_in_batches_that_fit_memory(images, shapes, 
 
     monkeypatch.setattr(part, "apply_network", counted)
     halo = expected.halo
-    monkeypatch.setattr(part, "_pixels_at_once", lambda *_: images * (60 + 2 * halo) * (80 + 2 * halo))
+    monkeypatch.setattr(part, "pixels_at_once", lambda *_: images * (60 + 2 * halo) * (80 + 2 * halo))
     out = scenes.run(source, tmp_path, settings, name="b.tif")
     assert [shape[0] for shape in calls] == shapes
     assert_same(scenes.read(out.path)[0], scenes.read(expected.path)[0])

@@ -25,13 +25,13 @@ def slow(monkeypatch):
         return {"labels": {}}
 
     monkeypatch.setattr(ray._private.services, "get_node", get_node)
-    monkeypatch.setattr(ray_start, "_PAUSE", 0.01)
+    monkeypatch.setattr(ray_start, "PAUSE", 0.01)
     return asked
 
 
 def test_a_node_that_registers_late_is_waited_for_and_said(monkeypatch, slow):
-    monkeypatch.setattr(ray_start, "_has_raylet", lambda: True)
-    monkeypatch.setattr(ray_start, "_SAID_AFTER", 0.0)
+    monkeypatch.setattr(ray_start, "has_raylet", lambda: True)
+    monkeypatch.setattr(ray_start, "SAID_AFTER", 0.0)
     lines = []
     with patient_start(lines.append):
         assert ray._private.services.get_node("here", "1") == {"labels": {}}
@@ -44,8 +44,8 @@ def test_a_node_that_registers_late_is_waited_for_and_said(monkeypatch, slow):
 
 @pytest.mark.parametrize(("alive", "seconds"), [(False, "300"), (True, "1")])
 def test_a_dead_raylet_and_one_that_is_too_late_are_not(monkeypatch, slow, alive, seconds):
-    monkeypatch.setattr(ray_start, "_has_raylet", lambda: alive)
-    monkeypatch.setattr(ray_start, "_PAUSE", 1.1)
+    monkeypatch.setattr(ray_start, "has_raylet", lambda: alive)
+    monkeypatch.setattr(ray_start, "PAUSE", 1.1)
     monkeypatch.setenv(PATIENCE, seconds)
     with patient_start(print), pytest.raises(RuntimeError, match="no node yet"):
         ray._private.services.get_node("here", "1")
@@ -56,14 +56,14 @@ def test_a_dead_raylet_and_one_that_is_too_late_are_not(monkeypatch, slow, alive
 def test_only_a_living_raylet_of_this_process_counts(tmp_path):
     program = tmp_path / "raylet"
     program.symlink_to("/bin/sleep")
-    assert not ray_start._has_raylet()
+    assert not ray_start.has_raylet()
     child = subprocess.Popen([program, "60"])
     try:
-        wait_for(ray_start._has_raylet)
+        wait_for(ray_start.has_raylet)
     finally:
         child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert not ray_start._has_raylet(), "dead, and not yet waited for"
+    assert not ray_start.has_raylet(), "dead, and not yet waited for"
     child.wait()
 
 
