@@ -34,8 +34,8 @@ _POSITIONS = {
 }
 """Attributes of the first pixel's centre, with those of the directions of its row and column, and their spacing."""
 
-Geometry = dict[str, Any]
-"""Values of the attributes of spacing and orientation, by keyword, as pydicom gives them."""
+Geometry = dict[str, object]
+"""Values of the attributes of spacing and orientation, by keyword, as the file has them."""
 
 FRAME_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 """Functional groups of an enhanced multi-frame image: those of all frames, and an item for each (C.7.6.16)."""
