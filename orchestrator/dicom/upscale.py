@@ -108,7 +108,13 @@ def _tiff(source: Slice, values: NDArray[Any], scale: int) -> bytes:
     """A TIFF of the stored values, with rescale as scale and offset, padding as nodata, and no data of the patient."""
     height, width = values.shape
     padding = source.padding
-    profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": values.dtype}
+    profile: dict[str, object] = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": 1,
+        "dtype": values.dtype,
+    }
     profile |= {"compress": "deflate", "predictor": 2, "zlevel": 6}
     if padding is not None and padding[0] == padding[1]:
         profile["nodata"] = padding[0]

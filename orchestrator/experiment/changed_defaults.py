@@ -20,7 +20,7 @@ _LATER = {"finish"}
 """Sections that version 0.2.0 did not have."""
 
 
-def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str, Any]:
+def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str, object]:
     """An experiment's settings, with the earlier defaults that its folder says it began with.
 
     Args:
@@ -48,7 +48,7 @@ def with_earlier_defaults(content: Mapping[str, Any], home: Storage) -> dict[str
     return _with_workers_as_begun(kept, settings)
 
 
-def _with_workers_as_begun(content: dict[str, Any], recorded: Any) -> dict[str, Any]:
+def _with_workers_as_begun(content: dict[str, object], recorded: Any) -> dict[str, object]:
     """Settings with the number of workers that the experiment began with, whose default depends on ``cluster.gpus``."""
     given = content.get("pretraining")
     before = recorded.get("pretraining") if isinstance(recorded, dict) else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def filling_the_cluster(content: Mapping[str, Any]) -> dict[str, Any]:
+def filling_the_cluster(content: Mapping[str, Any]) -> dict[str, object]:
     """Settings of an experiment, with workers and concurrent trials that fill ``cluster.gpus`` where none are given.
 
     Only where ``cluster.gpus`` is set, since the experiment must not depend on the GPUs that exist at the moment.

@@ -31,7 +31,7 @@ al. 2014, "Bayesian optimization with inequality constraints").
 """
 
 
-def maximised(objectives: Sequence[str]) -> dict[str, Any]:
+def maximised(objectives: Sequence[str]) -> dict[str, object]:
     """``metric`` and ``mode`` as OptunaSearch takes them: single values for one objective, lists for several."""
     if len(objectives) == 1:
         return {"metric": objectives[0], "mode": "max"}
@@ -72,7 +72,7 @@ class NumberedSearch(OptunaSearch):
         self._number_of: dict[str, int] = {}
         self._failed = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> dict[str, object] | None:
         """The next configuration with its ``number`` and, where the guide gives it, its ``origin``; see Ray on ends.
 
         After a failed trial there is none: the next ones depend on its score, so that it must be run again before them.
@@ -88,13 +88,13 @@ class NumberedSearch(OptunaSearch):
         given = self._guide.given(study, self._numbers[0]) if self._guide is not None else None
         if given is not None:
             study.enqueue_trial(dict(given[1]))
-        config: dict[str, Any] | None = super().suggest(trial_id)
+        config: dict[str, object] | None = super().suggest(trial_id)
         if config is None:
             return None
         self._number_of[trial_id] = self._numbers.pop(0)
         return {**config, "number": self._number_of[trial_id], **({"origin": given[0]} if given else {})}
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
         """See Ray; but reports a trial that was stopped early as failed, not with its last score as the final one.
 
         A diverged trial is marked, so that the sampler treats it as worse than every finished trial.
@@ -132,7 +132,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """See Optuna."""
         seen = with_penalties(study)
         if self._region is not None and self._kind == "tpe":

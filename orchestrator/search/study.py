@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -157,7 +156,7 @@ def searcher(job: StudyJob, records: Sequence[TrialRecord], missing: Sequence[in
     )
 
 
-def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, Any]:
+def study_with(job: StudyJob, records: Sequence[TrialRecord]) -> dict[str, object]:
     """An Optuna study with the existing trials and the starts that are still to be tried, as arguments of OptunaSearch.
 
     A diverged trial has the finite score of its record, and a mark by which the sampler treats it as worse than every

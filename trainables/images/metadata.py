@@ -7,7 +7,6 @@ BITMAPV5HEADER.
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import ImageFile
@@ -62,9 +61,9 @@ class Metadata:
             chunks.append(Chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0" + self.xmp))
         return chunks
 
-    def jpeg_options(self, scale: int, width: int, height: int) -> dict[str, Any]:
+    def jpeg_options(self, scale: int, width: int, height: int) -> dict[str, object]:
         """Returns the same as options of Pillow's JPEG encoder."""
-        options: dict[str, Any] = {}
+        options: dict[str, object] = {}
         block = self._exif(scale, width, height)
         if block and len(block) < _MOST_IN_SEGMENT:
             options["exif"] = b"Exif\0\0" + block

@@ -89,7 +89,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, kernels: list[Tensor], others: list[nn.Parameter], learning_rate: float, momentum: float = 0.95
     ) -> None:
-        groups: list[dict[str, Any]] = [
+        groups: list[dict[str, object]] = [
             {"params": kernels, "rule": "muon", "momentum": momentum},
             {"params": others, "rule": "adam", "momentum": 0.0},
         ]

@@ -51,7 +51,7 @@ def output_colours(scene: Scene) -> list[ColorInterp]:
     return colours
 
 
-def _profile(scene: Scene, scale: int, rows: int, settings: SceneSettings) -> dict[str, Any]:
+def _profile(scene: Scene, scale: int, rows: int, settings: SceneSettings) -> dict[str, object]:
     colours = output_colours(scene)
     palette = scene.palette and not scene.expanded
     rgb = colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
