@@ -1,1 +1,1 @@
-"""Where the scenes of an archive, their outputs and working files lie."""
+"""Places of an archive: its scenes, their outputs and working files."""

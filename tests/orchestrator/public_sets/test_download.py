@@ -273,4 +273,4 @@ def test_pauses_grow_and_end(home, tmp_path):
     pauses = []
     with pytest.raises(RunError, match="broke off 5 times"):
         download(RemoteFile(home.url("set.zip"), "set.zip"), tmp_path / "set.zip", sleep=pauses.append)
-    assert pauses == [module._PAUSE * factor for factor in (2, 4, 8, 16)]
+    assert pauses == [module.PAUSE * factor for factor in (2, 4, 8, 16)]
