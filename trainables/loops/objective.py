@@ -39,7 +39,7 @@ class TransferObjective:
         parts, wanted = replicas.split(lr), replicas.split(hr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.half):
             if self._regularizer is None or self._lambda == 0:
-                outputs, penalty = [net(part) for net, part in zip(replicas.nets, parts, strict=True)], None
+                outputs, penalty = replicas.outputs(parts), None
             else:
                 outputs, penalty = self._regularizer(replicas, parts)
         loss = replicas.mean([functional.l1_loss(*pair) for pair in zip(outputs, wanted, strict=True)], wanted)

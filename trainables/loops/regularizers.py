@@ -52,8 +52,7 @@ class WeightDistance:
 
     def __call__(self, replicas: Replicas, parts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See :class:`Regularizer`."""
-        outputs = [net(part) for net, part in zip(replicas.nets, parts, strict=True)]
-        return outputs, self.distance(replicas.nets[0])  # the weights of all are equal
+        return replicas.outputs(parts), self.distance(replicas.nets[0])  # the weights of all are equal
 
     def distance(self, net: nn.Module) -> Tensor:
         """R alone."""
@@ -118,10 +117,8 @@ class SourceReplay:
     def __call__(self, replicas: Replicas, parts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See :class:`Regularizer`."""
         old_lr, old_hr = (replicas.split(batch) for batch in self._pool.sample(sum(len(part) for part in parts)))
-        outputs, losses = [], []
-        for net, part, lr, hr in zip(replicas.nets, parts, old_lr, old_hr, strict=True):
-            outputs.append(net(part))
-            losses.append(functional.l1_loss(net(lr), hr))
+        outputs = replicas.outputs(parts)
+        losses = [functional.l1_loss(*pair) for pair in zip(replicas.outputs(old_lr), old_hr, strict=True)]
         return outputs, REPLAY_SCALE * replicas.mean(losses, old_hr)
 
 

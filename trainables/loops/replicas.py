@@ -56,6 +56,10 @@ class Replicas:
         parts = zip(self._trained, batch.tensor_split(count), strict=True)
         return [part.to(trained[0].device, non_blocking=True) for trained, part in parts]
 
+    def outputs(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs of the network and its copies, each for its part of a batch."""
+        return [net(part) for net, part in zip(self.nets, parts, strict=True)]
+
     def mean(self, values: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
         """Mean over a batch, on the first device, of scalars that are means over its parts."""
         if len(values) == 1:
