@@ -27,7 +27,7 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.image_sets.deep_reading import CHIP, SLICE_AXIS, DeepReading, ValueRange, deep_reading
 from orchestrator.image_sets.image_folder import holds_deep, list_folder, read_folder
-from orchestrator.image_sets.set_files import Skipped, left_out, read_image
+from orchestrator.image_sets.set_files import Skipped, no_usable_images, read_image
 from search_spaces import TransferSpace, find_space
 from trainables.degradation import Degradation
 from trainables.domain_shift.cka import cka_estimate
@@ -369,5 +369,5 @@ def _of_folder(images: str, scenes: str, scale: int, reading: DeepReading | None
         if len(usable) == MOST_IMAGES:
             break
     if not usable:
-        raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(place.uri, skipped)
     return DomainImages(place.uri, usable, len(files) - len(skipped))

@@ -30,7 +30,7 @@ from orchestrator.data.spool import Spool
 from orchestrator.experiment.image_settings import DeepImages, PairReading
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out
+from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, no_usable_images
 from orchestrator.image_sets.value_ranges import Sampled, format_of
 from trainables.errors import ImageSetError
 from trainables.images.parquet import index_digest
@@ -116,7 +116,7 @@ def _build(
         raise ValueError("A test split needs a place of its own: pass `locked`.")
     splits = _split(rows, shares, skipped, files[0].place.uri)
     if test_folders and not splits["test"]:
-        raise ImageSetError(f"'{min(test_folders)}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(min(test_folders), skipped)
     rule = f"by scene, ordered by sha256 of the scene's name; shares of scenes {shares}"
     where, notes = files[0].place.uri, split_notes(files, splits, shares)
     kept: dict[str, list[Row]] = {

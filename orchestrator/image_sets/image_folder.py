@@ -18,14 +18,14 @@ from orchestrator.image_sets.set_files import (
     PlacedFile,
     Skipped,
     SourceFile,
-    left_out,
     list_files,
     list_images,
+    no_usable_images,
     reason_to_skip,
 )
 from orchestrator.image_sets.value_ranges import Sampled
 from orchestrator.rasters.pictures import is_picture
-from trainables.errors import ImageSetError, printable
+from trainables.errors import printable
 from trainables.images.raster import PixelFormat
 from trainables.metrics.evaluation import NamedImage
 
@@ -130,7 +130,7 @@ def read_folder(files: Sequence[SourceFile], reading: DeepReading, least_side: i
         found += [(file, chip) for chip in of_file]
     shape = common_shape(shapes)
     if shape is None:
-        raise ImageSetError(f"'{where}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(where, skipped)
     del found[most:]
     samples = [Sampled(chip.sample(), chip.window) for _, chip in found]
     pixel_format, notes = reading.format_of(shape, samples, where)
@@ -163,7 +163,7 @@ def format_of_files(
     where = files[0].place.uri
     if shape is None:
         skipped = [image for image in read if isinstance(image, Skipped)]
-        raise ImageSetError(f"'{where}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(where, skipped)
     return reading.format_of(shape, [Sampled(image.chip.sample(), image.chip.window) for image in found], where)
 
 

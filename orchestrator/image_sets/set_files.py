@@ -282,6 +282,11 @@ def left_out(skipped: Iterable[Skipped]) -> str:
     return f" (left out: {counted})" if counted else ""
 
 
+def no_usable_images(where: str, skipped: Iterable[Skipped]) -> ImageSetError:
+    """The error of a set of which no image can be used, with the commonest reasons."""
+    return ImageSetError(f"'{where}' has no usable images{left_out(skipped)}.")
+
+
 def list_images(place: Storage, endings: frozenset[str] = PICTURES) -> FileListing:
     """The images below a place, recognised by the endings of their names, and the other files.
 

@@ -31,11 +31,11 @@ from orchestrator.foundation.summaries import LeftOutFile
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.image_sets.deep_reading import SLICE_AXIS, DeepReading, deep_reading
 from orchestrator.image_sets.image_folder import with_lr
-from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out, list_images, read_image
+from orchestrator.image_sets.set_files import Skipped, SourceFile, list_images, no_usable_images, read_image
 from search_spaces import find_space
 from trainables.classical import fixed_baselines
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError, UsageError, printable, reason_of
+from trainables.errors import UsageError, printable, reason_of
 from trainables.images.raster import PreparedImage
 from trainables.inference.downscaling import BackProject
 from trainables.inference.precision import Precision
@@ -277,7 +277,7 @@ def _evaluate_set(
             perceived[arm] += [seen[arm]] if lpips else []
     plain, ours = scores["bicubic"], scores["model"]
     if not ours:
-        raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(place.uri, skipped)
     gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
     result = {
         "name": name,

@@ -16,7 +16,7 @@ from orchestrator.experiment.image_settings import DeepImages
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.image_sets.deep_reading import DeepReading
 from orchestrator.image_sets.image_folder import format_of_files, holds_deep, named_image, read_file
-from orchestrator.image_sets.set_files import Skipped, SourceFile, left_out
+from orchestrator.image_sets.set_files import Skipped, SourceFile, no_usable_images
 from trainables.degradation import Degradation
 from trainables.errors import ImageSetError, UsageError, reason_of
 from trainables.images.raster import PixelFormat
@@ -131,7 +131,7 @@ def evaluate_deep(
                 skipped.append(Skipped(image.name, reason_of(error).rstrip(".")))
     plain, ours = scores["bicubic"], scores["model"]
     if not ours:
-        raise ImageSetError(f"'{chosen.files[0].place.uri}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(chosen.files[0].place.uri, skipped)
     gains = [a.psnr - b.psnr for a, b in zip(ours, plain, strict=True)]
     result = {
         "name": name,

@@ -12,9 +12,9 @@ from orchestrator.foundation.buckets.s3 import ObjectError
 from orchestrator.foundation.file_types import is_tiff
 from orchestrator.foundation.statistics import paired_interval
 from orchestrator.foundation.storage import Storage
-from orchestrator.image_sets.set_files import Skipped, left_out, list_images
+from orchestrator.image_sets.set_files import Skipped, list_images, no_usable_images
 from trainables.degradation import Degradation
-from trainables.errors import ImageSetError, reason_of
+from trainables.errors import reason_of
 from trainables.metrics.means import mean_of_known
 
 _OF_THE_MACHINE = ("memory", "disk", "transient")
@@ -66,7 +66,7 @@ def evaluate_scenes(
         else:
             skipped.append(Skipped(path, scene))
     if not scored:
-        raise ImageSetError(f"'{place.uri}' has no usable images{left_out(skipped)}.")
+        raise no_usable_images(place.uri, skipped)
     gains = [scene.scores["model"].psnr - scene.scores["bicubic"].psnr for scene in scored]
     result = {
         "name": name,
