@@ -3,6 +3,7 @@
 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP; 141 means that the reader of the output closed it early.
 """
 
+import gc
 import signal
 import sys
 from typing import Annotated
@@ -32,6 +33,8 @@ app = typer.Typer(
 _INTERRUPTED = 130
 """Typer's return value after Ctrl-C."""
 _BROKEN_PIPE = 128 + signal.SIGPIPE
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""Python's own 700 let the collector take a second of the start: imported modules are all that it finds."""
 
 for _command, _example in (
     (demo, "rayscale demo"),
@@ -84,6 +87,7 @@ def version() -> None:
 
 def main() -> None:
     """Runs the command line; any error is printed as one sentence, never as a traceback."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         terminal.make_safe()
         stop_signals.heed_signals()
@@ -94,6 +98,7 @@ def main() -> None:
     error = terminal.output_error()
     if error is not None and not code:
         code = _BROKEN_PIPE if terminal.has_left(error) else _fail(f"The output could not be written: {error}.", 1)
+    gc.freeze()  # else Python collects all objects of PyTorch one by one before it ends, which takes a second
     sys.exit(code)
 
 

@@ -134,3 +134,17 @@ def test_on_ray_only_the_workers_import_torch(tmp_path):
     assert json.loads(done.stdout.partition("loaded ")[0])["written"] == 17
     assert "ray" in loaded
     assert "torch" not in loaded
+
+
+def test_the_collector_of_garbage_costs_no_time_at_the_start_and_at_the_end():
+    code = """
+import gc, sys
+from orchestrator.cli.app import main
+sys.argv[1:] = ["version"]
+try:
+    main()
+except SystemExit as ended:
+    print(ended.code, gc.isenabled(), gc.get_threshold()[0] > 10_000, gc.get_freeze_count() > 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["0 True True True"]
