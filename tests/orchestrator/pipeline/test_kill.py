@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_in_one_process import IN_ONE_PROCESS
 from test_whole_finish import content as with_finish
 from test_whole_finish import record as finish_record
 from tiny_experiment import DOMAINS, settings, write_experiment, write_images
@@ -18,24 +19,27 @@ from tiny_experiment import DOMAINS, settings, write_experiment, write_images
 pytestmark = pytest.mark.kill
 
 _LIMIT_SECONDS = 240.0
+ON_RAY = ["-m", "orchestrator.cli.app", "run"]
 
 
-def start(file: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(file)]
+def start(file: Path, program: list[str] = ON_RAY) -> "subprocess.Popen[str]":
+    command = [sys.executable, *program, str(file)]
     # A shell that runs the tests in the background makes them ignore Ctrl-C; the run must not inherit that.
     heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
 
 
-def finish(file: Path) -> str:
-    process = start(file)
+def finish(file: Path, program: list[str] = ON_RAY) -> str:
+    process = start(file, program)
     told, _ = process.communicate(timeout=_LIMIT_SECONDS)
     assert process.returncode == 0, told
     return told
 
 
-def stop_when(file: Path, reached: Callable[[], bool], how: signal.Signals = signal.SIGKILL) -> tuple[int, str]:
-    process = start(file)
+def stop_when(
+    file: Path, reached: Callable[[], bool], how: signal.Signals = signal.SIGKILL, program: list[str] = ON_RAY
+) -> tuple[int, str]:
+    process = start(file, program)
     end = time.monotonic() + _LIMIT_SECONDS
     while not reached():
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
@@ -83,11 +87,11 @@ def test_killed_in_pretraining_search_and_confirmation(tmp_path: Path) -> None:
     assert {name: found(home, RUNS)[name] for name in finished_runs} == finished_runs
     assert {domain: len(trials(home, domain)) for domain in DOMAINS} == dict.fromkeys(DOMAINS, 4)
 
-    # The same search without a kill, from the same source model, has exactly these trials.
+    # The same search from the same source model, without a kill and without Ray, has exactly these trials.
     calm = tmp_path / "calm" / "tiny"
     for part in ("shards", "test-locked", "source"):
         shutil.copytree(home / part, calm / part)
-    told = finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}))
+    told = finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}), IN_ONE_PROCESS)
     assert "pretrain: finished" in told
     for domain in DOMAINS:
         assert trials(calm, domain) == trials(home, domain)
@@ -101,18 +105,18 @@ LENGTHS, DECISION, OPENED = (
 
 
 def test_killed_while_a_model_is_finished(tmp_path: Path) -> None:
-    """After a training, after the decision, and after the test split was opened for the model."""
+    """After a training, after the decision, and after the test split was opened for the model; without Ray."""
     write_images(tmp_path / "images")
     content = with_finish(tmp_path, least_gain=0)
     file, home = write_experiment(tmp_path / "tiny.yaml", content), tmp_path / "runs" / "tiny"
     kept: dict[str, bytes] = {}
     for pattern in (LENGTHS, DECISION, OPENED):
-        stop_when(file, lambda: bool(found(home, pattern)))  # noqa: B023
+        stop_when(file, lambda: bool(found(home, pattern)), program=IN_ONE_PROCESS)  # noqa: B023
         assert {name: data for name, data in found(home, "finish/**/*.json").items() if name in kept} == kept
         kept |= found(home, LENGTHS) | found(home, DECISION)
     opened = found(home, OPENED)
 
-    told = finish(file)
+    told = finish(file, IN_ONE_PROCESS)
     assert "confirm satellite: finished" in told
     assert {name: found(home, "finish/**/*.json")[name] for name in kept} == kept, "finished work was done again"
     assert found(home, OPENED) == opened, "the test split was opened for another choice"
@@ -121,7 +125,7 @@ def test_killed_while_a_model_is_finished(tmp_path: Path) -> None:
     calm = tmp_path / "calm" / "tiny"
     for part in ("shards", "test-locked"):
         shutil.copytree(home / part, calm / part)
-    finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}))
+    finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}), IN_ONE_PROCESS)
     whole, resumed = finish_record(calm), finish_record(home)
     for part in ("winner", "decision", "seeds", "trained_on", "test", "differences"):
         assert whole[part] == resumed[part], part

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from emulated_cluster import EmulatedCluster, emulated_cluster, kill_process, processes
+from run_in_one_process import IN_ONE_PROCESS
 from run_results import confirmed, trials
 from tiny_experiment import settings, write_experiment, write_images
 from waiting import wait_for
@@ -115,7 +116,9 @@ def test_every_loss_is_one_line_and_changes_no_result(cluster: EmulatedCluster, 
     calm = {**content, "storage": str(tmp_path / "calm")}
     for part in ("shards", "test-locked", "source"):
         shutil.copytree(run.home / part, tmp_path / "calm" / "tiny" / part)
-    Run(tmp_path, calm).ends()
+    calm.pop("cluster")
+    command = [sys.executable, *IN_ONE_PROCESS, str(write_experiment(tmp_path / "calm.yaml", calm))]
+    subprocess.run(command, check=True, timeout=LIMIT_SECONDS)
     lost, undisturbed = (Storage.at(str(home)) for home in (run.home, tmp_path / "calm" / "tiny"))
     assert trials(lost, DOMAIN) == trials(undisturbed, DOMAIN)
     assert confirmed(lost, DOMAIN) == confirmed(undisturbed, DOMAIN)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tiny_models
 
@@ -55,6 +57,15 @@ def test_an_archive_from_a_bucket_to_a_bucket(
     code, out, _ = rayscale(*command)
     told = json.loads(out)
     assert (code, told["written"], told["skipped"]) == (2, 0, 4)
+    report = place.child("out", "_report", "report.json").read_json()
+    assert (report["scenes"], report["failed"]) == (4, {"unreadable": 1})
+    assert [(run["written"], run["skipped"]) for run in report["runs"]] == [(4, 0), (0, 4)]
+    page = place.child("out", "_report", "index.html").read_bytes().decode()
+    assert page.count("data:image/png;base64") == 4 * 3
+    assert "cut.tif" in page
+    collection = place.child("out", "_stac", "collection.json").read_json()
+    items = pq.read_table(pa.BufferReader(place.child("out", "_stac", "items.parquet").read_bytes()))
+    assert (collection["type"], items.num_rows) == ("Collection", 4)
 
     code, out, _ = rayscale(*command[:1], f"{place.uri}/list.txt", str(tmp_path / "listed"), *command[3:])
     told = json.loads(out)
