@@ -3,10 +3,11 @@
     python -m benchmarks.archive.gigapixels FOLDER [--gigapixels 10] [--model base-x4] [--side 1024]
 
 The archive is generated below FOLDER: mosaics of generated satellite images, 10 m, DEFLATE. The model takes four bands
-together; it is made of `--model` as `docs/method.md` says (bands). Pixels are those of the outputs, all bands together.
-The time is that of the whole command: start, network, back-projection, overviews, compression, verification, STAC
-items and report. Every output is opened again and must be a Cloud-Optimised GeoTIFF of the expected size. Beside the
-rate stand the core-hours that 1.58 terapixels would take at it; the goal is 60 core-hours, 7.3 MP/s per core.
+together; it is made of `--model` as `docs/method.md` says (bands). Pixels are those of the outputs; one with four bands
+counts once, as it does in published figures. A gigapixel of outputs takes 7 GB. The time is that of the whole command:
+start, network, back-projection, overviews, compression, verification, STAC items and report. Every output is opened
+again and must be a Cloud-Optimised GeoTIFF of the expected size. Beside the rate stand the core-hours that 1.58
+terapixels would take at it; the goal is 60 core-hours, 7.3 MP/s per core.
 """
 
 import json
@@ -32,7 +33,7 @@ TERAPIXELS = 1.58
 def generate(folder: Path, side: int, scale: int, gigapixels: float) -> int:
     """Writes the archive; returns its number of scenes."""
     folder.mkdir(parents=True)
-    count = max(1, round(gigapixels * 1e9 / (side * scale) ** 2 / len(NAMES)))
+    count = max(1, round(gigapixels * 1e9 / (side * scale) ** 2))
     for number in range(count):
         make_scene(folder / f"{number:05}.tif", side, KIND, number)
     return count
@@ -56,7 +57,7 @@ def measure(folder: Path, model: str, side: int, gigapixels: float) -> dict[str,
     if (folder / "archive").exists():
         raise ValueError(f"expected a folder without an archive, found '{folder / 'archive'}'; give another folder")
     of_four_bands(found, folder / "model")
-    scenes = generate(folder / "archive", side, found.net.scale, gigapixels)
+    scenes = generate(folder / "archive", side, found.net.architecture.scale, gigapixels)
     low, high = KINDS[KIND][2]
     call = ["-m", "orchestrator.cli.app", "upscale", str(folder / "archive"), str(out)]
     call += ["--model", str(folder / "model"), "--normalisation", f"uint16={low:g},{high:g}", "--json"]
@@ -70,7 +71,7 @@ def measure(folder: Path, model: str, side: int, gigapixels: float) -> dict[str,
         "environment": environment("ray", "rasterio"),
         "model": model,
         "scenes": scenes,
-        "cogs": sum(is_cog(path, side * found.net.scale) for path in outputs),
+        "cogs": sum(is_cog(path, side * found.net.architecture.scale) for path in outputs),
         "written": told["written"],
         "megapixels": told["megapixels"],
         "output_bytes": sum(path.stat().st_size for path in outputs),

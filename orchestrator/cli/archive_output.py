@@ -9,8 +9,8 @@ from rich.console import Console
 
 from orchestrator.archive.batch.archive_progress import Progress
 from orchestrator.archive.batch.summary import ArchiveSummary
-from orchestrator.cli.output import plural, print_passed_over
-from orchestrator.foundation.quantities import duration, number, size
+from orchestrator.cli.output import print_passed_over
+from orchestrator.foundation.quantities import duration, number, plural, size
 from orchestrator.runtime.progress import Display
 from trainables.errors import printable
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from orchestrator.cli.output import plural, wide_console
+from orchestrator.cli.output import wide_console
+from orchestrator.foundation.quantities import plural
 from trainables.errors import printable
 
 if TYPE_CHECKING:

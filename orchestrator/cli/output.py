@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.foundation.quantities import duration
+from orchestrator.foundation.quantities import duration, plural
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.runtime.terminal import speaks_unicode
 from trainables.errors import printable
@@ -344,11 +344,6 @@ def counter(word: str, unit: str = "image") -> Iterator[CountCallback]:
 
     with Display(Console(stderr=True)).line() as show:
         yield lambda done, of: show(done, of, f"{done} of {plural(of, unit)} {word}")
-
-
-def plural(count: int, noun: str) -> str:
-    """A number of things in words, such as ``1 image`` or ``2 images``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _images(count: int) -> str:

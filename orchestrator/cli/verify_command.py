@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import AsJson
-from orchestrator.cli.output import plural, print_json
+from orchestrator.cli.output import print_json
+from orchestrator.foundation.quantities import plural
 from trainables.errors import printable
 
 

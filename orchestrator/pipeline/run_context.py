@@ -55,6 +55,11 @@ class RunContext:
         """Starts or joins Ray now, and checks that its resources suffice."""
         _ = self.runner  # not by an assertion, which Python leaves out under -O
 
+    def skip(self, task: str, why: str) -> None:
+        """Logs that a task of the current stage has nothing to do."""
+        self._display.skip(task)
+        self.log(f"{task}: {why}, skipped")
+
     @contextmanager
     def working_on(self, name: str, stage: str) -> Iterator[None]:
         """Shows the image set that a stage works on; a failed target is left out, a failed source ends the run."""

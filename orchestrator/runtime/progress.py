@@ -77,6 +77,10 @@ class Display:
             thread.join(timeout=1)
             self._activity, self._asked = "", {}
 
+    def skip(self, task: str) -> None:
+        """Takes a task that has nothing to do off those that wait for resources."""
+        self._asked = {other: asks for other, asks in self._asked.items() if other != task}
+
     @contextmanager
     def line(self) -> Iterator[Callable[[float, float, str], None]]:
         """Shows one line: a progress bar on a terminal, a plain line every half minute in a log.

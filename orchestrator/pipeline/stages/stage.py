@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, sentence
 from orchestrator.foundation.model_store import read_model
+from orchestrator.foundation.quantities import plural
 from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import (
     RECORD,
@@ -161,7 +162,7 @@ class Stage(ABC):
             with run.failures.leaving_behind(domain, self.noun):
                 check = self.check(domain)
                 if check.finished is not None:
-                    run.log(f"{self.title(domain)}: finished {check.finished.finished_at}, skipped")
+                    run.skip(self.title(domain), f"finished {check.finished.finished_at}")
                     continue
                 self.log_damage(domain, check, run.log)
                 self.prepare(domain, check)
@@ -189,5 +190,5 @@ class Stage(ABC):
 def trial_request(jobs: Jobs) -> str:
     """Resources of a trial, in words."""
     search = jobs.experiment.search
-    gpus = f" and {search.gpus_per_trial:g} GPUs" if search.gpus_per_trial else ""
-    return f"{search.cpus_per_trial:g} CPUs{gpus}"
+    gpus = f" and {plural(search.gpus_per_trial, 'GPU')}" if search.gpus_per_trial else ""
+    return plural(search.cpus_per_trial, "CPU") + gpus

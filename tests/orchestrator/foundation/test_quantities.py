@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.foundation.quantities import duration, number, size
+from orchestrator.foundation.quantities import duration, number, plural, size
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,14 @@ def test_a_number_is_never_written_with_an_exponent_because_it_is_large(value, t
 )
 def test_bytes_have_the_unit_that_suits_them(count, text):
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 CPUs"), (1, "1 CPU"), (1.0, "1 CPU"), (0.5, "0.5 CPUs"), (2.0, "2 CPUs"), (1_000_000, "1000000 CPUs")],
+)
+def test_one_thing_is_one_and_all_other_numbers_are_several(count, text):
+    assert plural(count, "CPU") == text
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,13 @@ def test_what_is_said_when_nothing_moves(latest, expected):
     assert display._still(5.0) == [f"  {line}" for line in expected]
 
 
+def test_a_task_with_nothing_to_do_waits_for_nothing(display):
+    with display.doing("search", {"search a": "1 CPU", "search b": "1 CPU"}):
+        display.skip("search a")
+        wait_for(lambda: lines(display))
+    assert lines(display)[0] == "  waiting for 1 CPU to start search b"
+
+
 def test_a_cluster_that_does_not_answer_silences_nothing_for_good(display):
     asked = []
 
