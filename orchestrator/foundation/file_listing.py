@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.foundation import summaries
 from orchestrator.foundation.buckets.s3 import objects_below
-from orchestrator.foundation.file_types import NIFTI_COMPRESSED
+from orchestrator.foundation.file_types import NIFTI_COMPRESSED, ZARR_METADATA
 from trainables.errors import printable, reason_of
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class _Choice:
     def kind(self, path: str) -> str | None:
         """Class that a file is counted under if it is skipped; None for one that is wanted."""
         name = path.rpartition("/")[2]
-        if name.startswith("."):
+        if name.startswith(".") and name not in ZARR_METADATA:
             return _HIDDEN
         if self._also is not None and self._also(path):
             return None

@@ -14,6 +14,8 @@ PNG, BMP, WEBP, DICOM = ".png", ".bmp", ".webp", ".dcm"
 JPEG = (".jpg", ".jpeg")
 JPEG_2000 = (".jp2", ".j2k")
 TIFF = (".tif", ".tiff")
+ZARR_METADATA = frozenset({".zarray", ".zattrs", ".zgroup", ".zmetadata"})
+"""Names of files of Zarr format 2, which hold its metadata and are not hidden for their dot."""
 NPY, NIFTI, NIFTI_COMPRESSED = ".npy", ".nii", ".nii.gz"
 TEXT_LIST, CSV_LIST = ".txt", ".csv"
 

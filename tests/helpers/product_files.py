@@ -1,11 +1,13 @@
 """Generated satellite products, small and true to the published layouts: names, metadata fields, resolutions."""
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import zarr
 from affine import Affine
 from rasterio.enums import ColorInterp
 
@@ -13,6 +15,8 @@ from orchestrator.archive.scene.reader import gdal
 
 SAFE = "S2B_MSIL2A_20240814T101559_N0511_R065_T32TQM_20240814T130842.SAFE"
 SAFE_L1C = "S2A_MSIL1C_20190704T101031_N0207_R022_T32TQM_20190704T121104.SAFE"
+EOPF = SAFE.replace(".SAFE", ".zarr")
+TIME = "2024-08-14T10:15:59.024Z"
 LANDSAT = "LC08_L2SP_193026_20200711_20200912_02_T1"
 PLANET = "20240315_101520_12_24a5"
 _RESOLUTIONS = (3.0, 10.0, 15.0, 20.0, 30.0, 60.0)
@@ -114,6 +118,43 @@ def sentinel_l1c(folder: Path):
     text = '<QUANTIFICATION_VALUE unit="none">10000</QUANTIFICATION_VALUE>'
     (safe / "MTD_MSIL1C.xml").write_text(_metadata("1C", images, text, "02.07"))
     return safe
+
+
+def eopf_l2a(
+    folder: Path, zarr_format=2, consolidated=True, name=EOPF, attributes=None, bands=("B02", "B03", "B04", "B08")
+):
+    """The Level-2A product of :func:`sentinel_l2a` in EOPF's layout, as its own library writes it."""
+    product = folder / name
+    discovery = {"id": name.removesuffix(".zarr"), "properties": {"datetime": TIME, "proj:epsg": 32632}}
+    root = zarr.open_group(str(product), mode="w", zarr_format=zarr_format)
+    root.attrs["stac_discovery"] = discovery
+    for resolution in (10, 20, 60):
+        side = int(_SIDE // resolution)
+        groups = {f"measurements/reflectance/r{resolution}m": [n for n in bands if _OWN[n] <= resolution]}
+        if resolution == 20:
+            groups["conditions/mask/l2a_classification/r20m"] = ["SCL"]
+        for group, names in groups.items():
+            for axis, centre, step in (
+                ("x", 699960 + resolution / 2, resolution),
+                ("y", 5000040 - resolution / 2, -resolution),
+            ):
+                _array(root, f"{group}/{axis}", centre + step * np.arange(side, dtype="int64"), {})
+            for band_name in names:
+                values = classes(resolution) if band_name == "SCL" else band(band_name, resolution)
+                facts = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0} if band_name != "SCL" else {}
+                _array(root, f"{group}/{band_name.lower()}", values, facts | (attributes or {}))
+    if consolidated:
+        with warnings.catch_warnings():  # format 3 does not state it yet
+            warnings.simplefilter("ignore")
+            zarr.consolidate_metadata(str(product), zarr_format=zarr_format)
+    return product
+
+
+def _array(root, path, values, attributes):
+    chunks = tuple(min(side, 50) for side in values.shape)
+    made = root.create_array(path, shape=values.shape, chunks=chunks, dtype=values.dtype, fill_value=0)
+    made[:] = values
+    made.attrs.update(attributes)
 
 
 def _metadata(level, images, quantification, baseline):

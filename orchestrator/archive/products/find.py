@@ -14,7 +14,7 @@ from orchestrator.foundation.file_types import NITF, suffix_of
 from orchestrator.foundation.storage import Storage
 
 _SAFE = re.compile(r"^(?P<root>(?:.*?/)?[^/]+\.(?P<kind>SAFE|zarr))/", re.IGNORECASE)
-_SENTINEL_2 = re.compile(r"(?:^|/)S2[A-D]_(?:\w+_)?MSIL(?:1C|2A)_[^/]*$")
+_SENTINEL_2 = re.compile(r"(?:^|/)(?:S2[A-D]_(?:\w+_)?MSIL|S02MSIL)(?:1C|2A)_[^/]*$")
 _LANDSAT = re.compile(rf"(?:^|/)({PRODUCT_ID})(?:_[^/]*|\.tar)$")
 
 
@@ -65,7 +65,7 @@ def product_of_file(name: str, place: Storage) -> Product | None:
     """The product that a path leads to; None if it is none by its name.
 
     Args:
-        name: Path of a ``.SAFE`` folder, an archive, a metadata file or an image.
+        name: Path of a ``.SAFE`` or ``.zarr`` folder, an archive, a metadata file or an image.
         place: The same as a place.
     """
     last = PurePosixPath(name).name
@@ -73,7 +73,7 @@ def product_of_file(name: str, place: Storage) -> Product | None:
     if suffix == ".safe":
         return Product("sentinel-2" if _SENTINEL_2.search(last) else "safe", place.uri)
     if suffix == ".zarr" or last.lower().endswith(".zarr.zip"):
-        return Product("zarr", place.uri)
+        return Product("eopf" if _SENTINEL_2.search(last) else "zarr", place.uri)
     if (suffix == ".zip" and _SENTINEL_2.search(last)) or (suffix == ".tar" and _LANDSAT.search(last)):
         return Product("sentinel-2" if suffix == ".zip" else "landsat", place.uri)
     if suffix in NITF:

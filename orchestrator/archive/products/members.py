@@ -26,6 +26,8 @@ MOST_METADATA = 64 * 2**20
 """Bytes that a file of metadata may have."""
 
 _AT_ONCE = 8 * 2**20
+_TREES = "tree"
+"""Folder of the files that keep their names."""
 
 
 class Members(Protocol):
@@ -46,6 +48,12 @@ class Members(Protocol):
 
         Raises:
             SceneError: ``unreadable``, if there is no such file.
+        """
+
+    def tree(self, start: str, folder: Path) -> Path:
+        """The folder ``start`` of the product on a local disk, with all files below it by their names.
+
+        One that is not there yet is written below ``folder``.
         """
 
 
@@ -91,10 +99,20 @@ class FolderMembers:
                 raise _missing(name) from None
         return target
 
+    def tree(self, start: str, folder: Path) -> Path:
+        """The folder on a local disk."""
+        place = self._child(start)
+        if not place.remote:
+            return Path(place.path)
+        for facts in place.files():
+            target = _inside(folder, f"{start}/{facts.path}")
+            if not target.exists():
+                with place.child(facts.path).open() as body:
+                    _write(body, target)
+        return folder / _TREES / start
+
     def _child(self, name: str) -> Storage:
-        path = PurePosixPath(name)
-        outside = ".." in path.parts or path.is_absolute() or "://" in name or name.startswith("~")
-        if outside and not self._anywhere:
+        if _leads_out(name) and not self._anywhere:
             raise unreadable(f"Its metadata name the file {name}, which lies outside the product.")
         return resolved(self._place, name)
 
@@ -125,6 +143,15 @@ class PackedMembers:
                 _write(stream, target)
         return target
 
+    def tree(self, start: str, folder: Path) -> Path:
+        """The folder, unpacked below ``folder``."""
+        with self._opened() as archive:
+            for name in self.names():
+                if name.startswith(f"{start}/") and not (target := _inside(folder, name)).exists():
+                    with self._member_of(archive, name) as stream:
+                        _write(stream, target)
+        return folder / _TREES / start
+
     @contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
         zipped = self._path.suffix.lower() == ".zip"
@@ -140,15 +167,19 @@ class PackedMembers:
     def _member(self, name: str) -> Iterator[IO[bytes]]:
         if name not in self._sizes:
             raise _missing(name)
-        with self._opened() as archive:
-            try:
-                stream = archive.open(name) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(name)
-                if stream is None:
-                    raise _missing(name)
-                with stream:
-                    yield stream
-            except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
-                raise unreadable(f"Its file {name} cannot be unpacked ({reason_of(error)}).") from None
+        with self._opened() as archive, self._member_of(archive, name) as stream:
+            yield stream
+
+    @contextmanager
+    def _member_of(self, archive: zipfile.ZipFile | tarfile.TarFile, name: str) -> Iterator[IO[bytes]]:
+        try:
+            stream = archive.open(name) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(name)
+            if stream is None:
+                raise _missing(name)
+            with stream:
+                yield stream
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise unreadable(f"Its file {name} cannot be unpacked ({reason_of(error)}).") from None
 
 
 def files_beginning(place: Storage, start: str) -> list[FileFacts]:
@@ -190,6 +221,24 @@ def _tar_sizes(archive: tarfile.TarFile) -> Mapping[str, int]:
 
 def _missing(name: str) -> Exception:
     return unreadable(f"Its file {name} is missing; download the product again, or name other bands by --bands.")
+
+
+def _leads_out(name: str) -> bool:
+    path = PurePosixPath(name)
+    return ".." in path.parts or path.is_absolute() or "://" in name or name.startswith("~")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The place of a member below ``folder``, by its name, whose folders are made.
+
+    Raises:
+        SceneError: ``unreadable``, if the name leads out of it.
+    """
+    if _leads_out(name):
+        raise unreadable(f"It holds the file {name}, whose name leads out of the product.")
+    target = folder / _TREES / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _free_name(name: str, folder: Path) -> Path:

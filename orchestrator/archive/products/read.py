@@ -11,6 +11,7 @@ import rasterio.shutil
 
 from orchestrator.archive.products.assemble import assemble
 from orchestrator.archive.products.choose import choose
+from orchestrator.archive.products.eopf import EopfProduct
 from orchestrator.archive.products.find import scene_start
 from orchestrator.archive.products.landsat import read_landsat
 from orchestrator.archive.products.members import FolderMembers, Members, PackedMembers
@@ -24,8 +25,9 @@ from orchestrator.archive.scene.types import ModelFacts, SceneError, SceneSettin
 from orchestrator.foundation.storage import Storage
 
 _ADVICE = {
-    "zarr": "It is Zarr, as EOPF products are, which is not read: download the product as .SAFE, or convert its bands "
-    "to one GeoTIFF, for instance by gdal_translate of a GDAL with the Zarr driver.",
+    "zarr": "Of products in Zarr, Sentinel-2 levels 1C and 2A of EOPF are read (S2?_MSIL1C_….zarr and "
+    "S2?_MSIL2A_….zarr). Convert the bands of others to one GeoTIFF, for instance by gdal_translate of a GDAL with the "
+    "Zarr driver.",
     "safe": "Of products in the SAFE format, Sentinel-2 levels 1C and 2A are read (S2?_MSIL1C_… and S2?_MSIL2A_…). "
     "Convert others to GeoTIFF by their own tools, such as SNAP.",
 }
@@ -110,23 +112,28 @@ def _assemble(
         _copy(local, _COPIED[product.kind], path)
         return []
     members = _members(product, local)
-    layers = _layers(product, members, folder)
+    eopf = EopfProduct(members) if product.kind == "eopf" else None
+    layers = _layers(product, members, folder) if eopf is None else eopf.layers()
     chosen = choose(layers, bands, model)
 
     def locate(file: str) -> Path:
+        if eopf is not None:
+            return eopf.locate(file, folder)
         if product.kind == "stac":
             names = [layer.name for layer in layers.layers if layer.file == file]
             file = check_reference(file, names[0])
         return members.local(file, folder)
 
     notes = [*layers.notes, *assemble(layers, chosen.layers, locate, path)]
+    if eopf is not None:
+        notes += eopf.notes
     if chosen.left_out:
         notes.append(f"bands left out: {', '.join(chosen.left_out)}; --bands names those that are wanted")
     return notes
 
 
 def _members(product: Product, local: Path | None) -> Members:
-    if local is not None and product.kind in ("sentinel-2", "landsat"):
+    if local is not None and product.kind in ("sentinel-2", "eopf", "landsat"):
         return PackedMembers(local)
     return FolderMembers(Storage(product.place), scene_start(product), anywhere=product.kind == "stac")
 

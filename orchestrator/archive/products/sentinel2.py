@@ -22,10 +22,10 @@ _BANDS = (
     *(("B8A", "nir08", 20), ("B09", "nir09", 60), ("B10", "cirrus", 60), ("B11", "swir16", 20), ("B12", "swir22", 20)),
 )
 """Bands in the order of their numbers in metadata (``band_id``): name, common name, own resolution in metres."""
-_COMMON = {name: common for name, common, _ in _BANDS}
+COMMON_NAMES = {name: common for name, common, _ in _BANDS}
 _NUMBER = {name: number for number, (name, _, _) in enumerate(_BANDS)}
 _OWN = {name: resolution for name, _, resolution in _BANDS}
-_NO_DATA_CLASS = 0
+NO_DATA_CLASS = 0
 """Scene classification of pixels without data."""
 _OFFSET_SINCE = 4
 
@@ -63,7 +63,7 @@ def read_sentinel2(members: Members) -> Layers:
             "--include '*/IMG_DATA/*'."
         )
     scenes = [layer for layer in layers if layer.name == "SCL"]
-    masks = tuple(Mask(layer.file, "SCL", value=_NO_DATA_CLASS) for layer in scenes if layer.file in names)[:1]
+    masks = tuple(Mask(layer.file, "SCL", value=NO_DATA_CLASS) for layer in scenes if layer.file in names)[:1]
     notes = ("its scene classification (SCL) is missing and was not used as a mask",) if scenes and not masks else ()
     return Layers(tuple(layers), facts.nodata, masks, facts.tags, notes)
 
@@ -117,7 +117,7 @@ def _layer(path: str, file: str, facts: _Facts) -> Layer | None:
         return Layer(file, name, scale=step, resolution=resolution)
     step = 1 / facts.quantification
     offset = facts.offsets.get(_NUMBER[name], 0.0) if name in _NUMBER else 0.0
-    return Layer(file, name, _COMMON.get(name, ""), scale=step, offset=offset * step, resolution=resolution)
+    return Layer(file, name, COMMON_NAMES.get(name, ""), scale=step, offset=offset * step, resolution=resolution)
 
 
 def _tag(element: ElementTree.Element) -> str:

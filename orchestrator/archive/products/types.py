@@ -10,8 +10,8 @@ from typing import Literal
 
 from orchestrator.archive.scene.types import SceneError
 
-ProductKind = Literal["sentinel-2", "landsat", "planet", "naip", "stac", "vrt", "zarr", "safe", "nitf"]
-"""Kinds of products; ``safe``, of other missions than Sentinel-2, and ``zarr`` are refused with advice."""
+ProductKind = Literal["sentinel-2", "landsat", "planet", "naip", "stac", "vrt", "eopf", "zarr", "safe", "nitf"]
+"""Kinds of products; ``safe`` and ``zarr``, of other missions than Sentinel-2, are refused with advice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Product:
     Attributes:
         kind: What it is.
         place: Its folder, or its one file, as a URI or an absolute path.
-        main: Name of its leading file below ``place``; empty where ``place`` is a ``.SAFE`` folder or a single file.
+        main: Name of its leading file below ``place``; empty where ``place`` is a folder that is the product, such as
+            ``.SAFE``, or a single file.
         item: Its STAC item as JSON; empty for other kinds.
     """
 

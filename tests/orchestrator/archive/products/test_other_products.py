@@ -280,14 +280,6 @@ class TestDescriptions:
         assert f"Its data type is {dtype}" in failure["reason"]
         assert "gdal_translate -ot Float32" in failure["reason"]
 
-    def test_zarr_is_refused_with_a_remedy(self, source, tmp_path, assemble):
-        folder = source / "S2B_MSIL2A_20240814T101559_N0511_R065_T32TQM_20240814T130842.zarr"
-        folder.mkdir(parents=True)
-        (folder / "zarr.json").write_text("{}")
-        (scene,) = list_archive(str(folder), str(tmp_path / "out")).scenes
-        with pytest.raises(SceneError, match=r"It is Zarr, .* download the product as \.SAFE"):
-            assemble(scene.product)
-
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "s3://other/key", "~/x"])
 def test_metadata_name_no_file_outside_the_product(tmp_path, name):
