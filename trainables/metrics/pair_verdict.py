@@ -105,8 +105,13 @@ def _known(found: Sequence[PairMeasures], of: Callable[[PairMeasures], float | N
 
 
 def _radiometry(found: Sequence[PairMeasures], band: int) -> tuple[Values, Values]:
-    slopes = _known(found, lambda m: m.slopes[band] if m.slopes else None)
-    return slopes, _known(found, lambda m: m.offsets[band] if m.offsets else None)
+    slopes = _known(found, lambda m: _in_band(m.slopes, band))
+    return slopes, _known(found, lambda m: _in_band(m.offsets, band))
+
+
+def _in_band(values: Sequence[float | None], band: int) -> float | None:
+    """A measure of one band; a gray image among coloured ones has one for all bands."""
+    return values[band if len(values) > 1 else 0] if values else None
 
 
 def _wrong_scale(measured: Mapping[str, PairMeasures], scale: int) -> str | None:

@@ -106,6 +106,16 @@ def test_lines_give_medians_and_ranges():
     )
 
 
+def test_gray_images_among_coloured_ones_count_in_every_band():
+    """A set of plain images may hold both, and no band of a gray image is missing."""
+    gray = {str(k): measures(slopes=(1.0,), offsets=(0.0,)) for k in range(3)}
+    coloured = {f"rgb{k}": measures(slopes=(1.0, 1.3, 1.3), offsets=(0.0, 0.0, 0.0)) for k in range(2)}
+    assert judge(gray | coloured, 4, ("red", "green", "blue")).faults == ()
+    assert "LR = 1.300 · HR + 0.000 in green" in judge(coloured, 4, ("red", "green", "blue")).faults[0]
+    darker = {str(k): measures(slopes=(0.7,), offsets=(0.0,)) for k in range(3)}
+    assert "LR = 0.700 · HR + 0.000 in red" in judge(darker | coloured, 4, ("red", "green", "blue")).faults[0]
+
+
 def test_without_contrast_nothing_is_claimed():
     found = judge({"a": measures(correlation=None)}, 4, ("gray",))
     assert found.faults == ()
