@@ -137,6 +137,15 @@ def test_a_sample_of_good_pairs_tells_how_they_lie(pairs):
     assert [part.split()[0] for part in lines[2].removeprefix("LR = ").split("; ")] == ["red", "green", "blue"]
 
 
+def test_gray_pairs_may_lie_among_coloured_ones(pairs):
+    for name in ("2.png", "5.png"):
+        for side in ("hr", "lr"):
+            Image.open(pairs / side / name).convert("L").save(pairs / side / name)
+    assert "of 8 pairs; displacement" in sample(pairs)[0]
+    _, out, locked = build(pairs)
+    assert verify_shards(out, locked) == []
+
+
 def displaced(hr):
     lr = degraded("satellite", SCALE)(hr)
     return np.roll(lr, (2, 0), (0, 1))
