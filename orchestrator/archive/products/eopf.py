@@ -6,6 +6,7 @@ are the centres of its pixels (EOPF Product Structure and Format Definition, Sen
 """
 
 import json
+import math
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.dtypes import check_dtype
 from rasterio.errors import CRSError
 from rasterio.windows import Window
 
@@ -25,6 +27,7 @@ from orchestrator.archive.products.sentinel2 import COMMON_NAMES, NO_DATA_CLASS
 from orchestrator.archive.products.types import Layer, Layers, Mask, product_tags, unreadable
 from orchestrator.archive.scene.geotiff.bigtiff import check_room, writing
 from orchestrator.archive.scene.open_raster import gdal
+from orchestrator.archive.scene.strips import usable_nodata
 from orchestrator.archive.scene.types import SceneError
 from trainables.errors import reason_of
 
@@ -37,6 +40,8 @@ _BAND = re.compile(
 )
 _ROOT = re.compile(r"(?P<root>(?:[^/]+\.zarr/)?)(?:\.zgroup|zarr\.json)")
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
+_MOST_CHUNK = 2**29
+"""Bytes of a chunk, which is in memory as a whole; those of products have 7 MB."""
 _EVEN = 1e-6
 """Largest difference of two steps between pixels, in pixels."""
 
@@ -118,7 +123,9 @@ class EopfProduct:
         try:
             scale, offset = float(stated["scale_factor"]), float(stated.get("add_offset", 0))
         except (KeyError, TypeError, ValueError):
-            raise unreadable(f"Its array {array} states no scale_factor; download the product again.") from None
+            scale, offset = math.nan, math.nan
+        if not (math.isfinite(scale) and math.isfinite(offset) and scale):
+            raise unreadable(f"Its array {array} states no scale_factor and add_offset; download the product again.")
         return Layer(array, name, COMMON_NAMES.get(name, ""), scale=scale, offset=offset, resolution=side)
 
     def _nodata(self, array: str) -> float | None:
@@ -154,7 +161,7 @@ class EopfProduct:
             raise unreadable(f"Neither its array {array} nor the product states a coordinate system (proj:code).")
         try:
             return rasterio.CRS.from_user_input(stated[0])
-        except CRSError:
+        except (CRSError, TypeError, ValueError):
             raise unreadable(f"The coordinate system of its array {array} cannot be used: {stated[0]!s:.60}.") from None
 
     def _write(self, array: str, band: "zarr.Array[Any]", transform: Affine, path: Path) -> None:
@@ -163,7 +170,8 @@ class EopfProduct:
         missing = band.nchunks - band.nchunks_initialized
         if missing:
             self.notes.append(f"{missing} of {band.nchunks} chunks of {array} are not in the product: without values")
-        facts = {"dtype": band.dtype.name, "count": 1, "nodata": self._nodata(array), "crs": self._crs(array)}
+        nodata = usable_nodata(self._nodata(array), band.dtype.name)
+        facts = {"dtype": band.dtype.name, "count": 1, "nodata": nodata, "crs": self._crs(array)}
         size = {"width": width, "height": height, "transform": transform}
         with gdal(), writing(path):
             target = rasterio.open(path, "w", driver="GTiff", tiled=True, bigtiff="if_safer", **size, **facts)
@@ -171,7 +179,11 @@ class EopfProduct:
             for first in range(0, height, band.chunks[0]):
                 rows = _values(band, array, slice(first, first + band.chunks[0]))
                 with writing(path):
-                    target.write(rows, 1, window=Window(0, first, width, rows.shape[0]))
+                    target.write(
+                        rows.astype(band.dtype.newbyteorder("="), copy=False),
+                        1,
+                        window=Window(0, first, width, rows.shape[0]),
+                    )
 
     def _opened(self, array: str, folder: Path) -> "zarr.Array[Any]":
         """An array whose files are on a local disk.
@@ -185,8 +197,10 @@ class EopfProduct:
         try:
             opened = zarr.open_array(str(place), mode="r", zarr_format=3 if self._third else 2)
             dimensions = 1 if PurePosixPath(array).name in ("x", "y") else 2
-            if opened.ndim != dimensions or opened.dtype.kind not in "uif":
+            if opened.ndim != dimensions or not check_dtype(opened.dtype.name) or opened.dtype.kind == "c":
                 raise ValueError(f"it has {opened.ndim} dimensions of {opened.dtype}, expected {dimensions} of numbers")
+            if math.prod(opened.chunks) * opened.dtype.itemsize > _MOST_CHUNK:
+                raise ValueError(f"its chunks have more than {_MOST_CHUNK >> 20} MB")
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise unreadable(f"Its array {array} cannot be opened ({reason_of(error)}).") from None
         return opened

@@ -104,6 +104,20 @@ def test_chunks_that_are_not_there_are_said_and_have_no_value(tmp_path, source, 
     assert f"1 of 9 chunks of {RED} are not in the product: without values" in events[product.name]["notes"]
 
 
+def test_big_endian_values_and_a_fill_value_that_none_has(tmp_path, source):
+    product = product_files.eopf_l2a(source, attributes={"_FillValue": "NaN"})
+    shutil.rmtree(product / RED)
+    (product / ".zmetadata").unlink()
+    root = zarr.open_group(str(product), mode="r+", zarr_format=2)
+    values = product_files.band("B04", 10)
+    made = root.create_array(RED, shape=values.shape, chunks=(70, 70), dtype=">u2", fill_value=0)
+    made[:] = values
+    made.attrs.update({"scale_factor": 1e-4, "_FillValue": "NaN"})
+    with rasterio.open(EopfProduct(FolderMembers(Storage(str(product)))).locate(RED, tmp_path)) as written:
+        np.testing.assert_array_equal(written.read(1), values)
+        assert written.nodata is None
+
+
 def test_floats_are_reflectance_as_they_are(tmp_path, source):
     product = product_files.eopf_l2a(source)
     shutil.rmtree(product / RED)
@@ -154,6 +168,21 @@ class TestWrongInput:
             (lambda p: shutil.rmtree(p / "measurements"), "unreadable", r"no band in measurements/reflectance/r10m"),
             (lambda p: (p / RED / ".zattrs").write_text("{"), "unreadable", r"b04/\.zattrs are no JSON"),
             (lambda p: (p / RED / ".zattrs").unlink(), "unreadable", r"states no scale_factor"),
+            (
+                lambda p: _edit(p / RED / ".zattrs", lambda facts: facts.update(scale_factor="NaN")),
+                "unreadable",
+                r"states no scale_factor",
+            ),
+            (
+                lambda p: _edit(p / RED / ".zarray", lambda facts: facts.update(dtype="<f2", fill_value=0)),
+                "unreadable",
+                r"2 dimensions of float16, expected 2 of numbers",
+            ),
+            (
+                lambda p: _edit(p / RED / ".zarray", lambda facts: facts.update(chunks=[30000, 30000])),
+                "unreadable",
+                r"its chunks have more than 512 MB",
+            ),
             (lambda p: (p / RED / ".zarray").write_text("{}"), "unreadable", r"Its array .*b04 cannot be opened"),
             (lambda p: (p / RED / "0.0").write_bytes(b"cut"), "corrupt", r"Chunks of its array .*b04 cannot be read"),
             (lambda p: shutil.rmtree((p / RED).with_name("x")), "unreadable", r"Its array .*r10m/x cannot be opened"),
