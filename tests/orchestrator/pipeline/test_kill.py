@@ -16,9 +16,9 @@ from test_whole_finish import content as with_finish
 from test_whole_finish import record as finish_record
 from tiny_experiment import DOMAINS, settings, write_experiment, write_images
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800)]
 
-_LIMIT_SECONDS = 240.0
+_LIMIT_SECONDS = 600.0
 ON_RAY = ["-m", "orchestrator.cli.app", "run"]
 
 

@@ -21,7 +21,7 @@ from orchestrator.foundation.storage import Storage
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800)]
 
 DOMAIN = "medical"
-LIMIT_SECONDS = 240.0
+LIMIT_SECONDS = 600.0
 
 
 class Run:

@@ -58,7 +58,7 @@ def test_an_archive_from_a_bucket_to_a_bucket(
     told = json.loads(out)
     assert (code, told["written"], told["skipped"]) == (2, 0, 4)
     report = place.child("out", "_report", "report.json").read_json()
-    assert (report["scenes"], report["failed"]) == (4, {"unreadable": 1})
+    assert (report["scenes"], report["failed"]) == (4, {"corrupt": 1})
     assert [(run["written"], run["skipped"]) for run in report["runs"]] == [(4, 0), (0, 4)]
     page = place.child("out", "_report", "index.html").read_bytes().decode()
     assert page.count("data:image/png;base64") == 4 * 3
