@@ -12,6 +12,11 @@ def plural(count: float, noun: str) -> str:
     return f"{shown} {noun}" if count == 1 else f"{shown} {noun}s"
 
 
+def resources(cpus: float, gpus: float) -> str:
+    """CPUs and GPUs, such as ``2 CPUs and 1 GPU``; GPUs are left out where there are none."""
+    return plural(cpus, "CPU") + (f" and {plural(gpus, 'GPU')}" if gpus else "")
+
+
 def size(count: float) -> str:
     """Bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -13,7 +13,7 @@ from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
 from orchestrator.foundation.logs import log_context, start_from_environment
-from orchestrator.foundation.quantities import plural
+from orchestrator.foundation.quantities import resources
 from orchestrator.runtime.progress_updates import log_line, reporter
 from orchestrator.search.samplers import FAILED
 from orchestrator.search.study import StudyJob, searcher
@@ -77,13 +77,12 @@ class _LostTrials(tune.Callback):
         """A trial was lost with its actor."""
         job, number = self._job, trial.config["number"]
         title, settings = f"search {job.domain.domain}", job.settings
-        gpus = f" and {plural(settings.gpus_per_trial, 'GPU')}" if settings.gpus_per_trial else ""
         next_ones = "before the next one is chosen" if settings.concurrent_trials == 1 else "beside the others"
         log_line(
             job.progress,
             f"{title}: trial {number} was lost with its process or node; it is run again {next_ones}",
         )
-        waits = f"trial {number}: lost, waits for {plural(settings.cpus_per_trial, 'CPU')}{gpus}"
+        waits = f"trial {number}: lost, waits for {resources(settings.cpus_per_trial, settings.gpus_per_trial)}"
         reporter(job.progress, title)(number, job.trials, waits)
 
 

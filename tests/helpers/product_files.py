@@ -181,6 +181,21 @@ def _metadata(level, images, quantification, baseline):
 </n1:Level-{level}_User_Product>"""
 
 
+def same_pixels(path, tags):
+    """A GeoTIFF of the red, green and blue pixels that the Level-2A products have, the scene classification applied."""
+    gone = np.kron(classes(20) == 0, np.ones((2, 2), bool))
+    bands = [np.where(gone, 0, band(name, 10)) for name in ("B04", "B03", "B02")]
+    return plain(path, bands, 10, ("B04", "B03", "B02"), tags=tags)
+
+
+def in_form(form: str, product: Path, folder: Path):
+    """A product as a folder, or as the ZIP of it in another folder."""
+    if form == "folder":
+        return product
+    folder.mkdir()
+    return zipped(product, folder / f"{product.name}.zip")
+
+
 def zipped(folder: Path, path: Path):
     """A product as the Copernicus Data Space delivers it: one ZIP with the folder in it."""
     with zipfile.ZipFile(path, "w") as archive:

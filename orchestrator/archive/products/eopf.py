@@ -10,7 +10,6 @@ import math
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from rasterio.dtypes import check_dtype
 from rasterio.errors import CRSError
 from rasterio.windows import Window
 
-from orchestrator.archive.products.members import Members
+from orchestrator.archive.products.members import Members, free_name
 from orchestrator.archive.products.sentinel2 import COMMON_NAMES, NO_DATA_CLASS
 from orchestrator.archive.products.types import Layer, Layers, Mask, product_tags, unreadable
 from orchestrator.archive.scene.geotiff.bigtiff import check_room, writing
@@ -35,10 +34,11 @@ if TYPE_CHECKING:
     import zarr
 
 _BAND = re.compile(
-    r"(?P<group>(?:measurements/reflectance|quality/atmosphere|conditions/mask/l2a_classification)/r(?P<side>\d\d)m)/"
+    r"(?:measurements/reflectance|quality/atmosphere|conditions/mask/l2a_classification)/r(?P<side>\d\d)m/"
     r"(?P<band>b\d\d|b8a|scl|aot|wvp)"
 )
 _ROOT = re.compile(r"(?P<root>(?:[^/]+\.zarr/)?)(?:\.zgroup|zarr\.json)")
+_CRS = ("proj:code", "proj:epsg", "proj:wkt2")
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
 _MOST_CHUNK = 2**29
 """Bytes of a chunk, which is in memory as a whole; those of products have 7 MB."""
@@ -63,6 +63,7 @@ class EopfProduct:
 
     def __init__(self, members: Members) -> None:
         self._members, self.notes = members, list[str]()
+        self._documents: dict[str, Json] = {}
         self._names = set(members.names())
         roots = sorted((found["root"] for name in self._names if (found := _ROOT.fullmatch(name))), key=len)
         if not roots:
@@ -95,7 +96,7 @@ class EopfProduct:
         Raises:
             SceneError: ``unreadable`` or ``corrupt``, if it cannot be read, or ``disk``.
         """
-        target = folder / f"{array.replace('/', '__')}.tif"
+        target = free_name(f"{array}.tif", folder)
         if not target.exists():
             group = array.rpartition("/")[0]
             band, x, y = (self._opened(name, folder) for name in (array, f"{group}/x", f"{group}/y"))
@@ -149,20 +150,19 @@ class EopfProduct:
 
     def _crs(self, array: str) -> rasterio.CRS:
         root = self._attributes("")
-        discovery = _mapping(_mapping(root.get("stac_discovery")).get("properties"))
-        stated = [
-            found[key]
-            for found in (self._attributes(array), discovery)
-            for key in ("proj:code", "proj:epsg", "proj:wkt2")
-            if found.get(key)
-        ]
-        stated += [code for code in [_mapping(root.get("other_metadata")).get("horizontal_CRS_code")] if code]
-        if not stated:
+        item, other = _mapping(root.get("stac_discovery")), _mapping(root.get("other_metadata"))
+        places = (
+            self._attributes(array),
+            _mapping(item.get("properties")),
+            {"proj:code": other.get("horizontal_CRS_code")},
+        )
+        stated = next((place[key] for place in places for key in _CRS if place.get(key)), None)
+        if stated is None:
             raise unreadable(f"Neither its array {array} nor the product states a coordinate system (proj:code).")
         try:
-            return rasterio.CRS.from_user_input(stated[0])
+            return rasterio.CRS.from_user_input(stated)
         except (CRSError, TypeError, ValueError):
-            raise unreadable(f"The coordinate system of its array {array} cannot be used: {stated[0]!s:.60}.") from None
+            raise unreadable(f"The coordinate system of its array {array} cannot be used: {stated!s:.60}.") from None
 
     def _write(self, array: str, band: "zarr.Array[Any]", transform: Affine, path: Path) -> None:
         height, width = band.shape
@@ -214,32 +214,30 @@ class EopfProduct:
     def _facts(self, node: str) -> Json:
         """Zarr's own metadata of a group or array."""
         if self._third:
-            nodes = _mapping(_mapping(self._root_facts.get("consolidated_metadata")).get("metadata"))
+            nodes = _mapping(_mapping(self._read("zarr.json").get("consolidated_metadata")).get("metadata"))
             return _mapping(nodes.get(node)) or self._document(f"{node}/zarr.json".lstrip("/"))
         return self._document(f"{node}/.zarray".lstrip("/"))
 
     def _document(self, name: str) -> Json:
         """A file of metadata; empty where there is none."""
-        nodes = {} if self._third else _mapping(self._root_facts.get("metadata"))
+        nodes = {} if self._third else _mapping(self._read(".zmetadata").get("metadata"))
         return _mapping(nodes.get(name)) or self._read(name)
 
-    @cached_property
-    def _root_facts(self) -> Json:
-        """Metadata of all nodes, where the product holds them in one file."""
-        return self._read("zarr.json" if self._third else ".zmetadata")
-
     def _read(self, name: str) -> Json:
+        """A file, which is fetched and parsed once."""
         whole = f"{self._root}{name}"
         if whole not in self._names:
             return {}
-        try:
-            return _mapping(json.loads(self._members.read(whole)))
-        except (ValueError, RecursionError) as error:
-            reason = reason_of(error)
-            raise unreadable(f"Its metadata {whole} are no JSON ({reason}); download the product again.") from None
+        if whole not in self._documents:
+            try:
+                self._documents[whole] = _mapping(json.loads(self._members.read(whole)))
+            except (ValueError, RecursionError) as error:
+                reason = reason_of(error)
+                raise unreadable(f"Its metadata {whole} are no JSON ({reason}); download the product again.") from None
+        return self._documents[whole]
 
 
-def _mapping(value: object) -> dict[str, Any]:
+def _mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 

@@ -90,7 +90,7 @@ class FolderMembers:
             if not Path(place.path).is_file():
                 raise _missing(name)
             return Path(place.path)
-        target = _free_name(name, folder)
+        target = free_name(name, folder)
         if not target.exists():
             try:
                 with place.open() as body:
@@ -137,7 +137,7 @@ class PackedMembers:
 
     def local(self, name: str, folder: Path) -> Path:
         """The file, unpacked into ``folder``."""
-        target = _free_name(name, folder)
+        target = free_name(name, folder)
         if not target.exists():
             with self._member(name) as stream:
                 _write(stream, target)
@@ -241,7 +241,7 @@ def _inside(folder: Path, name: str) -> Path:
     return target
 
 
-def _free_name(name: str, folder: Path) -> Path:
+def free_name(name: str, folder: Path) -> Path:
     """A place in ``folder`` for a member, whatever folders its name has."""
     return folder / name.strip("/").replace("/", "__").replace(":", "_")[-200:]
 

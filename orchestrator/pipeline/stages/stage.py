@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 from orchestrator.data.locked_test import PREFIX
 from orchestrator.foundation.artefact_digests import CHECKED_BYTES, Damage, sentence
 from orchestrator.foundation.model_store import read_model
-from orchestrator.foundation.quantities import plural
+from orchestrator.foundation.quantities import resources
 from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import (
     RECORD,
@@ -190,5 +190,4 @@ class Stage(ABC):
 def trial_request(jobs: Jobs) -> str:
     """Resources of a trial, in words."""
     search = jobs.experiment.search
-    gpus = f" and {plural(search.gpus_per_trial, 'GPU')}" if search.gpus_per_trial else ""
-    return plural(search.cpus_per_trial, "CPU") + gpus
+    return resources(search.cpus_per_trial, search.gpus_per_trial)

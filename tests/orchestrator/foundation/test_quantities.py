@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.foundation.quantities import duration, number, plural, size
+from orchestrator.foundation.quantities import duration, number, plural, resources, size
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,10 @@ def test_bytes_have_the_unit_that_suits_them(count, text):
 )
 def test_one_thing_is_one_and_all_other_numbers_are_several(count, text):
     assert plural(count, "CPU") == text
+
+
+def test_resources_without_gpus_are_cpus_alone():
+    assert [resources(1.0, 0.0), resources(2.0, 1.0)] == ["1 CPU", "2 CPUs and 1 GPU"]
 
 
 @pytest.mark.parametrize(

@@ -28,28 +28,19 @@ TAGS = {
 RED = "measurements/reflectance/r10m/b04"
 
 
-def same_pixels(path):
-    gone = np.kron(product_files.classes(20) == 0, np.ones((2, 2), bool))
-    bands = [np.where(gone, 0, product_files.band(name, 10)) for name in ("B04", "B03", "B02")]
-    return product_files.plain(path, bands, 10, ("B04", "B03", "B02"), tags=TAGS)
-
-
 @pytest.mark.parametrize(
     ("form", "zarr_format", "consolidated"),
     [("folder", 2, True), ("folder", 3, False), ("zip", 2, False), ("zip", 3, True)],
 )
 def test_a_product_has_the_bytes_of_a_geotiff(tmp_path, source, upscale, form, zarr_format, consolidated):
-    product = product_files.eopf_l2a(source, zarr_format, consolidated)
-    name = product.name
-    if form == "zip":
-        (tmp_path / "zips").mkdir()
-        source, name = product_files.zipped(product, tmp_path / "zips" / f"{name}.zip").parent, f"{name}.zip"
-    summary, events = upscale(source)
+    folder = product_files.eopf_l2a(source, zarr_format, consolidated)
+    product = product_files.in_form(form, folder, tmp_path / "zips")
+    summary, events = upscale(product.parent)
     assert (summary["written"], summary["failed"]) == (1, [])
-    upscale(same_pixels(tmp_path / "plain" / "same.tif").parent, "other")
-    output = tmp_path / "out" / f"{name}.tif"
+    upscale(product_files.same_pixels(tmp_path / "plain" / "same.tif", TAGS).parent, "other")
+    output = tmp_path / "out" / f"{product.name}.tif"
     assert output.read_bytes() == (tmp_path / "other" / "same.tif").read_bytes()
-    event = events[name]
+    event = events[product.name]
     assert event["normalisation"].startswith("1000 to 11000")
     assert any(note.startswith("bands left out: B08, SCL;") for note in event["notes"])
     assert "pixels without a value are those of SCL too" in event["notes"]

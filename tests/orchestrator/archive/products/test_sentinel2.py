@@ -24,20 +24,13 @@ TAGS = {
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_a_level_2a_product_has_the_bytes_of_a_geotiff(tmp_path, source, upscale, form):
-    safe = product_files.sentinel_l2a(source)
-    name = safe.name
-    if form == "zip":
-        (tmp_path / "zips").mkdir()
-        source, name = product_files.zipped(safe, tmp_path / "zips" / f"{safe.name}.zip").parent, f"{safe.name}.zip"
-    summary, events = upscale(source)
+    product = product_files.in_form(form, product_files.sentinel_l2a(source), tmp_path / "zips")
+    summary, events = upscale(product.parent)
     assert (summary["written"], summary["failed"]) == (1, [])
-    gone = np.kron(product_files.classes(20) == 0, np.ones((2, 2), bool))
-    bands = [np.where(gone, 0, product_files.band(name, 10)) for name in ("B04", "B03", "B02")]
-    same = product_files.plain(tmp_path / "plain" / "same.tif", bands, 10, ("B04", "B03", "B02"), tags=TAGS)
-    upscale(same.parent, "other")
-    product, geotiff = tmp_path / "out" / f"{name}.tif", tmp_path / "other" / "same.tif"
-    assert product.read_bytes() == geotiff.read_bytes()
-    event = events[name]
+    upscale(product_files.same_pixels(tmp_path / "plain" / "same.tif", TAGS).parent, "other")
+    output, geotiff = tmp_path / "out" / f"{product.name}.tif", tmp_path / "other" / "same.tif"
+    assert output.read_bytes() == geotiff.read_bytes()
+    event = events[product.name]
     assert event["normalisation"].startswith("1000 to 11000")
     assert any(note.startswith("bands left out: B08, SCL;") for note in event["notes"])
     assert "pixels without a value are those of SCL too" in event["notes"]
