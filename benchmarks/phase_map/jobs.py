@@ -1,15 +1,18 @@
 """All trainings of a map: which are planned, and what each needs."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.common.domain import source_place, write_source
 from benchmarks.phase_map.images import Content
 from benchmarks.phase_map.plan import DEGRADATIONS, Cell, Choice, Network, trainings
-from benchmarks.phase_map.rows import MapTask
+from benchmarks.phase_map.rows import MapTask, hardware
 from benchmarks.phase_map.sources import source_model
+from benchmarks.phase_map.table_file import key_of
 from orchestrator.data.shards import read_manifest
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.storage import Storage
@@ -46,6 +49,13 @@ class PhaseMap:
         """Every training in order."""
         counts = {name: len(self._contents[name].splits["train"]) for name in self._options.contents}
         return list(trainings(counts, self._options.networks))
+
+    def key(self, cell: Cell, choice: Choice) -> tuple[Any, ...]:
+        """What a row of that training has as its :func:`key_of`."""
+        options = self._options
+        told = {**asdict(cell), **choice.configuration.to_dict(), **asdict(choice)}
+        told |= {"batch": options.batch, "lr_patch": options.lr_patch, "hardware": hardware(options.gpu)}
+        return key_of(told)
 
     def task(self, cell: Cell, choice: Choice) -> MapTask:
         """One training; its images and source model are made unless they stand."""

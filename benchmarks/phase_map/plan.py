@@ -1,7 +1,7 @@
 """Cells of the phase map, the configurations that are trained in each, and the order in which they come.
 
-The order is one of value for compute: the cheapest cells over all shifts and numbers of scenes first, then the same
-with more steps and with a larger network in turn, so that the map is spread evenly over its axes wherever it stops.
+The order is one of value for compute: the cheapest cells over all shifts and numbers of scenes first, then more of them
+side by side with few of more steps and of a larger network, so that no axis is left out wherever the map stops.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,15 +140,22 @@ def trainings(contents: Mapping[str, int], networks: Sequence[Network]) -> Itera
         layer("base", 200, (4, None), CORE),
     ]
     third = [
-        [*layer("tiny", 1000, few, CORE[1:]), *layer("tiny", 1000, (2, 16), CORE)],
-        [*layer("base", 200, (1, 2, 16), CORE), *layer("base", 1000, (1, None), RATES)],
-        [*layer("tiny", 200, few, CORE, turn=1), *layer("tiny", 200, SCENES, FURTHER)],
-        layer("tiny", 4000, (None, 1), RATES),
+        [
+            *layer("tiny", 200, SCENES, FURTHER),
+            *(
+                each
+                for turn, choices in ((1, CORE), (2, CORE), (1, FURTHER), (3, CORE))
+                for each in layer("tiny", 200, SCENES, choices, turn)
+            ),
+        ],
+        layer("base", 200, (1, 2, 16), CORE),
+        layer("tiny", 1000, few, BRIEF[1:]),
+        layer("base", 1000, (None,), BRIEF),
+        layer("tiny", 4000, (None,), CORE[:2]),
     ]
     rest = [
         each
-        for turn in range(len(contents))
-        for network, steps in product(NETWORKS, STEPS)
+        for steps, network, turn in product(STEPS, NETWORKS, range(len(contents)))
         for each in layer(network, steps, SCENES, ALL, turn)
     ]
     return iter(dict.fromkeys([*first, *_in_turn(second), *_in_turn(third), *rest]))

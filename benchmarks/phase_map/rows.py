@@ -69,6 +69,11 @@ def finish_row(task: MapTask) -> Row:
     return row
 
 
+def hardware(on_gpu: bool) -> str:
+    """A row's ``hardware``."""
+    return "GPU" if on_gpu else "CPU"
+
+
 def half_of(scenes: Sequence[str]) -> dict[str, str]:
     """``choosing`` or ``judging`` for each validation scene: every second one of them in the order of their names."""
     return {scene: ("choosing", "judging")[i % 2] for i, scene in enumerate(sorted(set(scenes)))}
@@ -107,7 +112,7 @@ def _train(task: MapTask) -> Row:
         "source": job.source_digest[:16],
         "rayscale": __version__,
         "torch": torch.__version__,
-        "hardware": "GPU" if job.on_gpu else "CPU",
+        "hardware": hardware(job.on_gpu),
     }
 
 

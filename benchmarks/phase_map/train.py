@@ -1,16 +1,21 @@
 """Trains the phase map's cells for real, in an order that spreads over all axes, and goes on where it stopped.
 
-    python -m benchmarks.phase_map.train --root DATA --out runs/phase-map
+    python -m benchmarks.phase_map.train --root DATA --out runs/phase-map --processes 2
     python -m benchmarks.phase_map.train --root DATA --out runs/phase-map --networks large --gpu
+    python -m benchmarks.phase_map.train --root DATA --out runs/phase-map --table benchmarks/tables/phase_map.parquet
 
 DATA holds train/ of medical/, satellite/, surveillance/, art/ and natural/, and manifest.csv with columns `file` and
-`scene_group`; no other folder is opened. It runs in one process, one training after the other. Each row has its own
-file; `table.py` makes one table of them at any time.
+`scene_group`; no other folder is opened. Each process trains one cell at a time. Each row has its own file; `table.py`
+makes one table of them at any time.
 """
 
 import argparse
-import time
-from collections.abc import Sequence
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import groupby, islice
 
 import torch
 
@@ -18,7 +23,12 @@ from benchmarks.common.arguments import make_parser, one_sentence, positive
 from benchmarks.common.domain_images import DOMAINS
 from benchmarks.phase_map.jobs import PhaseMap
 from benchmarks.phase_map.plan import NETWORKS
-from benchmarks.phase_map.rows import Row, finish_row
+from benchmarks.phase_map.rows import MapTask, Row, finish_row
+from benchmarks.phase_map.table_file import key_of, read_table
+from orchestrator.foundation.storage import Storage
+
+Numbered = tuple[str, MapTask]
+"""A training and its place in the plan."""
 
 
 def main() -> None:
@@ -31,26 +41,42 @@ def main() -> None:
 def train(options: argparse.Namespace) -> int:
     """Trains what is missing, at most ``options.limit`` rows, and returns how many that were."""
     whole = PhaseMap(options)
-    planned, done, start = whole.planned(), 0, time.monotonic()
+    planned = whole.planned()
     print(f"{len(planned)} trainings of {len({cell for cell, _ in planned})} cells are planned", flush=True)
-    for number, (cell, choice) in enumerate(planned, 1):
-        task = whole.task(cell, choice)
-        if task.read() is not None:
-            continue
-        _tell(finish_row(task), number, len(planned), start)
-        done += 1
-        if done == options.limit:
-            break
-    return done
+    known = {key_of(row) for row in read_table(Storage.at(options.table))[0]} if options.table else set()
+    missing = (
+        (f"{number}/{len(planned)}", task)
+        for number, (cell, choice) in enumerate(planned, 1)
+        if whole.key(cell, choice) not in known and (task := whole.task(cell, choice)).read() is None
+    )
+    return _train_cells(islice(missing, options.limit), options.processes)
 
 
-def _tell(row: Row, number: int, of: int, start: float) -> None:
+def _train_cells(missing: Iterator[Numbered], processes: int) -> int:
+    """Trains each cell in one process; a termination lets the cells that are being trained finish."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    done, running = 0, set[Future[int]]()
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for _, of_cell in groupby(missing, key=lambda each: each[1].cell):
+            running.add(pool.submit(_train_cell, list(of_cell)))
+            if len(running) > processes:
+                ready, running = wait(running, return_when=FIRST_COMPLETED)
+                done += sum(each.result() for each in ready)
+        return done + sum(each.result() for each in running)
+
+
+def _train_cell(tasks: Sequence[Numbered]) -> int:
+    for number, task in tasks:
+        _tell(finish_row(task), number)
+    return len(tasks)
+
+
+def _tell(row: Row, number: str) -> None:
     psnr = row["psnr_judging"]
     cell = f"{row['network']}, {row['steps']} steps, {row['training_scenes']} scenes, {row['shift']} {row['content']}"
     choice = f"lr {row['learning_rate']:.2e}, λ {row['lambda_']:g} {row['regularizer']}, depth {row['frozen_depth']}"
     score = "diverged" if psnr is None else f"{psnr:.3f} dB"
-    spent = f"{row['seconds']:.1f} s; {(time.monotonic() - start) / 60:.0f} min"
-    print(f"{number}/{of} {cell}: {choice}, seed {row['seed']}: {score} in {spent}", flush=True)
+    print(f"{number} {cell}: {choice}, seed {row['seed']}: {score} in {row['seconds']:.1f} s", flush=True)
 
 
 def _parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,13 +87,15 @@ def _parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["tiny", "base"], help="networks")
     parser.add_argument("--scenes", choices=("table", "file", "folder"), default="table", help="what a scene is")
     parser.add_argument("--gpu", action="store_true", help="train on the GPU")
+    parser.add_argument("--table", help="table whose trainings are not repeated")
     parser.add_argument("--limit", type=positive, help="train at most so many rows now")
     for name, default, told in (
         ("batch", 4, "patches per step"),
         ("lr-patch", 16, "side of a patch in LR pixels"),
         ("validation-images", 16, "validation images scored"),
         ("validation-crop", 128, "HR pixels of their middle that count"),
-        ("threads", 1, "torch threads"),
+        ("processes", 1, "trainings at a time"),
+        ("threads", 1, "torch threads of each"),
     ):
         parser.add_argument(f"--{name}", type=positive, default=default, help=f"{told} ({default})")
     return parser.parse_args(arguments)

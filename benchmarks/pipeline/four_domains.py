@@ -50,12 +50,18 @@ def main() -> None:
 
 
 def run(root: str, storage: str, further: list[str]) -> tuple[Report, float]:
-    """Runs the experiment; returns its report, and wall-clock time in minutes."""
+    """Runs the experiment; returns its report, and wall-clock time in minutes.
+
+    Raises:
+        SystemExit: If the run fails, with its exit code; it has said why.
+    """
     command = [sys.executable, "-m", "orchestrator.cli.app", "run", str(EXPERIMENT), "--json"]
     for setting in (f"root={root}", f"storage={storage}", *SPLITS):
         command += ["--set", setting]
     start = time.monotonic()
-    done = subprocess.run(command + further, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(command + further, check=False, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)
     return Report.model_validate_json(done.stdout), (time.monotonic() - start) / 60
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.experiment.image_settings import SourceModel
 from orchestrator.experiment.settings import Experiment
+from orchestrator.foundation.quantities import plural
+from orchestrator.foundation.quantities import resources as in_words
 from trainables.errors import UsageError
 
 Node = tuple[float, float]
@@ -58,8 +60,8 @@ def _check_trials(experiment: Experiment, resources: Resources) -> None:
     cpus, gpus = search.cpus_per_trial, search.gpus_per_trial
     if gpus > resources.gpus_of_a_node:
         raise UsageError(
-            f"search.gpus_per_trial is {gpus:g}, but the best node of this cluster has {resources.gpus_of_a_node:g} "
-            f"GPUs; lower it or use another cluster.{_hint(resources)}"
+            f"search.gpus_per_trial is {gpus:g}, but the best node of this cluster has "
+            f"{plural(resources.gpus_of_a_node, 'GPU')}; lower it or use another cluster.{_hint(resources)}"
         )
     if resources.grows:
         return
@@ -68,11 +70,11 @@ def _check_trials(experiment: Experiment, resources: Resources) -> None:
         if cpus > most:
             holder = "the largest node of this cluster" if len(resources.all_nodes) > 1 else "this cluster"
             raise UsageError(
-                f"search.cpus_per_trial is {cpus:g}, but {holder} has {most:g} CPUs; lower it or use another cluster."
-                f"{_hint(resources)}"
+                f"search.cpus_per_trial is {cpus:g}, but {holder} has {plural(most, 'CPU')}; lower it or use "
+                f"another cluster.{_hint(resources)}"
             )
         raise UsageError(
-            f"A trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node of this cluster has both: "
+            f"A trial asks for {in_words(cpus, gpus)} on one node, and no node of this cluster has both: "
             f"it has {_words(resources.all_nodes)}. Lower search.cpus_per_trial or "
             f"search.gpus_per_trial.{_hint(resources)}"
         )
@@ -83,18 +85,19 @@ def _check_pretraining(experiment: Experiment, resources: Resources) -> None:
     gpus = workers * section.gpus_per_worker
     if gpus > resources.gpus:
         raise UsageError(
-            f"Pretraining asks for {workers} workers × {section.gpus_per_worker:g} GPUs, but this "
+            f"Pretraining asks for {plural(workers, 'worker')} × {plural(section.gpus_per_worker, 'GPU')}, but this "
             f"cluster has {resources.gpus:g}; lower pretraining.workers or pretraining.gpus_per_worker."
             f"{_hint(resources)}"
         )
     if resources.grows:
         return
     if cpus_per_worker(experiment, resources) is None:
-        least = f"{_LEAST_CPU:g} CPUs" + (f" and {section.gpus_per_worker:g} GPUs" if gpus else "")
+        least = in_words(_LEAST_CPU, section.gpus_per_worker)
         besides = ", and reading: ray_data one CPU besides" if section.reading == "ray_data" else ""
         raise UsageError(
-            f"Pretraining asks for {workers} workers with at least {least} each{besides}, but they do not fit "
-            f"the nodes of this cluster: {_words(resources.all_nodes)}; lower pretraining.workers.{_hint(resources)}"
+            f"Pretraining asks for {plural(workers, 'worker')} with at least {least} each{besides}, but they do not "
+            f"fit the nodes of this cluster: {_words(resources.all_nodes)}; lower pretraining.workers."
+            f"{_hint(resources)}"
         )
 
 
@@ -144,7 +147,7 @@ def _rounded(share: float) -> float:
 
 def _words(nodes: Sequence[Node]) -> str:
     kinds = list(dict.fromkeys(nodes))
-    counts = [f"{nodes.count(kind)} with {kind[0]:g} CPUs and {kind[1]:g} GPUs" for kind in kinds[:4]]
+    counts = [f"{nodes.count(kind)} with {plural(kind[0], 'CPU')} and {plural(kind[1], 'GPU')}" for kind in kinds[:4]]
     return ", ".join(counts) + (" and others" if len(kinds) > 4 else "")
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.confirm.answer import MARGIN_DB
 from orchestrator.experiment.settings import Experiment, Finetuning, Search
+from orchestrator.foundation.quantities import plural
 from orchestrator.foundation.record import Record
 from orchestrator.foundation.stage_record import now, read_result, read_stage
 from orchestrator.foundation.statistics import FEWEST_SCENES, LARGEST_LOSS
@@ -278,7 +279,7 @@ def _stopping(search: Search) -> str:
 
 def _environment() -> dict[str, str]:
     versions = {name: version(name) for name in _PACKAGES}
-    cpus = f"{usable_cpus()} CPUs, {platform.machine()}"
+    cpus = f"{plural(usable_cpus(), 'CPU')}, {platform.machine()}"
     return {"rayscale": __version__, "python": platform.python_version(), **versions, "driver": cpus}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.foundation.quantities import plural
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import Ended, Needs, Task, TaskRunner
 from trainables.errors import UsageError, reason_of
@@ -226,8 +227,8 @@ def _problem(facts: NodeFacts, gpus: float) -> str:
         return f"runs Ray {facts.ray}, and this machine {ray.__version__}: install the same on both"
     if facts.gpus is not None and facts.gpus < gpus:
         return (
-            f"claims {gpus:g} GPUs, but PyTorch sees {facts.gpus} there: install the CUDA build of PyTorch and the "
-            f"driver, or start its Ray with --num-gpus={facts.gpus}"
+            f"claims {plural(gpus, 'GPU')}, but PyTorch sees {facts.gpus} there: install the CUDA build of PyTorch "
+            f"and the driver, or start its Ray with --num-gpus={facts.gpus}"
         )
     return facts.problem
 

@@ -17,6 +17,8 @@ from ray.util.placement_group import PlacementGroup
 from orchestrator.experiment.feasibility import Resources, cpus_per_worker
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.logs import start_from_environment
+from orchestrator.foundation.quantities import plural
+from orchestrator.foundation.quantities import resources as in_words
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.progress_updates import log_line
 from orchestrator.runtime.stop_signals import handlers_kept
@@ -68,10 +70,10 @@ def _free_resources() -> None:
 def _trained(job: PretrainJob, experiment: Experiment, resources: Resources, place: Storage, name: str) -> Files:
     """Trains with Ray Train, which goes on from the last checkpoint of this name."""
     worker = _worker(experiment, resources)
-    request = " and ".join(f"{amount:g} {kind}s" for kind, amount in worker.items())
+    request = in_words(worker["CPU"], worker.get("GPU", 0))
     section = experiment.pretraining
     workers = section.least_workers or section.workers
-    losses = LostWorkers(job.progress, job.settings.steps, f"{workers} workers with {request} each")
+    losses = LostWorkers(job.progress, job.settings.steps, f"{plural(workers, 'worker')} with {request} each")
     trainer = TorchTrainer(
         train_on_worker,
         train_loop_config={"job": job},

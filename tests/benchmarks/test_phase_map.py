@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from benchmarks.phase_map import report, rule, sources, table, train
-from benchmarks.phase_map.plan import BRIEF, DEFAULT, SCENES, SHIFTS, Cell, content_of, trainings
+from benchmarks.phase_map.plan import BRIEF, DEFAULT, SCENES, SHIFTS, STEPS, Cell, content_of, trainings
 from benchmarks.phase_map.table_file import read_table
 from benchmarks.phase_map.worth import seed_noise, worth_of_steps, worths
 from orchestrator.analysis.search_worth import Verdict, leaf_of
@@ -27,6 +27,8 @@ def test_each_training_is_planned_once_and_cheap_cells_of_all_shifts_come_first(
     assert set(Counter((cell.shift, cell.scenes) for cell in first).values()) == {len(BRIEF)}
     assert {cell.shift for cell in first[: 6 * len(BRIEF)]} == set(SHIFTS)
     assert {(cell.network, cell.steps) for cell, _ in planned[18 * len(BRIEF) :][:60]} > {("tiny", 1000), ("base", 200)}
+    every = {(network, steps) for network in ("tiny", "base") for steps in STEPS}
+    assert {(cell.network, cell.steps) for cell, _ in planned[:300]} == every - {("base", 4000)}
     assert {cell.scenes for cell, _ in planned} == set(SCENES)
     assert {cell.content for cell, _ in planned if cell.scenes == 16} == {"medical", "art"}
 
@@ -154,7 +156,7 @@ def test_trainings_go_on_where_they_stopped_and_become_one_table(trained, monkey
     ]
     pairs = [each for each in short if each[0].shift == "real pairs"]
     monkeypatch.setattr(train.PhaseMap, "planned", lambda self: [*short[:3], *pairs[:1]])
-    call(monkeypatch, train, *arguments)
+    call(monkeypatch, train, *arguments, "--processes", "2")
     call(monkeypatch, train, *arguments)
     rows = sorted((root / "out" / "rows").rglob("*.json"))
     assert len(rows) == 4, "three rows, then the one that was missing"
@@ -170,6 +172,10 @@ def test_trainings_go_on_where_they_stopped_and_become_one_table(trained, monkey
         assert each["training_scenes"] == (each["scenes"] or 6)
         assert len(each["image_psnr"]) == len(set(each["image_scenes"])) == 4
     assert "4 trainings in 2 of" in capsys.readouterr().out
+    for file in rows:
+        file.unlink()
+    call(monkeypatch, train, *arguments, "--table", place)
+    assert not list((root / "out" / "rows").rglob("*.json")), "the table has them all"
 
 
 def test_a_report_needs_a_table(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.foundation.artefact_digests import Damage, sentence
 from orchestrator.foundation.model_store import FoundModel
+from orchestrator.foundation.quantities import plural
 from orchestrator.foundation.stage_record import RECORD, StageRecord, Vouched
 from orchestrator.foundation.storage import Storage
 from orchestrator.jobs.stage_jobs import SOURCE
@@ -50,8 +51,8 @@ class PretrainStage(Stage):
         """Its workers."""
         del domains
         section = self.jobs.experiment.pretraining
-        worker = f"{section.gpus_per_worker:g} GPUs" if section.gpus_per_worker else "a CPU or a share of one"
-        return {"pretraining": f"{section.workers} workers with {worker} each"}
+        worker = plural(section.gpus_per_worker, "GPU") if section.gpus_per_worker else "a CPU or a share of one"
+        return {"pretraining": f"{plural(section.workers, 'worker')} with {worker} each"}
 
     def run(self, run: RunContext) -> None:
         """Trains the source model on the cluster, or copies the existing model that the experiment names."""

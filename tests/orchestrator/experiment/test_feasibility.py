@@ -24,25 +24,25 @@ def cluster(*nodes, grows=False):
 @pytest.mark.parametrize(
     ("sections", "nodes", "said"),
     [
-        ({"search": {"cpus_per_trial": 2}}, [(1, 0)] * 8, "cpus_per_trial is 2, but the largest node .* has 1 CPUs"),
+        ({"search": {"cpus_per_trial": 2}}, [(1, 0)] * 8, "cpus_per_trial is 2, but the largest node .* has 1 CPU;"),
         (
             {"search": {"cpus_per_trial": 3}},
             [(2, 0)],
             "cpus_per_trial is 3, but this cluster has 2",
         ),
-        ({"search": {"gpus_per_trial": 2}}, [(4, 1)] * 4, "gpus_per_trial is 2, but the best node .* has 1 GPUs"),
+        ({"search": {"gpus_per_trial": 2}}, [(4, 1)] * 4, "gpus_per_trial is 2, but the best node .* has 1 GPU;"),
         (
             {"search": {"cpus_per_trial": 4, "gpus_per_trial": 1}},
             [(8, 0), (2, 1)],
-            "asks for 4 CPUs and 1 GPUs on one node, and no node of this cluster has both: it has 1 with 8 CPUs and 0 "
-            "GPUs, 1 with 2 CPUs and 1 GPUs",
+            "asks for 4 CPUs and 1 GPU on one node, and no node of this cluster has both: it has 1 with 8 CPUs and 0 "
+            "GPUs, 1 with 2 CPUs and 1 GPU",
         ),
         (
             {"pretraining": {"workers": 30}},
             [(2, 0)],
             "asks for 30 workers with at least 0.1 CPUs each, but",
         ),
-        ({"pretraining": {"workers": 3, "gpus_per_worker": 1}}, [(8, 2)], "3 workers × 1 GPUs, but this cluster has 2"),
+        ({"pretraining": {"workers": 3, "gpus_per_worker": 1}}, [(8, 2)], "3 workers × 1 GPU, but this cluster has 2"),
         ({"pretraining": {"workers": 2, "gpus_per_worker": 2}}, [(8, 3), (8, 1)], "do not fit the nodes"),
         ({"pretraining": {"workers": 3, "gpus_per_worker": 0.6}}, [(8, 2)], "do not fit the nodes"),
         ({"pretraining": {"workers": 2, "gpus_per_worker": 1}}, [(8, 1), (0, 1)], "do not fit the nodes"),

@@ -107,5 +107,5 @@ def test_with_the_token_inside_of_a_job_it_is_joined_and_described_and_its_nodes
         rf"Joined the Ray cluster at [0-9.]+:{port} \(session_\S+, Ray [0-9.]+\): 1 node, 1 CPUs and 1 GPUs\.", beside
     )
     printed, _ = join(head, tmp_path, **variables)
-    assert re.match(r"Node [0-9.]+ \([0-9a-f]{8}\) claims 1 GPUs, but PyTorch sees 0 there: ", printed)
+    assert re.match(r"Node [0-9.]+ \([0-9a-f]{8}\) claims 1 GPU, but PyTorch sees 0 there: ", printed)
     assert list(tmp_path.iterdir()) == []

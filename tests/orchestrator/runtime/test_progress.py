@@ -187,9 +187,9 @@ def test_nothing_is_said_of_a_stage_that_moves(monkeypatch, display):
 def test_what_has_not_been_started_is_waited_for_with_what_it_asks_and_what_is_free(display):
     display.free = lambda: "0 of 2 CPUs are free"
     display._latest = {"pretraining": (0, 24, "starting workers")}
-    with display.doing("pretrain", {"pretraining": "2 workers with 1 GPUs each"}):
+    with display.doing("pretrain", {"pretraining": "2 workers with 1 GPU each"}):
         wait_for(lambda: lines(display))
-    assert lines(display)[0] == "  waiting for 2 workers with 1 GPUs each to start pretraining; 0 of 2 CPUs are free"
+    assert lines(display)[0] == "  waiting for 2 workers with 1 GPU each to start pretraining; 0 of 2 CPUs are free"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_a_loss_is_told_from_an_error_of_the_training(error, lost):
 
 def lines_after(*errors):
     updates = LocalUpdates()
-    losses = LostWorkers(updates, 400, "2 workers with 1 CPUs each")
+    losses = LostWorkers(updates, 400, "2 workers with 1 CPU each")
     losses.after_report(None, [{"step": 40, "loss": 0.1}], None)
     losses.after_exception(None, dict(enumerate(errors)))
     return updates.lines(), updates.latest()
@@ -40,9 +40,9 @@ def test_a_lost_worker_is_one_line_with_what_is_waited_for():
     lines, latest = lines_after(LEFT_ALONE, KILLED)
     assert lines == [
         "pretraining: a worker was lost with its process or node; training goes on from step 40 when "
-        "2 workers with 1 CPUs each have started"
+        "2 workers with 1 CPU each have started"
     ]
-    assert latest == {"pretraining": (40, 400, "waits for 2 workers with 1 CPUs each")}
+    assert latest == {"pretraining": (40, 400, "waits for 2 workers with 1 CPU each")}
 
 
 def test_an_error_of_the_training_is_no_loss():
