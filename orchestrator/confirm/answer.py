@@ -1,8 +1,10 @@
-"""Choice of a confirmation's answer on validation: the simplest candidate that the best mean does not beat.
+"""Choice of a confirmation's answer on validation: the simplest candidate that is as good as the best mean.
 
 The best of many means is partly luck, and a simple answer is easier to explain, repeat and carry to other images. So
-the best mean sets the mark, and the answer is the simplest candidate for which the interval of the paired difference to
-it holds zero. From simple to complex:
+the best mean sets the mark, and the answer is the simplest candidate that lies at most :data:`MARGIN_DB` below it, if
+the interval of the paired difference holds zero. The interval alone is not enough: over few scenes it holds zero for
+almost anything, and the answer would often be no fine-tuning (``benchmarks/phase_map/answer_rules.py`` measures what
+that costs). From simple to complex:
 
 1. no fine-tuning,
 2. the default fine-tune,
@@ -29,7 +31,7 @@ from orchestrator.confirm.run_record import Images, mean_of
 from orchestrator.foundation.statistics import FEWEST_SCENES, paired_interval
 
 MARGIN_DB = 0.02
-"""With too few scenes for intervals, a candidate so close to the best mean is as good: no more than a seed makes."""
+"""A candidate so close to the best mean is as good: no more than another seed makes."""
 
 _AVERAGED = (None, "seeds", "source")
 
@@ -78,8 +80,7 @@ def choose(contenders: Sequence[Contender]) -> Choice:
     """Chooses the answer among contenders, of which the source model as it is is one.
 
     With fewer than :data:`~orchestrator.foundation.statistics.FEWEST_SCENES` validation scenes no interval can be
-    trusted, and one that always holds zero would always give no fine-tuning; then the answer is the simplest within
-    :data:`MARGIN_DB` of the best mean.
+    trusted, and the margin decides alone.
     """
     finished = [contender for contender in contenders if contender.finished]
     means = {contender.name: float(np.mean(contender.per_image())) for contender in finished}
@@ -87,12 +88,13 @@ def choose(contenders: Sequence[Contender]) -> Choice:
     best = max(ordered, key=lambda contender: means[contender.name])  # of equal ones the simplest
     standings = [_standing(best, contender) for contender in ordered]
     trusted = len(set(best.scenes)) >= FEWEST_SCENES
-    holds = [s.name for s in standings if (s.low <= 0 if trusted else s.mean <= MARGIN_DB)]
+    answer = next(s.name for s in standings if s.mean <= MARGIN_DB and (s.low <= 0 or not trusted))
     return Choice(
-        answer=holds[0],
+        answer=answer,
         best_mean=best.name,
         scenes=len(set(best.scenes)),
         by="interval" if trusted else "margin",
+        margin=MARGIN_DB,
         standings=standings,
     )
 

@@ -127,8 +127,10 @@ class Choice(Record):
         answer: Name of the candidate that is the answer.
         best_mean: Name of the candidate with the best mean.
         scenes: Validation scenes.
-        by: ``interval``: the simplest candidate whose interval against the best mean holds zero; ``margin``, with too
-            few scenes for intervals: the simplest within a small margin of it.
+        by: ``interval``: the simplest candidate within ``margin`` of the best mean whose interval against it holds
+            zero; ``margin``, with too few scenes for intervals: the simplest within it.
+        margin: Largest shortfall of the answer's mean in dB; None in records of earlier versions, in which an interval
+            that holds zero was enough.
         standings: All candidates that did not diverge, the simplest first.
     """
 
@@ -136,6 +138,7 @@ class Choice(Record):
     best_mean: str
     scenes: Count
     by: Literal["interval", "margin"]
+    margin: float | None = None
     standings: list[Standing]
 
     @property

@@ -180,8 +180,8 @@ def _protocol(experiment: Experiment) -> list[str]:
         f"{finetuning.scratch_learning_rate:g}.",
         f"Candidates: the {confirmation.top} best trials of distinct effect, the default fine-tune, the source model "
         "as it is, feature and model transfer, and weights averaged over the seeds and with the source's. The answer "
-        "is the simplest one for which the interval of the paired difference to the best mean on validation holds "
-        f"zero; with fewer than {FEWEST_SCENES} validation scenes, the simplest within {MARGIN_DB:g} dB of it.",
+        f"is the simplest one within {MARGIN_DB:g} dB of the best mean on validation and, from {FEWEST_SCENES} "
+        "validation scenes on, for which the interval of the paired difference to it holds zero.",
         *_verdicts(confirmation.smallest_effect),
         _carried_over(finetuning),
     ]

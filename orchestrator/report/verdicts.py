@@ -31,7 +31,7 @@ def _answer(winner: Candidate, differences: Sequence[Difference]) -> str:
     assert bicubic is not None
     if winner.configuration is None:
         return (
-            "no fine-tuning tried did better on validation than the source model as it is: use that "
+            "no fine-tuning tried was clearly better on validation than the source model as it is: use that "
             f"({in_db(bicubic)} over bicubic on test)."
         )
     said = {

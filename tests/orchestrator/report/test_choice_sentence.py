@@ -11,10 +11,10 @@ CANDIDATES = [
 ]
 
 
-def choice(answer, by, scenes):
+def choice(answer, by, scenes, margin=0.02):
     standings = [Standing(name="default", mean=0.0123, low=-0.002, high=0.03)]
     standings.append(Standing(name="trial-3-soup", mean=0.0, low=0.0, high=0.0))
-    return Choice(answer=answer, best_mean="trial-3-soup", scenes=scenes, by=by, standings=standings)
+    return Choice(answer=answer, best_mean="trial-3-soup", scenes=scenes, by=by, margin=margin, standings=standings)
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,14 @@ def choice(answer, by, scenes):
             "interval",
             8,
             "On validation trial 3, averaged over seeds has the best mean, +0.012 dB [-0.002, +0.030] over default "
-            "fine-tune, the simplest candidate that ties with it: that is the answer.",
+            "fine-tune, the simplest candidate that ties with it, at most 0.02 dB behind: that is the answer.",
         ),
         (
             "trial-3-soup",
             "interval",
             8,
-            "On validation trial 3, averaged over seeds has the best mean, and no simpler candidate ties with it.",
+            "On validation trial 3, averaged over seeds has the best mean, and no simpler candidate ties with it, at "
+            "most 0.02 dB behind.",
         ),
         (
             "default",
@@ -51,3 +52,8 @@ def choice(answer, by, scenes):
 )
 def test_the_choice_in_a_sentence(answer, by, scenes, said):
     assert choice_sentence(choice(answer, by, scenes), CANDIDATES) == said
+
+
+def test_a_choice_of_an_earlier_version_claims_no_margin():
+    said = choice_sentence(choice("default", "interval", 8, margin=None), CANDIDATES)
+    assert said.endswith("the simplest candidate that ties with it: that is the answer.")

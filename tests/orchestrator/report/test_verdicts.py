@@ -158,7 +158,7 @@ def test_a_verdict_claims_what_its_interval_says(mean, word, said):
 
 
 def test_no_fine_tuning_is_an_answer():
-    assert verdict(SOURCE, GOOD).startswith("no fine-tuning tried did better on validation than the source model")
+    assert verdict(SOURCE, GOOD).startswith("no fine-tuning tried was clearly better on validation than the source")
 
 
 def test_optimism_compares_gains_because_test_images_are_others():
