@@ -76,7 +76,7 @@ def describe(report: Report, minutes: float | None, further: list[str]) -> str:
     stages = "\n".join(f"| {name} | {seconds:.0f} |" for name, seconds in report.stage_seconds.items())
     longest = stage_minutes(report)
     by_stage = ", ".join(f"{stage} {spent:.1f}" for stage, spent in longest.items())
-    whole = f"{sum(longest.values()):.1f} minutes in the stages below" if minutes is None else f"{minutes:.1f} minutes"
+    whole = _whole(sum(longest.values()), minutes)
     versions = ", ".join(f"{name} {value}" for name, value in report.environment.items() if name != "driver")
     trials = {name: len(domain.trials) for name, domain in report.domains.items()}
     verdicts = "\n".join(f"- {name}: {domain.verdict}" for name, domain in report.domains.items())
@@ -84,7 +84,7 @@ def describe(report: Report, minutes: float | None, further: list[str]) -> str:
 
 Command: `python -m benchmarks.pipeline.four_domains --root DATA {" ".join(["--storage DIR", *further])}`
 
-- whole run: {whole} of wall-clock time
+- whole run: {whole}
 - minutes by stage, those of its longest domain: {by_stage}
 - hardware: {report.environment["driver"]}, {cpu_model()}; other work may have shared the cores
 - versions: {versions}
@@ -106,6 +106,15 @@ of one training each, and the best of several is partly luck.
 |---|---|
 {stages}
 """
+
+
+def _whole(stages: float, minutes: float | None) -> str:
+    """Time of the run in words; a call that took less than its stages went on from an earlier one."""
+    if minutes is None:
+        return f"{stages:.1f} minutes in the stages below"
+    if minutes < stages:
+        return f"{stages:.1f} minutes in the stages below; it was interrupted, and the last call took {minutes:.1f}"
+    return f"{minutes:.1f} minutes of wall-clock time"
 
 
 if __name__ == "__main__":

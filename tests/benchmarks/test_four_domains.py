@@ -89,9 +89,15 @@ def test_a_stage_takes_as_long_as_its_longest_domain(report):
     assert stage_minutes(report.model_copy(update={"stage_seconds": seconds})) == {"pretrain": 1.0, "finish": 5.0}
 
 
+def measured(report, **stage_seconds):
+    """The report with a machine in the form of a run's own."""
+    environment = {**report.environment, "driver": "2 CPUs, x86_64"}
+    return report.model_copy(update={"environment": environment, "stage_seconds": stage_seconds})
+
+
 def test_the_page_of_a_finished_run_is_written_from_its_report(report, tmp_path, monkeypatch, capsys):
     place = tmp_path / "report.json"
-    report = report.model_copy(update={"environment": {**report.environment, "driver": "2 CPUs, x86_64"}})
+    report = measured(report, pretrain=60.0)
     place.write_text(report.model_dump_json(), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["", "--from", str(place), "--minutes", "38.5", "--out", str(tmp_path)])
     four_domains.main()
@@ -100,6 +106,11 @@ def test_the_page_of_a_finished_run_is_written_from_its_report(report, tmp_path,
     assert parts_table(report) in text
     assert "- whole run: 38.5 minutes of wall-clock time" in text
     assert str(page) in capsys.readouterr().out
+
+
+def test_a_call_shorter_than_its_stages_has_resumed_a_run(report):
+    page = four_domains.describe(measured(report, pretrain=3600.0), 54.6, [])
+    assert "- whole run: 60.0 minutes in the stages below; it was interrupted, and the last call took 54.6\n" in page
 
 
 def test_without_images_and_without_a_report_there_is_nothing_to_do(monkeypatch, capsys):
