@@ -5,7 +5,7 @@ side by side with few of more steps and of a larger network, so that no axis is 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, get_args
 
@@ -93,9 +93,12 @@ FURTHER = (
     _choice(MODERATE, 1e-2, regularizer="replay"),
     _choice(MODERATE, 1e-3),
     _choice(FAST, 1e-2, 2),
-    _choice(FASTEST, adapter_rank=4),
+    _choice(FASTEST, adapter_rank=1),
 )
 ALL = CORE + FURTHER
+
+RANKS: Mapping[Network, int] = {"tiny": 1, "base": 2, "large": 4}
+"""Rank of the adapters of each network, so that they have no more than 10 % of its parameters."""
 
 
 def content_of(shift: Shift, scenes: int | None, contents: Sequence[str], turn: int = 0) -> str:
@@ -130,7 +133,7 @@ def trainings(contents: Mapping[str, int], networks: Sequence[Network]) -> Itera
             enough = [name for name, most in contents.items() if count is None or most > count]
             if enough:
                 cell = Cell(network, steps, count, shift, content_of(shift, count, enough, turn))
-                found += [(cell, choice) for choice in choices]
+                found += [(cell, _for(network, choice)) for choice in choices]
         return found
 
     first = layer("tiny", 200, few, BRIEF)
@@ -159,6 +162,10 @@ def trainings(contents: Mapping[str, int], networks: Sequence[Network]) -> Itera
         for each in layer(network, steps, SCENES, ALL, turn)
     ]
     return iter(dict.fromkeys([*first, *_in_turn(second), *_in_turn(third), *rest]))
+
+
+def _for(network: Network, choice: Choice) -> Choice:
+    return replace(choice, adapter_rank=RANKS[network]) if choice.adapter_rank else choice
 
 
 def _in_turn(layers: Sequence[Sequence[tuple[Cell, Choice]]]) -> Iterator[tuple[Cell, Choice]]:

@@ -8,12 +8,14 @@ from typing import get_args
 import pytest
 
 from benchmarks.phase_map import report, rule, sources, table, train
-from benchmarks.phase_map.plan import BRIEF, DEFAULT, SCENES, SHIFTS, STEPS, Cell, content_of, trainings
+from benchmarks.phase_map.plan import BRIEF, DEFAULT, NETWORKS, SCENES, SHIFTS, STEPS, Cell, content_of, trainings
 from benchmarks.phase_map.table_file import read_table
 from benchmarks.phase_map.worth import seed_noise, worth_of_steps, worths
 from orchestrator.analysis.search_worth import Verdict, leaf_of
 from orchestrator.foundation.storage import Storage
 from trainables.errors import UsageError
+from trainables.network.adapters import check_rank
+from trainables.network.architecture import preset
 from trainables.samples import write_samples
 
 CONTENTS = {"medical": 40, "satellite": 11, "surveillance": 15, "art": 30}
@@ -31,6 +33,14 @@ def test_each_training_is_planned_once_and_cheap_cells_of_all_shifts_come_first(
     assert {(cell.network, cell.steps) for cell, _ in planned[:300]} == every - {("base", 4000)}
     assert {cell.scenes for cell, _ in planned} == set(SCENES)
     assert {cell.content for cell, _ in planned if cell.scenes == 16} == {"medical", "art"}
+
+
+def test_adapters_have_no_more_parameters_than_are_allowed():
+    ranks = {(cell.network, choice.adapter_rank) for cell, choice in trainings(CONTENTS, NETWORKS)}
+    assert {network for network, rank in ranks if rank} == set(NETWORKS)
+    for network, rank in ranks:
+        if rank:
+            check_rank(rank, preset(network, 4))
 
 
 def test_every_place_of_the_map_comes_with_every_domain():
