@@ -48,7 +48,8 @@ class PhaseMap:
     def planned(self) -> list[tuple[Cell, Choice]]:
         """Every training in order."""
         counts = {name: len(self._contents[name].splits["train"]) for name in self._options.contents}
-        return list(trainings(counts, self._options.networks))
+        every = trainings(counts, self._options.networks)
+        return [(cell, choice) for cell, choice in every if cell.steps in self._options.steps]
 
     def key(self, cell: Cell, choice: Choice) -> tuple[Any, ...]:
         """What a row of that training has as its :func:`key_of`."""

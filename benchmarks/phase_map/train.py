@@ -22,7 +22,7 @@ import torch
 from benchmarks.common.arguments import make_parser, one_sentence, positive
 from benchmarks.common.domain_images import DOMAINS
 from benchmarks.phase_map.jobs import PhaseMap
-from benchmarks.phase_map.plan import NETWORKS
+from benchmarks.phase_map.plan import NETWORKS, STEPS
 from benchmarks.phase_map.rows import MapTask, Row, finish_row
 from benchmarks.phase_map.table_file import key_of, read_table
 from orchestrator.foundation.storage import Storage
@@ -85,6 +85,7 @@ def _parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder of images, shards, models and rows")
     parser.add_argument("--contents", nargs="+", default=list(DOMAINS), help="domains whose images are degraded")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["tiny", "base"], help="networks")
+    parser.add_argument("--steps", nargs="+", type=int, choices=STEPS, default=list(STEPS), help="optimiser steps")
     parser.add_argument("--scenes", choices=("table", "file", "folder"), default="table", help="what a scene is")
     parser.add_argument("--gpu", action="store_true", help="train on the GPU")
     parser.add_argument("--table", help="table whose trainings are not repeated")
