@@ -18,7 +18,7 @@ from benchmarks.common.arguments import add_out, make_parser, one_sentence
 from benchmarks.common.results import ONE_THREAD, RESULTS, today, write_results
 from benchmarks.phase_map.figure import TITLES, by_place, draw
 from benchmarks.phase_map.plan import NETWORKS, OWN, SHIFTS, STEPS
-from benchmarks.phase_map.rule import STEPS_THRESHOLD, THRESHOLD, Known, fitted, known_worths
+from benchmarks.phase_map.rule import COARSE, STEPS_THRESHOLD, THRESHOLD, Known, fitted, known_worths, records_of
 from benchmarks.phase_map.table_file import read_table
 from benchmarks.phase_map.tabular_cells import tabular_cells
 from benchmarks.phase_map.worth import CellWorth, seed_noise, worths
@@ -101,19 +101,25 @@ def _page(
     yield ""
     yield "| rule | facts | right, shift left out | right, domain left out | best constant, shift left out |"
     yield "|---|---|---:|---:|---:|"
-    names = {"rate": f"rate ≥ {THRESHOLD} dB", "rest": f"λ and depth ≥ {THRESHOLD} dB"}
-    names |= {"beyond": f"a search beyond the portfolio ≥ {THRESHOLD} dB"}
-    names |= {"steps": f"five times the steps ≥ {STEPS_THRESHOLD} dB"}
-    names |= {"verdict": f"what to search: nothing else gains {THRESHOLD} dB more"}
+    yield from _records(records, THRESHOLD)
+    yield from _records(records_of(known, COARSE), COARSE)
+    yield ""
+    for kind, fit in evidence["fits"].items():
+        for quantity, tree in fit["trees"].items():
+            yield f"- {TITLES[quantity].replace(chr(10), ' ')}, {kind} facts: {_in_words(tree)}"
+
+
+def _records(records: dict[FactSet, dict[str, dict[str, HeldOut]]], threshold: float) -> Iterator[str]:
+    names = {"rate": f"rate ≥ {threshold} dB", "rest": f"λ and depth ≥ {threshold} dB"}
+    names |= {"beyond": f"a search beyond the portfolio ≥ {threshold} dB"}
+    names |= {"verdict": f"what to search: nothing else gains {threshold} dB more"}
+    if threshold == THRESHOLD:
+        names |= {"steps": f"five times the steps ≥ {STEPS_THRESHOLD} dB"}
     for name, title in names.items():
         for kind, by_group in records.items():
             shift, content = by_group["shift"][name], by_group["content"][name]
             constant = f"{_share(shift, 'constant_right')}: {_ANSWERS.get(shift['constant'], shift['constant'])}"
             yield f"| {title} | {kind} | {_share(shift)} | {_share(content)} | {constant} |"
-    yield ""
-    for kind, fit in evidence["fits"].items():
-        for quantity, tree in fit["trees"].items():
-            yield f"- {TITLES[quantity].replace(chr(10), ' ')}, {kind} facts: {_in_words(tree)}"
 
 
 def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> Iterator[str]:
@@ -155,7 +161,7 @@ def _share(record: HeldOut, key: str = "right") -> str:
 
 def _in_words(tree: Any) -> str:
     if "fact" not in tree:
-        return f"{tree['mean']:+.3f} dB ({tree['cells']} cells)"
+        return f"{tree['median']:+.3f} dB ({tree['cells']} cells)"
     name = tree["fact"].replace("_", " ")
     yes, no = _in_words(tree["yes"]), _in_words(tree["no"])
     return f"[{name} ≤ {tree['at_most']:g}: {yes}; else {no}]"

@@ -1,7 +1,8 @@
 """The rule that predicts what a search is worth: a small regression tree for each quantity, and how often it is right.
 
 Each tree is fitted to facts that are known before a search (:class:`orchestrator.analysis.search_worth.SearchFacts`).
-It is tested on cells of a shift, or of a domain's images, that it was not fitted to.
+It predicts the median of similar cells: a few in which tuning gains much would pull a mean over a threshold that most
+do not reach. It is tested on cells of a shift, or of a domain's images, that it was not fitted to.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ from trainables.network.architecture import preset
 THRESHOLD = 0.02
 """dB from which a difference matters."""
 
+COARSE = 0.1
+"""dB, about twice what two trainings of one configuration differ by: a gain that a cell's few trainings can show."""
+
 MORE_STEPS = 5
 STEPS_THRESHOLD = 0.1
 """dB from which five times the steps count as worth their compute."""
@@ -62,9 +66,9 @@ def shift_of(cell: Cell) -> str:
 def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[FactSet, dict[str, dict[str, HeldOut]]]]:
     """The rule from all cells, and by set of facts its record by what was held out: ``shift`` or ``content``."""
     known = known_worths(found)
-    records = {facts: {name: _records(known, facts, group) for name, group in GROUPS.items()} for facts in FACTS}
+    records = records_of(known, THRESHOLD)
     evidence = Evidence(
-        format=1,
+        format=2,
         threshold=THRESHOLD,
         noise=round(seed_noise(found) or 0.0, 4),
         more_steps=MORE_STEPS,
@@ -85,6 +89,13 @@ def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[F
     return evidence, records
 
 
+def records_of(known: dict[Quantity, list[Known]], threshold: float) -> dict[FactSet, dict[str, dict[str, HeldOut]]]:
+    """By set of facts and by what was held out, how often predictions of at least ``threshold`` dB were right."""
+    return {
+        facts: {name: _records(known, facts, group, threshold) for name, group in GROUPS.items()} for facts in FACTS
+    }
+
+
 def known_worths(found: Sequence[CellWorth]) -> dict[Quantity, list[Known]]:
     """By quantity, the cells in which the map knows it."""
     known: dict[Quantity, list[Known]] = {"rate": [], "rest": [], "beyond": [], "steps": []}
@@ -103,19 +114,19 @@ def known_worths(found: Sequence[CellWorth]) -> dict[Quantity, list[Known]]:
 def tree_of(cells: Sequence[Known], facts: FactSet) -> Leaf | Split:
     """A regression tree, as plain values, with as many questions as predict cells of other shifts best."""
     if not cells:
-        return Leaf(mean=0.0, low=0.0, high=0.0, cells=0)
+        return Leaf(median=0.0, low=0.0, high=0.0, cells=0)
     return _tree(cells, facts, min(DEPTHS, key=lambda depth: _error(cells, facts, depth)))
 
 
 def _error(cells: Sequence[Known], facts: FactSet, depth: int) -> float:
-    """Mean squared error in cells of each shift, predicted from those of the other shifts."""
+    """Mean absolute error in cells of each shift, predicted from those of the other shifts."""
     errors = []
     for shift in {shift_of(each.cell) for each, *_ in cells}:
         own, others = (
             [known for known in cells if (shift_of(known[0].cell) == shift) is same] for same in (True, False)
         )
-        tree = _tree(others, facts, depth) if others else Leaf(mean=0.0, low=0.0, high=0.0, cells=0)
-        errors += [(leaf_of(tree, values)["mean"] - gain) ** 2 for _, values, gain in own]
+        tree = _tree(others, facts, depth) if others else Leaf(median=0.0, low=0.0, high=0.0, cells=0)
+        errors += [abs(leaf_of(tree, values)["median"] - gain) for _, values, gain in own]
     return float(np.mean(errors))
 
 
@@ -125,13 +136,15 @@ def _tree(cells: Sequence[Known], facts: FactSet, depth: int) -> Leaf | Split:
     gains = np.array([gain for *_, gain in cells])
     if depth == 0:
         return _leaf(gains)
-    model = DecisionTreeRegressor(max_depth=depth, min_samples_leaf=FEWEST_CELLS, random_state=0).fit(values, gains)
+    model = DecisionTreeRegressor(
+        criterion="absolute_error", max_depth=depth, min_samples_leaf=FEWEST_CELLS, random_state=0
+    ).fit(values, gains)
     return _plain(model.tree_, names, gains, model.apply(values), 0)
 
 
 def _leaf(gains: NDArray[np.float64]) -> Leaf:
     low, high = np.quantile(gains, [0.1, 0.9])
-    return Leaf(mean=_short(gains.mean()), low=_short(low), high=_short(high), cells=len(gains))
+    return Leaf(median=_short(np.median(gains)), low=_short(low), high=_short(high), cells=len(gains))
 
 
 def _plain(tree: Any, names: Sequence[str], gains: NDArray[np.float64], leaf: NDArray[np.int64], node: int) -> Any:
@@ -145,31 +158,32 @@ def _short(value: float) -> float:
     return round(float(value), 4)
 
 
-def _records(known: dict[Quantity, list[Known]], facts: FactSet, group: Group) -> dict[str, HeldOut]:
+def _records(known: dict[Quantity, list[Known]], facts: FactSet, group: Group, threshold: float) -> dict[str, HeldOut]:
     """How often predictions were right, each from cells of the other groups alone."""
     predicted = {name: _held_out(cells, facts, group) for name, cells in known.items()}
     found = {}
     for name, of_cells in predicted.items():
-        limit = STEPS_THRESHOLD if name == "steps" else THRESHOLD
+        limit = STEPS_THRESHOLD if name == "steps" else threshold
         said = [(guess >= limit, gain >= limit) for guess, gain in of_cells.values()]
         found[name] = _record([guess == truth for guess, truth in said], [{truth} for _, truth in said], (False, True))
     parts: tuple[Quantity, ...] = ("rate", "rest", "beyond")
     cells = [cell for cell in predicted["rest"] if all(cell in predicted[name] for name in parts)]
     portfolio = {(each.cell, each.pixels): (each.search or 0.0) - gain for each, _, gain in known["beyond"]}
-    fitting = [_fitting(portfolio[cell], predicted["rate"][cell][1], predicted["rest"][cell][1]) for cell in cells]
-    advice = [verdict_of({name: predicted[name][cell][0] for name in parts}, THRESHOLD) for cell in cells]
+    worths = [(portfolio[cell], predicted["rate"][cell][1], predicted["rest"][cell][1]) for cell in cells]
+    fitting = [_fitting(*worth, threshold) for worth in worths]
+    advice = [verdict_of({name: predicted[name][cell][0] for name in parts}, threshold) for cell in cells]
     right = [said in fits for said, fits in zip(advice, fitting, strict=True)]
     return {**found, "verdict": _record(right, fitting, get_args(Verdict))}
 
 
-def _fitting(portfolio: float, rate: float, rest: float) -> set[object]:
+def _fitting(portfolio: float, rate: float, rest: float, threshold: float = THRESHOLD) -> set[object]:
     """The verdicts over which no other one would have gained what matters."""
     gains: dict[Verdict, float] = {
         "the portfolio is enough": portfolio,
         "search the rate alone": rate,
         "search all settings": rate + rest,
     }
-    return {verdict for verdict, gain in gains.items() if max(gains.values()) - gain < THRESHOLD}
+    return {verdict for verdict, gain in gains.items() if max(gains.values()) - gain < threshold}
 
 
 def _held_out(cells: Sequence[Known], facts: FactSet, group: Group) -> dict[tuple[Cell, int], tuple[float, float]]:
@@ -182,7 +196,7 @@ def _held_out(cells: Sequence[Known], facts: FactSet, group: Group) -> dict[tupl
         tree = tree_of(others, facts)
         for each, values, gain in cells:
             if group(each) == name:
-                found[each.cell, each.pixels] = leaf_of(tree, values)["mean"], gain
+                found[each.cell, each.pixels] = leaf_of(tree, values)["median"], gain
     return found
 
 

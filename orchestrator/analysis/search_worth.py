@@ -58,9 +58,9 @@ class SearchFacts:
 
 @final
 class Leaf(TypedDict):
-    """Worth in the cells of a leaf, in dB: mean, and the values that a tenth of the cells lie below and above."""
+    """Worth in the cells of a leaf, in dB: median, and the values that a tenth of the cells lie below and above."""
 
-    mean: float
+    median: float
     low: float
     high: float
     cells: int
@@ -177,7 +177,7 @@ def predict(facts: SearchFacts, evidence: Evidence | None = None) -> SearchWorth
     values = asdict(facts)
     fit = known["fits"]["stated" if facts.zero_shot_gain is None else "measured"]
     leaves = {name: leaf_of(tree, values) for name, tree in fit["trees"].items()}
-    verdict = verdict_of({name: leaf["mean"] for name, leaf in leaves.items()}, known["threshold"])
+    verdict = verdict_of({name: leaf["median"] for name, leaf in leaves.items()}, known["threshold"])
     return SearchWorth(
         verdict=verdict,
         rate=leaves["rate"],
@@ -232,5 +232,5 @@ def _sentences(
 def _said(leaf: Leaf) -> str:
     if leaf["cells"] < FEWEST_CELLS:
         return f"an amount that is not known yet ({leaf['cells']} cells)"
-    mean, low, high = (round(value, 2) + 0.0 for value in (leaf["mean"], leaf["low"], leaf["high"]))  # no -0.00
-    return f"{mean:+.2f} dB ({low:+.2f} to {high:+.2f})"
+    middle, low, high = (round(value, 2) + 0.0 for value in (leaf["median"], leaf["low"], leaf["high"]))  # no -0.00
+    return f"{middle:+.2f} dB ({low:+.2f} to {high:+.2f})"

@@ -7,8 +7,8 @@ from trainables.degradation import Degradation
 from trainables.network.architecture import preset
 
 
-def leaf(mean, cells=10):
-    return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "cells": cells}
+def leaf(median, cells=10):
+    return {"median": median, "low": median - 0.01, "high": median + 0.01, "cells": cells}
 
 
 EVIDENCE = {
@@ -74,7 +74,7 @@ def test_the_sentences_state_worth_and_evidence():
 
 def test_a_measured_gain_of_the_source_model_has_trees_of_its_own():
     told = predict(facts(zero_shot_gain=-1.0), EVIDENCE)
-    assert told["rate"]["mean"] == 0.5
+    assert told["rate"]["median"] == 0.5
     assert "In 19 of 20 cells" in told["sentences"][1]
 
 
