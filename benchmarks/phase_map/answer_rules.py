@@ -10,7 +10,7 @@ exchanged. The map has no averaged weights and no feature transfer, and one trai
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -20,7 +20,7 @@ from benchmarks.common.results import ONE_THREAD, today, write_results
 from benchmarks.phase_map.plan import DEFAULT
 from benchmarks.phase_map.rows import Row, half_of
 from benchmarks.phase_map.table_file import read_table
-from benchmarks.phase_map.worth import FEWEST_SCENES, cell_of
+from benchmarks.phase_map.worth import FEWEST_SCENES, rows_by_cell
 from orchestrator.confirm.answer import Contender, choose
 from orchestrator.confirm.record import Candidate, Standing
 from orchestrator.confirm.run_record import Images
@@ -83,25 +83,47 @@ class Chosen:
     over_source: float
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is stated of a rule's choices.
+
+    Attributes:
+        choices: How many there are.
+        over_best_mean: Their mean gain in dB over the choice of the best mean.
+        bad: Choices that lie :data:`LARGE_LOSS` or more behind it.
+        worst: Their largest loss behind it in dB.
+        over_default: Mean gain in dB over the default fine-tune.
+        over_source: Mean gain in dB over the source model as it is.
+        source_model: Choices of the source model.
+        default_fine_tune: Choices of the default fine-tune.
+    """
+
+    choices: int
+    over_best_mean: float
+    bad: int
+    worst: float
+    over_default: float
+    over_source: float
+    source_model: int
+    default_fine_tune: int
+
+
 def main() -> None:
     options = _parsed()
     with one_sentence():
         rows, _ = read_table(Storage.at(str(options.table)))
         found = compare(rows)
         text = command("phase_map.answer_rules", ["--table", "benchmarks/tables/phase_map.parquet"])
-        data = {"date": today(), "command": text, "environment": environment("numpy"), "rules": _told(found)}
+        figures = {str(rule): asdict(_figures(chosen)) for rule, chosen in found.items()}
+        data = {"date": today(), "command": text, "environment": environment("numpy"), "rules": figures}
         page = "\n".join(_page(found, text, data["environment"]["commit"])) + "\n"
         print(write_results(options.out, "answer-rules", ONE_THREAD, data=data, page=page))
 
 
 def compare(rows: Iterable[Row]) -> dict[Rule, list[Chosen]]:
     """What each rule chooses in both halves of every cell that has the default fine-tune and enough scenes."""
-    by_cell: dict[tuple[object, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["image_psnr"]:
-            by_cell[cell_of(row), row["batch"], row["lr_patch"], row["hardware"]].append(row)
     found: dict[Rule, list[Chosen]] = {rule: [] for rule in RULES}
-    for of_cell in by_cell.values():
+    for of_cell in rows_by_cell(row for row in rows if row["image_psnr"]):
         halves = half_of(of_cell[0]["image_scenes"])
         if len(halves) < FEWEST_SCENES:
             continue
@@ -165,22 +187,18 @@ def _images(row: Row, scores: Sequence[float], halves: Mapping[str, str], half: 
     return [(str(i), scene, psnr) for i, (scene, psnr) in enumerate(scored) if halves[scene] == half]
 
 
-def _told(found: Mapping[Rule, Sequence[Chosen]]) -> dict[str, dict[str, float]]:
-    return {str(rule): _figures(chosen) for rule, chosen in found.items()}
-
-
-def _figures(chosen: Sequence[Chosen]) -> dict[str, float]:
+def _figures(chosen: Sequence[Chosen]) -> Figures:
     behind = [-each.over_best_mean for each in chosen]
-    return {
-        "choices": len(chosen),
-        "over_best_mean": round(-fmean(behind), 4),
-        "bad": sum(loss >= LARGE_LOSS for loss in behind),
-        "worst": round(max(behind), 4),
-        "over_default": round(fmean(each.over_default for each in chosen), 4),
-        "over_source": round(fmean(each.over_source for each in chosen), 4),
-        "source_model": sum(each.answer == _SOURCE for each in chosen),
-        "default_fine_tune": sum(each.answer == _DEFAULT for each in chosen),
-    }
+    return Figures(
+        choices=len(chosen),
+        over_best_mean=round(-fmean(behind), 4),
+        bad=sum(loss >= LARGE_LOSS for loss in behind),
+        worst=round(max(behind), 4),
+        over_default=round(fmean(each.over_default for each in chosen), 4),
+        over_source=round(fmean(each.over_source for each in chosen), 4),
+        source_model=sum(each.answer == _SOURCE for each in chosen),
+        default_fine_tune=sum(each.answer == _DEFAULT for each in chosen),
+    )
 
 
 def _page(found: Mapping[Rule, Sequence[Chosen]], text: str, commit: str) -> Iterator[str]:
@@ -206,11 +224,12 @@ def _page(found: Mapping[Rule, Sequence[Chosen]], text: str, commit: str) -> Ite
         yield "| rule | − best mean | bad | worst loss | − default | − source | source model | default fine-tune |"
         yield "|---|---:|---:|---:|---:|---:|---:|---:|"
         for rule, of in chosen.items():
-            told = _figures(of)
-            gains = [f"{told[name]:+.3f}" for name in ("over_best_mean", "over_default", "over_source")]
-            counts = [f"{told[name] / count:.0%}" for name in ("source_model", "default_fine_tune")]
-            bad, worst = f"{told['bad'] / count:.0%}", f"{told['worst']:.2f}"
-            yield f"| {rule} | {' | '.join((gains[0], bad, worst, *gains[1:], *counts))} |"
+            figures = _figures(of)
+            yield (
+                f"| {rule} | {figures.over_best_mean:+.3f} | {figures.bad / count:.0%} | {figures.worst:.2f} "
+                f"| {figures.over_default:+.3f} | {figures.over_source:+.3f} "
+                f"| {figures.source_model / count:.0%} | {figures.default_fine_tune / count:.0%} |"
+            )
 
 
 def _parsed() -> argparse.Namespace:

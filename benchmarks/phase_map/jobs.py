@@ -54,9 +54,9 @@ class PhaseMap:
     def key(self, cell: Cell, choice: Choice) -> tuple[Any, ...]:
         """What a row of that training has as its :func:`key_of`."""
         options = self._options
-        told = {**asdict(cell), **choice.configuration.to_dict(), **asdict(choice)}
-        told |= {"batch": options.batch, "lr_patch": options.lr_patch, "hardware": hardware(options.gpu)}
-        return key_of(told)
+        row = {**asdict(cell), **choice.configuration.to_dict(), **asdict(choice)}
+        row |= {"batch": options.batch, "lr_patch": options.lr_patch, "hardware": hardware(options.gpu)}
+        return key_of(row)
 
     def task(self, cell: Cell, choice: Choice) -> MapTask:
         """One training; its images and source model are made unless they stand."""

@@ -18,12 +18,12 @@ from benchmarks.common.arguments import add_out, make_parser, one_sentence
 from benchmarks.common.results import ONE_THREAD, RESULTS, today, write_results
 from benchmarks.phase_map.figure import TITLES, by_place, draw
 from benchmarks.phase_map.plan import NETWORKS, OWN, SHIFTS, STEPS
-from benchmarks.phase_map.rule import COARSE, STEPS_THRESHOLD, THRESHOLD, Known, fitted, known_worths, records_of
+from benchmarks.phase_map.rule import STEPS_THRESHOLD, THRESHOLD, Known, Records, fitted, known_worths
 from benchmarks.phase_map.table_file import read_table
 from benchmarks.phase_map.tabular_cells import tabular_cells
 from benchmarks.phase_map.worth import CellWorth, seed_noise, worths
 from orchestrator.analysis import search_worth
-from orchestrator.analysis.search_worth import Evidence, FactSet, HeldOut, Quantity
+from orchestrator.analysis.search_worth import Evidence, HeldOut, Quantity
 from orchestrator.foundation.storage import Storage
 
 TABULAR = RESULTS.parent / "tables" / "tabular.parquet"
@@ -43,7 +43,12 @@ def main() -> None:
         evidence, records = fitted(found, len(rows) + used)
         known = known_worths(found)
         page = "\n".join(_page(found, known, facts, evidence, records)) + "\n"
-        data = {"facts": facts, "rule": evidence, "records": records, "cells": [_told(each) for each in found]}
+        data = {
+            "facts": facts,
+            "rule": evidence,
+            "records": records[THRESHOLD],
+            "cells": [_told(each) for each in found],
+        }
         written = write_results(options.out, FIGURE, ONE_THREAD, data=data, page=page)
         draw(_figure_rows(known), _note(found, evidence), options.out / FIGURE)
         options.rule.write_text(json.dumps(evidence, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -77,7 +82,7 @@ def _page(
     known: dict[Quantity, list[Known]],
     facts: dict[str, Any],
     evidence: Evidence,
-    records: dict[FactSet, dict[str, dict[str, HeldOut]]],
+    records: dict[float, Records],
 ) -> Iterator[str]:
     machine = facts["environment"]
     yield "# Phase map: what tuning a fine-tuning is worth, ×4"
@@ -101,15 +106,15 @@ def _page(
     yield ""
     yield "| rule | facts | right, shift left out | right, domain left out | best constant, shift left out |"
     yield "|---|---|---:|---:|---:|"
-    yield from _records(records, THRESHOLD)
-    yield from _records(records_of(known, COARSE), COARSE)
+    for threshold, of_threshold in records.items():
+        yield from _records(of_threshold, threshold)
     yield ""
     for kind, fit in evidence["fits"].items():
         for quantity, tree in fit["trees"].items():
             yield f"- {TITLES[quantity].replace(chr(10), ' ')}, {kind} facts: {_in_words(tree)}"
 
 
-def _records(records: dict[FactSet, dict[str, dict[str, HeldOut]]], threshold: float) -> Iterator[str]:
+def _records(records: Records, threshold: float) -> Iterator[str]:
     names = {"rate": f"rate ≥ {threshold} dB", "rest": f"λ and depth ≥ {threshold} dB"}
     names |= {"beyond": f"a search beyond the portfolio ≥ {threshold} dB"}
     names |= {"verdict": f"what to search: nothing else gains {threshold} dB more"}

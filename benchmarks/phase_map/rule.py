@@ -54,6 +54,10 @@ FACTS: dict[FactSet, list[str]] = {
 Known = tuple[CellWorth, dict[str, float], float]
 """A cell, its facts and a worth in dB."""
 Group = Callable[[CellWorth], str]
+Predicted = dict[Quantity, dict[tuple[Cell, int], tuple[float, float]]]
+"""By quantity and cell: what trees that were fitted to other groups predict, and what was found, in dB."""
+Records = dict[FactSet, dict[str, dict[str, HeldOut]]]
+"""How often predictions were right, by set of facts, what was held out (``shift`` or ``content``) and quantity."""
 
 GROUPS: dict[str, Group] = {"shift": lambda each: shift_of(each.cell), "content": lambda each: each.cell.content}
 
@@ -63,10 +67,17 @@ def shift_of(cell: Cell) -> str:
     return f"{cell.content}'s own" if cell.shift == OWN else cell.shift
 
 
-def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[FactSet, dict[str, dict[str, HeldOut]]]]:
-    """The rule from all cells, and by set of facts its record by what was held out: ``shift`` or ``content``."""
+def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[float, Records]]:
+    """The rule from all cells, and its records for gains of :data:`THRESHOLD` and of :data:`COARSE`."""
     known = known_worths(found)
-    records = records_of(known, THRESHOLD)
+    predicted = {facts: {name: _predicted(known, facts, group) for name, group in GROUPS.items()} for facts in FACTS}
+    records: dict[float, Records] = {
+        threshold: {
+            facts: {name: _records(known, of_group, threshold) for name, of_group in by_group.items()}
+            for facts, by_group in predicted.items()
+        }
+        for threshold in (THRESHOLD, COARSE)
+    }
     evidence = Evidence(
         format=2,
         threshold=THRESHOLD,
@@ -81,19 +92,12 @@ def fitted(found: Sequence[CellWorth], trainings: int) -> tuple[Evidence, dict[F
         fits={
             facts: Fit(
                 trees={name: tree_of(cells, facts) for name, cells in known.items()},
-                held_out=records[facts]["shift"],  # type: ignore[typeddict-item]
+                held_out=records[THRESHOLD][facts]["shift"],  # type: ignore[typeddict-item]
             )
             for facts in FACTS
         },
     )
     return evidence, records
-
-
-def records_of(known: dict[Quantity, list[Known]], threshold: float) -> dict[FactSet, dict[str, dict[str, HeldOut]]]:
-    """By set of facts and by what was held out, how often predictions of at least ``threshold`` dB were right."""
-    return {
-        facts: {name: _records(known, facts, group, threshold) for name, group in GROUPS.items()} for facts in FACTS
-    }
 
 
 def known_worths(found: Sequence[CellWorth]) -> dict[Quantity, list[Known]]:
@@ -158,10 +162,13 @@ def _short(value: float) -> float:
     return round(float(value), 4)
 
 
-def _records(known: dict[Quantity, list[Known]], facts: FactSet, group: Group, threshold: float) -> dict[str, HeldOut]:
-    """How often predictions were right, each from cells of the other groups alone."""
-    predicted = {name: _held_out(cells, facts, group) for name, cells in known.items()}
-    found = {}
+def _predicted(known: dict[Quantity, list[Known]], facts: FactSet, group: Group) -> Predicted:
+    return {name: _held_out(cells, facts, group) for name, cells in known.items()}
+
+
+def _records(known: dict[Quantity, list[Known]], predicted: Predicted, threshold: float) -> dict[str, HeldOut]:
+    """How often predictions of at least ``threshold`` dB were right."""
+    found: dict[str, HeldOut] = {}
     for name, of_cells in predicted.items():
         limit = STEPS_THRESHOLD if name == "steps" else threshold
         said = [(guess >= limit, gain >= limit) for guess, gain in of_cells.values()]

@@ -13,7 +13,7 @@ import argparse
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import groupby, islice
 
@@ -38,8 +38,8 @@ def main() -> None:
         train(options)
 
 
-def train(options: argparse.Namespace) -> int:
-    """Trains what is missing, at most ``options.limit`` rows, and returns how many that were."""
+def train(options: argparse.Namespace) -> None:
+    """Trains what is missing, at most ``options.limit`` rows."""
     whole = PhaseMap(options)
     planned = whole.planned()
     print(f"{len(planned)} trainings of {len({cell for cell, _ in planned})} cells are planned", flush=True)
@@ -49,29 +49,33 @@ def train(options: argparse.Namespace) -> int:
         for number, (cell, choice) in enumerate(planned, 1)
         if whole.key(cell, choice) not in known and (task := whole.task(cell, choice)).read() is None
     )
-    return _train_cells(islice(missing, options.limit), options.processes)
+    _train_cells(islice(missing, options.limit), options.processes)
 
 
-def _train_cells(missing: Iterator[Numbered], processes: int) -> int:
-    """Trains each cell in one process; a termination lets the cells that are being trained finish."""
+def _train_cells(missing: Iterator[Numbered], processes: int) -> None:
+    """Trains each cell in one process; a termination lets the cells that were handed out finish."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    done, running = 0, set[Future[int]]()
+    running = set[Future[None]]()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for _, of_cell in groupby(missing, key=lambda each: each[1].cell):
             running.add(pool.submit(_train_cell, list(of_cell)))
             if len(running) > processes:
                 ready, running = wait(running, return_when=FIRST_COMPLETED)
-                done += sum(each.result() for each in ready)
-        return done + sum(each.result() for each in running)
+                _raise_failure(ready)
+        _raise_failure(running)
 
 
-def _train_cell(tasks: Sequence[Numbered]) -> int:
+def _raise_failure(ended: Iterable[Future[None]]) -> None:
+    for each in ended:
+        each.result()
+
+
+def _train_cell(tasks: Sequence[Numbered]) -> None:
     for number, task in tasks:
-        _tell(finish_row(task), number)
-    return len(tasks)
+        _print_row(finish_row(task), number)
 
 
-def _tell(row: Row, number: str) -> None:
+def _print_row(row: Row, number: str) -> None:
     psnr = row["psnr_judging"]
     cell = f"{row['network']}, {row['steps']} steps, {row['training_scenes']} scenes, {row['shift']} {row['content']}"
     choice = f"lr {row['learning_rate']:.2e}, λ {row['lambda_']:g} {row['regularizer']}, depth {row['frozen_depth']}"

@@ -104,11 +104,16 @@ class CellWorth:
 
 def worths(rows: Iterable[Row]) -> list[CellWorth]:
     """What tuning is worth in every cell that has the default fine-tune and enough validation scenes."""
-    by_cell: dict[tuple[object, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        by_cell[cell_of(row), row["batch"], row["lr_patch"], row["hardware"]].append(row)
-    found = [_worth(cell_of(of_cell[0]), of_cell) for of_cell in by_cell.values()]
+    found = [_worth(cell_of(of_cell[0]), of_cell) for of_cell in rows_by_cell(rows)]
     return [each for each in found if each is not None]
+
+
+def rows_by_cell(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows of each cell that were trained with steps of one size on one kind of hardware."""
+    found: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[cell_of(row), row["batch"], row["lr_patch"], row["hardware"]].append(row)
+    return list(found.values())
 
 
 def cell_of(row: Row) -> Cell:

@@ -129,6 +129,7 @@ def test_the_rule_finds_what_decides_and_is_tested_on_shifts_that_it_has_not_see
     assert leaf_of(trees["rate"], quiet)["median"] == 0
     assert leaf_of(trees["rate"], quiet | {"noise": 0.1})["median"] == pytest.approx(0.2)
     assert leaf_of(trees["rest"], quiet | {"training_scenes": 1})["median"] == pytest.approx(0.1)
+    records = records[rule.THRESHOLD]
     assert records["stated"]["content"]["rate"] == {"right": 72, "constant": "False", "constant_right": 48, "cells": 72}
     assert records["stated"]["shift"]["rest"]["right"] == 72
     assert evidence["fits"]["measured"]["held_out"] == records["measured"]["shift"]
