@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from orchestrator.foundation.quantities import plural, resources
+
 Nodes = Mapping[str, Mapping[str, float]]
 """Resources of the nodes that are alive, by their id."""
 
@@ -51,16 +53,16 @@ def _named(nodes: Nodes) -> str:
     """The address of a single node, or the number of several, with their resources."""
     if len(nodes) > 1:
         return _counted(nodes)
-    [resources] = nodes.values()
-    address = next((f" {key[5:]}" for key in resources if key.startswith("node:") and "__" not in key), "")
+    [kinds] = nodes.values()
+    address = next((f" {key[5:]}" for key in kinds if key.startswith("node:") and "__" not in key), "")
     return f"node{address} with {_amount(nodes)}"
 
 
 def _counted(nodes: Nodes) -> str:
-    return f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'} with {_amount(nodes)}"
+    return f"{plural(len(nodes), 'node')} with {_amount(nodes)}"
 
 
 def _amount(nodes: Nodes) -> str:
     """CPUs and GPUs of nodes, in words."""
-    totals = {kind: sum(node.get(kind, 0.0) for node in nodes.values()) for kind in ("CPU", "GPU")}
-    return " and ".join(f"{total:g} {kind}s" for kind, total in totals.items() if total or kind == "CPU")
+    cpus, gpus = (float(sum(node.get(kind, 0.0) for node in nodes.values())) for kind in ("CPU", "GPU"))
+    return resources(cpus, gpus)

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.foundation.quantities import plural
 from orchestrator.runtime.on_ray.ray_runner import alive_nodes
 from trainables.errors import UsageError, without_secrets
 
@@ -87,9 +88,8 @@ def joined_line(context: Any, note: str = "") -> str:
     address, session = facts.get("gcs_address") or facts.get("address"), str(facts.get("session_dir") or "")
     nodes = list(alive_nodes().values())
     named = f" ({Path(session).name}, Ray {ray.__version__})" if session else ""
-    kinds = [f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU")]
-    count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
-    return f"Joined the Ray cluster at {address}{named}{note}: {count}, {' and '.join(kinds)}."
+    kinds = [plural(float(sum(node.get(kind, 0) for node in nodes)), kind) for kind in ("CPU", "GPU")]
+    return f"Joined the Ray cluster at {address}{named}{note}: {plural(len(nodes), 'node')}, {' and '.join(kinds)}."
 
 
 def sentence_of_failure(address: str, error: BaseException, printed: str = "") -> str:

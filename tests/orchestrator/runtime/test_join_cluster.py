@@ -104,7 +104,7 @@ def test_with_the_token_inside_of_a_job_it_is_joined_and_described_and_its_nodes
     assert printed == "can work"
     port = head.rpartition(":")[2]  # Ray names the host by another of its addresses
     assert re.fullmatch(
-        rf"Joined the Ray cluster at [0-9.]+:{port} \(session_\S+, Ray [0-9.]+\): 1 node, 1 CPUs and 1 GPUs\.", beside
+        rf"Joined the Ray cluster at [0-9.]+:{port} \(session_\S+, Ray [0-9.]+\): 1 node, 1 CPU and 1 GPU\.", beside
     )
     printed, _ = join(head, tmp_path, **variables)
     assert re.match(r"Node [0-9.]+ \([0-9a-f]{8}\) claims 1 GPU, but PyTorch sees 0 there: ", printed)

@@ -19,7 +19,7 @@ CPU = {"CPU": 4.0, "node:10.0.0.3": 1.0}
             {"h": HEAD, "a": GPU, "b": CPU},
             {"h": HEAD, "b": CPU},
             [
-                "node 10.0.0.2 with 8 CPUs and 1 GPUs was lost: what ran there is done again; "
+                "node 10.0.0.2 with 8 CPUs and 1 GPU was lost: what ran there is done again; "
                 "the cluster has 2 nodes with 4 CPUs"
             ],
         ),
@@ -27,7 +27,7 @@ CPU = {"CPU": 4.0, "node:10.0.0.3": 1.0}
             {"h": HEAD, "a": GPU, "b": CPU},
             {"h": HEAD, "c": CPU},
             [
-                "2 nodes with 12 CPUs and 1 GPUs were lost: what ran there is done again; "
+                "2 nodes with 12 CPUs and 1 GPU were lost: what ran there is done again; "
                 "the cluster has 2 nodes with 4 CPUs",
                 "node 10.0.0.3 with 4 CPUs joined; the cluster has 2 nodes with 4 CPUs",
             ],

@@ -104,7 +104,7 @@ def test_fewer_workers_than_asked_for_must_fit_and_no_more() -> None:
     section = {"workers": 8, "gpus_per_worker": 1, "least_workers": 2}
     experiment = make_experiment(tiny_experiment.settings("images", "runs", pretraining=section), "here")
     check_resources(experiment, Resources(8, 2, 2))
-    with pytest.raises(UsageError, match=r"Pretraining asks for 2 workers × 1 GPUs, but this cluster has 1"):
+    with pytest.raises(UsageError, match=r"Pretraining asks for 2 workers × 1 GPU, but this cluster has 1;"):
         check_resources(experiment, Resources(8, 1, 1))
     for wrong, said in (({"least_workers": 9}, "lower least_workers"), ({"reading": "ray_data"}, "reading: direct")):
         with pytest.raises(UsageError, match=said):
