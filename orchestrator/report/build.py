@@ -157,12 +157,14 @@ def _deep_protocol(domains: Mapping[str, DomainReport], scale: int) -> list[str]
 
 
 def _earlier(domains: Mapping[str, DomainReport]) -> list[str]:
-    """A line on confirmations of earlier versions, whose intervals are others."""
-    old = [name for name, domain in domains.items() if any(d.seed_sd is None for d in domain.differences)]
-    named = (
-        f"{', '.join(old)}: confirmed by an earlier version, so the intervals are of the bootstrap over scenes alone."
-    )
-    return [named] if old else []
+    """Lines on confirmations of earlier versions, whose intervals and choice of the answer are others."""
+    intervals = [name for name, domain in domains.items() if any(d.seed_sd is None for d in domain.differences)]
+    choices = [name for name, domain in domains.items() if domain.choice is None or domain.choice.margin is None]
+    lines = {
+        "the intervals are of the bootstrap over scenes alone": intervals,
+        f"the answer need not lie within {MARGIN_DB:g} dB of the best mean on validation": choices,
+    }
+    return [f"{', '.join(old)}: confirmed by an earlier version, so {line}." for line, old in lines.items() if old]
 
 
 def _protocol(experiment: Experiment) -> list[str]:

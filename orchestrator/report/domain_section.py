@@ -116,6 +116,7 @@ def domain_report(
         groups=group_differences(scenes),
         candidates=candidates,
         winner=winner.name,
+        choice=found.choice,
         optimism=luck,
         interpolation=averaged,
         advice=grade_advice(advice, winner, trials, differences) if advice else None,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.confirm.record import Candidate, Difference
+from orchestrator.confirm.record import Candidate, Choice, Difference
 from orchestrator.finish.recipe import Recipe
 from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.vocabulary import ArmName
@@ -231,8 +231,9 @@ class SplitCounts(_Record):
 class DomainReport(_Record):
     """Result for one target domain, with the data behind it.
 
-    ``pixel_format`` says what the values of other than 8-bit gray and RGB images mean. ``scenes`` and ``groups`` begin
-    with the largest loss; there are none in reports of earlier versions.
+    ``pixel_format`` says what the values of other than 8-bit gray and RGB images mean. ``choice`` holds the candidates'
+    validation differences from the best mean, which the answer rests on. ``scenes`` and ``groups`` begin with the
+    largest loss. Reports of earlier versions have none of these three.
     """
 
     space: str
@@ -250,6 +251,7 @@ class DomainReport(_Record):
     groups: list[GroupDifference] = []
     candidates: list[Candidate]
     winner: str
+    choice: Choice | None = None
     optimism: Optimism | None
     interpolation: Interpolation | None
     advice: AdviceGrade | None
