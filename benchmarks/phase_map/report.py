@@ -109,6 +109,13 @@ def _page(
     for threshold, of_threshold in records.items():
         yield from _records(of_threshold, threshold)
     yield ""
+    yield (
+        "Two judgements of one cell, by the one half of its scenes and by the other, agree whether a gain is reached "
+        "as often as this. They share their trainings, so judgements of separate trainings would agree less often."
+    )
+    yield ""
+    yield from _agreement(known, list(records))
+    yield ""
     for kind, fit in evidence["fits"].items():
         for quantity, tree in fit["trees"].items():
             yield f"- {TITLES[quantity].replace(chr(10), ' ')}, {kind} facts: {_in_words(tree)}"
@@ -125,6 +132,18 @@ def _records(records: Records, threshold: float) -> Iterator[str]:
             shift, content = by_group["shift"][name], by_group["content"][name]
             constant = f"{_share(shift, 'constant_right')}: {_ANSWERS.get(shift['constant'], shift['constant'])}"
             yield f"| {title} | {kind} | {_share(shift)} | {_share(content)} | {constant} |"
+
+
+def _agreement(known: dict[Quantity, list[Known]], thresholds: Sequence[float]) -> Iterator[str]:
+    columns: dict[Quantity, str] = {"rate": "rate", "rest": "λ and depth", "beyond": "beyond the portfolio"}
+    yield f"| gain | {' | '.join(columns.values())} |"
+    yield "|---|---:|---:|---:|"
+    for threshold in thresholds:
+        shares = []
+        for name in columns:
+            said = [[gain >= threshold for gain in each.both_ways[name]] for each, *_ in known[name]]
+            shares.append(_of_cells(sum(first == second for first, second in said), len(said)))
+        yield f"| ≥ {threshold} dB | {' | '.join(shares)} |"
 
 
 def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> Iterator[str]:
@@ -160,8 +179,11 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _share(record: HeldOut, key: str = "right") -> str:
-    right = int(record[key])  # type: ignore[literal-required]
-    return f"{right} of {record['cells']} ({right / max(record['cells'], 1):.0%})"
+    return _of_cells(int(record[key]), record["cells"])  # type: ignore[literal-required]
+
+
+def _of_cells(count: int, cells: int) -> str:
+    return f"{count} of {cells} ({count / max(cells, 1):.0%})"
 
 
 def _in_words(tree: Any) -> str:
@@ -173,7 +195,7 @@ def _in_words(tree: Any) -> str:
 
 
 def _told(each: CellWorth) -> dict[str, Any]:
-    values = {name: getattr(each, name) for name in CellWorth.__slots__ if name != "cell"}
+    values = {name: getattr(each, name) for name in CellWorth.__slots__ if name not in ("cell", "both_ways")}
     cell = {name: getattr(each.cell, name) for name in type(each.cell).__slots__}
     return cell | {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 

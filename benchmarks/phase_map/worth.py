@@ -26,6 +26,17 @@ FEWEST_SCENES = 4
 
 Keep = Callable[[Configuration], bool]
 
+BothWays = tuple[float, float]
+"""A worth in dB as the second half of the scenes judges it, and as the first one does."""
+
+
+def _any(configuration: Configuration) -> bool:
+    return True
+
+
+def _is_default(configuration: Configuration) -> bool:
+    return configuration == DEFAULT_CONFIGURATION
+
 
 def _of_portfolio(configuration: Configuration) -> bool:
     first = ((tried.learning_rate, tried.lambda_, tried.frozen_depth) for tried in PORTFOLIO)
@@ -57,6 +68,19 @@ def _with_replay(configuration: Configuration) -> bool:
     return configuration[2] == 0 and rehearsed and configuration[4] is None
 
 
+_COMPARED: dict[str, tuple[Keep, Keep]] = {
+    "rate": (_rate_alone, _is_default),
+    "depth": (_with_depth, _rate_alone),
+    "lambda_": (_with_l2_sp, _rate_alone),
+    "replay": (_with_replay, _rate_alone),
+    "adapters": (_with_adapters, _rate_alone),
+    "rest": (_without_adapters, _rate_alone),
+    "search": (_any, _is_default),
+    "beyond": (_any, _of_portfolio),
+}
+"""By worth, the configurations that are chosen among, and those over which the choice gains it."""
+
+
 @dataclass(frozen=True, slots=True)
 class CellWorth:
     """What tuning is worth in one cell; None where the map lacks the trainings.
@@ -80,6 +104,7 @@ class CellWorth:
         search: dB of everything over the default.
         beyond: dB of everything over the portfolio, the better of the two configurations that every study tries first.
         noise: dB by which a second seed of the default differs, over √2; None without a second seed.
+        both_ways: By worth, the two judgements whose mean it is.
     """
 
     cell: Cell
@@ -100,6 +125,7 @@ class CellWorth:
     search: float | None
     beyond: float | None
     noise: float | None
+    both_ways: Mapping[str, BothWays]
 
 
 def worths(rows: Iterable[Row]) -> list[CellWorth]:
@@ -171,28 +197,19 @@ def worth_of(cell: Cell, rows: Mapping[Configuration, Row], **facts: Any) -> Cel
         rows: By configuration, the scores ``psnr_choosing`` and ``psnr_judging``, which exchange their parts.
         facts: The other attributes of a :class:`CellWorth`.
     """
-    return CellWorth(
-        cell=cell,
-        configurations=len(rows),
-        rate=_beyond(rows, _rate_alone, lambda configuration: configuration == DEFAULT_CONFIGURATION),
-        depth=_beyond(rows, _with_depth, _rate_alone),
-        lambda_=_beyond(rows, _with_l2_sp, _rate_alone),
-        replay=_beyond(rows, _with_replay, _rate_alone),
-        adapters=_beyond(rows, _with_adapters, _rate_alone),
-        rest=_beyond(rows, _without_adapters, _rate_alone),
-        search=_beyond(rows, lambda configuration: True, lambda configuration: configuration == DEFAULT_CONFIGURATION),
-        beyond=_beyond(rows, lambda configuration: True, _of_portfolio),
-        **facts,
-    )
+    compared = {name: _beyond(rows, *keeps) for name, keeps in _COMPARED.items()}
+    both_ways = {name: both for name, both in compared.items() if both is not None}
+    means = {name: None if both is None else fmean(both) for name, both in compared.items()}
+    return CellWorth(cell=cell, configurations=len(rows), both_ways=both_ways, **means, **facts)
 
 
-def _beyond(rows: Mapping[Configuration, Row], wide: Keep, narrow: Keep) -> float | None:
+def _beyond(rows: Mapping[Configuration, Row], wide: Keep, narrow: Keep) -> BothWays | None:
     """How far the choice among ``wide`` lies above that among ``narrow``; None where they are the same ones."""
     wider, narrower = ([row for key, row in rows.items() if keep(key)] for keep in (wide, narrow))
     if len(wider) == len(narrower):
         return None
-    halves = (_HALVES, _HALVES[::-1])
-    return fmean(_judged(wider, *each) - _judged(narrower, *each) for each in halves)
+    first, second = (_judged(wider, *each) - _judged(narrower, *each) for each in (_HALVES, _HALVES[::-1]))
+    return first, second
 
 
 def _judged(rows: Sequence[Row], choosing: str, judging: str) -> float:

@@ -80,8 +80,17 @@ def test_no_scene_judges_what_it_chose():
     (found,) = worths([row(BEST, 30.0, 30.0), row(1e-3, 30.5, 29.9), row(3e-3, 29.0, 30.2)])
     # One half chooses 1e-3, worth -0.1 to the other; that one chooses 3e-3, worth -1 to the first.
     assert found.rate == pytest.approx((-0.1 - 1.0) / 2)
+    assert found.both_ways["rate"] == pytest.approx((-0.1, -1.0))
     assert found.default == 30.0
     assert found.rest is None
+
+
+def test_two_judgements_of_a_cell_agree_or_not():
+    found = worths([row(BEST, 30.0, 30.0), row(1e-3, 30.5, 29.9), row(3e-3, 29.0, 30.2)])
+    known = rule.known_worths(found)
+    for threshold, agreed in ((0.02, "1 of 1 (100%)"), (-0.5, "0 of 1 (0%)")):
+        *_, line = report._agreement(known, [threshold])
+        assert line == f"| ≥ {threshold} dB | {agreed} | 0 of 0 (0%) | {agreed} |"
 
 
 def test_depth_and_lambda_count_beyond_the_best_rate():
@@ -203,6 +212,7 @@ def test_the_report_writes_page_figure_and_rule(tmp_path, monkeypatch):
     call(monkeypatch, report, "--table", "T", "--out", tmp_path, "--rule", target)
     (page,) = tmp_path.glob("phase-map_*.md")
     assert "| all cells | 148 |" in page.read_text()
+    assert "| ≥ 0.02 dB | 76 of 76 (100%) | 75 of 76 (99%) |" in page.read_text(), "generated cells, and the four"
     for threshold in (0.02, 0.1):
         assert f"| a search beyond the portfolio ≥ {threshold} dB | measured | " in page.read_text()
     assert json.loads(target.read_text())["cells"] == 148, "with the four of the tabular benchmark"
