@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.stage_record import fingerprint, run_stage

@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.common.domain import with_few_scenes
 from benchmarks.common.domain_images import PAINTER
 from benchmarks.common.pair_sets import list_set, write_set
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet, PairReading
 from orchestrator.foundation.stage_record import fingerprint, run_stage
 from orchestrator.foundation.storage import Storage

@@ -13,7 +13,7 @@ from benchmarks.phase_map.plan import DEGRADATIONS, Cell, Choice, Network, train
 from benchmarks.phase_map.rows import MapTask, hardware
 from benchmarks.phase_map.sources import source_model
 from benchmarks.phase_map.table_file import key_of
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.model_store import FoundModel
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import DomainJob

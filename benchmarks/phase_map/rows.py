@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.phase_map.plan import Cell, Choice
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import DomainJob, run_finetuning, validation_pairs, zero_shot

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.phase_map.plan import Network
-from orchestrator.data.shards import read_split
+from orchestrator.data.shard_reader import read_split
 from orchestrator.foundation.model_store import FoundModel, find_model, write_model
 from orchestrator.foundation.storage import Storage
 from trainables.degradation import Degradation

@@ -19,7 +19,7 @@ from benchmarks.common.environment import environment
 from benchmarks.phase_map.plan import ALL, CORE, DEGRADATIONS, NETWORKS, SCENES, SHIFTS, STEPS, Cell, trainings
 from benchmarks.phase_map.rows import Row
 from benchmarks.phase_map.table_file import merged, read_table, write_table
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.storage import Storage
 from trainables.version import __version__
 

@@ -177,7 +177,7 @@ def delivered(row: Row, encoded: Callable[[int, int], Iterator[bytes]]) -> Pairs
 
 
 def pool(row: Row, place: str) -> Pairs:
-    from orchestrator.data.shards import split_files
+    from orchestrator.data.shard_reader import split_files
     from orchestrator.foundation.storage import Storage
 
     shards = Storage.at(place).child("shards")

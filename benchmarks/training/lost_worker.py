@@ -33,7 +33,8 @@ from typing import Any
 from benchmarks.common.arguments import add_out, command, make_parser, positive
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, today, write_results
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Cluster, Experiment
 from orchestrator.foundation.storage import Storage

@@ -27,7 +27,8 @@ from benchmarks.common.domain_images import DOMAINS, PAINTER
 from benchmarks.common.environment import environment
 from benchmarks.common.pair_sets import WRONG, checked, list_set, write_set
 from benchmarks.common.results import ONE_THREAD, today, write_results
-from orchestrator.data.shards import build_shards, read_manifest, read_split
+from orchestrator.data.shard_reader import read_manifest, read_split
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet, PairReading
 from orchestrator.foundation.model_store import FoundModel, find_model, read_model, write_model
 from orchestrator.foundation.stage_record import fingerprint

@@ -30,7 +30,8 @@ from PIL import Image
 from benchmarks.common.arguments import add_out, make_parser
 from benchmarks.common.environment import environment
 from benchmarks.common.results import CPUS, today, write_results
-from orchestrator.data.shards import build_shards, split_files
+from orchestrator.data.shard_reader import split_files
+from orchestrator.data.shards import build_shards
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile
 from trainables.degradation import Degradation

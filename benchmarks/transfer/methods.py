@@ -26,7 +26,7 @@ from benchmarks.transfer.domain_set import domain_of, further, images_of_split
 from benchmarks.transfer.judging import Json, choose, judge
 from benchmarks.transfer.runs import Row, Run, Runs, train
 from benchmarks.transfer.telling import describe
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile, list_files

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.transfer.arms import LR_ALONE, MODEL, Candidate
-from orchestrator.data.shards import read_split
+from orchestrator.data.shard_reader import read_split
 from orchestrator.foundation.model_store import read_model, write_model
 from orchestrator.foundation.stage_record import fingerprint
 from orchestrator.foundation.storage import Storage

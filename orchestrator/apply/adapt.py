@@ -22,14 +22,8 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.summaries import LeftOutFile, PassedOver
 from orchestrator.foundation.task_progress import CountCallback
 from orchestrator.foundation.vocabulary import Verdict
-from orchestrator.image_sets.deep_reading import (
-    CHIP,
-    SLICE_AXIS,
-    ValueRange,
-    deep_reading,
-    kept_values_and_bands,
-    network_for,
-)
+from orchestrator.image_sets.deep_reading import CHIP, SLICE_AXIS, ValueRange, deep_reading
+from orchestrator.image_sets.values_and_bands import kept_values_and_bands, network_for
 from search_spaces import TransferSpace, find_space
 from trainables.images.raster import PreparedImage
 from trainables.loops.cross_scale import adapt, patch_that_fits

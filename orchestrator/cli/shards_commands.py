@@ -35,8 +35,8 @@ def shards_verify(place: Shards) -> None:
     The locked test split of a domain is compared too; nothing is scored.
     """
     from orchestrator.data.locked_test import locked_beside
+    from orchestrator.data.shard_reader import read_manifest
     from orchestrator.data.shard_verify import verify_shards
-    from orchestrator.data.shards import read_manifest
     from orchestrator.foundation.storage import Storage
 
     shards = Storage.at(place)
@@ -55,7 +55,7 @@ def shards_verify(place: Shards) -> None:
 def shards_info(place: Shards, as_json: AsJson = False) -> None:
     """Shows the content of shards, and the size of their locked test split."""
     from orchestrator.data.locked_test import locked_beside
-    from orchestrator.data.shards import read_manifest
+    from orchestrator.data.shard_reader import read_manifest
     from orchestrator.foundation.storage import Storage
 
     shards = Storage.at(place)

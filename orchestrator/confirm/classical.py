@@ -10,7 +10,7 @@ from orchestrator.confirm.run_record import (
     TotalVariationFit,
     read_fitted,
 )
-from orchestrator.data.shards import read_split
+from orchestrator.data.shard_reader import read_split
 from orchestrator.foundation.storage import Storage
 from orchestrator.training.finetune import DomainJob, validation_pairs
 from trainables.classical import AnchoredRegression, TotalVariation, fit_baselines, fixed_baselines

@@ -6,11 +6,11 @@ import torch
 
 from orchestrator.confirm.job import ConfirmJob, facts_of, net_of, test_pairs, upscaler_of
 from orchestrator.confirm.record import ArmScores, Candidate, Picture, PicturePanel
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.model_store import write_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.vocabulary import INTERPOLATED
-from orchestrator.image_sets.deep_reading import values_and_bands
+from orchestrator.image_sets.values_and_bands import values_and_bands
 from orchestrator.training.finetune import DomainJob
 from trainables.errors import RunError
 from trainables.images.codec import encode_png

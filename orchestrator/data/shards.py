@@ -20,11 +20,7 @@ import pyarrow.parquet as pq
 from orchestrator.data.file_rows import PACKED, Row, RowFacts
 from orchestrator.data.manifest import LeftOut, Manifest, ManifestHead, PackedPart
 from orchestrator.data.set_rows import read_rows
-from orchestrator.data.shard_reader import MANIFEST as MANIFEST
-from orchestrator.data.shard_reader import PICTURES
-from orchestrator.data.shard_reader import read_manifest as read_manifest
-from orchestrator.data.shard_reader import read_split as read_split
-from orchestrator.data.shard_reader import split_files as split_files
+from orchestrator.data.shard_reader import MANIFEST, PICTURES
 from orchestrator.data.split_notes import split_notes
 from orchestrator.data.spool import Spool
 from orchestrator.experiment.image_settings import DeepImages, PairReading

@@ -12,7 +12,6 @@ from orchestrator.data.shard_reader import read_split
 from orchestrator.foundation.storage import Storage
 from trainables.images.patch_pool import Pixels
 from trainables.metrics.evaluation import NamedImage
-from trainables.samples import generate
 
 _REPLAYED = 192
 """Most images that are replayed."""
@@ -56,4 +55,6 @@ def _replayed(shards: Storage | None, version: str, side: int) -> list[Pixels]:
 
 def drawn_image(seed: int, side: int) -> NamedImage:
     """A generated natural image, which depends on its seed and side alone."""
+    from trainables.samples import generate  # imports SciPy's transforms, which shards do not need
+
     return NamedImage(f"generated-{seed}", str(seed), generate("natural", seed, (side, side)))

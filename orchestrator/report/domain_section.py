@@ -7,7 +7,7 @@ from orchestrator.confirm import run_record
 from orchestrator.confirm.record import ArmScores, Candidate, Choice, ConfirmationRecord, Picture
 from orchestrator.data import locked_test
 from orchestrator.data.locked_test import PREFIX, openings
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.stage_record import read_result
 from orchestrator.foundation.storage import Storage

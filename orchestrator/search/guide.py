@@ -15,7 +15,6 @@ from pydantic import Field
 from orchestrator.foundation.configuration import Configuration
 from orchestrator.foundation.record import Count, Number, Record
 from orchestrator.foundation.storage import Storage
-from orchestrator.search.expected_gain import expected_gain
 from orchestrator.search.samplers import near
 from orchestrator.search.starts import found_best
 from trainables.loops.settings import TransferConfiguration
@@ -83,6 +82,8 @@ class StudyGuide:
         job = self.job
         if not job.ends_early or number < max(FEWEST_TRIALS, len(job.starts)):
             return False
+        from orchestrator.search.expected_gain import expected_gain  # slow to import, and for `trials: auto` alone
+
         noise = job.settings.seed_noise
         gain = expected_gain(study, near(study, job.distributions(), job.region), noise)
         if gain is None or gain >= noise:

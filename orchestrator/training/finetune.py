@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from orchestrator.data.shards import read_manifest, read_split
+from orchestrator.data.shard_reader import read_manifest, read_split
 from orchestrator.data.source_images import held_out_images, replayed_images
 from orchestrator.foundation.model_store import degradation_of, read_model
 from orchestrator.foundation.storage import Storage

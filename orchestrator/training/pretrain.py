@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from orchestrator.data.shards import read_manifest, read_split
+from orchestrator.data.shard_reader import read_manifest, read_split
 from orchestrator.data.train_stream import Ingest
 from orchestrator.experiment.settings import Experiment
 from orchestrator.foundation.model_store import write_model

@@ -15,7 +15,7 @@ from benchmarks.search.tabular import build as build_script
 from benchmarks.search.tabular.grid import grid_of, parts_of
 from benchmarks.search.tabular.rows import finish_row
 from benchmarks.search.tabular.table import domain_tables, read_table
-from orchestrator.data.shards import read_manifest
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.foundation.storage import Storage
 from search_spaces import find_space
 from trainables.errors import UsageError

@@ -131,7 +131,8 @@ class Shards(Target):
     def prepare(self) -> None:
         from PIL import Image
 
-        from orchestrator.data.shards import build_shards, read_split
+        from orchestrator.data.shard_reader import read_split
+        from orchestrator.data.shards import build_shards
         from orchestrator.experiment.image_settings import Target as Images
         from orchestrator.foundation.storage import Storage
         from orchestrator.image_sets.set_files import list_files
@@ -158,8 +159,8 @@ class Shards(Target):
         return name.encode() + b"\0" + changed
 
     def run(self, case: bytes) -> None:
+        from orchestrator.data.shard_reader import read_manifest, read_split
         from orchestrator.data.shard_verify import verify_shards
-        from orchestrator.data.shards import read_manifest, read_split
 
         name, _, data = case.partition(b"\0")
         place = self._place.child(name.decode())

@@ -16,8 +16,9 @@ from PIL import Image
 
 from orchestrator.data import shards
 from orchestrator.data.locked_test import Opening, digest_of_test, locked_beside, open_test, openings, record_choice
+from orchestrator.data.shard_reader import read_manifest, read_split, split_files
 from orchestrator.data.shard_verify import check_sound, verify_shards
-from orchestrator.data.shards import build_shards, read_manifest, read_split, split_files
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files, listing_fingerprint

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.data.shards import build_shards, read_manifest, read_split
+from orchestrator.data.shard_reader import read_manifest, read_split
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files, listing_fingerprint

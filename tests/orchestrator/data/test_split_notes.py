@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from orchestrator.data import file_rows
+from orchestrator.data.shard_reader import read_manifest
 from orchestrator.data.shard_verify import verify_shards
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.data.shards import build_shards, read_split
+from orchestrator.data.shard_reader import read_split
+from orchestrator.data.shards import build_shards
 from orchestrator.data.train_stream import Ingest, direct
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import SourceFile

@@ -1,6 +1,6 @@
 """Entries of a card from which an archive knows range and bands."""
 
-from orchestrator.image_sets.deep_reading import values_and_bands
+from orchestrator.image_sets.values_and_bands import values_and_bands
 from trainables.images.raster import PLAIN, PixelFormat
 
 

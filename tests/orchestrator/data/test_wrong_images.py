@@ -11,8 +11,9 @@ from PIL import Image
 
 from orchestrator.apply.evaluation.evaluate import evaluate_model
 from orchestrator.apply.upscale import Settings, upscale_images
+from orchestrator.data.shard_reader import read_split
 from orchestrator.data.shard_verify import verify_shards
-from orchestrator.data.shards import build_shards, read_split
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files

@@ -6,7 +6,8 @@ import noise_images
 import pytest
 
 from orchestrator.data.locked_test import locked_manifest
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet, SceneTable
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files

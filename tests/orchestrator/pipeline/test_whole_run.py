@@ -13,7 +13,7 @@ from tiny_experiment import DOMAINS, settings, write_images
 
 from orchestrator.apply.evaluation.evaluate import evaluate_model
 from orchestrator.data.locked_test import open_test
-from orchestrator.data.shards import read_split
+from orchestrator.data.shard_reader import read_split
 from orchestrator.experiment.feasibility import Resources
 from orchestrator.experiment.load import make_experiment
 from orchestrator.experiment.settings import Experiment

@@ -7,13 +7,15 @@ import tiny_models
 import torch
 
 from orchestrator.data import source_images
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import ImageSet
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files
 from orchestrator.training.finetune import DomainJob, load_source, run_finetuning, source_degradation, source_psnr
 from orchestrator.training.finetune import _training_images as training_images
 from orchestrator.training.finetune import validation_pairs as pairs_of
+from trainables import samples
 from trainables.degradation import Degradation
 from trainables.errors import RunError
 from trainables.loops.settings import Budget, TransferConfiguration, TransferMethod
@@ -131,7 +133,7 @@ def test_devices_are_the_gpus_that_the_worker_sees(job, monkeypatch):
 
 
 def test_source_psnr_is_of_the_held_out_source_shards(job, monkeypatch):
-    monkeypatch.setattr(source_images, "generate", None)  # not needed where there are shards
+    monkeypatch.setattr(samples, "generate", None)  # not needed where there are shards
     net = load_source(job)
     before = source_psnr(job, net)
     with torch.no_grad():
@@ -146,8 +148,8 @@ def test_generated_images_that_nothing_trains_on_stand_in_for_shards(job, monkey
         seeds.append((domain, seed))
         return drawn(domain, seed, (64, 64))
 
-    drawn = source_images.generate
-    monkeypatch.setattr(source_images, "generate", generate)
+    drawn = samples.generate
+    monkeypatch.setattr(samples, "generate", generate)
     monkeypatch.setattr(source_images, "GENERATED", 2)
     without = replace(job, source_images=None, validation_crop=48)
     trained(without, TransferMethod(regularizer="replay"))

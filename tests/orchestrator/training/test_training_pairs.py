@@ -9,7 +9,8 @@ import torch
 from pair_files import write_pairs
 
 from orchestrator.confirm.classical import fit_classical
-from orchestrator.data.shards import build_shards, read_manifest
+from orchestrator.data.shard_reader import read_manifest
+from orchestrator.data.shards import build_shards
 from orchestrator.experiment.image_settings import PairReading, Target
 from orchestrator.foundation.storage import Storage
 from orchestrator.image_sets.set_files import list_files
