@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 
-from orchestrator.analysis.analyze import advise_target, no_advice, observe_source
 from orchestrator.analysis.record import AdvisedDomain
 from orchestrator.foundation.model_store import FoundModel, find_model
 from orchestrator.foundation.storage import Storage
 from orchestrator.runtime.task_runner import TaskRunner
 from search_spaces import TransferSpace
-from trainables.domain_shift.observation import Observation
 from trainables.errors import ImageSetError
+
+if TYPE_CHECKING:
+    from trainables.domain_shift.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class AnalysisJob:
 
 def analyze_domain(job: AnalysisJob, runner: TaskRunner) -> AdvisedDomain:
     """Measures the distance of a domain from the source; see :func:`~orchestrator.analysis.analyze.advise_target`."""
+    from orchestrator.analysis.analyze import (  # here: a run without advice needs no scikit-learn
+        advise_target,
+        no_advice,
+    )
+
     del runner
     torch.set_num_threads(job.threads)
     try:
@@ -52,7 +59,9 @@ def analyze_domain(job: AnalysisJob, runner: TaskRunner) -> AdvisedDomain:
 
 
 @lru_cache(maxsize=1)
-def _source(model: Storage, digest: str, source: Storage | None, images: int) -> tuple[FoundModel, Observation]:
+def _source(model: Storage, digest: str, source: Storage | None, images: int) -> tuple[FoundModel, "Observation"]:
+    from orchestrator.analysis.analyze import observe_source
+
     del digest  # part of the key: another model at the same place has other features
     found = find_model(model.uri)
     return found, observe_source(found, source, images)

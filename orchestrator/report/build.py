@@ -21,7 +21,6 @@ from orchestrator.foundation.storage import Storage
 from orchestrator.foundation.usable_cpus import usable_cpus
 from orchestrator.report.domain_section import domain_report, fresh_seeds, split_counts
 from orchestrator.report.finished_section import finish_protocol
-from orchestrator.report.html import render_html
 from orchestrator.report.schema import CurvePoint, DomainReport, Report, SourceReport
 from orchestrator.report.tables import best_yaml, markdown_table
 from orchestrator.search.pareto_front import CONFIRMED
@@ -59,6 +58,8 @@ def write_report(
         place: The report's folder.
         missing: Stage and reason by failed domain; these domains are not in the report.
     """
+    from orchestrator.report.html import render_html  # here, so that stages before the report need no Matplotlib
+
     pictures: dict[str, bytes] = {}
     domains = {name: domain_report(experiment, name, records[name], pictures) for name in experiment.targets}
     report = Report(

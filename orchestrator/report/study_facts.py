@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import kendalltau, spearmanr
 
 from orchestrator.report.range_edges import Axis, edge_warnings
 from orchestrator.search.divergence import penalised
@@ -69,6 +67,8 @@ def rank_correlations(records: Sequence[TrialRecord]) -> list[Rung]:
     curves = [record.curve for record in records if record.status == "finished"]
     if len(curves) < FEWEST_FOR_RANKS:
         return []
+    from scipy.stats import kendalltau, spearmanr  # here: runs before their report need none of SciPy's statistics
+
     final = [curve[-1][1] for curve in curves]
     correlations = []
     for position, (step, _) in enumerate(curves[0][:-1]):
@@ -116,6 +116,8 @@ def importance(records: Sequence[TrialRecord], distributions: Mapping[str, BaseD
     values = penalised([[score] for _, score in scored], [record.status == "diverged" for record, _ in scored])
     if len(scored) < FEWEST_FOR_IMPORTANCE or len({value for [value] in values}) == 1:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # here: it imports scikit-learn
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     for (record, _), [value] in zip(scored, values, strict=True):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
@@ -175,7 +174,9 @@ def _line(x: Array, y: Array) -> tuple[float | None, float | None]:
     """Repeated medians (Siegel 1982), which hold until half of the blocks show a change."""
     if len(x) < _LEAST_BLOCKS or np.ptp(np.quantile(x, (0.05, 0.95))) < _LEAST_SPREAD:
         return None, None
-    line = stats.siegelslopes(y, x)
+    from scipy.stats import siegelslopes  # here, so that images without real pairs need none of SciPy's statistics
+
+    line = siegelslopes(y, x)
     return float(line.slope), float(line.intercept)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from trainables.metrics.registration import phase_shift
 
@@ -66,11 +66,13 @@ def best_match(image: Array, template: Array) -> tuple[float, int, int]:
         Normalised cross-correlation, -1 to 1, and the row and column of the template's corner in the image; (0, 0, 0)
         if either is flat.
     """
+    from scipy.signal import fftconvolve  # here: it imports all of SciPy's statistics, which images alone do not need
+
     energy = float((template**2).sum())
-    around = signal.fftconvolve(image**2, np.ones(template.shape), mode="valid")
+    around = fftconvolve(image**2, np.ones(template.shape), mode="valid")
     if energy <= 0 or around.max() <= 0:
         return 0.0, 0, 0
-    product = signal.fftconvolve(image, template[::-1, ::-1], mode="valid")
+    product = fftconvolve(image, template[::-1, ::-1], mode="valid")
     scores = product / np.sqrt(energy * np.maximum(around, _LEAST_ENERGY * around.max()))
     row, column = divmod(int(scores.argmax()), scores.shape[1])
     return float(scores[row, column]), row, column
