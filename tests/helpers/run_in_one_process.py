@@ -1,6 +1,6 @@
 """`rayscale run` without Ray, as a process of its own that a test can kill."""
 
-import sys
+import argparse
 from pathlib import Path
 
 from rich.console import Console
@@ -12,11 +12,17 @@ from orchestrator.runtime.progress import Display
 from orchestrator.runtime.task_runner import in_process
 
 IN_ONE_PROCESS = [__file__]
+SEARCH_IN_ONE_PROCESS = [__file__, "--until", "search"]
 
 
 def main() -> None:
-    experiment = load_experiment(Path(sys.argv[1]), [])
-    run_experiment(experiment, preflight(experiment), Display(Console(width=200)), start=in_process)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--until", default="report")
+    options = parser.parse_args()
+    experiment = load_experiment(options.file, [])
+    display = Display(Console(width=200))
+    run_experiment(experiment, preflight(experiment), display, until=options.until, start=in_process)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_in_one_process import IN_ONE_PROCESS
+from run_in_one_process import IN_ONE_PROCESS, SEARCH_IN_ONE_PROCESS
 from test_whole_finish import content as with_finish
 from test_whole_finish import record as finish_record
 from tiny_experiment import DOMAINS, settings, write_experiment, write_images
@@ -91,8 +91,8 @@ def test_killed_in_pretraining_search_and_confirmation(tmp_path: Path) -> None:
     calm = tmp_path / "calm" / "tiny"
     for part in ("shards", "test-locked", "source"):
         shutil.copytree(home / part, calm / part)
-    told = finish(write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)}), IN_ONE_PROCESS)
-    assert "pretrain: finished" in told
+    quiet = write_experiment(tmp_path / "calm.yaml", {**content, "storage": str(calm.parent)})
+    assert "pretrain: finished" in finish(quiet, SEARCH_IN_ONE_PROCESS)
     for domain in DOMAINS:
         assert trials(calm, domain) == trials(home, domain)
 
