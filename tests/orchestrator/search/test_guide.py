@@ -9,8 +9,7 @@ from test_searching_units import record, study_job
 from orchestrator.experiment.settings import Search
 from orchestrator.foundation.stage_record import finish_stage
 from orchestrator.foundation.storage import Storage
-from orchestrator.search import driver, trials_in_turn
-from orchestrator.search import guide as guides
+from orchestrator.search import driver, expected_gain, trials_in_turn
 from orchestrator.search.guide import StudyEnd, StudyGuide, read_end
 from orchestrator.search.result import BestTrial, SearchResult
 from orchestrator.search.study import searcher
@@ -86,7 +85,7 @@ AUTO = Search(trials="auto", most_trials=8, startup_trials=3)
 @pytest.mark.parametrize(("gain", "ended"), [(0.019, True), (0.021, False), (None, False)])
 def test_a_study_ends_where_the_expected_gain_is_below_the_noise(tmp_path, monkeypatch, gain, ended):
     job = job_in(tmp_path, settings=AUTO, ends_early=True)
-    monkeypatch.setattr(guides, "expected_gain", lambda study, space, noise: gain)
+    monkeypatch.setattr(expected_gain, "expected_gain", lambda study, space, noise: gain)
     search = searcher(job, finished(job, 6), [6, 7])
     suggested = search.suggest("a")
     assert (suggested == "FINISHED") is ended
@@ -95,7 +94,7 @@ def test_a_study_ends_where_the_expected_gain_is_below_the_noise(tmp_path, monke
 
 
 def test_it_never_ends_before_a_model_can_tell_nor_with_a_number_of_trials(tmp_path, monkeypatch):
-    monkeypatch.setattr(guides, "expected_gain", lambda study, space, noise: 0.0)
+    monkeypatch.setattr(expected_gain, "expected_gain", lambda study, space, noise: 0.0)
     early = job_in(tmp_path, settings=AUTO, ends_early=True)
     assert not StudyGuide(early).ends(None, 5)
     assert not StudyGuide(job_in(tmp_path)).ends(None, 7)
@@ -112,7 +111,7 @@ def test_the_driver_stops_at_the_recorded_end_and_runs_what_is_missing_before_it
         return {"psnr": 30.0}
 
     monkeypatch.setattr(trials_in_turn, "run_trial", run_trial)
-    monkeypatch.setattr(guides, "expected_gain", lambda study, space, noise: 0.0)
+    monkeypatch.setattr(expected_gain, "expected_gain", lambda study, space, noise: 0.0)
     runner = SimpleNamespace(distributed=False)
     records = driver.drive_study(job, runner)
     assert [one.number for one in records] == ran == [0, 1, 2, 3, 4, 5]
