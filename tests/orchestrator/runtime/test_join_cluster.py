@@ -41,26 +41,34 @@ def head(tmp_path_factory):
     start = ["start", "--head", "--block", f"--port={port}", "--num-cpus=1", "--num-gpus=1", "--disable-usage-stats"]
     start += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
     start += [f"--temp-dir=/tmp/rs-{port}"]
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    with (folder / "log").open("wb") as log:
+    log = folder / "log"
+    process = _started(start, log) or _started(start, log)  # Ray gives its node 30 s, too few on a busy machine
+    assert process is not None, log.read_text()
+    yield f"127.0.0.1:{port}"
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _started(start, log):
+    """The process of a head that is up; None if it ended before."""
+    with log.open("wb") as lines:
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", *start],
-            env=environment,
-            stdout=log,
+            env=os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
+            stdout=lines,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        until = time.monotonic() + 300
-        while b"--block" not in (folder / "log").read_bytes() and time.monotonic() < until:
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.5)
-        yield f"127.0.0.1:{port}"
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+    until = time.monotonic() + 300
+    while b"--block" not in log.read_bytes() and time.monotonic() < until:
+        if process.poll() is not None:
+            return None
+        time.sleep(0.5)
+    return process
 
 
 def join(address, home, **variables):
