@@ -25,7 +25,7 @@ test: $(VENV)/installed-dev ## unit tests, and tests on a real local Ray; each g
 
 test-s3: $(VENV)/installed-dev ## tests on a real S3 server, started and stopped here
 	@settings=$$(PYTHON=$(PYTHON) tests/services/start-s3.sh $(S3) $(S3_PORT)) && eval "$$settings" && \
-	trap 'tests/services/stop-s3.sh $(S3)' EXIT && $(BIN)/python -m pytest -n 2 --dist loadfile -m s3
+	trap 'tests/services/stop-s3.sh $(S3)' EXIT && $(BIN)/python -m pytest -m s3
 
 test-browser: $(VENV)/installed-dev ## the HTML report in headless Chromium
 	@{ command -v chromium && command -v chromedriver; } >/dev/null || \
