@@ -30,6 +30,12 @@ TABULAR = RESULTS.parent / "tables" / "tabular.parquet"
 RULE = Path(search_worth.__file__).with_name(search_worth.FILE)
 FIGURE = "phase-map"
 _ANSWERS = {"False": "no", "True": "yes"}
+_COLUMNS: dict[Quantity, str] = {
+    "rate": "rate",
+    "rest": "λ and depth",
+    "beyond": "beyond the portfolio",
+    "steps": "five times the steps",
+}
 FEWEST_PLACES = 9
 """Shifts with numbers of scenes that make a row of the figure."""
 
@@ -135,7 +141,7 @@ def _records(records: Records, threshold: float) -> Iterator[str]:
 
 
 def _agreement(known: dict[Quantity, list[Known]], thresholds: Sequence[float]) -> Iterator[str]:
-    columns: dict[Quantity, str] = {"rate": "rate", "rest": "λ and depth", "beyond": "beyond the portfolio"}
+    columns = {name: title for name, title in _COLUMNS.items() if name != "steps"}  # for which nothing was chosen
     yield f"| gain | {' | '.join(columns.values())} |"
     yield "|---|---:|---:|---:|"
     for threshold in thresholds:
@@ -147,8 +153,7 @@ def _agreement(known: dict[Quantity, list[Known]], thresholds: Sequence[float]) 
 
 
 def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> Iterator[str]:
-    columns = ("cells", "number", "default − zero-shot", "rate", "λ and depth", "beyond the portfolio")
-    yield f"| {' | '.join((*columns, 'five times the steps'))} |"
+    yield f"| {' | '.join(('cells', 'number', 'default − zero-shot', *_COLUMNS.values()))} |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     groups = {
         f"{network}, {steps} steps": [e for e in found if (e.cell.network, e.cell.steps) == (network, steps)]
@@ -165,7 +170,7 @@ def _table(found: Sequence[CellWorth], known: dict[Quantity, list[Known]]) -> It
         if not cells:
             continue
         inside = {each.cell for each in cells}
-        worth = [_spread([g for e, _, g in known[q] if e.cell in inside]) for q in TITLES]
+        worth = [_spread([g for e, _, g in known[q] if e.cell in inside]) for q in _COLUMNS]
         gain = _spread([each.default - each.zero_shot for each in cells])
         yield f"| {name} | {len(cells)} | {gain} | {' | '.join(worth)} |"
 

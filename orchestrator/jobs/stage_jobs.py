@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any, cast
 
+from orchestrator.analysis.job import AnalysisJob
 from orchestrator.analysis.record import AdviceRecord
 from orchestrator.analysis.search_worth import SearchFacts, facts_of
-from orchestrator.analysis.task import AnalysisJob
 from orchestrator.confirm.ablation import ablation_of
 from orchestrator.confirm.candidates import candidates_of, front_of, trials_of
 from orchestrator.confirm.job import ConfirmJob

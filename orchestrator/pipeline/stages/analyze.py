@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from orchestrator.analysis.record import AdvisedDomain
-from orchestrator.analysis.task import analyze_domain
 from orchestrator.foundation.stage_record import Vouched
 from orchestrator.pipeline.run_context import RunContext
 from orchestrator.pipeline.stages.stage import Stage
@@ -35,6 +34,8 @@ class AnalyzeStage(Stage):
         domains = self.unfinished(run)
         if not domains:
             return
+        from orchestrator.analysis.task import analyze_domain  # here: a run without advice needs no scikit-learn
+
         run.log(f"analysis: how far {', '.join(domains)} lie from the source")
         start, search = time.monotonic(), self.jobs.experiment.search
         jobs = {domain: self.jobs.analysis(domain) for domain in domains}

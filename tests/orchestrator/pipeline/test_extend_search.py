@@ -10,8 +10,8 @@ from formula_trials import trained  # noqa: F401
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from orchestrator.analysis import task
 from orchestrator.pipeline import run_context
-from orchestrator.pipeline.stages import analyze
 from orchestrator.runtime.task_runner import in_process
 
 
@@ -22,7 +22,7 @@ def experiment(tmp_path, monkeypatch, trained):  # noqa: F811
     monkeypatch.setattr(run_context, "connect", in_process)
     points = [{"learning_rate": 9e-4, "lambda_": 0.0, "frozen_depth": 0}]
     advice = {"regime": "near", "reason": "close", "points": points}
-    monkeypatch.setattr(analyze, "analyze_domain", lambda job, runner: {"advice": advice})
+    monkeypatch.setattr(task, "analyze_domain", lambda job, runner: {"advice": advice})
     model = tiny_models.write(tmp_path / "model", tiny_models.net(4))
     images = tiny_experiment.write_images(tmp_path / "images")
     search = {"trials": 4, "sampler": "random", "starts": ["default", "siblings", "advice", "space"]}
